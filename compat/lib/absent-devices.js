@@ -1,4 +1,4 @@
-/** Each runs in a page before its own scripts. */
+/** Device faults. Each function runs in a page before its own scripts. */
 
 /** There is no camera. */
 export function withoutCamera() {
@@ -18,7 +18,7 @@ export function withoutMicrophone() {
   };
 }
 
-/** There is neither. */
+/** There is no camera and no microphone. */
 export function withoutDevices() {
   navigator.mediaDevices.getUserMedia = async () => {
     throw new DOMException('Requested device not found', 'NotFoundError');

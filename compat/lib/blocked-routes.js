@@ -1,7 +1,7 @@
-/** The time after which the page at `/` gives up a connection that does not come about. */
+/** The time after which the page at `/` gives up a connection that is not established. */
 export const GIVE_UP_MS = 30_000;
 
-/** Runs in a page before its own scripts: no candidate of the other is used while `window.isBlocked`. */
+/** Runs in a page before its own scripts: no candidate of the peer is used while `window.isBlocked`. */
 export function blockRoutes() {
   window.isBlocked = true;
   const prototype = /** @type {any} */ (RTCPeerConnection.prototype);

@@ -18,12 +18,12 @@ const FLAGS = [
   '--disable-sync',
 ];
 
-/** Why the tests cannot run here, or false. */
+/** The reason why the tests cannot run here, or false. */
 export const browserMissing = unlessCi(!existsSync(EXECUTABLE) && `NO BROWSER: there is no Chromium at ${EXECUTABLE} (set CHROMIUM to its path)`);
 
 if (browserMissing) console.error(`\n!!! ${browserMissing}: every browser test is skipped !!!\n`);
 
-/** @param {string[]} flags more of them */
+/** @param {string[]} flags additional flags */
 export async function launchBrowser(flags = []) {
   return chromium.launch({ executablePath: EXECUTABLE, headless: true, chromiumSandbox: false, args: [...FLAGS, ...flags] });
 }

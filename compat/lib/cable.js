@@ -28,7 +28,7 @@ export class Cable {
     return `ws://127.0.0.1:${port}`;
   }
 
-  /** Nothing gets through from now on. Both ends notice. */
+  /** Cuts the network. Both ends notice. */
   cut() {
     this.#isCut = true;
     for (const { near, far } of this.#lines) {
@@ -38,7 +38,7 @@ export class Cable {
   }
 
   /**
-   * Data in transit is lost, but only the page notices. It may connect anew at once.
+   * Data in transit is lost, but only the page notices. It may reconnect at once.
    * @param {number} withinMs
    */
   cutUnnoticed(withinMs) {
@@ -81,7 +81,7 @@ export class Cable {
   }
 }
 
-/** The far end stays, and hears nothing more. @param {Line} line */
+/** Keeps the far end open without any more data. @param {Line} line */
 function leaveAlone({ near, far }) {
   near.unpipe(far);
   far.unpipe(near);
@@ -90,7 +90,7 @@ function leaveAlone({ near, far }) {
   near.resetAndDestroy();
 }
 
-/** Whether it comes to pass. @param {Promise<unknown>} event */
+/** Whether the event happens. @param {Promise<unknown>} event */
 function settled(event) {
   return event.then(
     () => true,

@@ -1,10 +1,10 @@
-/** Clients of others, as the registry has them. Pages find them under `/clients/`. */
+/** Third-party clients from the registry. Pages load them from `/clients/`. */
 import { build } from 'esbuild';
 import { readFile } from 'node:fs/promises';
 
 const PACKAGES = new URL('../node_modules/', import.meta.url);
 
-/** Those that are published for browsers, unmodified. @type {Record<string, string>} */
+/** Clients that are published for browsers, unmodified. @type {Record<string, string>} */
 const FILES = {
   'peerjs-0.3.14.js': 'peerjs-0.3.14/dist/peer.min.js',
   'peerjs-0.3.20.js': 'peerjs-0.3.20/dist/peer.min.js',

@@ -1,4 +1,4 @@
-/** Several nodes that are one switchboard, over a Redis of their own. */
+/** A cluster of several nodes, with a Redis of its own. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { Server } from './server.js';
 
 const LISTENS_WITHIN_MS = 10_000;
 
-/** @typedef {(() => Promise<unknown>)[]} Closers what is to be closed first stands in front */
+/** @typedef {(() => Promise<unknown>)[]} Closers the first is closed first */
 
 /** @param {number} port */
 async function answers(port) {
@@ -26,7 +26,7 @@ async function answers(port) {
   }
 }
 
-/** A Redis that keeps nothing. @param {Closers} closers @returns {Promise<string>} its address */
+/** Starts a Redis without persistence. @param {Closers} closers @returns {Promise<string>} its address */
 async function startRedis(closers) {
   const folder = await mkdtemp(join(tmpdir(), 'switchboard-redis-'));
   closers.unshift(() => rm(folder, { recursive: true }));

@@ -1,4 +1,4 @@
-/** A real coturn on loopback, for calls that may use nothing but its relay. */
+/** A real coturn on loopback, for calls that use only its relay. */
 import { spawn } from 'node:child_process';
 import { createHmac, randomUUID } from 'node:crypto';
 import { createSocket } from 'node:dgram';
@@ -16,7 +16,7 @@ const ANSWER_MS = 100;
 /** A STUN binding request (RFC 8489, section 5). */
 const BINDING_REQUEST = Buffer.from('000100002112a442' + '07'.repeat(12), 'hex');
 
-/** Why the tests with it cannot run here, or false. */
+/** The reason why the tests with coturn cannot run here, or false. */
 export const coturnMissing = unlessCi(!isInstalled('turnserver') && 'NO COTURN: there is no turnserver (Debian: coturn)');
 
 if (coturnMissing) console.error(`\n!!! ${coturnMissing}: every test of TURN is skipped !!!\n`);
@@ -33,7 +33,7 @@ function isInstalled(program) {
   });
 }
 
-/** A TURN server that takes UDP on loopback and relays to loopback. It does not outlive the tests. */
+/** A TURN server that takes UDP on loopback and relays to loopback. It ends with the tests. */
 export class Coturn {
   static async start() {
     const coturn = new Coturn(await freeUdpPort());
@@ -56,7 +56,7 @@ export class Coturn {
     return { SWITCHBOARD_ICE_TURN_URLS: this.url, SWITCHBOARD_ICE_TURN_SECRET: SECRET, SWITCHBOARD_ICE_TURN_TTL: '60' };
   }
 
-  /** An entry of `iceServers` as the server makes it, but for its short life, which may be over. @param {number} seconds */
+  /** An entry of `iceServers` as the server makes it, with another time to the expiry, which may be negative. @param {number} seconds */
   credentials(seconds) {
     const username = `${Math.floor(Date.now() / 1000) + seconds}:${randomUUID()}`;
     return { urls: [this.url], username, credential: createHmac('sha1', SECRET).update(username).digest('base64') };
@@ -67,7 +67,7 @@ export class Coturn {
     return this.log.includes(`user <${username}>: incoming packet ALLOCATE processed, success`);
   }
 
-  /** Ends at once, as by a crash, and starts anew on the same port: all relays are gone. */
+  /** Kills the process and starts it again on the same port: all relays are lost. */
   async restart() {
     await this.#end();
     await this.#launch();
@@ -120,8 +120,8 @@ async function freeUdpPort() {
 }
 
 /**
- * Runs in every page before its own scripts: connections use nothing but the relay of a TURN server. `window.relayed` has
- * them, and `window.refusals` the codes of the errors of their TURN servers.
+ * Runs in every page before its own scripts: connections use only the relay of a TURN server. `window.relayed` lists
+ * them, and `window.refusals` the error codes of their TURN servers.
  */
 export function allowOnlyRelays() {
   window.relayed = [];

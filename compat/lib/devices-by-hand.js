@@ -1,4 +1,4 @@
-/** Each runs in a page before its own scripts. */
+/** Devices that a test controls. Each function runs in a page before its own scripts. */
 
 /** The microphone is silent until `window.talk(true)`, and has a tone from then on. */
 export function withMicrophoneByHand() {

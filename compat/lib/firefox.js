@@ -15,14 +15,14 @@ const LAUNCH_MS_MAX = 60_000;
 const WAIT_MS_MAX = 30_000;
 const POLL_MS = 50;
 
-/** Every address but loopback is asked of a proxy that is not there, so no request leaves the machine. */
+/** Requests to all addresses except loopback go to a proxy that does not exist, so no request leaves the machine. */
 const NO_PROXY_THERE = Object.fromEntries(['http', 'ssl'].flatMap((kind) => [[`network.proxy.${kind}`, '127.0.0.1'], [`network.proxy.${kind}_port`, 9]]));
 
 const PREFERENCES = {
   ...NO_PROXY_THERE,
   'network.proxy.type': 1,
   'network.proxy.failover_direct': false,
-  // No name is asked of a DNS server.
+  // No name is resolved by a DNS server.
   'network.dns.forceResolve': '127.0.0.1',
   'network.trr.mode': 5,
   'network.captive-portal-service.enabled': false,
@@ -47,7 +47,7 @@ export const firefoxMissing = unlessCi(!existsSync(EXECUTABLE) && `NO FIREFOX: t
 if (firefoxMissing) console.error(`\n!!! ${firefoxMissing}: every test with Firefox is skipped !!!\n`);
 
 /**
- * @param {{ preferences?: Record<string, unknown>, env?: Record<string, string> }} [options] more of each
+ * @param {{ preferences?: Record<string, unknown>, env?: Record<string, string> }} [options] additional preferences and variables
  * @returns {Promise<import('playwright-core').Browser>} the part of it that the tests use
  */
 export async function launchFirefox({ preferences = {}, env = {} } = {}) {
@@ -131,7 +131,7 @@ class FirefoxPage {
     this.keyboard = page.keyboard;
   }
 
-  /** Frames of WebSockets are not told. @param {string} event @param {(news: any) => void} listener */
+  /** Frames of WebSockets are not reported. @param {string} event @param {(news: any) => void} listener */
   on(event, listener) {
     if (event === 'pageerror') this.#page.on('pageerror', listener);
     if (event === 'console') this.#page.on('console', (message) => listener(inWordsOfPlaywright(message)));

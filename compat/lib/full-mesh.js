@@ -3,16 +3,16 @@ import assert from 'node:assert/strict';
 /**
  * @typedef {import('./guest.js').Guest} Guest
  * @typedef {import('../pages/state.js').PeerState} PeerState
- * @typedef {{ guest: Guest, id: string, peer: PeerState }} End one guest's end of a connection; `id` is his name for the other
+ * @typedef {{ guest: Guest, id: string, peer: PeerState }} End one guest's end of a connection; `id` is the id of the other peer
  */
 
 const MOVING_FRAMES = 5;
 
 /**
- * Everybody is connected with everybody else, sees him move, if there is anything to see, and of each two exactly one
- * called.
+ * Waits until all guests are connected with each other and see each other's picture move, if there is one. Of every two
+ * exactly one has sent the offer.
  * @param {Guest[]} guests @param {{ moving?: boolean }} [options]
- * @returns {Promise<string[]>} who called whom, sorted
+ * @returns {Promise<string[]>} the caller and callee of each pair, sorted
  */
 export async function fullMesh(guests, { moving = true } = {}) {
   const meets = moving ? seesEverybody : connectedWith;
@@ -81,7 +81,7 @@ function isOtherEnd(one, other) {
 }
 
 /**
- * The guest's page goes; its peers are told, in the words of their dialects.
+ * Closes the page of a guest. Its peers get the leave in their dialects.
  * @param {Guest} leaver @param {Guest[]} others
  */
 export async function leavesAndAllAreTold(leaver, others) {

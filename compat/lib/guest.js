@@ -17,7 +17,7 @@ export class Guest {
     this.log = [];
     /** @type {string[]} */
     this.problems = [];
-    /** Those that the test brings about. @type {RegExp[]} */
+    /** The console messages that the test causes. @type {RegExp[]} */
     this.excused = [];
     page.on('pageerror', (error) => this.#note('exception', error.message));
     page.on('console', (message) => this.#note(message.type(), `${message.text()} ${message.location().url}`.trim()));
@@ -33,7 +33,7 @@ export class Guest {
   }
 
   /**
-   * Waits until the page is as wanted. `wanted` runs in the page: it sees its argument and the page's globals only.
+   * Waits until `wanted` returns true. It runs in the page, with its argument and the globals of the page only.
    * @template T
    * @param {string} what @param {(argument: T) => unknown} wanted @param {T} [argument]
    */

@@ -5,16 +5,16 @@ const STOPS_MAX = 80;
 const CONTRAST_MIN = 3;
 
 /**
- * Where the focus is, and how it is shown.
+ * The focused element, and its focus indicator.
  * @typedef {object} Stop
  * @property {string} name  its data-testid, or its id, tag and text; empty if nothing has the focus
  * @property {boolean} isSeen  it has an outline, or the label of a hidden field has
  * @property {number} contrast  of the outline against the background behind it
  * @property {boolean} isCovered  something else lies on top of it
- * @property {string} label  its accessible name, as far as attributes and text tell
+ * @property {string} label  its accessible name, by its attributes and text
  */
 
-/** A person that uses a page by its keyboard alone. */
+/** A user that operates a page by its keyboard only. */
 export class Keyboard {
   /** @param {import('playwright-core').Page} page */
   constructor(page) {
@@ -48,7 +48,7 @@ export class Keyboard {
     await this.page.waitForFunction((testid) => document.activeElement?.getAttribute('data-testid') === testid, testid, { timeout: 10_000 });
   }
 
-  /** Moves on until this has the focus. Each stop on the way shows that it has it. @param {string} testid @param {string} [key] */
+  /** Moves the focus to this element. Each element on the way must show its focus. @param {string} testid @param {string} [key] */
   async moveTo(testid, key = 'Tab') {
     /** @type {string[]} */
     const passed = [];
@@ -62,7 +62,7 @@ export class Keyboard {
     assert.fail(`${testid} is not reached by ${key}, but ${passed.join(', ')}`);
   }
 
-  /** Every stop from here on, until the focus has gone round or is where it began. @param {string} [key] */
+  /** All elements that get the focus in turn, until the first one has it again. @param {string} [key] */
   async round(key = 'Tab') {
     /** @type {Stop[]} */
     const stops = [];
@@ -110,7 +110,7 @@ function whereFocusIs() {
     return { width: outlineStyle === 'none' ? 0 : parseFloat(outlineWidth), colour: outlineColor, isInside: parseFloat(outlineOffset) < 0, boxShadow };
   }
 
-  /** Is any part of it, at its middle or its ends, what a click would meet? @param {HTMLElement} one */
+  /** Whether a click at the middle or the ends of the element would hit it. @param {HTMLElement} one */
   function isOnTop(one) {
     const { left, top, width, height } = one.getBoundingClientRect();
     const points = [[0.5, 0.5], [0.1, 0.5], [0.9, 0.5], [0.5, 0.1], [0.5, 0.9]];
@@ -146,7 +146,7 @@ function whereFocusIs() {
   }
 }
 
-/** Runs in a page before its own scripts: `window.announced` is what a screen reader would say by itself. */
+/** Runs in a page before its own scripts: `window.announced` lists the announcements of a screen reader. */
 export function recordAnnouncements() {
   /** @type {string[]} */
   const announced = [];
@@ -170,7 +170,7 @@ export function recordAnnouncements() {
   }
 
   const observer = new MutationObserver((mutations) => {
-    // A text that is set while its place is hidden is announced once, when it is shown.
+    // A text that is set while its element is hidden is announced once, when the element is shown.
     const seen = new Set();
     for (const mutation of mutations) {
       const key = mutation.type === 'attributes' ? mutation.target : null;

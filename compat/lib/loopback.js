@@ -1,6 +1,6 @@
 /**
- * Runs in every page before its own scripts: no media leaves the machine. Candidates of any address but loopback are
- * neither signalled nor used, and no STUN or TURN server but one on loopback is asked.
+ * Runs in every page before its own scripts: no media leaves the machine. Only candidates with loopback addresses
+ * are signalled and used, and only STUN and TURN servers on loopback.
  */
 export function keepMediaOnLoopback() {
   const LOOPBACK = ['127.0.0.1', '::1'];
@@ -61,13 +61,13 @@ export function keepMediaOnLoopback() {
       return onLoopback(super.currentLocalDescription);
     }
 
-    /** @param {any} candidate @param {any[]} callbacks of clients that are older than promises */
+    /** @param {any} candidate @param {any[]} callbacks of clients from before promises */
     async addIceCandidate(candidate, ...callbacks) {
       if (candidate?.candidate && !isLoopback(candidate.candidate)) return;
       await /** @type {any} */ (super.addIceCandidate).call(this, candidate, ...callbacks);
     }
 
-    /** @param {any} description @param {any[]} callbacks of clients that are older than promises */
+    /** @param {any} description @param {any[]} callbacks of clients from before promises */
     async setRemoteDescription(description, ...callbacks) {
       const wanted = { type: description.type, sdp: withoutOtherCandidates(description.sdp) };
       await /** @type {any} */ (super.setRemoteDescription).call(this, wanted, ...callbacks);

@@ -1,11 +1,11 @@
-/** Servers that the dialects were made for, from their registries: what they do is what their clients are used to. */
+/** The original servers of dialects, from their registries: their clients expect their behaviour. */
 import { fileURLToPath } from 'node:url';
 import { freePort, Program } from './program.js';
 
-/** Whether the tests run that take long and add little: comparisons, and further combinations. */
+/** Whether the long tests run: comparisons, and further combinations. */
 export const LONG = Boolean(process.env['SWITCHBOARD_LONG']);
 
-/** @typedef {(() => Promise<unknown>)[]} Closers what is to be closed first stands in front */
+/** @typedef {(() => Promise<unknown>)[]} Closers the first is closed first */
 
 /**
  * Why the tests against an original server are skipped, if they are: each repeats the same test against ours.
@@ -16,7 +16,7 @@ export const ORIGINAL_ABSENT = LONG ? false : 'a comparison with the original se
 class Original extends Program {
   /**
    * @param {string} script of a package @param {number} port
-   * @param {{ options?: string[], env?: Record<string, string> }} how it is told the port
+   * @param {{ options?: string[], env?: Record<string, string> }} how the port is passed
    */
   static async start(script, port, { options = [], env = {} }) {
     const path = fileURLToPath(new URL(`../node_modules/${script}`, import.meta.url));

@@ -1,6 +1,6 @@
 /**
  * Runs in a page before its own scripts: its camera shows a painted person, another one for each `?name=`, so that a
- * screenshot of a call looks like a call. Sound stays the fake device's.
+ * screenshot of a call looks like a call. The sound is that of the fake device.
  */
 export function paintCamera() {
   const WIDTH = 640;

@@ -29,7 +29,7 @@ async function answersOk(url) {
   }
 }
 
-/** A program that serves HTTP on a port of this machine. It does not outlive the tests. */
+/** A program that serves HTTP on a port of this machine. It ends with the tests. */
 export class Program {
   /** @param {number} port @param {string} command @param {string[]} options @param {NodeJS.ProcessEnv} env */
   constructor(port, command, options, env) {
@@ -45,7 +45,7 @@ export class Program {
     this.#keepLog();
   }
 
-  /** Ends at once, as by a crash, and starts anew on the same port. @param {string} path */
+  /** Kills the program and starts it again on the same port. @param {string} path */
   async crash(path) {
     this.kill();
     await this.exit;
@@ -61,7 +61,7 @@ export class Program {
     }
   }
 
-  /** Waits until it answers there, and leaves nothing behind if it never does. @param {string} path */
+  /** Waits until the program answers at the path. Kills it if it does not. @param {string} path */
   async ready(path) {
     try {
       await this.#answers(this.origin + path);

@@ -1,5 +1,5 @@
 /**
- * Why a test is skipped, if it is. With `CI=true` nothing may be missing: then the test's file fails.
+ * The reason to skip a test, or false. With `CI=true` a missing tool fails the file of the test instead.
  * @param {string | false} reason @returns {string | false}
  */
 export function unlessCi(reason) {

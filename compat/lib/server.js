@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { freePort, Program } from './program.js';
 
-// The server takes every SWITCHBOARD_ variable for a setting.
+// The server reads every SWITCHBOARD_ variable as a setting.
 const { SWITCHBOARD_BIN, ...ENV } = process.env;
 const BINARY = SWITCHBOARD_BIN ?? fileURLToPath(new URL('../../target/release/switchboard', import.meta.url));
 const STOPPED_WITHIN_MS = 10_000;

@@ -36,7 +36,7 @@ async function serveFile(request, response) {
   }
 }
 
-/** The web server of those who wrote the pages in `pages/`: another origin than Switchboard's, as in real life. */
+/** The web server of the pages in `pages/`. Its origin differs from that of Switchboard, as usual for an app. */
 export class Site {
   static async start() {
     const http = createServer(serveFile).listen(0, '127.0.0.1');

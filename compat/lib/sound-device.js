@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 const READY_WITHIN_MS = 15_000;
 const READY = 'Daemon startup complete';
 
-/** A sound device without hardware: a PulseAudio of its own, which does not outlive the tests and touches no other. */
+/** A sound device without hardware: a PulseAudio of its own, which ends with the tests and affects no other. */
 export class SoundDevice {
   /** @param {import('node:child_process').ChildProcess} child @param {string} folder */
   constructor(child, folder) {

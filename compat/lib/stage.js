@@ -12,8 +12,8 @@ const OUTPUT = new URL('../output/', import.meta.url);
 const TEST_MS_MAX = 120_000;
 
 /**
- * @typedef {{ origin: string, socketOrigin: string, log: string }} AnyServer ours, or one that a dialect was made for
- * @typedef {(() => Promise<unknown>)[]} Closers what is to be closed first stands in front
+ * @typedef {{ origin: string, socketOrigin: string, log: string }} AnyServer Switchboard, or the original server of a dialect
+ * @typedef {(() => Promise<unknown>)[]} Closers the first is closed first
  * @typedef {import('playwright-core').Browser} Browser
  * @typedef {{ servers: AnyServer[], site: Site, browsers: Record<string, Browser> }} House
  */
@@ -47,7 +47,7 @@ export class Scene {
     return browser;
   }
 
-  /** The node that the next guest comes to: each to the next one. */
+  /** The node of the next guest: the guests use the nodes in turn. */
   get server() {
     return this.servers[this.guests.length % this.servers.length];
   }
@@ -77,9 +77,9 @@ export class Scene {
   }
 
   /**
-   * Opens the page at `/`, as somebody who follows a link to the room.
+   * Opens the page at `/` by a link to the room.
    * @param {string} name @param {() => void} [prepare] runs in the page before its own scripts
-   * @param {(page: import('playwright-core').Page) => Promise<unknown>} [enter] joins by hand, in place of the link
+   * @param {(page: import('playwright-core').Page) => Promise<unknown>} [enter] joins by its controls instead of the link
    */
   async visit(name, prepare, enter) {
     const page = await (await this.contextOfNext()).newPage();
@@ -103,7 +103,7 @@ export class Scene {
   }
 }
 
-/** A server as it comes, but for these settings. @param {Closers} closers @param {Record<string, string>} [settings] */
+/** A server with default settings, except these. @param {Closers} closers @param {Record<string, string>} [settings] */
 export async function startOneNode(closers, settings) {
   const server = await Server.start(settings);
   closers.unshift(() => server.stop());
@@ -111,11 +111,10 @@ export async function startOneNode(closers, settings) {
 }
 
 /**
- * The servers (one, if nothing else is said), one site and one browser for all tests of a file.
- * `absent` is why they cannot be had here, if so. With `apart` every guest has a browser context of his own, so that
- * pages share nothing but the network. `prepare` runs in every page before its own scripts. `flags` are more of the browser's.
- * `device` is what the pages are on. `launchers` start the browsers, by the name that a scene gives them; with more than one
- * the guests must be apart.
+ * The servers (by default one), one site and one browser for all tests of a file. `absent` is the reason why they are not
+ * available. With `apart` every guest has a browser context of its own, so that pages share only the network. `prepare` runs
+ * in every page before its own scripts. `flags` are additional flags of the browser. `device` is the emulated device.
+ * `launchers` start the browsers, by the name that a scene gives them; with more than one, the guests must be apart.
  * @param {{ open?: (closers: Closers) => Promise<AnyServer[]>, absent?: string | false, apart?: boolean, prepare?: () => void,
  *   flags?: string[], device?: import('playwright-core').BrowserContextOptions, launchers?: Record<string, () => Promise<Browser>> }} [options]
  * @returns {(title: string, play: (scene: Scene) => Promise<void>) => void} declares a test with a room of its own

@@ -9,7 +9,7 @@ const READINGS_WITHIN_MS = 60_000;
 const HEARD_WITHIN_MS = 20_000;
 const READ_EVERY_MS = 100;
 
-/** A member that uses the server's own call page at `/`. */
+/** A member that uses the call page at `/`. */
 export class Visitor extends Guest {
   /** @returns {Promise<import('./window.js').Tile[]>} */
   others() {
@@ -17,7 +17,7 @@ export class Visitor extends Guest {
   }
 
   /**
-   * Waits until exactly these others are connected, and chat with them is open.
+   * Waits until exactly these other members are connected, and chat with them is open.
    * @param {string[]} names
    */
   async meets(...names) {
@@ -69,7 +69,7 @@ export class Visitor extends Guest {
     throw new Error(`${this.name} does not hear ${name}: ${JSON.stringify(await read())}, before ${JSON.stringify(before)}`);
   }
 
-  /** Waits until the rates of another have been shown so many times. @param {string} name @param {number} times */
+  /** Waits until the rates of another member were shown this many times. @param {string} name @param {number} times */
   async measures(name, times) {
     const tile = this.page.locator(`[data-testid="tile"][data-username="${name}"]`);
     await tile.evaluate((tile, times) => new Promise((resolve) => {
@@ -78,7 +78,7 @@ export class Visitor extends Guest {
     }), times);
   }
 
-  /** Waits until an attribute of another's tile is so. @param {string} name @param {string} attribute @param {string} value */
+  /** Waits until an attribute of the tile of another member has this value. @param {string} name @param {string} attribute @param {string} value */
   async shows(name, attribute, value) {
     await this.page.locator(`[data-testid="tile"][data-username="${name}"][data-${attribute}="${value}"]`).waitFor({ timeout: 30_000 });
   }
@@ -90,7 +90,7 @@ export class Visitor extends Guest {
   async photographs(file, moving = 0) {
     await this.page.bringToFront();
     if (moving > 0) await this.seesMoving(moving);
-    // Tiles take their new places when the page comes to the front: they are to have arrived.
+    // Tiles move to their new places when the page comes to the front: wait until they have moved.
     await this.page.screenshot({ path: file, animations: 'disabled' });
   }
 
@@ -192,7 +192,7 @@ export async function joinWithCameraOff(page) {
   await page.getByTestId('join').click();
 }
 
-/** Runs in the page before its own scripts: `window.tiles()` reads the tiles of the others. */
+/** Runs in the page before its own scripts: `window.tiles()` reads the tiles of the other members. */
 export function exposeTiles() {
   /** Firefox does not count the frames of a stream in the playback quality. @type {WeakMap<HTMLVideoElement, number>} */
   const presented = new WeakMap();
@@ -223,7 +223,7 @@ export function exposeTiles() {
   };
 }
 
-/** Runs in the page before its own scripts: `window.heard(username)` says what is played of one of the others. */
+/** Runs in the page before its own scripts: `window.heard(username)` returns the played sound of another member. */
 export function exposeSound() {
   /** @type {RTCPeerConnection[]} */
   const connections = [];

@@ -3,7 +3,7 @@ import { toneLevel } from './voice-sine.js';
 
 const WITHIN_MS = 30_000;
 const POLL_MS = 150;
-/** So much louder than any other tone must one's own be, and so loud at least, in dB: the fake microphone of Firefox has -21. */
+/** In dB: the least difference between the wanted tone and all others, and its least level. The fake microphone of Firefox has -21. */
 const CLEARLY = 40;
 const AUDIBLE = -25;
 const INAUDIBLE = -70;
@@ -11,8 +11,8 @@ const INAUDIBLE = -70;
 /** @typedef {{ name: string, page: import('playwright-core').Page }} Listener */
 
 /**
- * Runs in the page before its own scripts: `window.playing()` is what it plays, whatever leads to its loudspeakers, and
- * `window.record()` is as much of it as is said, as a file in base64.
+ * Runs in the page before its own scripts: `window.playing()` returns the sound that it plays on any output, and
+ * `window.record()` records a part of it as a file in base64.
  */
 export function exposeSound() {
   const SAMPLES = 32_768;

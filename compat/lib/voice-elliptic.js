@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
 /**
- * `elliptic`, with which gostream's own page signs, as one script for a page: it sets `window.elliptic`. Its modules of
- * Node's own are left out; it does without them in a browser.
+ * `elliptic`, with which gostream's own page signs, as one script for a page: it sets `window.elliptic`. The modules of
+ * Node are left out; it does not need them in a browser.
  */
 export function ellipticScript() {
   /** @type {Map<string, string>} */

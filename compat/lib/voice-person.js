@@ -9,7 +9,7 @@ export class Person extends Guest {
   constructor(name, tone, page) {
     super(name, page);
     this.tone = tone;
-    /** The key or number under which others reach this person. */
+    /** The key or number by which other users call this one. */
     this.address = '';
   }
 
@@ -18,13 +18,13 @@ export class Person extends Guest {
     return this.page.getByTestId(testid);
   }
 
-  /** Waits until the page is of use. */
+  /** Waits until the page can be used. */
   async arrives() {
     await this.shows('connection', { state: 'online' });
     this.address = (await this.at('you').getAttribute('data-address')) ?? '';
   }
 
-  /** Hears in this format, and speaks without what browsers do to a voice: they take a tone for noise. @param {string} format */
+  /** Selects the format, and disables the audio processing of the browser, which suppresses a tone as noise. @param {string} format */
   async prefers(format) {
     await this.at('sound').evaluate((details) => details.setAttribute('open', ''));
     await this.at('format').selectOption(format);
@@ -59,12 +59,12 @@ export class Person extends Guest {
     await this.reads('my-name-save', 'Saved');
   }
 
-  /** @param {Person} other @param {string} state how it is known who calls */
+  /** @param {Person} other @param {string} state the kind of proof of the caller */
   async isRungBy(other, state) {
     await this.shows('incoming-call', { from: other.address, state });
   }
 
-  /** Waits until this conversation is on, in both directions. @param {string} kind @param {string} other */
+  /** Waits until this call or room is connected in both directions. @param {string} kind @param {string} other */
   async talksWith(kind, other) {
     await this.shows('talk', { kind, other, up: 'on', down: 'on' });
   }
@@ -73,7 +73,7 @@ export class Person extends Guest {
     await this.at('talk').waitFor({ state: 'hidden' });
   }
 
-  /** Waits until it hears these people and nobody else of all. @param {Person[]} people @param {Person[]} all */
+  /** Waits until it hears exactly these of all users. @param {Person[]} people @param {Person[]} all */
   async hears(people, all) {
     const tones = people.map(({ tone }) => tone);
     const others = all.map(({ tone }) => tone).filter((tone) => !tones.includes(tone));

@@ -1,8 +1,8 @@
-/** Tones: made as samples and WAV files, and found again in what somebody hears. */
+/** Tones: made as samples and WAV files, and detected in received audio. */
 
 export const RATE = 48_000;
 const FULL_SCALE = 32_768;
-/** Level of a tone that is not there at all. */
+/** The level of an absent tone. */
 const SILENCE_DB = -120;
 const STRETCH = RATE / 4;
 
@@ -50,8 +50,8 @@ export function samplesOf(bytes) {
 }
 
 /**
- * How loud a tone is in what is heard, in dB below full scale: Goertzel's algorithm under a Hann window, so that
- * other tones and the ends of the stretch count little.
+ * The level of a tone in received audio, in dB below full scale: Goertzel's algorithm under a Hann window, so that
+ * other tones and the ends of the section have little weight.
  * @param {ArrayLike<number>} samples of 16 bits @param {number} frequency
  */
 export function toneLevel(samples, frequency) {
@@ -69,7 +69,7 @@ export function toneLevel(samples, frequency) {
 }
 
 /**
- * The same in the middle one of many short stretches: what a machine too busy for real time leaves out does not count.
+ * The median of the levels of many short sections: gaps of a busy machine have no weight.
  * @param {Int16Array} samples @param {number} frequency
  */
 export function usualLevel(samples, frequency) {

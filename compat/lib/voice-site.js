@@ -9,7 +9,7 @@ const PROGRAM = fileURLToPath(new URL('../../examples/site/server.mjs', import.m
 const PASSWORDS = { Ada: 'engine', Grace: 'compiler', Linus: 'kernel' };
 
 /**
- * The example of a site, a server that asks it who people are, and its people, who sign in and open its voice page.
+ * The example website, a server that authenticates users by it, and its users, which sign in and open its voice page.
  * @param {(() => Promise<unknown>)[]} closers
  */
 export async function openSite(closers) {

@@ -1,4 +1,4 @@
-/** Speech: spoken by `espeak-ng`, and found again in a recording, by the envelopes of four bands of its spectrum. */
+/** Speech: spoken by `espeak-ng`, and detected in a recording by the envelopes of four bands of its spectrum. */
 import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { RATE, wavFile } from './voice-sine.js';
 import { decode, missing } from './voice-tools.js';
 
 const run = promisify(execFile);
-/** Hz: where vowels and consonants are told apart. */
+/** Hz: the frequency between the bands of vowels and consonants. */
 const BANDS = [
   [250, 600],
   [600, 1_200],
@@ -15,10 +15,10 @@ const BANDS = [
   [2_400, 4_800],
 ];
 const FRAME = RATE / 50;
-/** A sound that is quieter than the loudest one by so much is silence. */
+/** dB below the loudest sound: a quieter sound is silence. */
 const RANGE_DB = 45;
 
-/** Why there is no speech here, or false. */
+/** The reason why no speech is available here, or false. */
 export const speechMissing = missing('espeak-ng', 'ffmpeg');
 
 /**
@@ -35,8 +35,8 @@ export async function speak(folder, name, text, voice) {
 }
 
 /**
- * How well a speech that is repeated without end can be followed in what is heard: the correlation of the envelopes, in
- * the mean of the bands, at the delay where it is greatest. 1 is all of it, 0 nothing.
+ * The correlation of received audio with a repeated speech: that of the envelopes, in the mean of the bands, at the delay
+ * where it is greatest. 1 is equal, 0 is unrelated.
  * @param {Int16Array} heard @param {Int16Array} spoken
  */
 export function likeness(heard, spoken) {

@@ -15,7 +15,7 @@ const SPEAKING_DB = -12;
 /** @typedef {import('playwright-core').Browser} Browser */
 /** @typedef {{ server: Server, openPage: (person: Person, hash?: string) => Promise<unknown> }} House */
 
-/** Browsers, one for each microphone: what a browser hears is fixed when it starts. */
+/** Browsers, one for each microphone: the microphone of a browser is fixed at its start. */
 class Browsers {
   /** @type {Map<number | string, Promise<Browser>>} */
   #browsers = new Map();
@@ -50,7 +50,7 @@ class Browsers {
   }
 }
 
-/** One test's people. */
+/** The users of one test. */
 export class VoiceScene {
   /** @type {Person[]} */
   people = [];
@@ -63,7 +63,7 @@ export class VoiceScene {
   }
 
   /**
-   * Opens the page in a browser whose microphone hears this.
+   * Opens the page in a browser whose microphone has this sound.
    * @param {string} name @param {number | string} sound  a tone in Hz, or a WAV file
    * @param {{ prepare?: () => void, hash?: string }} [options]  `prepare` runs in the page before its own scripts
    */
@@ -74,7 +74,7 @@ export class VoiceScene {
     return this.opens(name, typeof sound === 'number' ? sound : 0, context, hash);
   }
 
-  /** One more tab of somebody who is here. @param {Person} person */
+  /** Opens another tab of a user. @param {Person} person */
   async again(person) {
     return this.opens(`${person.name} again`, person.tone, person.page.context());
   }
@@ -99,8 +99,8 @@ export class VoiceScene {
 }
 
 /**
- * One house and its browsers for all tests of a file.
- * `open` puts what is to be closed first in front; `absent` is why it cannot be had here, if so.
+ * One server and its browsers for all tests of a file. `open` adds closers, the first to be closed in front. `absent` is the
+ * reason why the tools are not available.
  * @param {{ open?: (closers: (() => Promise<unknown>)[]) => Promise<House>, absent?: string | false }} [options]
  * @returns {(title: string, play: (scene: VoiceScene) => Promise<void>) => void} declares a test with a room of its own
  */
@@ -150,7 +150,7 @@ export function voiceStage({ open = openHouse, absent = false } = {}) {
     });
 }
 
-/** A server as it comes: people are keys, and it brings the page along. @param {(() => Promise<unknown>)[]} closers */
+/** A server with default settings: users are keys, and it serves the page. @param {(() => Promise<unknown>)[]} closers */
 async function openHouse(closers) {
   const server = await Server.start();
   closers.unshift(() => server.stop());

@@ -1,4 +1,4 @@
-/** Programs of others that check what voice sends. */
+/** Third-party programs that check the streams of voice. */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -10,7 +10,7 @@ const run = promisify(execFile);
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
 const WITHIN_MS = 20_000;
 
-/** Why a test that needs these cannot run here, or false. @param {string[]} programs */
+/** The reason why a test that needs these programs cannot run here, or false. @param {string[]} programs */
 export function missing(...programs) {
   const folders = (process.env.PATH ?? '').split(delimiter);
   const absent = programs.filter((program) => !folders.some((folder) => existsSync(join(folder, program))));
@@ -26,7 +26,7 @@ async function output(program, ...options) {
     const { stdout, stderr } = await run(program, options, { timeout: WITHIN_MS });
     return stderr + stdout;
   } catch (error) {
-    // A warning is enough for them to end with a code of its own.
+    // They exit with a code of their own also for a warning.
     const { stdout = '', stderr = '', message } = /** @type {any} */ (error);
     return stderr + stdout || message;
   }
@@ -39,14 +39,14 @@ export async function complaints(program, file) {
   return [...(isWhole ? [] : lines), ...lines.filter((line) => /warning|error|negative|hole|invalid|fail/i.test(line))];
 }
 
-/** Seconds, by `ffprobe`, which must have nothing to say. @param {string} file */
+/** Seconds, by `ffprobe`, which must print no warning. @param {string} file */
 export async function probe(file) {
   const text = await output('ffprobe', '-v', 'error', '-show_entries', 'format=duration:stream=codec_name', '-of', 'json', file);
   const { streams, format } = JSON.parse(text);
   return { codec: streams[0].codec_name, seconds: Number(format.duration) };
 }
 
-/** The file as samples, by `ffmpeg`, which must have nothing to say. @param {string} file */
+/** The file as samples, by `ffmpeg`, which must print no warning. @param {string} file */
 export async function decode(file) {
   const options = ['-v', 'error', '-i', file, '-f', 's16le', '-ac', '1', '-ar', '48000', '-'];
   const { stdout, stderr } = await run('ffmpeg', options, { encoding: 'buffer', maxBuffer: OUTPUT_BYTES_MAX, timeout: WITHIN_MS });

@@ -9,8 +9,8 @@ const P256 = new elliptic.ec('p256');
 const MESSAGE_SAMPLES = 1024;
 const TICK_MS = 10;
 /**
- * How far a talker runs ahead, so that a late timer leaves no gap: less than the 200 ms that the server keeps. It keeps
- * them for those who listen; what somebody says before is cut to its end.
+ * The lead of a talker over real time, so that a late timer leaves no gap: less than the 200 ms that the server buffers. The
+ * server buffers them for listeners; audio from before the first listener is cut to its end.
  */
 const AHEAD_MS = 150;
 const ANSWER_WITHIN_MS = 5_000;
@@ -21,7 +21,7 @@ export class Recording {
   #pieces = [];
   #answered = performance.now();
   #latest = this.#answered;
-  /** Settles when the stream has ended, or was cut off by us. */
+  /** Resolves when the stream has ended or was aborted. */
   whole;
 
   /** @param {number} asked when @param {Response} response @param {AbortController} line */
@@ -36,7 +36,7 @@ export class Recording {
     return Buffer.concat(this.#pieces);
   }
 
-  /** Seconds until the last byte. The first was sent at some time after we asked, and before we saw the answer. */
+  /** Seconds until the last byte. The first was sent between the request and the response. */
   get seconds() {
     return { min: (this.#latest - this.#answered) / 1000, max: (this.#latest - this.asked) / 1000 };
   }
@@ -61,7 +61,7 @@ export class Recording {
 
 export class VoiceUser {
   #keys = P256.genKeyPair();
-  /** Of the server's challenge; made ahead, because it takes long enough to make all others late. */
+  /** The signature of the challenge of the server; made ahead, because it takes so long that it would delay all others. */
   #signature = '';
 
   /** @param {import('./server.js').Server} server */
@@ -77,7 +77,7 @@ export class VoiceUser {
     this.address = this.#keys.getPublic(true, 'hex');
   }
 
-  /** Rings and is picked up, as quickly as the protocol allows. @param {VoiceUser} callee */
+  /** Calls and is accepted, as quickly as the protocol allows. @param {VoiceUser} callee */
   async calls(callee) {
     const events = await callee.#events();
     this.#takeTicket(await this.#ask('/newCall', this.#form({ Destination: callee.address, challenge: '1' })));
@@ -91,14 +91,14 @@ export class VoiceUser {
   }
 
   /**
-   * Speaks a tone over a WebSocket, as browsers do, until told to stop.
+   * Sends a tone over a WebSocket, as browsers do, until it is stopped.
    * @param {string} path @param {Record<string, string>} whom @param {{ frequency: number, level: number }} tone
    */
   async talks(path, whom, { frequency, level }) {
     const query = new URLSearchParams({ ...whom, PKey: this.address, Signature: this.#signature });
     const socket = new WebSocket(`${this.server.socketOrigin}${path}?${query}`);
     await once(socket, 'open');
-    // The server closes it too, when the call is over.
+    // The server closes it too, when the call has ended.
     const closed = once(socket, 'close');
     const quiet = inRealTime(frequency, level, (piece) => socket.send(piece));
     return async () => {
@@ -142,7 +142,7 @@ export class VoiceUser {
     return new Recording(asked, response, line);
   }
 
-  /** Waits until the server knows that we are there to be rung. */
+  /** Waits until the server knows the event stream of this user. */
   async #events() {
     const response = await fetch(`${this.server.origin}/messages?PKey=${this.address}`);
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();

@@ -1,6 +1,6 @@
 declare global {
   interface Window {
-    /** What `gostream`'s own page signs with. */
+    /** The signature library of the page of gostream. */
     readonly elliptic: typeof import('elliptic');
     /** Only of the page of the voice dialect. */
     voice: {
@@ -9,9 +9,9 @@ declare global {
       heard(): number[];
       events(): Record<string, any>[];
     };
-    /** What the page plays, as samples of 16 bits: the latest two thirds of a second. */
+    /** The played sound as samples of 16 bits: the last two thirds of a second. */
     playing(): number[];
-    /** What the page plays from now on, as a file of `MediaRecorder` in base64. */
+    /** Records the played sound, as a file of `MediaRecorder` in base64. */
     record(seconds: number): Promise<string>;
   }
 }

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 
 /** @typedef {Record<string, any>} Body */
 
-/** The web service of somebody who wants to be asked who may come, and told who went. */
+/** A web service that authorizes clients and is notified when they have disconnected. */
 export class Webhook {
   /** The bodies of the received requests, in order. @type {Body[]} */
   calls = [];
@@ -31,7 +31,7 @@ export class Webhook {
     return `http://127.0.0.1:${port}/hook`;
   }
 
-  /** Waits until it was told so many things about a room. @param {string} roomId @param {number} count @param {number} withinMs */
+  /** Waits for this number of requests about a room. @param {string} roomId @param {number} count @param {number} withinMs */
   async toldOf(roomId, count, withinMs) {
     const signal = AbortSignal.timeout(withinMs);
     const told = () => this.calls.filter((call) => call.roomId === roomId);

@@ -9,7 +9,7 @@ const CALLERS = ['the newcomer', 'the member', 'either side'];
 const TABLE = readTable(readFileSync(DOCUMENT, 'utf8'));
 
 /**
- * Whom the documentation names: one of `CALLERS`.
+ * The sender of the offer in the documentation: one of `CALLERS`.
  * @param {string} newcomer a dialect @param {string} member another one
  */
 export function whoCalls(newcomer, member) {

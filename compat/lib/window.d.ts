@@ -1,6 +1,6 @@
 import type { PageState } from '../pages/state.js';
 
-/** What the call page shows of one of the others. */
+/** The tile of another member on the call page. */
 export interface Tile {
   username: string;
   state: string;
@@ -9,7 +9,7 @@ export interface Tile {
   frames: number;
 }
 
-/** What the call page plays of one of the others. */
+/** The played sound of another member on the call page. */
 export interface Heard {
   /** Of everything received since the connection began. */
   energy: number;
@@ -21,16 +21,16 @@ export interface SharedDocument {
   write(words: string): void;
   put(key: string, value: string): void;
   read(): { text: string; map: Record<string, string> };
-  /** Those whose presence is known, one's own included. */
+  /** The clients with known presence, this one included. */
   names(): string[];
-  /** How many pages it reaches without WebRTC, through the browser that they share. */
+  /** The number of pages that it reaches without WebRTC, through the browser that they share. */
   neighbours(): number;
   /** Whether it is connected with a server. */
   isSignalling(): boolean;
 }
 
 export interface Ayame {
-  /** What the server said when it let us in. */
+  /** The `accept` of the server. */
   authzMetadata: unknown;
   iceServers: RTCIceServer[];
   enter(): Promise<void>;
@@ -58,7 +58,7 @@ declare global {
     /** The data channels that the page has opened, and its WebSocket, only in tests of hostile members. */
     channels: RTCDataChannel[];
     socket: WebSocket;
-    /** The browser asks the person from now on, and the person allows it; what was captured since. Only in tests of the lobby. */
+    /** Makes the browser ask the user for permission, which is granted, and lists the captures since. Only in tests of the lobby. */
     ask(): void;
     allow(): void;
     captured: MediaStreamTrack[];
@@ -66,7 +66,7 @@ declare global {
     observers: number;
     timers: Set<unknown>;
     players: HTMLMediaElement[];
-    /** Those that may use nothing but relays, and what their TURN servers refused. */
+    /** The connections that use only relays, and the errors of their TURN servers. */
     relayed: RTCPeerConnection[];
     refusals: number[];
     /** The states that tiles took since the test has listened. */
@@ -79,7 +79,7 @@ declare global {
     readClipboard(): Promise<string>;
     levelsAt(hz: number): number[];
     wakeLocks: Set<unknown>;
-    /** What a screen reader would say by itself, only in tests of that. */
+    /** The announcements of a screen reader, only in tests of them. */
     announced: string[];
     heard(username: string): Promise<Heard>;
     /** Only of the page of PeerJS, as its own bundle leaves it there. */

@@ -1,4 +1,4 @@
-/** npm `y-webrtc` in Node: many clients in one process, without a WebRTC of their own. */
+/** npm `y-webrtc` in Node: many clients in one process, without real WebRTC. */
 import { WebSocket } from 'ws';
 import { clientFile } from './clients.js';
 

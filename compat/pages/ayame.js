@@ -1,10 +1,10 @@
-/** A page made with Ayame's web SDK, for two. `?key=`, `?metadata=` and `?standalone=1` are what the SDK lets one say. */
+/** A page made with Ayame's web SDK, for two. `?key=`, `?metadata=` and `?standalone=1` are options of the SDK. */
 import { createConnection, defaultOptions } from '@open-ayame/ayame-web-sdk';
 import { describe } from './connection.js';
 import { parameter, showPeers, state } from './page.js';
 import { camera, show, video } from './video.js';
 
-/** The SDK knows no name for the one other. */
+/** The id of the other client, which has none in the SDK. */
 const OTHER = 'other';
 
 const metadata = parameter('metadata');
@@ -14,7 +14,7 @@ let connection = null;
 /** @type {RTCDataChannel | null} */
 let chat = null;
 
-/** A connection of the SDK is good for one call: of a second one it would not show the picture. */
+/** The SDK needs a new connection for each call: it would not show the picture of a second call. */
 function newConnection() {
   const options = { clientId: parameter('name'), signalingKey: parameter('key') || undefined, standalone: parameter('standalone') === '1' };
   return createConnection(parameter('server') + parameter('path', '/signaling'), parameter('room'), { ...defaultOptions, ...options });
@@ -42,9 +42,9 @@ async function opened({ authzMetadata }) {
   state.events.push('open');
   state.joined = true;
   window.ayame.authzMetadata = authzMetadata;
-  // Not of its public face, but where it keeps what the server told it to use.
+  // A private field of the SDK, which has the servers of `accept`.
   window.ayame.iceServers = /** @type {any} */ (connection).pcConfig.iceServers;
-  // Only the second to come makes one, and the first offer must have it: the SDK does not negotiate again.
+  // Only the second client creates a data channel, and the first offer must contain it: the SDK does not renegotiate.
   const channel = await connection?.createDataChannel('chat', undefined);
   if (channel) adopt(channel);
 }
@@ -72,5 +72,5 @@ window.ayame = {
   hasSocket: () => connection?.webSocket != null,
 };
 
-// Why not, it has said by then.
+// The reason was reported before.
 enter().catch(() => {});

@@ -1,17 +1,17 @@
-/** The page's calls: a connection per peer. The dialect says whom to call and carries what is to be said. */
+/** The calls of the page: one connection for each peer. The dialect selects the peers to call and carries the signals. */
 import { sessionOf } from './connection.js';
 import { complain, showPeers, state } from './page.js';
 
 /**
- * @typedef {object} Wire how this dialect says things to a peer
+ * @typedef {object} Wire the signals of this dialect to a peer
  * @property {(id: string, sdp: string) => void} offer
  * @property {(id: string, sdp: string) => void} answer
- * @property {((id: string, candidate: RTCIceCandidate) => void) | null} candidate null: the sdp holds them all
- * @property {(id: string) => void} [gathered] in dialects that have a word for it
+ * @property {((id: string, candidate: RTCIceCandidate) => void) | null} candidate null if the sdp contains all candidates
+ * @property {(id: string) => void} [gathered] in dialects with such a frame
  */
 
 /**
- * @typedef {object} Medium what flows through the calls
+ * @typedef {object} Medium the media or data of the calls
  * @property {(pc: RTCPeerConnection, id: string, calling: boolean) => void} equip
  * @property {(id: string) => { videoWidth: number, frames: number }} watch
  * @property {(id: string) => void} forget

@@ -1,7 +1,7 @@
 /** The state of a connection, as a page reports it to the tests. */
 
 /**
- * Of one that a library made. Offers are counted by what its two descriptions say.
+ * The state of a connection that a library made. Offers are counted by its two descriptions.
  * @param {RTCPeerConnection} pc @param {{ videoWidth: number, frames: number }} [picture]
  * @returns {import('./state.js').PeerState}
  */

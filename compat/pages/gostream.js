@@ -1,6 +1,6 @@
 /**
- * A voice client of gostream in its mode without a site, as its own page does it: `elliptic` signs, events come in hex,
- * a ScriptProcessor sends 1024 samples at a time, WAV comes back. The microphone is an oscillator. It accepts every call.
+ * A voice client of gostream with keys, like the page of gostream: `elliptic` signs, events are in hex,
+ * a ScriptProcessor sends 1024 samples at a time, and the received stream is WAV. The microphone is an oscillator. It accepts every call.
  */
 import { complain, parameter, state } from './page.js';
 
@@ -16,7 +16,7 @@ const myKey = keys.getPublic(true, 'hex');
 state.myId = myKey;
 
 let serverChallenge = '';
-/** The challenge that the other has still to sign. */
+/** The challenge that the other user has not signed yet. */
 let challenge = '';
 const heard = new Int16Array(SAMPLES_KEPT);
 /** @type {Record<string, any>[]} */

@@ -1,4 +1,4 @@
-/** A client of go-lightstream. `?field=` is where it keeps descriptions and candidates: data, payload or named. */
+/** A client of go-lightstream. `?field=` is the field of descriptions and candidates: data, payload or named. */
 import { Calls } from './calls.js';
 import { complain, openSocket, parameter, state } from './page.js';
 import { video } from './video.js';

@@ -1,4 +1,4 @@
-/** A client of matchbox, as its socket in a browser is one: whoever is told of a new peer calls it. */
+/** A client of matchbox, like its socket in a browser: a client that gets `NewPeer` sends the offer. */
 import { Calls } from './calls.js';
 import { complain, openSocket, parameter, state } from './page.js';
 import { video } from './video.js';

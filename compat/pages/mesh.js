@@ -1,6 +1,6 @@
 /**
- * A client of the mesh server. Among their own kind, newcomers call everyone in the list (`?call=0`: this one waits to
- * be called). `?answer=Offer` is the client that sends its answers under the wrong kind.
+ * A client of the mesh server. Among clients of this dialect, newcomers call all clients in the list (`?call=0`: this
+ * client waits to be called). `?answer=Offer` is the client that sends its answers under the wrong kind.
  */
 import { Calls } from './calls.js';
 import { complain, openSocket, parameter, state } from './page.js';

@@ -1,4 +1,4 @@
-/** The page that p2p-go-app comes with: no media, a data channel `chat` for text and files. */
+/** The page of p2p-go-app: no media, a data channel `chat` for text and files. */
 import { joinWith, usernameOf } from './p2p-wire.js';
 import { state } from './page.js';
 

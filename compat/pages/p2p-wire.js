@@ -1,6 +1,6 @@
 /**
- * The wire of p2p-go-app. Like that app's own page, it drops offers from peers that it has not been told of. `?call=0`:
- * this one waits to be called.
+ * The wire of p2p-go-app. Like the page of that app, it drops offers of peers that were not announced to it. `?call=0`:
+ * this client waits to be called.
  */
 import { Calls } from './calls.js';
 import { complain, openSocket, parameter, state } from './page.js';

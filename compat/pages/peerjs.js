@@ -1,6 +1,6 @@
 /**
- * A page made with PeerJS, of which `?version=` is the release. Without `?id=` the server gives it one; `?key=` is which
- * of the server's keys it comes with; `?retry=` ms after it lost the server it tries again. With `?ice=1` it uses the STUN
+ * A page made with PeerJS, of which `?version=` is the release. Without `?id=` the server assigns the id; `?key=` is the key;
+ * `?retry=` is the time in ms after which it reconnects to the server. With `?ice=1` it uses the STUN
  * and TURN servers that the server offers.
  */
 import { describe } from './connection.js';

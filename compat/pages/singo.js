@@ -1,4 +1,4 @@
-/** A client of singo. `?trickle=0` is one of the first version: it waits for gathering and knows no candidates. */
+/** A client of singo. `?trickle=0` is a client of the first version, which waits for gathering and sends no candidates. */
 import { Calls } from './calls.js';
 import { complain, openSocket, parameter, state } from './page.js';
 import { video } from './video.js';
@@ -29,7 +29,7 @@ const ON = {
   'notify-client-id'({ client_id }) {
     state.myId = client_id;
     say('join', { room_id: parameter('room') });
-    state.joined = true; // the dialect has no word for it
+    state.joined = true; // the dialect has no frame for it
   },
   'new-client': ({ client_id }) => calls.call(client_id),
   'leave-client': ({ client_id }) => calls.left(client_id),

@@ -1,7 +1,7 @@
-/** What a page tells the tests about one peer. */
+/** The state of one peer that a page reports to the tests. */
 export interface PeerState {
   connectionState: RTCPeerConnectionState;
-  /** The ids of the connection's two descriptions: the peer's page has the same two, the other way round. */
+  /** The ids of the connection's two descriptions: the page of the peer has the same two in reverse order. */
   localSession: string;
   remoteSession: string;
   offersMade: number;
@@ -14,13 +14,13 @@ export interface PageState {
   myId: string;
   joined: boolean;
   peers: Record<string, PeerState>;
-  /** Ids of peers that the server said are gone, in order. */
+  /** The ids of the peers that left, in order. */
   left: string[];
-  /** Error frames, frames that no client of the dialect should ever get, and exceptions. */
+  /** Error frames, unexpected frames, and exceptions. */
   errors: string[];
   /** Only of pages with chat. */
   messages: { from: string; content: string }[];
   files: { from: string; name: string; size: number; sha256: string }[];
-  /** Only of pages whose dialect is spoken by a library: what it reported, in order. */
+  /** Only of pages with a client library: its reports, in order. */
   events: string[];
 }

@@ -1,4 +1,4 @@
-/** The camera goes into every call, and every peer has a picture on the page. */
+/** The camera is sent in every call, and the picture of every peer is shown on the page. */
 
 export const camera = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 320, height: 240, frameRate: 15 } });
 

@@ -1,4 +1,4 @@
-/** A page that shares a document by y-webrtc. `?path=` is the server's, `?password=` keeps what is signalled secret. */
+/** A page that shares a document by y-webrtc. `?path=` is the path of the server, `?password=` encrypts the signals. */
 import { WebrtcProvider } from 'y-webrtc';
 import * as Y from 'yjs';
 import { describe } from './connection.js';

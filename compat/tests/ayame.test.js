@@ -123,7 +123,7 @@ describe('ayame with webhooks', () => {
   });
 });
 
-/** Two who are connected and see each other move. @param {Scene} scene @param {Record<string, string>} [parameters] */
+/** Two clients that are connected and see each other's picture move. @param {Scene} scene @param {Record<string, string>} [parameters] */
 async function inACall(scene, parameters) {
   const pages = [await scene.join('ayame', parameters), await scene.join('ayame', parameters)];
   await Promise.all(pages.map((guest) => seesEverybody(guest, 1)));

@@ -94,7 +94,7 @@ async function switchDevices(grace, keys) {
 
 /** @param {import('../lib/visitor.js').Visitor} ada @param {import('../lib/visitor.js').Visitor} grace @param {Keyboard} keys */
 async function chatAndSend(ada, grace, keys) {
-  // The browser is told to hand choosers over in a message of its own: sent with the key press, it may come after it.
+  // File choosers are intercepted by a separate message to the browser: sent with the key press, it may arrive after it.
   const chosen = ada.page.waitForEvent('filechooser', { timeout: 60_000 });
   await keys.moveTo('chat-toggle');
   await keys.press('Enter');

@@ -1,4 +1,4 @@
-/** The page at `/` in one room with clients that have never heard of it: they work as among their own kind. */
+/** The page at `/` in one room with clients of other dialects, which work as among clients of their own. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { connectedWith } from '../lib/full-mesh.js';

@@ -99,7 +99,7 @@ scene('a mistake in a server is told in its field, and the link hands on what is
 
   await field('ice').fill('turn.example.org');
   await field('ice-user').focus();
-  assert.match(await field('ice-error').innerText(), /turn\.example\.org.*is no address/s);
+  assert.match(await field('ice-error').innerText(), /turn\.example\.org.*is not the address/s);
   assert.equal(await field('ice').getAttribute('aria-invalid'), 'true');
   await ada.page.screenshot({ path: outputFile('call-page-ice-mistake.png') });
   await field('ice').fill('turn:turn.example.org');

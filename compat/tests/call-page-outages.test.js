@@ -118,7 +118,7 @@ scene('the network changes, and each page connects anew to the server', async (s
 
 scene('a page that begins anew is called anew', async (scene) => {
   const { ada, grace } = await twoPeople(scene);
-  // Closed by a crash, the page says goodbye to nobody: the connection of the other seems to live on.
+  // After a crash the page sends no close frame: the connection of the other member still seems to be open.
   await grace.page.evaluate(() => addEventListener('pagehide', (event) => event.stopImmediatePropagation(), { capture: true }));
 
   await grace.page.reload();

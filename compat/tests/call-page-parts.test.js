@@ -13,7 +13,7 @@ import { texts } from '../../web/js/texts.js';
 import { WakeLock } from '../../web/js/wake-lock.js';
 import { setGlobal } from '../lib/set-global.js';
 
-/** Every 100 ms, as the page's detector tells it. @param {ActiveSpeaker} speaker @param {number} from @param {number} until @param {string[]} talking */
+/** Every 100 ms, as the detector of the page reports it. @param {ActiveSpeaker} speaker @param {number} from @param {number} until @param {string[]} talking */
 function conversation(speaker, from, until, talking) {
   const changes = [];
   for (let now = from; now < until; now += 100) {

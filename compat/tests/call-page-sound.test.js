@@ -1,4 +1,4 @@
-/** The page at `/`: every member is heard, whatever it has and whatever it has turned off. */
+/** The page at `/`: every member is heard, with any devices and with any of them off. */
 import assert from 'node:assert/strict';
 import { withSilentMicrophone, withoutCamera, withoutDevices, withoutMicrophone } from '../lib/absent-devices.js';
 import { stage } from '../lib/stage.js';

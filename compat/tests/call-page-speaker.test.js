@@ -97,7 +97,7 @@ scene('a tile has the whole screen, and gives it back', async (scene) => {
 
   await button.press('Enter');
   await ada.until('the page is back', () => document.fullscreenElement === null);
-  // The browser tells of it with its next picture.
+  // The browser reports it with the next frame.
   await tile.locator('[data-testid="tile-full-screen"][aria-pressed="false"]').waitFor();
 });
 

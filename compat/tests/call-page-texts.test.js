@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { language, texts } from '../../web/js/texts.js';
 
 const WEB = new URL('../../web/', import.meta.url);
-/** A word or several, as a person reads them: not a name in code. */
+/** Text for users, not a name in code. */
 const SENTENCE = /^[^\w]*[A-Z][a-z]+(?:$|[ …,.:!?’”])|[a-z”] [a-z“]+ [a-z]+|[a-z] …|[a-z]…/;
 /** Words of the console and of errors that only a developer sees, and the names of things. */
 const FOR_DEVELOPERS = /console\.\w+\(|new Error\(|new DOMException\(|^\s*(?:\*|\/\/|\/\*\*)|querySelector|anchor\.rel|includes\('Files'\)|closest\(|matchMedia|error\.name|name === |instanceof|=== '|keydown|'Escape'|import /;
@@ -20,7 +20,7 @@ function modules(path) {
   });
 }
 
-/** @param {string} source @returns {string[]} the lines whose strings read like text */
+/** @param {string} source @returns {string[]} the lines with strings that look like text */
 function sentencesIn(source) {
   return source.split('\n').filter((line) => {
     if (FOR_DEVELOPERS.test(line)) return false;

@@ -1,4 +1,4 @@
-/** Each dialect among its own kind: three pages connect in a full mesh, by that dialect's own custom of who calls. */
+/** Each dialect alone: three pages connect in a full mesh, by the offer policy of the dialect. */
 import assert from 'node:assert/strict';
 import { calling, fullMesh, leavesAndAllAreTold } from '../lib/full-mesh.js';
 import { outputFile, stage } from '../lib/stage.js';

@@ -7,7 +7,7 @@ import { ACTIVE_MAX, FILE_MAX_BYTES, TRANSFERS_MAX, UNACCEPTED_MAX_BYTES } from 
 
 /** @typedef {import('../../web/js/files/transfer.js').IncomingTransfer} IncomingTransfer */
 
-/** A data channel whose other end is in the hands of the test. */
+/** A data channel whose other end is controlled by the test. */
 class FakeChannel extends EventTarget {
   /** @type {RTCDataChannelState} */ readyState = 'open';
   bufferedAmount = 0;
@@ -38,7 +38,7 @@ class FakeChannel extends EventTarget {
   }
 }
 
-/** One page, whose peer is in the hands of the test. */
+/** A page whose peer is controlled by the test. */
 function page() {
   /** @type {import('../../web/js/page-channel.js').Message[]} */
   const sent = [];

@@ -1,4 +1,4 @@
-/** Rooms of several dialects: everybody connects with everybody, and of each two exactly one calls, whom the documentation says. */
+/** Rooms of several dialects: all members connect, and of every two the one named in the documentation sends the offer. */
 import assert from 'node:assert/strict';
 import { calling, fullMesh, leavesAndAllAreTold } from '../lib/full-mesh.js';
 import { LONG } from '../lib/original.js';
@@ -60,7 +60,7 @@ function meeting(member, newcomer) {
     const calls = await fullMesh([first, second]);
 
     assert.deepEqual(calls, [caller === 'the member' ? calling(first, second) : calling(second, first)]);
-    // To PeerJS nobody ever leaves but by hanging up.
+    // PeerJS clients are told of a leave only after a call.
     if (newcomer.dialect !== 'peerjs') await leavesAndAllAreTold(first, [second]);
   });
 }
@@ -71,7 +71,7 @@ async function enters(scene, { dialect, parameters }, more) {
   return scene.join(dialect, { ...parameters, ...room, ...more });
 }
 
-/** The server tells no side to call: the newcomer finds the member in a list, or has its id from elsewhere. @param {Scene} scene @param {Kind} newcomer @param {Guest} member */
+/** The server requests an offer of neither side: the newcomer finds the member in a list, or knows its id. @param {Scene} scene @param {Kind} newcomer @param {Guest} member */
 async function entersAndCalls(scene, newcomer, member) {
   if (newcomer.dialect === 'mesh') return enters(scene, newcomer, { call: '1' });
   const guest = await enters(scene, newcomer);
@@ -85,7 +85,7 @@ async function dials(caller, called) {
   await caller.page.evaluate((id) => window.call(id), myId);
 }
 
-/** All but ayame, whose rooms are for two. */
+/** All dialects except ayame, whose rooms have two members. */
 const TOGETHER = [KIND.lightstream, KIND.singo, KIND.mesh, KIND.p2p, KIND.matchbox, KIND.peerjs];
 
 scene('six dialects in one room, one after the other', async (scene) => {
@@ -113,7 +113,7 @@ scene('six dialects in one room, all at the same moment', async (scene) => {
   assert.equal(calls.length, 15);
 });
 
-/** The channel in which the page of p2p-go-app talks, in the words of PeerJS. */
+/** The data channel of the page of p2p-go-app, as a PeerJS connection. */
 const CHANNEL = { serialization: 'raw', label: 'chat' };
 
 scene('text: p2p joins peerjs', async (scene) => {

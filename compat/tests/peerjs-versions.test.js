@@ -76,7 +76,7 @@ async function exchangesData(scene, release) {
 }
 
 /**
- * The page leaves the server and comes back under its id; another page can reach it.
+ * The page disconnects from the server and reconnects with its id; another page can reach it.
  * @param {Scene} scene @param {Release} release @param {Guest} guest
  */
 async function reconnects(scene, release, guest) {

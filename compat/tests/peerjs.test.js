@@ -15,7 +15,7 @@ const MESSAGES = 100;
 const DROP_MS = 30_000;
 const RETRY_MS = 500;
 const STRANGER_TRIES_AT_MS = 20_000;
-/** How long a message waits for somebody who is not there; the original looks once in a second. */
+/** The time for which a message waits for an absent peer; the original checks once a second. */
 const ABSENT_MS = { min: 4_500, max: 9_000 };
 const NOTICED_WITHIN_MS = 15_000;
 
@@ -26,8 +26,8 @@ const CUT_SOCKET = /WebSocket connection to .* failed/;
  * @typedef {object} House a server, and where the two differ on purpose
  * @property {string} name
  * @property {(closers: import('../lib/stage.js').Closers) => Promise<import('../lib/stage.js').AnyServer[]>} open
- * @property {boolean} takesOver whether a client is told that it is back, and its old socket closed, when it
- * comes back before the server saw it go
+ * @property {boolean} takesOver whether a client gets `OPEN` and its old socket is closed, when it
+ * reconnects before the server noticed the loss
  * @property {string | false} [absent] why its tests are skipped
  */
 
@@ -120,7 +120,7 @@ for (const house of HOUSES) {
       await reports(ada, 'disconnected');
       assert.ok(await answeredAnew);
       if (house.takesOver) await ada.until('there again', () => window.peer.open);
-      // Whom the original does not tell that it is back can be reached all the same.
+      // The original does not tell the client that it has reconnected, but the client can be reached.
       await talks(await scene.join('peerjs'), ada);
 
       assert.equal(await ada.page.evaluate(() => window.peer.open), house.takesOver);
@@ -138,7 +138,7 @@ async function cableOf(scene) {
 }
 
 /**
- * Two whose ids the server chose, the second of whom dialled the first.
+ * Two clients with ids of the server; the second has called the first.
  * @param {Scene} scene @param {Record<string, string>} [parameters] of the first
  */
 async function twoInConversation(scene, parameters) {

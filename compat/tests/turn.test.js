@@ -141,7 +141,7 @@ function invalid(isExpired) {
 }
 
 /**
- * Answers for the server, which makes no credentials of such a life.
+ * Answers in place of the server, which does not make credentials with such a short validity.
  * @param {Scene} scene @param {(name: string) => Credentials} make for the guest of that name
  * @returns {Promise<(Credentials & { name: string })[]>} those that guests were given, in order
  */

@@ -1,4 +1,4 @@
-/** Two nodes that share a Redis: whoever comes next comes to the other one. */
+/** Two nodes that share a Redis. The members join them in turn. */
 import assert from 'node:assert/strict';
 import { startTwoNodes } from '../lib/cluster.js';
 import { fullMesh, leavesAndAllAreTold } from '../lib/full-mesh.js';

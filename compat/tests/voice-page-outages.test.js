@@ -1,4 +1,4 @@
-/** The page at `/voice` while its server stalls or is started anew: rooms and calls come back by themselves. */
+/** The page at `/voice` while its server stalls or restarts: rooms and calls are restored. */
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { voiceStage } from '../lib/voice-stage.js';
@@ -8,7 +8,7 @@ const GRACE_HZ = 1000;
 const STALL_MS = 10_000;
 const WITHIN_MS = 20_000;
 const POLL_MS = 100;
-/** The time in which a call may come back. */
+/** The time within which a call is restored. */
 const REVIVAL_MS = 30_000;
 
 const scene = voiceStage();

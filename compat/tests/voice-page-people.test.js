@@ -69,7 +69,7 @@ scene('a key is saved to a file, and opened in another browser', async (scene) =
   assert.equal(length, 64);
   for (const nonsense of ['', 'hello', 'f'.repeat(64), '0'.repeat(64), 'a'.repeat(5_000)]) {
     await grace.at('key-import-file').setInputFiles({ name: 'some.key', mimeType: 'text/plain', buffer: Buffer.from(nonsense) });
-    await grace.reads('key-problem', 'holds no key');
+    await grace.reads('key-problem', 'contains no key');
     assert.ok(await grace.at('key-import').isDisabled());
     await grace.at('key-import-file').setInputFiles([]);
     await grace.at('key-problem').waitFor({ state: 'hidden' });

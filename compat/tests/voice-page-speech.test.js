@@ -1,5 +1,5 @@
 /**
- * The page at `/voice` with speech as microphone, and what browsers do to a voice switched on: each hears the words of the other.
+ * The page at `/voice` with speech as microphone and with the audio processing of the browser: each hears the words of the other.
  * Tones do not show this, because noise suppression takes them for noise.
  */
 import assert from 'node:assert/strict';

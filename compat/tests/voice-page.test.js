@@ -1,4 +1,4 @@
-/** The page at `/voice` in keys mode, used as people use it, each with a microphone of his own. */
+/** The page at `/voice` with keys, operated like a user does, each with a microphone of its own. */
 import assert from 'node:assert/strict';
 import { voiceStage } from '../lib/voice-stage.js';
 
@@ -54,7 +54,7 @@ scene('one hangs up, and the other is told', async (scene) => {
 
   await grace.at('hang-up').click();
 
-  await Promise.all([ada.isAlone(), grace.isAlone(), ada.reads('notice', 'over')]);
+  await Promise.all([ada.isAlone(), grace.isAlone(), ada.reads('notice', 'has ended')]);
   await connect(grace, ada);
 });
 

@@ -1,4 +1,4 @@
-/** Clients of gostream that have never heard of Switchboard call each other. */
+/** Clients like the page of gostream call each other. */
 import assert from 'node:assert/strict';
 import { stage } from '../lib/stage.js';
 import { ellipticScript } from '../lib/voice-elliptic.js';

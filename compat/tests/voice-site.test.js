@@ -1,4 +1,4 @@
-/** The voice page as part of a site, which says who people are and what they may do: `examples/site`. */
+/** The voice page as part of the website `examples/site`, which authenticates the users and decides their permissions. */
 import assert from 'node:assert/strict';
 import { openSite } from '../lib/voice-site.js';
 import { voiceStage } from '../lib/voice-stage.js';

@@ -129,7 +129,7 @@ async function converged(pages) {
   for (const other of others) assert.deepEqual(other, first);
 }
 
-/** @param {Guest} guest @param {Guest[]} all who are present */
+/** @param {Guest} guest @param {Guest[]} all  all guests */
 async function knowsOf(guest, all) {
   const names = all.map(({ name }) => name).sort();
   await guest.until(`aware of exactly ${names}`, (wanted) => JSON.stringify(window.doc.names()) === JSON.stringify(wanted), names);

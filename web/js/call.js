@@ -1,5 +1,5 @@
 // @ts-check
-// One call from joining to leaving: joins signaling, mesh, media and the screen, and holds none of their logic.
+// One call from joining to leaving: connects signaling, mesh, media and the user interface, without logic of their own.
 
 import { hasTurn, typedServers } from './ice.js';
 import { Mesh } from './mesh.js';
@@ -84,7 +84,7 @@ export class Call {
     });
   }
 
-  /** Something about camera, microphone or screen changed. */
+  /** The camera, the microphone or the screen has changed. */
   mediaChanged() {
     this.mesh?.setMedia(this.options.media.tracks, this.options.media.state);
     this.people?.showSelf(this.options.media);
@@ -97,7 +97,7 @@ export class Call {
     this.people.setSpeaker(speakerId);
   }
 
-  /** Hands the present servers to the connections that exist and to those to come. */
+  /** Sets the current ICE servers for existing and new connections. */
   updateServers() {
     this.mesh.setIceServers(this.#iceServers());
   }
@@ -117,7 +117,7 @@ export class Call {
     this.mesh.callAnew(peer);
   }
 
-  /** The server accepted another name than the one that was asked for. @param {string} name */
+  /** The server accepted another name than the requested one. @param {string} name */
   #renamed(name) {
     const words = texts.call.nameTaken(this.options.name, name);
     this.options.name = name;

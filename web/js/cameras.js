@@ -1,6 +1,6 @@
 // @ts-check
-// The way from one camera to the next. A phone lists several for each side: there the side is asked for, and the
-// browser takes the main camera of it.
+// Selects the next camera. A phone lists several for each side: there the side is requested, and the browser selects
+// its main camera.
 
 /**
  * Constraints for the camera after the current one, the best first.
@@ -17,7 +17,7 @@ export function nextCameras({ facingMode, deviceId }, devices) {
   return [...bySide, ...(next ? [{ deviceId: { exact: next.deviceId } }] : [])];
 }
 
-/** People know themselves from a mirror; the picture of a rear camera is shown as it is. @param {MediaStreamTrack | null} camera */
+/** Whether the own picture is mirrored, as users expect of a front camera; that of a rear camera is not. @param {MediaStreamTrack | null} camera */
 export function isMirrored(camera) {
   return camera !== null && camera.getSettings().facingMode !== 'environment';
 }

@@ -1,6 +1,6 @@
 // @ts-check
-// The `chat` data channel with one peer: text as {content, timestamp}, files beside it. Nothing else is ever
-// written to it, because the other end may be any client of the dialect.
+// The `chat` data channel with one peer: text as {content, timestamp}, and files. Nothing else is
+// written to it, because the other side may be any client of the dialect.
 
 import { ChatFiles } from './files/chat-files.js';
 import { sendJson } from './send-json.js';
@@ -46,7 +46,7 @@ export class Channel {
     return this.#files.send(file);
   }
 
-  /** The connection was closed by this page, of which the channel itself may not tell. */
+  /** This page has closed the connection; the channel may not report that. */
   close() {
     this.#files.close();
   }

@@ -28,13 +28,13 @@ import { texts } from './texts.js';
 /** @typedef {any} Stat  of any of the types that RTCStatsReport holds */
 /** @typedef {{at: number, stats: Stat[]}} Sample */
 
-/** Rates and losses are those between the first and the last one. */
+/** The number of samples. Rates and losses are those between the first and the last one. */
 const SAMPLES = 5;
 
 export class ConnectionDetails {
   /** @type {Sample[]} */ #samples = [];
 
-  /** Is to be called once a second. @param {Iterable<[string, Stat]>} report @returns {Details} */
+  /** Must be called once a second. @param {Iterable<[string, Stat]>} report @returns {Details} */
   read(report) {
     const stats = [...report].map(([, stat]) => stat);
     const now = { at: Math.max(0, ...stats.map(({ timestamp }) => timestamp)), stats };

@@ -20,7 +20,7 @@ function isServerUrl(url) {
   return URL_PATTERN.test(url) && port >= 1 && port <= PORT_MAX && !UPPER_CASE_QUERY.test(url);
 }
 
-/** The mistake in each field; empty where there is none. @param {Typed} typed @returns {Typed} */
+/** The error of each field; empty if it is valid. @param {Typed} typed @returns {Typed} */
 export function mistakes({ urls, username, credential }) {
   const wrong = addresses(urls).find((url) => !isServerUrl(url));
   const isTurn = addresses(urls).some((url) => /^turns?:/i.test(url));
@@ -31,7 +31,7 @@ export function mistakes({ urls, username, credential }) {
   };
 }
 
-/** Those of the typed servers that have no mistake. @param {Typed} typed @returns {RTCIceServer[]} */
+/** The valid ones of the typed servers. @param {Typed} typed @returns {RTCIceServer[]} */
 export function typedServers({ urls, username, credential }) {
   const good = addresses(urls).filter(isServerUrl);
   const stun = good.filter((url) => /^stun/i.test(url)).map((url) => ({ urls: url }));
@@ -39,7 +39,7 @@ export function typedServers({ urls, username, credential }) {
   return [...stun, ...(username && credential ? turn : [])];
 }
 
-/** Those that the server offers; null if it does not answer now. @returns {Promise<Offer | null>} */
+/** The servers that the server offers; null if it does not answer. @returns {Promise<Offer | null>} */
 export async function offeredServers() {
   try {
     const url = new URL('ice-servers', document.baseURI);

@@ -1,5 +1,5 @@
 // @ts-check
-// Where the page begins: the lobby, then calls, one after another.
+// Starts the page: the lobby, then calls, one after another.
 
 import { Call } from './call.js';
 import { Media } from './media.js';

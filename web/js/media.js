@@ -1,6 +1,6 @@
 // @ts-check
-// What this device captures: microphone, camera, screen. A camera that is off is released, light and all; a muted
-// microphone stays open so that unmuting is instant. Each failure becomes a sentence a person can act on.
+// The captured microphone, camera and screen. A camera that is off is released, so that its light goes out. A muted
+// microphone stays open, so that unmuting is instant. Each failure becomes a sentence with the next step.
 
 import { nextCameras } from './cameras.js';
 import { explain, explainBoth } from './media-problems.js';
@@ -25,11 +25,11 @@ export class Media {
   micId = '';
   cameraId = '';
   speakerId = '';
-  /** How often each device was asked for or given up: what an older request captures is not used. @type {Record<Device, number>} */
+  /** The number of requests and releases of each device: the result of an older request is discarded. @type {Record<Device, number>} */
   #requests = { microphone: 0, camera: 0, screen: 0 };
   #isCameraOpening = false;
 
-  /** @param {() => void} onChange  something captured began, ended or was switched @param {(words: string) => void} onLost  a device has stopped by itself */
+  /** @param {() => void} onChange  a capture began, ended or was switched @param {(words: string) => void} onLost  a device has stopped */
   constructor(onChange, onLost) {
     this.onChange = onChange;
     this.onLost = onLost;
@@ -50,14 +50,14 @@ export class Media {
     return { audio: this.#mix.trackOf(this.mic, this.#screenSound), video };
   }
 
-  /** The media state that the other members are told. @returns {import('./peer.js').MediaState} */
+  /** The media state that is sent to the other members. @returns {import('./peer.js').MediaState} */
   get state() {
     const { video } = this.tracks;
     const shown = video === null ? 'off' : video === this.screen ? 'screen' : 'camera';
     return { isMuted: this.isMuted || this.mic === null, video: shown };
   }
 
-  /** @returns {Promise<string>} what went wrong, in words, or nothing */
+  /** @returns {Promise<string>} the error text; empty on success */
   async openMic() {
     const capture = async () => [await captureOne({ audio: this.#micConstraints })];
     return this.#attempt('microphone', capture, ([mic]) => this.#useMic(mic ?? null));
@@ -68,7 +68,7 @@ export class Media {
     return this.#attempt('camera', capture, ([camera]) => this.#useCamera(camera ?? null));
   }
 
-  /** One question to the person for both, and whichever of them there is. @returns {Promise<string>} */
+  /** Requests both devices with one prompt, and uses the ones that exist. @returns {Promise<string>} the error text */
   async openBoth() {
     if (!this.isAvailable) return texts.media.insecure;
     const isMicWanted = this.#request('microphone');
@@ -85,7 +85,7 @@ export class Media {
     }
   }
 
-  /** The next camera in place of the one that is on. @returns {Promise<string>} what went wrong */
+  /** Switches to the next camera. @returns {Promise<string>} the error text */
   async switchCamera() {
     const former = this.camera;
     const wishes = nextCameras(former?.getSettings() ?? {}, await listDevices());
@@ -135,7 +135,7 @@ export class Media {
     this.onChange();
   }
 
-  /** A quality without pictures releases the camera, light and all. @param {Quality} quality @returns {Promise<string>} what went wrong */
+  /** Sets the quality. A quality without pictures releases the camera. @param {Quality} quality @returns {Promise<string>} the error text */
   async setQuality(quality) {
     this.quality = quality;
     if (!PROFILES[quality].video) return this.#pauseCamera();
@@ -172,7 +172,7 @@ export class Media {
     return { ...exactly(this.cameraId), ...cameraConstraints(this.quality) };
   }
 
-  /** A camera within the limits of the quality that holds when it has started. @param {MediaTrackConstraints} choice */
+  /** Captures a camera within the limits of the quality that is set when the camera has started. @param {MediaTrackConstraints} choice */
   async #captureCamera(choice) {
     const { quality } = this;
     const camera = await captureOne({ video: { ...cameraConstraints(quality), ...choice } });
@@ -257,7 +257,7 @@ function useOrStop(isWanted, tracks, use) {
   else for (const track of tracks) track.stop();
 }
 
-// Of a tab, the sound of a film or a game, as it is. The sound of the whole system has the other members in it.
+// The unprocessed sound of a tab, such as a film or a game. The sound of the whole system would contain the other members.
 const SCREEN_OPTIONS = /** @type {DisplayMediaStreamOptions} */ ({
   video: true,
   audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
@@ -277,7 +277,7 @@ async function captureOne(constraints) {
   return track;
 }
 
-// A remembered device may be unplugged today; then any other is better than none.
+// A stored device may be unplugged; then another device is used.
 /** @param {string} id @returns {MediaTrackConstraints} */
 function exactly(id) {
   return id ? { deviceId: { ideal: id } } : {};

@@ -1,8 +1,8 @@
 // @ts-check
-// Everyone in the room: turns the server's news into calls, and keeps calls alive across a lost server connection.
-// After a new session the server has new ids for every client that reconnected. A call between two pages goes on: each
-// tells the other its new id over the call itself. A call with another client goes on until its owner comes back
-// under a new id, or until it ends by itself.
+// The peers in the room: makes calls from the frames of the server, and keeps calls across a lost server connection.
+// In a new session the server has new ids for all clients that reconnected. A call between two pages continues: each
+// sends its new id to the other over the call itself. A call with another client continues until that client returns
+// under a new id, or until the call ends.
 
 import { markOf } from './page-channel.js';
 import { Peer } from './peer.js';
@@ -29,8 +29,8 @@ const RENEWALS_BURST = 5;
 const RENEWALS_PER_SECOND = 0.2;
 
 export class Mesh {
-  /** By the id under which the server knows each of them. @type {Map<string, Peer>} */ peers = new Map();
-  /** Members that may belong to a living call, until the call tells. @type {Map<string, {member: Member, calling: boolean}>} */
+  /** The peers, by their id at the server. @type {Map<string, Peer>} */ peers = new Map();
+  /** Members that may belong to an open call, until the call confirms it. @type {Map<string, {member: Member, calling: boolean}>} */
   #undecided = new Map();
   /** By the id of the member. @type {Map<string, RateLimit>} */ #renewals = new Map();
   #ownId = '';
@@ -119,11 +119,11 @@ export class Mesh {
     if (this.#living(member).length === 0) return this.#connect(member, calling);
     const entry = { member, calling };
     this.#undecided.set(member.id, entry);
-    // The other side, if it is to call, decides by its offer.
+    // If the other side sends the offer, its offer decides.
     if (calling) setTimeout(() => this.#decide(entry), SESSION_WAIT_MS);
   }
 
-  /** The call has not told its id in time, or has ended. @param {{member: Member, calling: boolean}} entry */
+  /** The call has not sent its id in time, or has ended. @param {{member: Member, calling: boolean}} entry */
   #decide({ member, calling }) {
     if (this.#undecided.get(member.id)?.member !== member) return;
     this.#undecided.delete(member.id);
@@ -146,7 +146,7 @@ export class Mesh {
   }
 
   /**
-   * An offer names its connection: it belongs to a living call, or the peer has begun anew.
+   * An offer names its connection: it belongs to an open call, or to a new one.
    * @param {string} id @param {Frame} frame @returns {boolean} whether the offer is to be handled
    */
   #prepareFor(id, frame) {
@@ -164,7 +164,7 @@ export class Mesh {
     return mayBegin;
   }
 
-  /** Each connection costs this page a lot, and its member nothing. @param {string} id */
+  /** Limits the new connections of a member: each is expensive for this page and free for the member. @param {string} id */
   #mayRenew(id) {
     const limit = this.#renewals.get(id) ?? new RateLimit(RENEWALS_BURST, RENEWALS_PER_SECOND);
     this.#renewals.set(id, limit);
@@ -183,12 +183,12 @@ export class Mesh {
     return [...this.peers.values()].find((peer) => peer.isDeparted && peer.username === username);
   }
 
-  /** Calls with a page of this name that go on without the server. @param {Member} member */
+  /** Calls with a page of this name that continue without the server. @param {Member} member */
   #living({ username }) {
     return [...this.peers.values()].filter((peer) => peer.isDeparted && peer.username === username && peer.isPage && isAlive(peer));
   }
 
-  /** The peer's page has told the id of its session. The server alone tells the name that belongs to an id. @param {Peer} peer */
+  /** The page of the peer has sent the id of its session. Only the server knows the name of an id. @param {Peer} peer */
   #sessionTold(peer) {
     const undecided = this.#undecided.get(peer.toldId);
     if (undecided?.member.username !== peer.username || !peer.isDeparted) return;
@@ -196,14 +196,14 @@ export class Mesh {
     this.#bind(peer, peer.toldId);
   }
 
-  /** The call goes on under a new id. @param {Peer} peer @param {string} id */
+  /** The call continues under a new id. @param {Peer} peer @param {string} id */
   #bind(peer, id) {
     this.peers.delete(peer.address);
     this.peers.set(id, peer);
     peer.rebind(id);
   }
 
-  // A peer whose server connection broke is reported as gone while its call still runs, and mostly comes back.
+  // A peer whose server connection broke is reported as left while its call is still open, and usually returns.
   /** @param {string} id */
   #left(id) {
     this.#undecided.delete(id);

@@ -3,7 +3,7 @@
 // when two offers cross, the polite side drops its own. Frames of the peer and own offers are handled in one queue, one
 // after another. A later offer that stays unanswered was delayed or lost by the server. A page gets it once more, and
 // answers it however often it comes. Other clients may have ignored it, so it is taken back: their own offers must not be
-// blocked. They get a few more, and no others, because some answer only one offer in their life.
+// blocked. They get only a few more, because some clients answer only one offer.
 // Chromium shows no picture any more after an offer was taken back (its receiver loses its sink). So of two pages only
 // the impolite one makes offers while they can reach each other directly; the polite one asks for them.
 
@@ -34,12 +34,12 @@ export class Negotiation {
   #options;
   /** An offer is to be made as soon as the state allows it. */
   #isWanted = false;
-  /** No offer is made before the retry, or before the peer gives a sign of life. */
+  /** No offer is made before the retry, or before the peer has sent a frame. */
   #isHeldBack = false;
   #isIgnoring = false;
   /** Number of the latest own offer. */
   #offer = 0;
-  /** Offers taken back since the latest sign of life. */
+  /** Offers taken back since the last frame of the peer. */
   #unanswered = 0;
   #answers = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #offerTimer;
@@ -56,7 +56,7 @@ export class Negotiation {
     pc.addEventListener('signalingstatechange', () => this.#enqueue(() => this.#makeOffer()));
   }
 
-  /** Whether a description of the peer was applied; false for a closed connection, of which Firefox tells nothing but an error. */
+  /** Whether a description of the peer was applied; false for a closed connection, for which Firefox only throws an error. */
   get hasRemoteDescription() {
     return this.#pc.signalingState !== 'closed' && this.#pc.remoteDescription !== null;
   }

@@ -8,7 +8,7 @@ import { offeredServers } from './ice.js';
 /** The timer of a browser counts 24 days at most, and stands still while the machine sleeps. */
 const WAIT_MAX_MS = 60_000;
 const RENEWAL_MIN_MS = 2_000;
-/** After a fetch that failed, or that brought credentials without a life. */
+/** The pause after a fetch that failed or returned expired credentials. */
 const RETRY_MS = 10_000;
 const EXPIRY = /^(\d{1,12}):/;
 

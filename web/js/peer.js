@@ -1,5 +1,5 @@
 // @ts-check
-// One other person: the connection to them, what it carries, and how it is doing. Audio and video have a place in
+// One other member: its connection, the media and data of the connection, and its state. Audio and video have a place in
 // the connection from the start, so that turning a camera on later needs no new offer.
 
 import { Channel } from './channel.js';
@@ -26,7 +26,7 @@ import { textOf } from './untrusted.js';
  * @property {(peer: Peer) => void} onState
  * @property {(peer: Peer) => void} onTrack
  * @property {(peer: Peer) => void} onMediaState
- * @property {(peer: Peer) => void} onSession  the peer's page has told the id of its session with the server
+ * @property {(peer: Peer) => void} onSession  the page of the peer has sent the id of its session with the server
  * @property {(peer: Peer) => void} onChannel
  * @property {() => void} onRelayRefused  the TURN server does not accept the credentials
  * @property {(peer: Peer) => void} onFlood  the peer sends more than is shown
@@ -67,7 +67,7 @@ export class Peer {
   audio = new MediaStream();
   video = new MediaStream();
   /** The media state that the peer has sent; null before the first. @type {MediaState | null} */ mediaState = null;
-  /** The id that the peer's page has told. */
+  /** The id that the page of the peer has sent. */
   toldId = '';
   /** The connection of the peer's page, if it is one. */
   remoteConnection = '';
@@ -121,7 +121,7 @@ export class Peer {
     this.#watch();
   }
 
-  /** Whether anything has been heard from the peer in this connection. */
+  /** Whether the peer has sent anything in this connection. */
   get isAnswered() {
     return this.negotiation.hasRemoteDescription;
   }
@@ -285,7 +285,7 @@ export class Peer {
     return false;
   }
 
-  /** A page limits what it sends when it is told to: that needs no offer, and so no server. */
+  /** Another page limits its sending on request: that needs no offer, and so no server. */
   #tellQuality() {
     return this.#pageChannel?.send({ type: 'RECEIVE', quality: this.options.quality }) ?? false;
   }
@@ -334,7 +334,7 @@ export class Peer {
     this.#putInStream(transceiver.sender);
     await transceiver.sender.replaceTrack(isWanted ? this.options.tracks[kind] : null);
     const isSettled = this.pc.signalingState === 'stable' && this.isAnswered;
-    // A picture that comes back does not wait for an answer, which a server that stalls holds back.
+    // Video that is resumed does not wait for an answer, which a stalled server would delay.
     const isBack = transceiver.sender.track !== null && isPaused(transceiver.sender);
     if (isSettled || isBack) await limitSender(transceiver.sender, kind, quality, this.options.others);
   }

@@ -1,6 +1,6 @@
 // @ts-check
-// What each quality means in numbers, and how it reaches the camera, the senders, and, by the standard bandwidth
-// lines of a session description, the peers that send to us.
+// The limits of each quality. They are applied to the camera, to the senders, and, by the bandwidth lines of a session
+// description, to the peers that send to this page.
 
 /** @typedef {'normal' | 'low' | 'audio'} Quality */
 /**
@@ -95,7 +95,7 @@ export async function limitSender(sender, kind, quality, others) {
   console.warn('setParameters: descriptions change too fast; the limit is set with the next one');
 }
 
-/** Whether the sender was told to send nothing. @param {RTCRtpSender} sender */
+/** Whether the sender is set to send nothing. @param {RTCRtpSender} sender */
 export function isPaused(sender) {
   return sender.getParameters().encodings?.[0]?.active === false;
 }

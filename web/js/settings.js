@@ -1,5 +1,5 @@
 // @ts-check
-// What the link asks for and what this browser remembers: name, room, devices, quality, STUN and TURN servers.
+// The settings of the link and of this browser: name, room, devices, quality, STUN and TURN servers.
 
 import { typedServers } from './ice.js';
 

@@ -1,7 +1,7 @@
 // @ts-check
-// The one connection to the server. It says who we are and which room we want, so that the name need be unique only
-// there, hands every other frame on, and comes back by itself: calls run between peers, so a lost connection costs only
-// news until it is back.
+// The connection to the server. It sends the name and the room of this page, so that the name has to be unique in this
+// room only, passes all other frames on, and reconnects. Calls run between peers, so a lost connection only delays joins,
+// leaves and renegotiations.
 
 import { texts } from './texts.js';
 

@@ -1,6 +1,6 @@
 // @ts-check
-// Who is speaking, from the loudness of each stream. Browsers keep an audio context asleep until the person has
-// touched the page, so it is woken on the first touch or key.
+// Detects which members speak, from the loudness of each stream. Browsers suspend an audio context until the user has
+// touched the page, so it is resumed on the first touch or key.
 
 const PERIOD_MS = 100;
 const HOLD_MS = 500;

@@ -55,7 +55,7 @@ export class ChatFiles {
     else if (transfer.isAccepted) transfer.become('done');
   }
 
-  /** The channel was closed. Files that arrived whole may still be accepted. */
+  /** The channel was closed. Files that arrived completely may still be accepted. */
   close() {
     for (const transfer of this.#outgoing) transfer.become('failed', texts.files.connectionEnded);
     this.#current?.become('failed', texts.files.connectionEnded);
@@ -86,7 +86,7 @@ export class ChatFiles {
     this.#outgoing.delete(transfer);
   }
 
-  // The other end takes FILE_END for the end of the file, whole or not: it has no word for a file that was cancelled.
+  // The other side takes FILE_END as the end of the file, complete or not: the protocol has no message for a cancelled file.
   /** @param {OutgoingTransfer} transfer */
   async #send(transfer) {
     const { name: filename, size, id: fileId } = transfer;

@@ -18,7 +18,7 @@ export const FILE_LABEL = 'switchboard-file';
 const ID_CHARS = 64;
 const NAME_CHARS = 255;
 const MIME_CHARS = 100;
-/** A closed data channel may overtake the message that says why. */
+/** Time to wait for the reason: a closed data channel may overtake the message with it. */
 const CLOSED_GRACE_MS = 1_000;
 
 /** @typedef {import('../page-channel.js').Message} Message */
@@ -63,7 +63,7 @@ export class PageFiles {
     if (message.type === 'FILE_DONE') this.#endOutgoing(id, 'done');
   }
 
-  /** Refuses an offer without a word to the person. @param {Message} offer */
+  /** Refuses an offer without showing it to the user. @param {Message} offer */
   refuse(offer) {
     this.#link.send({ type: 'FILE_REFUSE', id: textOf(offer['id']), reason: 'count' });
   }

@@ -89,7 +89,7 @@ export class OutgoingTransfer extends Transfer {
 
 export class IncomingTransfer extends Transfer {
   isAccepted = false;
-  /** Set by the protocol: tells the other side that it may send. */
+  /** Set by the protocol: allows the other side to send. */
   onAccepted = () => {};
   /** @type {Blob[]} */ #folded = [];
   /** @type {ArrayBuffer[]} */ #parts = [];

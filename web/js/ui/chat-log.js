@@ -1,6 +1,6 @@
 // @ts-check
-// The list of what was said, sent, and who came and went. It keeps the latest few hundred entries, and lets go of
-// received files together with their entry.
+// The list of messages, files, joins and leaves. It keeps the latest few hundred entries, and releases received files
+// together with their entry.
 
 import { texts } from '../texts.js';
 import { byId, make } from './dom.js';

@@ -1,6 +1,6 @@
 // @ts-check
-// Chat and files with everyone in the room, over the data channel of each. Where nobody has one, a message goes
-// through the server instead; where only some lack one, the sender is told whom it did not reach.
+// Chat and files with all members, over their data channels. If no member has a data channel, a message is sent through
+// the server. If only some members lack one, the page lists the members that were not reached.
 
 import { texts } from '../texts.js';
 import { byId } from './dom.js';
@@ -12,7 +12,7 @@ import { FileEntry } from './file-entry.js';
  * @typedef {object} ConversationOptions
  * @property {() => Peer[]} peers
  * @property {(content: string) => boolean} sendThroughServer
- * @property {(words: string, isMessage: boolean) => void} onNews  something arrived or happened
+ * @property {(words: string, isMessage: boolean) => void} onNews  an event for the user
  */
 
 export class Conversation {

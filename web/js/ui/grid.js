@@ -1,6 +1,6 @@
 // @ts-check
 // Lays the tiles out as large as the stage allows, whatever its shape; or one of them large, and the others in a strip
-// below it. Says what to do when one is alone.
+// below it. Shows a hint when no other member is there.
 
 import { byId } from './dom.js';
 

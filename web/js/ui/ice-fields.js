@@ -1,5 +1,5 @@
 // @ts-check
-// The fields for a STUN or TURN server, before and during the call. A mistake is told in its field.
+// The fields for a STUN or TURN server, before and during the call. An error is shown in its field.
 
 import { mistakes } from '../ice.js';
 import { askedServers, remember } from '../settings.js';

@@ -1,5 +1,5 @@
 // @ts-check
-// The screen before the call: who one is, which room, how one looks, and why something does not work.
+// The screen before the call: the name, the room, the own picture, and the problems of devices.
 
 import { isMirrored } from '../cameras.js';
 import { asked, newRoomName, recall, remember } from '../settings.js';

@@ -1,5 +1,5 @@
 // @ts-check
-// The grid of everyone, kept true to the mesh: who is there, what they send, whether they speak.
+// The grid of all members: updated from the mesh, with their media and with the member that speaks.
 
 import { ActiveSpeaker } from '../active-speaker.js';
 import { isMirrored } from '../cameras.js';
@@ -20,7 +20,7 @@ export class People {
   #self;
   #speaking;
   /** @type {MediaStreamTrack | null} */ #heardMic = null;
-  /** Peers whose sound the browser holds back. @type {Set<string>} */ #blocked = new Set();
+  /** Peers whose sound the browser does not play yet. @type {Set<string>} */ #blocked = new Set();
   #playAll = () => {
     for (const id of this.#blocked) this.#play(id);
   };

@@ -1,5 +1,5 @@
 // @ts-check
-// The words around a call: the state of the server connection, traffic, passing notices and lasting problems.
+// The texts around a call: the state of the server connection, traffic, temporary notices and lasting problems.
 
 import { texts } from '../texts.js';
 import { byId, say } from './dom.js';
@@ -34,7 +34,7 @@ export class Status {
     this.#spoken.textContent = words;
   }
 
-  // Each further attempt changes the text that is seen, but is no news.
+  // Each further attempt changes the visible text, but is not announced.
   /** @param {SignalingState} state */
   #speakOfServer(state) {
     if (state === 'waiting' && !this.#isServerLost) this.speak(texts.status.serverLost);

@@ -109,7 +109,7 @@ export class App {
     this.phone.accept(from);
   }
 
-  // A call that has come back goes on as it was.
+  // A restored call keeps its state.
   /** @param {string} other @param {boolean} isVerified @param {boolean} isCaller */
   #talks(other, isVerified, isCaller) {
     const isBack = this.revival.other === other;

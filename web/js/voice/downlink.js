@@ -1,5 +1,5 @@
 // @ts-check
-// Hearing: the stream of a call or a room, fetched again whenever it breaks, until nobody wants it any more.
+// Receives the audio stream of a call or a room, and fetches it again when it breaks, until it is closed.
 
 import { Player } from './audio/player.js';
 import { MediaPlayer } from './audio/media-player.js';

@@ -1,12 +1,12 @@
 // @ts-check
-// How two people find out that the other holds the key they know him by. In keys mode:
+// The mutual proof of keys of two users. With keys:
 //
 //   caller  newCall  challenge 1                          →  callee
-//   callee  answer   challenge 2, challenge 1 signed      →  caller   now the caller knows whom it rings at
-//   caller  answer2  challenge 3, challenge 2 signed      →  callee   now the callee knows who calls
-//   callee  accept or reject, challenge 3 signed          →  caller   now the caller knows that it was he who accepted
+//   callee  answer   challenge 2, challenge 1 signed      →  caller   the callee is proven to the caller
+//   caller  answer2  challenge 3, challenge 2 signed      →  callee   the caller is proven to the callee
+//   callee  accept or reject, challenge 3 signed          →  caller   the accept is proven
 //
-// On a site none of this happens: there the site vouches for everybody.
+// With a website there is no such proof: the website authenticates all users.
 
 import { KeyIdentity } from './identity.js';
 import { newChallenge, verify } from './keys.js';
@@ -35,7 +35,7 @@ export class OutgoingCall {
   }
 
   // Several devices of one person may answer, each with a challenge of its own.
-  /** @param {VoiceEvent} answer @returns {Params | null} what to answer to it; nothing to somebody else */
+  /** @param {VoiceEvent} answer @returns {Params | null} the parameters of the response; null for the answer of another user */
   answered(answer) {
     if (!this.#keys) return null;
     if (!verify(answer.answer, this.#first, this.to)) {

@@ -1,5 +1,5 @@
 // @ts-check
-// Who one is to the server: the holder of a key, or somebody whom a site vouches for. Everything else asks only this.
+// The identity of this user at the server: a key, or a user of a website. All other modules use only this one.
 
 import { KeyPair, isPublicKey } from './keys.js';
 import { explain, isRefusal } from './server.js';
@@ -14,7 +14,7 @@ import { texts } from './texts.js';
  * @property {string} me  the address under which others reach us
  * @property {() => Promise<void>} prepare  makes sure that the server knows us
  * @property {() => Promise<Params>} proof  what shows the server that it is us
- * @property {() => Params} proofAtHand  the same without asking anybody, for the last moment of a page
+ * @property {() => Params} proofAtHand  the same without a request, for the unload of the page
  * @property {() => Promise<Params>} eventsProof
  * @property {(ticket: string) => void} setTicket  a challenge that came with an answer; it replaces the one before
  * @property {(spent: Params) => void} renew  the proof was not accepted: the next one must be another

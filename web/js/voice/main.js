@@ -1,5 +1,5 @@
 // @ts-check
-// Where the voice page begins: which server, and how it knows people; then the page itself.
+// Starts the voice page: the server, the kind of identity, then the page itself.
 
 import { byId, say } from '../ui/dom.js';
 import { fillTexts } from '../ui/fill-texts.js';

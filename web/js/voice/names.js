@@ -1,6 +1,6 @@
 // @ts-check
-// Names of the others. A name that this person gave a key stays in this browser and holds over all others; a site may give
-// names too. A display name that a key gave itself proves nothing, so it is shown with the key, never alone.
+// Names of other users. A name that the user gave to a key is stored in this browser and overrides all others; a website
+// may give names too. A display name that a key gave itself proves nothing, so it is shown with the key, never alone.
 
 import { givenPeople } from './directory.js';
 import { recall, remember } from './store.js';
@@ -100,7 +100,7 @@ export function short(address) {
   return address.length > SHORT_MAX ? `${address.slice(0, 8)}…${address.slice(-4)}` : texts.calling.user(address);
 }
 
-/** In full where somebody decides whom to trust: keys that look alike when short can be made. @param {string} address */
+/** The full key, for decisions about trust: different keys with the same short form can be made. @param {string} address */
 export function fullAddress(address) {
   return address.length > SHORT_MAX ? address : '';
 }

@@ -14,10 +14,10 @@ import { texts } from './texts.js';
 /** @typedef {import('./tabs.js').Tabs} Tabs */
 /**
  * @typedef {object} PhoneEvents
- * @property {() => void} onChange  somebody rings, or no longer does
- * @property {(other: string, isVerified: boolean, isCaller: boolean) => void} onTalk  a call exists; whether it is we who rang
+ * @property {() => void} onChange  an incoming call began or ended
+ * @property {(other: string, isVerified: boolean, isCaller: boolean) => void} onTalk  a call exists; whether this user is the caller
  * @property {(other: string) => void} onHangUp  the other ended it
- * @property {(words: string, other: string) => void} onFailure  our call did not come about
+ * @property {(words: string, other: string) => void} onFailure  the call was not connected
  * @property {(from: string) => void} onMissed
  */
 
@@ -168,7 +168,7 @@ export class Phone {
     this.events.onTalk(call.to, call.isVerified, true);
   }
 
-  // A decline need not be signed: whoever could forge it could as well not deliver the call.
+  // A decline need not be signed: a server that could forge it could also not deliver the call.
   /** @param {VoiceEvent} event */
   #declined(event) {
     const { outgoing } = this;

@@ -1,5 +1,5 @@
 // @ts-check
-// What to do about a connection that failed, by what the server said: come back, come back as ourselves, or give up.
+// The reaction to a failed connection, by the error of the server: retry, retry with a new proof, or give up.
 
 import { NoAudioDevice } from './audio/no-audio-device.js';
 import { Unplayable } from './audio/player.js';

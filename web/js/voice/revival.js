@@ -1,6 +1,6 @@
 // @ts-check
-// A call whose server was started anew: the new one knows nothing of it. The end that rang before rings again, and the other
-// end accepts, if the caller proves the same key. Where that does not come about in time, the call has ended.
+// Restores a call after a restart of the server, which has forgotten it. The side that rang rings again, and the other side
+// accepts if the caller proves the same key. If that does not succeed in time, the call has ended.
 
 /** @typedef {import('./conversation.js').Conversation} Conversation */
 /** @typedef {import('./handshake.js').IncomingCall} IncomingCall */
@@ -8,7 +8,7 @@
 /**
  * @typedef {object} RevivalEvents
  * @property {() => void} onChange
- * @property {(conversation: Conversation) => void} onEnd  it will not come back
+ * @property {(conversation: Conversation) => void} onEnd  the call was not restored
  */
 
 const WITHIN_MS = 30_000;
@@ -43,7 +43,7 @@ export class Revival {
     if (this.#lost?.isCaller) phone.call(this.#lost.address);
   }
 
-  /** Our call did not come about: the other end may not be back yet. @param {Phone} phone @param {string} other @returns {boolean} whether it is tried again */
+  /** The call was not connected: the other side may not be online yet. @param {Phone} phone @param {string} other @returns {boolean} whether it is tried again */
   failed(phone, other) {
     if (!other || other !== this.other || !this.#lost?.isCaller) return false;
     clearTimeout(this.#again);
@@ -57,7 +57,7 @@ export class Revival {
     if (call && (call.isVerified || !call.isChecked)) accept(call.from);
   }
 
-  /** It has come back, or is not wanted any more. @returns {Conversation | null} what was lost */
+  /** The call was restored, or is no longer wanted. @returns {Conversation | null} the lost call */
   stop() {
     clearTimeout(this.#deadline);
     clearTimeout(this.#again);
@@ -67,7 +67,7 @@ export class Revival {
     return lost;
   }
 
-  /** It will not come back. */
+  /** The call was not restored in time. */
   end() {
     const lost = this.stop();
     if (lost) this.events.onEnd(lost);

@@ -1,5 +1,5 @@
 // @ts-check
-// Which rooms there are and who is in ours, asked again and again: news of both come as events too, but not all of it.
+// The list of rooms and of the members of the current room, polled, because the events do not cover all changes.
 
 import { givenRooms } from './directory.js';
 import { texts } from './texts.js';
@@ -86,7 +86,7 @@ export class Rooms {
   }
 }
 
-/** A site's rooms are there when nobody is in them, too. @param {Room[]} rooms */
+/** The rooms of a website exist also when they are empty. @param {Room[]} rooms */
 function withGiven(rooms) {
   const empty = [...givenRooms].filter(([id]) => rooms.every((room) => room.id !== id));
   const all = [...rooms, ...empty.map(([id, name]) => ({ id, name, about: '', count: 0 }))];

@@ -1,7 +1,7 @@
 // @ts-check
-// The way to the Switchboard: where it is, how it is asked, and its refusals in words a person can use.
+// The requests to Switchboard, its URL, and texts for its errors.
 //
-// Everything goes as parameters of simple requests, so that a page of another origin needs no preflight.
+// All requests are simple requests with parameters, so that a page of another origin needs no preflight.
 
 import { NoAudioDevice } from './audio/no-audio-device.js';
 import { UnsafeChallenge } from './keys.js';
@@ -73,7 +73,7 @@ export class Server {
     return response;
   }
 
-  /** A last word while the page goes away. @param {string} path @param {Params} params */
+  /** A request during the unload of the page. @param {string} path @param {Params} params */
   farewell(path, params) {
     navigator.sendBeacon?.(this.url(path, {}), new URLSearchParams(params));
   }
@@ -91,7 +91,7 @@ export class Server {
   }
 }
 
-/** Where the page was told that its server is; else beside the page itself. */
+/** The URL in the page or in `?server=`, otherwise the folder of the page. */
 export function serverBase() {
   const meta = document.querySelector('meta[name=switchboard]')?.getAttribute('content');
   const asked = new URLSearchParams(location.search).get('server');
@@ -102,7 +102,7 @@ export function serverBase() {
   return base;
 }
 
-// A link must not be able to send this page, and the proofs of who we are, to a stranger's server.
+// A link must not be able to send this page, and the signatures of its user, to another server.
 /** @param {string} address */
 function isNear(address) {
   const url = URL.canParse(address) ? new URL(address) : null;
@@ -129,7 +129,7 @@ export function isRefusal(error, status = 0) {
   return error instanceof Refused && (status === 0 || error.status === status);
 }
 
-/** @param {unknown} error @param {Record<number, string>} [special]  words for statuses that mean more here */
+/** @param {unknown} error @param {Record<number, string>} [special]  texts for statuses with a special meaning */
 export function explain(error, special = {}) {
   const { server, sound } = texts;
   if (error instanceof UnsafeChallenge) return server.unsafe;

@@ -1,5 +1,5 @@
 // @ts-check
-// What this browser remembers about the voice page. Private windows may forbid storage; the page works without.
+// The stored settings of the voice page. Private windows may forbid storage; the page works without it.
 
 const PREFIX = 'switchboard.voice.';
 

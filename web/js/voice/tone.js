@@ -1,5 +1,5 @@
 // @ts-check
-// The sound of ringing: one for who is called, a softer one for who waits. Silent until the page was touched.
+// The ringing tones: one for the callee, a softer one for the caller. Silent until the user has touched the page.
 
 import { audioContext } from './audio/context.js';
 

@@ -1,5 +1,5 @@
 // @ts-check
-// Being heard: the microphone's frames to a call or a room, through a WebSocket that comes back when it breaks.
+// Sends the frames of the microphone to a call or a room, through a WebSocket that reconnects.
 
 import { Retry, pause } from './retry.js';
 import { Replaced } from './server.js';
@@ -79,7 +79,7 @@ export class Uplink {
     });
   }
 
-  // A browser does not tell why a WebSocket was refused; the same request with a body, which is audio and empty, does.
+  // A browser does not report the status of a refused WebSocket. A request with an empty body of audio gets the same status.
   async #askWhy() {
     const { server, identity, path, params } = this.way;
     await server.knock(path, { ...params, ...(await identity.proof()) });

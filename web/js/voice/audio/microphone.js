@@ -1,5 +1,5 @@
 // @ts-check
-// The microphone, open only while somebody may hear it. Each failure becomes a sentence a person can act on.
+// The microphone, open only while it is sent. Each failure becomes a sentence with the next step.
 
 import { texts } from '../texts.js';
 import { audioContext, loadWorklet } from './context.js';

@@ -1,5 +1,5 @@
 // @ts-check
-// One stream to the loudspeaker: bytes in, sound and its level out.
+// Plays one stream: takes its bytes, and reports the level of the sound.
 
 import { audioContext, loadWorklet } from './context.js';
 import { PREFILL_MS, newDecoder } from './decoders.js';
@@ -28,7 +28,7 @@ export class Player {
     return new Player(node, format, onReport);
   }
 
-  /** @param {ReadableStream<Uint8Array>} stream  until it ends, or somebody cancels it */
+  /** @param {ReadableStream<Uint8Array>} stream  until it ends or is cancelled */
   async play(stream) {
     const reader = stream.getReader();
     try {

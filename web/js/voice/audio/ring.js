@@ -1,8 +1,8 @@
 // @ts-check
-// What has arrived and not been heard yet. It waits until a little is gathered, fades in, and fades out before it runs dry.
-// The least that ever waited within a second or two is what could be spared: when that is more than the network's hiccups
-// explain, some is skipped – in a pause if there is one, under a cross-fade in any case. So there are no clicks, and the
-// delay does not grow.
+// The playback buffer: audio that has arrived and was not played yet. It fills to a minimum, fades in, and fades out before it
+// is empty. The lowest level within a second or two is delay that is not needed: if it exceeds the jitter of the network, audio
+// is skipped, in a pause if there is one, and always with a cross-fade. So there are no clicks, and the delay does not
+// grow.
 
 export const RATE = 48_000;
 const CAPACITY = RATE * 2;

@@ -1,5 +1,5 @@
 // @ts-check
-// Where the focus goes when what had it is gone: not to the top of the page.
+// Moves the focus when the focused element is removed, so that it does not return to the top of the page.
 
 /** Does `change`. If it hides or removes `place`, which had the focus, `next` has it then. @param {HTMLElement} place @param {() => void} change @param {() => HTMLElement} next */
 export function keepFocus(place, change, next) {

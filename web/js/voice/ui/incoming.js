@@ -1,5 +1,5 @@
 // @ts-check
-// Everybody who rings, each with a card of his own. In keys mode nobody can be accepted before he has shown who he is.
+// The incoming calls, one card for each. With keys a call can be accepted only after the caller has proven its key.
 
 import { byId, icon, make, put } from '../../ui/dom.js';
 import { fullAddress } from '../names.js';

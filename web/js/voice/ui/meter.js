@@ -66,7 +66,7 @@ export class Meter {
   }
 }
 
-/** As ears have it. @param {number} level */
+/** The level on a logarithmic scale, like hearing. @param {number} level */
 function loudness(level) {
   if (level <= 0) return 0;
   return Math.max(0, Math.min(1, 1 - (20 * Math.log10(level)) / FLOOR_DB));

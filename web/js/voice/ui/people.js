@@ -1,5 +1,5 @@
 // @ts-check
-// Calling somebody: by what was typed or pasted, or from the list of those one has given a name.
+// Calls a user: by a typed or pasted key or link, or from the list of users with a name.
 
 import { byId, icon, make, say } from '../../ui/dom.js';
 import { short } from '../names.js';
@@ -35,7 +35,7 @@ export class People {
     this.#button.focus();
   }
 
-  /** The call has come about. */
+  /** The call is connected. */
   clear() {
     this.#input.value = '';
     this.problem('');

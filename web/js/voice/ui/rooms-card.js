@@ -1,5 +1,5 @@
 // @ts-check
-// The rooms there are, and the way into one that is not there yet.
+// The list of rooms, and the field to enter another room.
 
 import { byId, make, say } from '../../ui/dom.js';
 import { texts } from '../texts.js';

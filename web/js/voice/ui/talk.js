@@ -1,5 +1,5 @@
 // @ts-check
-// The call or room that one is in: with whom, how loud, since when, and the ways out.
+// The current call or room: its members, their levels, its duration, and the buttons to leave.
 
 import { byId, make, press, put, say } from '../../ui/dom.js';
 import { isDeviceMissing, isSoundBlocked } from '../audio/context.js';

@@ -1,5 +1,5 @@
 // @ts-check
-// The card of this person: the key, the display name beside it, and the buttons that hand them on.
+// The card of this person: the key, the display name beside it, and the buttons that copy them.
 
 import { byId, say } from '../../ui/dom.js';
 import { givenPeople } from '../directory.js';
