@@ -1,9 +1,9 @@
-// A small site whose people talk through Switchboard. It signs them in, answers Switchboard's five questions about them, and
-// serves Switchboard's voice page as a page of its own. Node 18 or later, no packages: node server.mjs
+// A small website whose users call each other by Switchboard. It signs users in, answers the requests of Switchboard about them,
+// and serves the voice page of Switchboard as its own. Node 18 or later, no packages: node server.mjs
 //
-//   PORT          where this site listens (8081)
-//   HOST          at which address (127.0.0.1: it prints its passwords on the login page)
-//   SWITCHBOARD   where people's browsers reach Switchboard (http://localhost:8080)
+//   PORT          the port of the website (8081)
+//   HOST          the address to listen on (127.0.0.1, because the login page shows the passwords)
+//   SWITCHBOARD   the URL at which browsers reach Switchboard (http://localhost:8080)
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -22,12 +22,12 @@ const SESSIONS_MAX = 10_000;
 const FORM_BYTES_MAX = 4_096;
 const REFUSAL_DELAY_MS = 500;
 
-/** @type {Map<string, {person: typeof people[0], token: string, until: number}>} by what is in the cookie */
+/** @type {Map<string, {person: typeof people[0], token: string, until: number}>} by the value of the cookie */
 const sessions = new Map();
-/** @type {Map<string, string>} the cookie's value by the token of the session */
+/** @type {Map<string, string>} the value of the cookie, by the token of the session */
 const tokens = new Map();
 
-// ---- What Switchboard asks. Numbers come as text, and anything that is not plainly right is answered with 0.
+// ---- The requests of Switchboard. Numbers are text, and malformed requests are answered with 0.
 
 const NUMBER = '([1-9][0-9]{0,9})';
 const TOKEN = '([a-zA-Z0-9]{1,64})';
@@ -56,7 +56,7 @@ function isTrue(token, isAllowed) {
   return who && isAllowed(who.id) ? 1 : 0;
 }
 
-// ---- Sessions: a random cookie that no script can read, and with each a token for Switchboard.
+// ---- Sessions: a random cookie that scripts cannot read, and a token for Switchboard.
 
 function live(cookie) {
   const session = sessions.get(cookie ?? '');
@@ -138,7 +138,7 @@ function homePage(me) {
 <form method="post" action="/logout"><button>Sign out</button></form>`);
 }
 
-/** The voice page, told where Switchboard is and how people and rooms are called here. */
+/** The voice page with the URL of Switchboard and the names of the users and rooms. */
 async function voicePage(me) {
   const named = (all) => Object.fromEntries(all.map(({ id, name }) => [id, name]));
   const directory = { people: named(people.filter(({ id }) => id === me.id || mayCall(me.id, id))), rooms: named(rooms.filter(({ id }) => mayListen(me.id, id))) };
@@ -171,7 +171,7 @@ async function signIn(request) {
   return { status: 403, type: 'text/html; charset=utf-8', body: signInPage('That name and password do not fit.') };
 }
 
-// A form on another site must not act for somebody who is signed in here, nor sign him in as somebody else.
+// A form on another website must not act for a signed-in user, and must not sign a user in.
 function isOwnForm({ headers }) {
   return URL.canParse(headers.origin ?? '') && new URL(headers.origin).host === headers.host;
 }
@@ -207,4 +207,4 @@ createServer(async (request, response) => {
   });
   const { status = 200, type = 'text/plain; charset=utf-8', body = '', headers = {} } = answer;
   response.writeHead(status, { ...HEADERS, 'Content-Type': type, ...headers }).end(body);
-}).listen(PORT, HOST, () => console.log(`The site: http://localhost:${PORT} (its people talk through ${SWITCHBOARD})`));
+}).listen(PORT, HOST, () => console.log(`The site: http://localhost:${PORT} (voice by ${SWITCHBOARD})`));

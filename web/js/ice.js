@@ -1,6 +1,6 @@
 // @ts-check
-// STUN and TURN servers: those that the server offers, those of the link, and those that were typed. Nothing that is
-// typed or sent reaches a connection unchecked, because a browser refuses a connection with one bad server.
+// The STUN and TURN servers of the server, of the link, and of the settings. All are checked before a connection uses them,
+// because a browser refuses a connection with one malformed server.
 
 import { texts } from './texts.js';
 
@@ -8,7 +8,7 @@ import { texts } from './texts.js';
 /** @typedef {{servers: RTCIceServer[], serverTime: number}} Offer  what the server offers, and its clock in ms since 1970 */
 
 const URL_PATTERN = /^(?:stuns?:(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?|turns?:(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?(?:\?transport=(?:udp|tcp))?)$/i;
-/** Schemes may be written in capitals, the query may not. */
+/** The scheme is case-insensitive, the query is not. */
 const UPPER_CASE_QUERY = /\?.*[A-Z]/;
 const SERVERS_MAX = 16;
 const PORT_MAX = 65_535;

@@ -17,7 +17,7 @@ import { textOf } from './untrusted.js';
 /** @typedef {'connecting' | 'connected' | 'reconnecting' | 'failed'} PeerState */
 /** @typedef {{audio: MediaStreamTrack | null, video: MediaStreamTrack | null}} Tracks */
 /**
- * @typedef {object} MediaState  what a member says of its own media
+ * @typedef {object} MediaState  the media state that a member sends
  * @property {boolean} isMuted
  * @property {'off' | 'camera' | 'screen'} video
  */
@@ -37,12 +37,12 @@ import { textOf } from './untrusted.js';
  * @typedef {object} PeerOptions
  * @property {string} id
  * @property {string} username
- * @property {boolean} calling  whether it is for us to make the offer
+ * @property {boolean} calling  whether this page makes the offer
  * @property {RTCIceServer[]} iceServers
  * @property {Tracks} tracks
  * @property {MediaState} mediaState
  * @property {Quality} quality
- * @property {number} others  how many members there are, this peer included
+ * @property {number} others  the number of other members, this peer included
  * @property {(frame: Frame) => boolean} send
  * @property {PeerEvents} events
  */
@@ -92,7 +92,7 @@ export class Peer {
   #askedOffer = new Throttle(OFFER_EVERY_MS, () => this.pc.restartIce());
   #restarts = 0;
   #chatChannels = 0;
-  /** The TURN server has refused the credentials, and there are others since. */
+  /** The TURN server has refused the credentials, and newer ones are set since. */
   #hasOtherCredentials = false;
   /** @type {Promise<unknown>} */ #filling = Promise.resolve();
   /** @type {number | undefined} */ #giveUp;
@@ -190,7 +190,7 @@ export class Peer {
     if (!this.#tellQuality()) this.negotiation.renegotiate();
   }
 
-  /** Offers a file to the peer, in the way that its client knows. Null if there is none. @param {File} file */
+  /** Offers a file to the peer, by the protocol of its client. Null if it has none. @param {File} file */
   sendFile(file) {
     if (!this.channel?.isOpen) return null;
     return this.remoteConnection === '' ? this.channel.sendFile(file) : this.#pageFiles.send(file);
@@ -309,14 +309,14 @@ export class Peer {
     this.options.events.onMediaState(this);
   }
 
-  // One at a time, because a sender's parameters can only be set by whoever read them last; and limits wait for the
-  // end of a negotiation, which changes the parameters by itself.
+  // One change at a time, because setting the parameters of a sender fails if they were read again in between. Limits wait
+  // for the end of a negotiation, which changes the parameters too.
   #fillTransceivers() {
     this.#filling = this.#filling.then(() => this.#fillAll()).catch((error) => console.warn('senders', error));
     return this.#filling.then(() => {});
   }
 
-  // The first section of each kind is ours to fill; a peer with more keeps them to itself.
+  // This page sends in the first section of each kind; further sections of the peer stay unused.
   async #fillAll() {
     if (this.pc.signalingState === 'closed') return;
     const transceivers = this.pc.getTransceivers();
@@ -339,7 +339,7 @@ export class Peer {
     if (isSettled || isBack) await limitSender(transceiver.sender, kind, quality, this.options.others);
   }
 
-  // Once, because each time may ask for an offer.
+  // Once for each sender, because each call may request an offer.
   /** @param {RTCRtpSender} sender */
   #putInStream(sender) {
     if (this.#inStream.has(sender)) return;
@@ -384,7 +384,7 @@ export class Peer {
     this.#setState('connected');
   }
 
-  // Only the caller restarts, so that the two sides do not cross each other's repairs.
+  // Only the caller restarts ICE, so that the restarts of the two sides do not collide.
   #lost() {
     const mayRepair = !this.isDeparted && this.#restarts < ICE_RESTARTS;
     if (mayRepair && this.options.calling) {

@@ -48,13 +48,13 @@ const DESCENDING = /** @type {const} */ (['normal', 'low', 'audio']);
 const VIDEO_BITRATE_TOTAL = 2_000_000;
 const VIDEO_BITRATE_MIN = 100_000;
 
-/** The bit rate of the picture for one of so many others. @param {Quality} quality @param {number} others */
+/** The bit rate of the picture to each of a number of other members. @param {Quality} quality @param {number} others */
 export function videoBitrate(quality, others) {
   const share = Math.max(VIDEO_BITRATE_MIN, Math.floor(VIDEO_BITRATE_TOTAL / Math.max(1, others)));
   return Math.min(PROFILES[quality].videoBitrate, share);
 }
 
-/** A small picture is worth more than a coarse one. @param {Quality} quality @param {number} others */
+/** Reduces the resolution, because a small picture is better than a coarse one. @param {Quality} quality @param {number} others */
 function scaleDown(quality, others) {
   const ratio = PROFILES[quality].videoBitrate / videoBitrate(quality, others);
   return ratio < 2 ? 1 : ratio < 4 ? 1.5 : 2;

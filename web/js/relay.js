@@ -1,5 +1,5 @@
 // @ts-check
-// The relay of a TURN server in one connection: whether there is one, why not, and whether media go through it.
+// The relay of a TURN server in one connection: its state, and whether media passes it.
 
 /** @typedef {'none' | 'found' | 'refused' | 'full' | 'silent'} RelayState  none: the TURN server has not answered yet */
 
@@ -8,7 +8,7 @@ const UNAUTHORIZED = [401, 403];
 const FULL = [486, 508];
 
 export class Relay {
-  /** Of the latest gathering of candidates that came to a result. @type {RelayState} */ state = 'none';
+  /** The state after the latest gathering of candidates that had a result. @type {RelayState} */ state = 'none';
   #isNewGathering = true;
   #pc;
 

@@ -39,7 +39,7 @@ export function askedServers() {
   return { urls: recall('ice'), username: recall('ice-user'), credential: recall('ice-credential') };
 }
 
-/** The link to hand on: this page, the room, and the servers that were typed. @param {string} room @param {import('./ice.js').Typed} typed */
+/** The link to share: this page, the room, and the servers that were typed. @param {string} room @param {import('./ice.js').Typed} typed */
 export function roomLink(room, typed) {
   const link = new URL(location.pathname, location.href);
   link.searchParams.set('room', room);
@@ -51,7 +51,7 @@ export function roomLink(room, typed) {
   return link.href;
 }
 
-/** Puts the room into the address, so that a reload or a copied address leads back. @param {string} room */
+/** Puts the room into the address, so that a reload or a copied address opens the same room. @param {string} room */
 export function showRoomInAddress(room) {
   const address = new URL(location.href);
   address.searchParams.set('room', room);

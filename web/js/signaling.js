@@ -32,7 +32,7 @@ export class Signaling {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempts = 0;
   #nameRefusals = 0;
-  /** The number behind the name, from 2 on, if another member of the room has the name alone. */
+  /** The number behind the name, from 2 on, if another member of the room has the name without a number. */
   #suffix = 1;
   #wanted = true;
   #joined = false;
@@ -112,7 +112,7 @@ export class Signaling {
     this.events.onState('joined', 0);
   }
 
-  // After a cut the server may still hold our own old session under this name until it has challenged it.
+  // After a lost connection the old session of this page may hold the name until the server has challenged it.
   /** @param {Frame} frame */
   #refused(frame) {
     const message = String(frame['message'] ?? texts.lobby.nameRefused);
@@ -157,7 +157,7 @@ export class Signaling {
     this.events.onState('waiting', delay);
   }
 
-  // A socket opened before the network changed may look alive for minutes, so it is given up as well.
+  // A socket from before a change of the network may seem open for minutes, so it is closed too.
   #reconnectNow() {
     clearTimeout(this.#timer);
     const stale = this.#socket;

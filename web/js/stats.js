@@ -46,7 +46,7 @@ export class StatsMeter {
     /** @type {Map<Peer, Rates>} */
     const rates = new Map();
     for (const peer of this.peers()) {
-      // Firefox refuses it for a connection that was closed meanwhile.
+      // Firefox throws for a connection that was closed meanwhile.
       const report = await peer.pc.getStats().catch(() => null);
       if (!report) continue;
       const now = count(report);

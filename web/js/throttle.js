@@ -1,5 +1,5 @@
 // @ts-check
-// Bounds on what other members can make this page do.
+// Bounds of the work that other members can cause on this page.
 
 /** Runs an action at once, and then at most once in a period: with the latest value, the values between are dropped. @template T */
 export class Throttle {
@@ -20,7 +20,7 @@ export class Throttle {
     if (this.#timer === undefined) this.#run();
   }
 
-  /** Drops what waits. */
+  /** Drops the pending value. */
   close() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -35,7 +35,7 @@ export class Throttle {
   }
 }
 
-/** Lets a number of things pass at once, and so many per second afterwards (token bucket). */
+/** A token bucket: allows a burst, and then a rate per second. */
 export class RateLimit {
   #burst;
   #perSecond;

@@ -1,7 +1,7 @@
 // @ts-check
 // One file on its way between this page and one member. The protocol that carries it is in `page-files.js` (between two
-// pages) or `chat-files.js` (with any other client). The other member is not trusted: the announced size binds, names are
-// cleaned, only plain pictures keep their type, and nothing large is kept before the person has accepted it.
+// pages) or `chat-files.js` (with any other client). The other member is not trusted: the announced size is the
+// limit, names are cleaned, only plain pictures keep their type, and a large file is stored only after the user accepted it.
 
 import { texts } from '../texts.js';
 import { numberOf, textOf } from '../untrusted.js';
@@ -31,7 +31,7 @@ export class Transfer {
   /** @type {TransferState} */ state = 'queued';
   /** Bytes that were received, or handed to the network. */
   bytes = 0;
-  /** Why it failed. */
+  /** The reason of the failure. */
   problem = '';
   /** Called after each change of state, and now and then with the progress. */
   onChange = () => {};
@@ -70,7 +70,7 @@ export class Transfer {
     this.stop('cancelled');
   }
 
-  /** The person has decided against it. @param {'cancelled' | 'declined'} state */
+  /** Cancels or declines the transfer for the user. @param {'cancelled' | 'declined'} state */
   stop(state) {
     if (this.isOver) return;
     this.become(state);
@@ -140,7 +140,7 @@ export class IncomingTransfer extends Transfer {
     return new Blob([...this.#folded, ...this.#parts], { type: this.#type });
   }
 
-  /** Lets go of the content. */
+  /** Releases the content. */
   drop() {
     this.#folded = [];
     this.#parts = [];

@@ -6,7 +6,7 @@ import { texts } from '../texts.js';
 import { byId, make } from './dom.js';
 
 const ENTRIES_MAX = 300;
-/** Of http and https alone, without the mark that ends a sentence. */
+/** Addresses of http and https, without a punctuation mark at the end. */
 const WEB_ADDRESS = /(https?:\/\/[^\s<>"]+[^\s<>"'.,;:!?)\]}])/i;
 
 export class ChatLog {
@@ -46,7 +46,7 @@ export class ChatLog {
     if (isAtEnd) this.#list.scrollTop = this.#list.scrollHeight;
   }
 
-  // Files under way outlast other entries, up to a bound.
+  // Entries of running transfers are kept longer than others, up to a bound.
   #superfluous() {
     const count = this.#list.childElementCount;
     if (count <= ENTRIES_MAX) return null;
@@ -63,7 +63,7 @@ export class ChatLog {
 }
 
 /**
- * The text with its web addresses as links. A link says nothing of this page to where it leads.
+ * The text with its web addresses as links. A link sends no referrer.
  * @param {string} text @returns {Node[]}
  */
 function linked(text) {

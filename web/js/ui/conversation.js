@@ -30,7 +30,7 @@ export class Conversation {
     const { signal } = this.#ended;
     this.#form.addEventListener('submit', (event) => this.#submit(event), { signal });
     this.#files.addEventListener('change', () => this.#sendChosen(), { signal });
-    // A file that is dropped beside the panel would otherwise take the place of the page, and end the call.
+    // Otherwise the browser would open a file that is dropped beside the panel in place of the page, and end the call.
     this.#call.addEventListener('dragover', (event) => this.#dragOver(event), { signal });
     this.#call.addEventListener('dragleave', () => this.#panel.classList.remove('is-dropping'), { signal });
     this.#call.addEventListener('drop', (event) => this.#drop(event), { signal });

@@ -1,6 +1,6 @@
 // @ts-check
 // The choice of camera, microphone and speaker, before and during the call. Browsers name devices only once one of them
-// was allowed, so the lists are filled anew whenever something changed.
+// was allowed, so the lists are filled again after each change.
 
 import { listDevices } from '../media.js';
 import { recall, remember } from '../settings.js';
@@ -62,7 +62,7 @@ function fill(select, devices, kind, chosen) {
     option.value = device.deviceId;
     return option;
   });
-  // Firefox names no speaker before one is chosen, and plays all the same.
+  // Firefox lists no speaker before one is chosen, and plays anyway.
   if (options.length === 0) options.push(make('option', { text: kind === 'audiooutput' ? texts.devices.systemSpeaker : texts.devices.none }));
   select.replaceChildren(...options);
   select.value = options.some(({ value }) => value === chosen) ? chosen : (options[0]?.value ?? '');

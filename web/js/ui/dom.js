@@ -1,5 +1,5 @@
 // @ts-check
-// The few helpers through which every other file touches the document. Text from others only ever becomes text.
+// The helpers by which all other files change the document. Text of other members is inserted as text only.
 
 /**
  * @template {HTMLElement} T
@@ -53,12 +53,12 @@ export function draw(button, id) {
   if (use?.getAttribute('href') !== `#${id}`) use?.setAttribute('href', `#${id}`);
 }
 
-/** Shows a text. The same text again is left alone: a screen reader would read it again. @param {HTMLElement} element @param {string} text */
+/** Shows a text. The same text is not set again, because a screen reader would announce it again. @param {HTMLElement} element @param {string} text */
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Shows a text, or hides its place when there is none. @param {HTMLElement} element @param {string} text */
+/** Shows a text, or hides the element if the text is empty. @param {HTMLElement} element @param {string} text */
 export function say(element, text) {
   put(element, text);
   element.hidden = text === '';

@@ -1,6 +1,5 @@
 // @ts-check
-// A file in the chat log, with what can be done about it: a file that is offered, and one that is sent to one or several
-// members at once.
+// A file in the chat log with its buttons: an offered file, or a file that is sent to one or several members.
 
 import { formatBytes, isPicture } from '../files/transfer.js';
 import { texts } from '../texts.js';
@@ -48,7 +47,7 @@ export class FileEntry {
     Object.assign(this.element.dataset, { direction, name, size: String(size) });
     this.#progress.max = Math.max(1, size);
     this.#progress.setAttribute('aria-label', direction === 'in' ? texts.files.receiving(name) : texts.files.sending(name));
-    // The log is a live region: figures that change all the time are not for it.
+    // The log is a live region, so the progress is not part of it.
     this.#amount.setAttribute('aria-live', 'off');
     for (const { transfer } of parts) transfer.onChange = () => this.#show();
     this.#show();
@@ -58,7 +57,7 @@ export class FileEntry {
     return this.#parts.every(({ transfer }) => transfer.isOver);
   }
 
-  /** Ends what is under way, and lets go of the content. */
+  /** Ends the transfer and releases the content. */
   close() {
     for (const { transfer } of this.#parts) transfer.onChange = () => {};
     this.#cancel();

@@ -12,7 +12,7 @@ const GAP = 10;
 const WIDTH_MIN = 130;
 const STRIP_WIDTH_MIN = 96;
 const STRIP_WIDTH_MAX = 160;
-/** Of the stage; the large tile has the rest. */
+/** The part of the height of the stage that the strip has; the large tile has the rest. */
 const STRIP_HEIGHT_SHARE = 0.22;
 
 export class Grid {

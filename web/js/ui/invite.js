@@ -1,5 +1,5 @@
 // @ts-check
-// The dialog that hands the link of the room on: as text, as a QR code, and by what the device shares things with.
+// The dialog that shares the link of the room: as text, as a QR code, and by the share function of the device.
 
 import { isOnlyHere } from '../links.js';
 import { texts } from '../texts.js';
@@ -67,7 +67,7 @@ export class Invite {
     }
   }
 
-  // A page over plain http has no clipboard of the newer kind.
+  // A page over plain HTTP has no `navigator.clipboard`.
   async #copyLink() {
     const isCopied = await navigator.clipboard?.writeText(this.#link.value).then(() => true, () => false);
     this.#link.select();

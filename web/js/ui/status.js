@@ -29,7 +29,7 @@ export class Status {
     this.#speakOfServer(state);
   }
 
-  /** Says to screen readers what the eye sees at another place. @param {string} words */
+  /** Announces a change that is visible in another element to screen readers. @param {string} words */
   speak(words) {
     this.#spoken.textContent = words;
   }

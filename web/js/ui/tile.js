@@ -70,7 +70,7 @@ export class Tile {
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
   }
 
-  /** An element that plays lives on without its page. */
+  /** Stops the elements: one that plays continues after its removal. */
   close() {
     this.video.srcObject = null;
     this.audio.srcObject = null;

@@ -1,5 +1,5 @@
 // @ts-check
-// Joins the event stream, the phone, the rooms, the sound and the screen, and holds none of their logic.
+// Connects the event stream, the phone, the rooms, the sound and the user interface, without logic of its own.
 
 import { byId, say } from '../ui/dom.js';
 import { Conversation } from './conversation.js';
@@ -145,7 +145,7 @@ export class App {
     this.#refresh();
   }
 
-  /** Ends the conversation on purpose; a call is hung up. */
+  /** Leaves the room, or hangs up the call. */
   #end() {
     const conversation = this.#conversation;
     if (!conversation) return;

@@ -1,5 +1,5 @@
 // @ts-check
-// The call or room that one is in.
+// The current call or room.
 
 import { Line } from './line.js';
 
@@ -19,7 +19,7 @@ import { Line } from './line.js';
 
 export class Conversation {
   /** @type {Presence | null} */ other = null;
-  /** The server that it is at has lost it, and the two ends call each other again. */
+  /** The server has lost the call, and the two sides call each other again. */
   isReviving = false;
 
   /**

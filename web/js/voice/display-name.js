@@ -33,7 +33,7 @@ export class DisplayName {
     await this.#announce().catch((error) => console.info('display name', error));
   }
 
-  /** Throws what the server says against it. @param {string} name */
+  /** Throws the error of the server. @param {string} name */
   async set(name) {
     this.#name = [...name.trim()].slice(0, NAME_MAX).join('');
     remember('me', this.#name);

@@ -35,7 +35,7 @@ export class Downlink {
     this.#abort.abort();
   }
 
-  /** The server says that it has ended this connection for a newer one of ours. @param {string} connection */
+  /** The server has replaced this connection by a newer one of this user. @param {string} connection */
   replaced(connection) {
     if (connection === this.#connection) this.#isReplaced = true;
   }

@@ -1,6 +1,6 @@
 // @ts-check
-// The server's event stream, kept open. A browser gives up on a stream that was refused, and would come back with an
-// old signature; so each new attempt is ours, with a fresh one.
+// The event stream of the server, kept open. A browser gives up a refused stream, and would reconnect with an old
+// signature. Therefore this module makes each new attempt, with a new signature.
 
 import { fromHex } from './keys.js';
 
@@ -26,7 +26,7 @@ export class EventStream {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempts = 0;
   #run = 0;
-  /** The server's own key, which is another after each start. */
+  /** The key of the server, which changes at each start. */
   serverKey = '';
 
   /** @param {Server} server @param {Identity} identity @param {StreamEvents} events */

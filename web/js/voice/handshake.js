@@ -89,7 +89,7 @@ export class IncomingCall {
     return { Destination: this.from, challenge: this.second, signature, PKey: this.#keys.me };
   }
 
-  // A confirmation may be for another device of ours; its challenge is the latest all the same.
+  // A confirmation may be for another device of this user; its challenge is the latest anyway.
   /** @param {VoiceEvent} event  answer2 */
   confirm(event) {
     this.#latest = event.challenge;

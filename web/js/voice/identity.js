@@ -49,7 +49,7 @@ export class KeyIdentity {
     return { PKey: this.me, signature: this.#signature };
   }
 
-  // Most servers want none here; one that does must not find an old one.
+  // Most servers need no signature here; for those that do, it must not be expired.
   async eventsProof() {
     return this.proof();
   }
@@ -163,11 +163,11 @@ export class SiteIdentity {
   }
 }
 
-/** The site does not know this browser. */
+/** The user is not signed in on the website. */
 export class NotSignedIn extends Error {}
 
 /**
- * Asks the server for something as ourselves; a proof that has grown old is renewed once.
+ * Sends a request with the identity of this user; an expired proof is renewed once.
  * @template T
  * @param {Identity} identity @param {(proof: Params) => Promise<T>} ask
  * @returns {Promise<T>}
@@ -188,7 +188,7 @@ export function explainIdentity(error) {
   return error instanceof NotSignedIn ? texts.server.notSignedIn : explain(error);
 }
 
-// A site that lets only its own pages ask is no failure of the network.
+// A website that allows only requests of its own pages is not a failed network.
 /** @param {URL} address @returns {(error: unknown) => never} */
 function elsewhere(address) {
   return (error) => {

@@ -116,7 +116,7 @@ export class Line {
     this.events.onChange();
   }
 
-  /** A connection of ours that the server has ended for a newer one. @param {string} connection */
+  /** The server has replaced a connection by a newer one of this user. @param {string} connection */
   replaced(connection) {
     this.#downlink?.replaced(connection);
   }

@@ -33,7 +33,7 @@ export class Names {
     return { name: name ?? (isKey ? '' : short(address)), key: isKey ? short(address) : '' };
   }
 
-  /** Keeps the display name that a key has given itself; an empty one is forgotten. @param {string} address @param {string} name */
+  /** Stores the display name of a key; an empty one removes it. @param {string} address @param {string} name */
   setDisplayName(address, name) {
     const shown = [...name].slice(0, NAME_MAX).join('');
     if ((this.#displayNames.get(address) ?? '') === shown) return;
@@ -54,7 +54,7 @@ export class Names {
     return this.#names.has(address) || givenPeople.has(address);
   }
 
-  /** Whether it would still be known if this person forgot it. @param {string} address */
+  /** Whether the key has another name if the user removes this one. @param {string} address */
   isGiven(address) {
     return givenPeople.has(address);
   }
@@ -90,7 +90,7 @@ export class Names {
   }
 }
 
-/** Its direction does not reach beyond it (UAX #9: FSI and PDI). @param {string} name */
+/** Isolates the text direction of a name (UAX #9: FSI and PDI). @param {string} name */
 function isolated(name) {
   return `\u2068${name}\u2069`;
 }

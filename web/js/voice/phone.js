@@ -96,7 +96,7 @@ export class Phone {
     await asOurselves(this.identity, ask).catch((error) => console.info('hang up', error));
   }
 
-  /** Another window has dealt with this call. @param {string} from */
+  /** Another window has accepted or declined this call. @param {string} from */
   settledElsewhere(from) {
     if (this.incoming.has(from)) this.#forget(from);
   }

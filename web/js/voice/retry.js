@@ -12,7 +12,7 @@ export class Retry {
   #failures = 0;
   #doubts = 0;
 
-  /** It worked; what was before does not count. */
+  /** Resets the attempts after a success. */
   succeeded() {
     this.#failures = this.#doubts = 0;
   }

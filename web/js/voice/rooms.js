@@ -31,13 +31,13 @@ export class Rooms {
     this.#pollList();
   }
 
-  /** Something happened; look soon. */
+  /** Polls soon, after an event. */
   news() {
     clearTimeout(this.#listTimer);
     this.#listTimer = setTimeout(() => this.#pollList(), NEWS_MS);
   }
 
-  /** @param {string} address  of the room that we are in, or nothing */
+  /** @param {string} address  of the current room, if any */
   watch(address) {
     clearTimeout(this.#membersTimer);
     this.#address = address;

@@ -13,7 +13,7 @@ import { texts } from './texts.js';
 const TIMEOUT_MS = 10_000;
 const WORDS_MAX = 200;
 
-/** The server answered, but not what was hoped for. */
+/** An error response of the server. */
 export class Refused extends Error {
   /** @param {number} status @param {string} text */
   constructor(status, text) {
@@ -53,19 +53,19 @@ export class Server {
     return (await response.text()).trim();
   }
 
-  /** Everything in the address, nothing in the body. @param {string} path @param {Params} params */
+  /** A request with all parameters in the URL and no body. @param {string} path @param {Params} params */
   async knock(path, params) {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     await mustBeGood(await fetch(this.url(path, params), { method: 'POST', signal, cache: 'no-store' }));
   }
 
-  /** Whether a stream would be answered, without taking it from a connection that has it. @param {string} path @param {Params} params */
+  /** Whether a stream would be accepted, without replacing the connection that has it. @param {string} path @param {Params} params */
   async probe(path, params) {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     await mustBeGood(await fetch(this.url(path, params), { method: 'HEAD', signal, cache: 'no-store' }));
   }
 
-  /** For answers without an end. @param {string} path @param {Params} params @param {AbortSignal} signal */
+  /** A request with an endless response. @param {string} path @param {Params} params @param {AbortSignal} signal */
   async stream(path, params, signal) {
     const body = new URLSearchParams(params);
     const response = await fetch(this.url(path, {}), { method: 'POST', body, signal, cache: 'no-store' });

@@ -33,13 +33,13 @@ export function onChangedElsewhere(name, listener) {
 
 const CALL = `${PREFIX}call`;
 
-/** The call of this tab, for after a reload. @param {Interrupted | null} call */
+/** The call of this tab, to be restored after a reload. @param {Interrupted | null} call */
 export function keepCall(call) {
   try {
     if (call) sessionStorage.setItem(CALL, JSON.stringify(call));
     else sessionStorage.removeItem(CALL);
   } catch {
-    // Then a reload ends the call.
+    // Without storage a reload ends the call.
   }
 }
 

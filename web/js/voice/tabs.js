@@ -1,6 +1,6 @@
 // @ts-check
-// Several windows of one person. All of them ring; one answers, and then the others stop. The challenge that they send to
-// the caller must be the same, because the server relays only the latest.
+// Several windows of one user. All of them ring, and when one answers, the others stop. They send the same challenge to the
+// caller, because the server relays only the latest.
 
 import { newChallenge } from './keys.js';
 import { recall, remember } from './store.js';

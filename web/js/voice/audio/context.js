@@ -4,7 +4,7 @@
 import { NoAudioDevice } from './no-audio-device.js';
 import { RATE } from './ring.js';
 
-/** A browser that may start its sound does so within this time, if it has a device. */
+/** The time within which a browser starts its sound, if it is allowed and has a device. */
 const START_MS = 3_000;
 
 /** @type {AudioContext | null} */

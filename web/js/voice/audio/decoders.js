@@ -57,7 +57,7 @@ class PcmDecoder {
   close() {}
 }
 
-/** A browser's decoder, and the first thing that went wrong in it. */
+/** A decoder of the browser, and its first error. */
 class Codec {
   #problem = null;
   #time = 0;

@@ -1,5 +1,5 @@
 // @ts-check
-// For formats that the browser plays but does not let the page decode: an audio element. It hears later than the others.
+// For formats that the browser plays but does not let the page decode: an audio element. Its delay is longer than that of the others.
 
 import { audioContext } from './context.js';
 import { Unplayable } from './player.js';
@@ -53,7 +53,7 @@ export class MediaPlayer {
     return rms(samples);
   }
 
-  // A stream without an end cannot be wound forward; it can be played a little faster.
+  // An endless stream cannot be sought; it is played a little faster instead.
   #catchUp() {
     const { buffered, currentTime } = this.#element;
     const end = buffered.length > 0 ? buffered.end(buffered.length - 1) : 0;

@@ -30,7 +30,7 @@ export class Microphone {
     return (this.#ownContext ?? audioContext()).sampleRate;
   }
 
-  /** @param {Wanted} wanted @returns {Promise<string>} what went wrong, or nothing */
+  /** @param {Wanted} wanted @returns {Promise<string>} the error text; empty on success */
   async open(wanted) {
     if (this.isOpen) return '';
     if (!navigator.mediaDevices) return texts.microphone.insecure;
@@ -82,13 +82,13 @@ export class Microphone {
     if (!isWanted()) return void stop(stream);
     const node = new AudioWorkletNode(context, 'switchboard-capture', { numberOfOutputs: 1 });
     node.port.onmessage = ({ data }) => this.#captured(data);
-    // A node that leads nowhere may never be asked to work.
+    // A browser may not run a node without an output.
     node.connect(context.destination);
     this.#connect(stream, node);
     this.#node = node;
   }
 
-  /** The stream becomes what the node captures. @param {MediaStream} stream @param {AudioWorkletNode} node */
+  /** Connects the stream to the node. @param {MediaStream} stream @param {AudioWorkletNode} node */
   #connect(stream, node) {
     const source = new MediaStreamAudioSourceNode(/** @type {AudioContext} */ (node.context), { mediaStream: stream });
     source.connect(node);
@@ -111,7 +111,7 @@ export class Microphone {
     }
   }
 
-  // Some browsers will not bring a microphone into a context of another rate; the server can convert.
+  // Some browsers cannot connect a microphone to a context with another sample rate; the server can convert.
   /** @param {MediaStream} stream @returns {AudioContext} */
   #contextFor(stream) {
     try {

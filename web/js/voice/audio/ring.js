@@ -140,7 +140,7 @@ export class Ring {
     this.#windowLeft = WINDOW;
   }
 
-  // Ten seconds without a gap: a little less will do.
+  // After ten seconds without a gap, reduce the target a little.
   #relax() {
     this.#calm = 0;
     this.prefill = Math.max(this.prefillMin, this.prefill - PREFILL_STEP);

@@ -5,7 +5,7 @@ import { texts } from '../texts.js';
 
 const COPIED_MS = 2_000;
 
-/** A link that opens this page with what is asked for. @param {'call' | 'room'} kind @param {string} address */
+/** A link that opens this page with these parameters. @param {'call' | 'room'} kind @param {string} address */
 export function linkTo(kind, address) {
   const link = new URL(location.href);
   link.hash = new URLSearchParams({ [kind]: address }).toString();

@@ -32,7 +32,7 @@ export class DeviceSettings {
     this.#microphone.addEventListener('change', listener);
   }
 
-  /** Devices have come or gone, or have names now. */
+  /** Updates the lists after a change of the devices or their names. */
   async refresh() {
     const devices = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
     fill(this.#microphone, devices.filter(({ kind }) => kind === 'audioinput'), recall('microphone'));

@@ -72,7 +72,7 @@ export class Incoming {
   }
 }
 
-// A key meant for something else must not accept a call.
+// A key press that was meant for another element must not accept a call.
 function isIdle() {
   return document.activeElement === document.body;
 }

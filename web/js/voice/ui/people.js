@@ -29,7 +29,7 @@ export class People {
     this.#refresh();
   }
 
-  /** From a link. @param {string} address */
+  /** Fills the field from a link. @param {string} address */
   offer(address) {
     this.#input.value = address;
     this.#button.focus();
@@ -82,7 +82,7 @@ export class People {
     input.value = name;
     input.maxLength = 40;
     input.setAttribute('aria-label', texts.calling.nameFor(short(address)));
-    // After the focus has moved on, for the row is made anew.
+    // After the focus has moved, because the row is created again.
     input.addEventListener('change', () => setTimeout(() => this.names.set(address, input.value.trim() || name)));
     const key = make('span', { className: 'address', text: short(address) });
     key.title = address;

@@ -32,7 +32,7 @@ export class RoomsCard {
     say(this.#error, words);
   }
 
-  /** @param {Rooms} rooms @param {string} current  the room that we are in */
+  /** @param {Rooms} rooms @param {string} current  the current room */
   show(rooms, current) {
     const isSame = JSON.stringify([rooms.list, current]);
     if (isSame === this.#shown) return;
