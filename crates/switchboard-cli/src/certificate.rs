@@ -2,15 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use anyhow::anyhow;
 use switchboard::{
     Tls,
     config::TlsConfig,
     network,
-    tls::{CertificateError, ServerCertificate, Storage},
+    tls::{ServerCertificate, Storage},
 };
 
-use crate::stop::ReloadSignal;
+use crate::{report, stop::ReloadSignal};
 
 /// The certificate that the server started with, and the TLS configuration of its listeners.
 pub(crate) struct Certificate {
@@ -22,8 +21,10 @@ pub(crate) struct Certificate {
 impl Certificate {
     /// Loads the certificate of these settings; `None` without TLS. A missing self-signed certificate is made.
     pub(crate) fn load(settings: &TlsConfig) -> anyhow::Result<Option<Self>> {
-        let loaded = ServerCertificate::load(settings);
-        let loaded = loaded.map_err(|error| anyhow!(error_text(&error)))?;
+        let loaded = ServerCertificate::load(settings).map_err(|error| {
+            let setting = error.setting();
+            anyhow::Error::new(error).context(setting)
+        })?;
         Ok(loaded.map(|loaded| Self {
             settings: settings.clone(),
             tls: loaded.tls(),
@@ -78,16 +79,12 @@ impl Certificate {
             }
             Ok(None) => {}
             Err(error) => {
-                let error = error_text(&error);
                 tracing::error!(
-                    error,
+                    setting = error.setting(),
+                    error = report::chain(&error),
                     "TLS certificate not reloaded: the old one stays in use"
                 );
             }
         }
     }
-}
-
-fn error_text(error: &CertificateError) -> String {
-    format!("{}: {error}", error.setting())
 }

@@ -15,12 +15,12 @@ use crate::{args::Options, report, settings, terminal};
 pub(crate) fn run(options: &Options, is_json: bool) -> ExitCode {
     let engine = match settings(options) {
         Ok(engine) => engine,
-        Err(error) => return fail(&format!("{error:#}"), ExitCode::from(report::USAGE)),
+        Err(error) => return fail(&error, ExitCode::from(report::USAGE)),
     };
     let (nodes, has_engine) = match fetch(&engine) {
         Ok(Some(nodes)) => (nodes, true),
         Ok(None) => (Vec::new(), false),
-        Err(error) => return fail(&format!("{error:#}"), ExitCode::FAILURE),
+        Err(error) => return fail(&error, ExitCode::FAILURE),
     };
     terminal::print(&match (is_json, has_engine) {
         (true, _) => json(&engine, &nodes),
@@ -28,7 +28,7 @@ pub(crate) fn run(options: &Options, is_json: bool) -> ExitCode {
         (false, true) => table(&nodes),
     });
     lapsed(&nodes).map_or(ExitCode::SUCCESS, |message| {
-        fail(&message, ExitCode::FAILURE)
+        fail(&anyhow!(message), ExitCode::FAILURE)
     })
 }
 
@@ -36,19 +36,17 @@ const NO_ENGINE: &str = "This server is a single node: no engine is set.
 To connect nodes to a cluster, set --engine redis://HOST, SWITCHBOARD_ENGINE_URL or url in [engine].
 ";
 
-fn fail(message: &str, code: ExitCode) -> ExitCode {
-    terminal::print_error(&format!("switchboard: {message}"));
+fn fail(error: &anyhow::Error, code: ExitCode) -> ExitCode {
+    report::print_failure(error);
     code
 }
 
 /// The settings of the engine. Errors in other settings are ignored.
 fn settings(options: &Options) -> anyhow::Result<EngineConfig> {
     let (config, errors) = settings::read(options);
-    let first = errors
-        .iter()
-        .find(|error| error.key.is_empty() || error.key.starts_with("engine"));
-    match first {
-        Some(error) => Err(anyhow!("{error}")),
+    let mut errors = errors.into_iter();
+    match errors.find(|error| error.key.is_empty() || error.key.starts_with("engine")) {
+        Some(error) => Err(error.into()),
         None => Ok(config.engine),
     }
 }
@@ -61,7 +59,7 @@ fn fetch(engine: &EngineConfig) -> anyhow::Result<Option<Vec<NodeLine>>> {
     let nodes = runtime.block_on(nodes(engine));
     // Does not wait for the thread of a DNS lookup that is still running.
     runtime.shutdown_background();
-    nodes.map_err(|error| anyhow!(error))
+    Ok(nodes?)
 }
 
 /// The error text about nodes whose lease has expired; `None` if all nodes are alive.

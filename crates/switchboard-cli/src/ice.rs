@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use clap::Args;
 
 use crate::{
@@ -36,7 +35,7 @@ pub(crate) fn run(args: &IceArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err((error, code)) => {
-            terminal::print_error(&format!("switchboard: {error:#}"));
+            report::print_failure(&error);
             code
         }
     }
@@ -46,8 +45,8 @@ pub(crate) fn run(args: &IceArgs) -> ExitCode {
 fn from_settings(options: &Options) -> anyhow::Result<String> {
     let (config, errors) = settings::read(options);
     let is_of_ice = |key: &str| key.is_empty() || key == "ice" || key.starts_with("ice.");
-    match errors.iter().find(|error| is_of_ice(&error.key)) {
-        Some(error) => Err(anyhow!("{error}")),
+    match errors.into_iter().find(|error| is_of_ice(&error.key)) {
+        Some(error) => Err(error.into()),
         None => Ok(config.ice_document()),
     }
 }

@@ -1,6 +1,6 @@
 //! Prints errors of a command to standard error, as text or as JSON in the format of log lines.
 
-use std::fmt;
+use std::{error::Error, fmt};
 
 use serde_json::{Value, json};
 use switchboard::config::{ConfigError, LogFormat};
@@ -20,18 +20,37 @@ pub(crate) const USAGE: u8 = 2;
 /// Prints the error with which a command failed, and its sources.
 pub(crate) fn report_failure(format: LogFormat, error: &anyhow::Error) {
     match format {
-        LogFormat::Text => terminal::print_error(&format!("switchboard: {error:#}")),
-        LogFormat::Json => print_json_error("failed", json!({ "error": format!("{error:#}") })),
+        LogFormat::Text => print_failure(error),
+        LogFormat::Json => print_json_error("failed", json!({ "error": chain(error.as_ref()) })),
     }
+}
+
+/// Prints the error of a command, and its causes, as text.
+pub(crate) fn print_failure(error: &anyhow::Error) {
+    terminal::print_error(&format!("switchboard: {}", chain(error.as_ref())));
+}
+
+/// The text of an error and its causes, separated by colons. A cause whose text the error prints itself is left out.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let texts = anyhow::Chain::new(error).map(ToString::to_string);
+    let chain = texts.reduce(|chain, cause| match chain.ends_with(&cause) {
+        true => chain,
+        false => format!("{chain}: {cause}"),
+    });
+    chain.unwrap_or_default()
 }
 
 /// Prints an error in the settings.
 pub(crate) fn config_error(format: LogFormat, error: &ConfigError) {
     match format {
-        LogFormat::Text => terminal::print_error(&format!("switchboard: {error}")),
+        LogFormat::Text => terminal::print_error(&format!("switchboard: {}", chain(error))),
         LogFormat::Json => {
-            let source = error.source.to_string();
-            let fields = json!({ "source": source, "key": error.key, "error": error.message });
+            let mut text = error.message();
+            if let Some(cause) = error.source() {
+                text = format!("{text}: {}", chain(cause));
+            }
+            let source = error.origin.to_string();
+            let fields = json!({ "source": source, "key": error.key, "error": text });
             print_json_error("invalid setting", fields);
         }
     }

@@ -21,7 +21,7 @@ pub(crate) fn check(options: &Options) -> ExitCode {
     let (config, errors) = settings::read(options);
     terminal::print(&config.to_toml());
     for error in &errors {
-        terminal::print_error(&error.to_string());
+        terminal::print_error(&report::chain(error));
     }
     for warning in warnings(&config) {
         terminal::print_error(&format!("warning: {warning}"));
@@ -57,7 +57,7 @@ pub(crate) fn serve(options: &Options) -> ExitCode {
 /// The warnings about these settings. Also raises the limit of open files.
 fn warnings(config: &Config) -> Vec<String> {
     let warnings = config.warnings();
-    let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    let mut warnings: Vec<_> = warnings.iter().map(|it| report::chain(it)).collect();
     warnings.extend(files::shortage(config, files::raise_limit()));
     warnings
 }
@@ -136,8 +136,10 @@ fn bind(listening: Listening, is_main: bool) -> anyhow::Result<(Listener, Option
         false => listening.setting(),
     };
     let listener = Listener::bind(listening.address).map_err(|error| {
-        let error = anyhow::Error::new(error);
-        anyhow!("{error:#}; choose another address with {setting}")
+        anyhow!(
+            "{}; choose another address with {setting}",
+            report::chain(&error)
+        )
     })?;
     Ok((listener, listening.alone))
 }

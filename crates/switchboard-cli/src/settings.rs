@@ -1,16 +1,14 @@
 //! Reads the settings from file, environment and flags.
 
-use switchboard::{
-    Config,
-    config::{ConfigError, SettingSource},
-};
+use switchboard::{Config, config::ConfigError};
 
 use crate::args::Options;
 
 /// Reads the settings. Also returns their errors, sorted by source.
 pub(crate) fn read(options: &Options) -> (Config, Vec<ConfigError>) {
     let mut config = Config::default();
-    let mut errors = read_file(&mut config, options);
+    let path = options.config.as_deref();
+    let mut errors = path.map_or_else(Vec::new, |path| config.read_file(path));
     errors.extend(config.read_environment(std::env::vars_os()));
     let listen = options.listen.join(",");
     let flags = [
@@ -37,17 +35,4 @@ pub(crate) fn read(options: &Options) -> (Config, Vec<ConfigError>) {
     errors.extend(config.validate());
     errors.sort();
     (config, errors)
-}
-
-fn read_file(config: &mut Config, options: &Options) -> Vec<ConfigError> {
-    let Some(path) = &options.config else {
-        return Vec::new();
-    };
-    config.read_file(path).unwrap_or_else(|message| {
-        vec![ConfigError {
-            source: SettingSource::Flag("--config".to_owned()),
-            key: String::new(),
-            message,
-        }]
-    })
 }

@@ -145,11 +145,11 @@ fn configuration_errors_are_printed_with_exit_code_2() {
         ),
         (
             &["--port", "70000"],
-            "flag --port: server.port: 70000 is too large",
+            "flag --port: server.port: 70000 is not from 0 to 65535",
         ),
         (
             &["--config", "/does/not/exist.toml"],
-            "cannot read /does/not/exist.toml",
+            "switchboard: /does/not/exist.toml: cannot be read: No such file or directory",
         ),
         (
             &["--engine", "http://cache"],
@@ -178,7 +178,7 @@ fn all_configuration_errors_are_printed_at_once() {
     let expected = [
         "environment variable SWITCHBOARD_LIMITS_FRAME_BYTES: limits.frame_bytes: \"many\" is not a whole number, 0 or more",
         "flag --log-level: log.level: \"inof\" is not one of off, error, warn, info, debug, trace; did you mean \"info\"?",
-        "flag --port: server.port: 70000 is too large",
+        "flag --port: server.port: 70000 is not from 0 to 65535",
     ];
     let expected = expected.map(|line| format!("switchboard: {line}"));
     assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
@@ -407,7 +407,9 @@ fn cluster_reports_an_unreachable_engine_in_one_line() {
     let printed = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{printed}");
     assert!(
-        printed.starts_with("switchboard: the engine at redis://127.0.0.1:1 cannot be reached: "),
+        printed.starts_with(
+            "switchboard: cannot list the nodes of the cluster at redis://127.0.0.1:1: Redis at "
+        ),
         "{printed}"
     );
     assert!(

@@ -19,7 +19,7 @@ use bytestring::ByteString;
 use rand::RngExt as _;
 use switchboard_core::{
     Address, Change, DialectTraits, Limits, LogId, Member, MessageKind, NodeId, NodeMessage,
-    PeerId, Position, RejectReason, RelayedMessage,
+    PeerId, Position, RejectReason, RelayedMessage, error_chain,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -328,7 +328,7 @@ impl<S: Store> EngineThread<S> {
                     self.shared.status().secret = Some(secret);
                     self.serve(connection, pushes).await
                 }
-                Some(Err(error)) => error.to_string(),
+                Some(Err(error)) => error_chain(&error),
             };
             self.handle_disconnect(&reason);
             let pause = backoff(self.attempt);
@@ -434,7 +434,7 @@ impl<S: Store> EngineThread<S> {
             if std::mem::take(&mut self.is_store_lost) {
                 match connection.secret().await {
                     Ok(secret) => self.shared.status().secret = Some(secret),
-                    Err(error) => return error.to_string(),
+                    Err(error) => return error_chain(&error),
                 }
             }
             if in_flight.is_none() {
@@ -465,7 +465,7 @@ impl<S: Store> EngineThread<S> {
                     self.machine
                         .handle(NodeInput::Responses(responses), Instant::now());
                 }
-                DriverWake::Completed(Ok(Err(error))) => return error.to_string(),
+                DriverWake::Completed(Ok(Err(error))) => return error_chain(&error),
                 DriverWake::Completed(Err(0)) => {
                     return "the connection to the store was closed".to_owned();
                 }

@@ -1,8 +1,6 @@
 //! The error codes of failed requests. The messages for people are in the dialects.
 
-use std::sync::Arc;
-
-use thiserror::Error;
+use std::{error::Error, sync::Arc};
 
 use crate::{
     command::Target,
@@ -10,7 +8,7 @@ use crate::{
 };
 
 /// The reason of a failed request. [`ErrorCode::as_str`] and `Display` are the code for programs.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{}", self.as_str())]
 pub enum ErrorCode {
     /// The frame cannot be parsed as a frame of the dialect (bad JSON, not an object, not UTF-8).
@@ -94,8 +92,24 @@ impl ErrorCode {
     }
 }
 
+/// The text of an error and its causes, separated by colons. A cause whose text is part of the text before it is
+/// left out: some libraries print the cause with the error.
+#[must_use]
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// The error that answers a request.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the request is rejected: {code}")]
 pub struct RequestError {
     /// The reason of the rejection.

@@ -40,7 +40,7 @@ pub use alias::Aliases;
 pub use command::{
     Change, Charge, Command, Effect, HubRequest, Input, JoinOptions, LeaveKind, ResourceKey, Target,
 };
-pub use error::{ErrorCode, RequestError};
+pub use error::{ErrorCode, RequestError, error_chain};
 pub use event::{Event, EvictionReason};
 pub use hub::{Hub, UnparsedInput};
 pub use id::{

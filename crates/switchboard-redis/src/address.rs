@@ -7,6 +7,7 @@ use std::{
 };
 
 use percent_encoding::percent_decode_str;
+use thiserror::Error;
 
 const PORT: u16 = 6379;
 
@@ -40,21 +41,35 @@ impl fmt::Display for RedisHost {
     }
 }
 
-/// The error of parsing a [`RedisAddress`]. It does not repeat the text, which may contain a
+/// The reason why a text is not a [`RedisAddress`]. It does not repeat the text, which may contain a
 /// password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisAddressError(String);
-
-impl fmt::Display for RedisAddressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for RedisAddressError {}
-
-fn address_error<T>(message: impl Into<String>) -> Result<T, RedisAddressError> {
-    Err(RedisAddressError(message.into()))
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RedisAddressError {
+    /// The scheme is missing or unknown.
+    #[error("the URL must begin with redis://, rediss://, redis-cluster:// or rediss-cluster://")]
+    Scheme,
+    /// The URL has a query or a fragment.
+    #[error("the URL must not contain `?` or `#` (in a password, write %3F and %23)")]
+    Query,
+    /// The database is not a number.
+    #[error("the database is not a number: write /0, /1, … after the host")]
+    Database,
+    /// The URL of a Redis Cluster has a database.
+    #[error("the URL has a database, but a Redis Cluster has only the database 0")]
+    ClusterDatabase,
+    /// The user or the password is not UTF-8.
+    #[error("the user or the password is not UTF-8")]
+    LoginNotUtf8,
+    /// There is a user without a password.
+    #[error("the user has no password: write USER:PASSWORD@, or :PASSWORD@")]
+    NoPassword,
+    /// There is no host.
+    #[error("the URL has no host")]
+    NoHost,
+    /// The port is not a number in range.
+    #[error("the port is not a number from 1 to 65535 (write an IPv6 address in brackets)")]
+    Port,
 }
 
 impl RedisAddress {
@@ -85,14 +100,10 @@ impl FromStr for RedisAddress {
             "rediss" => (false, true),
             "redis-cluster" => (true, false),
             "rediss-cluster" => (true, true),
-            _ => {
-                return address_error(
-                    "must begin with redis://, rediss://, redis-cluster:// or rediss-cluster://",
-                );
-            }
+            _ => return Err(RedisAddressError::Scheme),
         };
         if rest.contains(['?', '#']) {
-            return address_error("must not contain `?` or `#` (in a password, write %3F and %23)");
+            return Err(RedisAddressError::Query);
         }
         let (login, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
         let (user, password) = parse_login(login)?;
@@ -102,17 +113,10 @@ impl FromStr for RedisAddress {
         let is_cluster = is_cluster || hosts.len() > 1;
         let database = match database.trim_end_matches('/') {
             "" => 0,
-            number => match number.parse() {
-                Ok(number) => number,
-                Err(_) => {
-                    return address_error(
-                        "has a database that is not a number: write /0, /1, … after the host",
-                    );
-                }
-            },
+            number => number.parse().map_err(|_| RedisAddressError::Database)?,
         };
         if is_cluster && database != 0 {
-            return address_error("has a database, but a Redis Cluster has only the database 0");
+            return Err(RedisAddressError::ClusterDatabase);
         }
         Ok(Self {
             is_cluster,
@@ -129,12 +133,12 @@ fn parse_login(login: &str) -> Result<(Option<String>, Option<String>), RedisAdd
     let decode = |text: &str| match percent_decode_str(text).decode_utf8() {
         Ok(text) if text.is_empty() => Ok(None),
         Ok(text) => Ok(Some(text.into_owned())),
-        Err(_) => address_error("has a user or a password that is not UTF-8"),
+        Err(_) => Err(RedisAddressError::LoginNotUtf8),
     };
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     let (user, password) = (decode(user)?, decode(password)?);
     if user.is_some() && password.is_none() {
-        return address_error("has a user without a password: write USER:PASSWORD@, or :PASSWORD@");
+        return Err(RedisAddressError::NoPassword);
     }
     Ok((user, password))
 }
@@ -149,18 +153,14 @@ fn parse_host(text: &str) -> Result<RedisHost, RedisAddressError> {
         },
     };
     if name.is_empty() {
-        return address_error("has no host");
+        return Err(RedisAddressError::NoHost);
     }
-    let Some(port) = port.map_or(Some(PORT), |port| {
+    let port = port.map_or(Some(PORT), |port| {
         port.parse().ok().filter(|port| *port != 0)
-    }) else {
-        return address_error(
-            "has a port that is not a number from 1 to 65535 (write an IPv6 address in brackets)",
-        );
-    };
+    });
     Ok(RedisHost {
         name: name.to_owned(),
-        port,
+        port: port.ok_or(RedisAddressError::Port)?,
     })
 }
 

@@ -1,74 +1,221 @@
 //! Errors of the store.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, time::Duration};
 
 use redis::{RedisError, ServerError};
+use thiserror::Error;
 
 /// An error of the store. The texts are for operators and contain no password.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum StoreError {
-    /// The store cannot be reached, did not answer in time, or closed the connection.
-    Unreachable(String),
-    /// The store refused a command: wrong password, unsupported version, or a failed script.
-    Refused(String),
-    /// Stored data or a reply does not have the format that Switchboard writes.
-    Malformed(String),
+    /// The address of the store has no host.
+    #[error("no host is configured")]
+    NoHost,
+    /// A server cannot be reached, or its connection was lost.
+    #[error("Redis at {server} cannot be reached")]
+    Unreachable {
+        /// The host and port of the server.
+        server: String,
+        /// The error of the connection.
+        source: RedisError,
+    },
+    /// A server did not answer in time.
+    #[error("Redis at {server} did not answer within {limit:?}")]
+    Timeout {
+        /// The host and port of the server.
+        server: String,
+        /// The time limit.
+        limit: Duration,
+    },
+    /// A server closed the connection of the pushes.
+    #[error("the connection to Redis was closed")]
+    Closed,
+    /// The connection has ended before, for this reason.
+    #[error("the connection to Redis has ended: {reason}")]
+    Ended {
+        /// The text of the first error.
+        reason: String,
+    },
+    /// No slot of the Redis Cluster has a server.
+    #[error("the Redis Cluster at {server} has no slots assigned")]
+    NoSlots {
+        /// The host and port of the queried server.
+        server: String,
+    },
+    /// A slot of the Redis Cluster has no server.
+    #[error("no server of the Redis Cluster owns slot {0}")]
+    UnownedSlot(u16),
+    /// A slot moves to a server that was not part of the Redis Cluster.
+    #[error("the Redis Cluster has a new server {server}: reconnecting")]
+    NewServer {
+        /// The host and port of the server.
+        server: String,
+    },
+    /// Redis ended a subscription without a command.
+    #[error("Redis ended a subscription: its slot is moving to another server")]
+    Unsubscribed,
+    /// The login is missing.
+    #[error("Redis requires a password")]
+    NoPassword,
+    /// The login is wrong.
+    #[error("Redis rejected the user or the password")]
+    WrongLogin,
+    /// A server is older than required.
+    #[error(
+        "Redis at {server} has version {version}; Redis {least}.0 or newer, or Valkey, is required"
+    )]
+    Version {
+        /// The host and port of the server.
+        server: String,
+        /// Its version.
+        version: String,
+        /// The least major version.
+        least: u32,
+    },
+    /// The address is that of a Redis Cluster, and the server is not part of one.
+    #[error("Redis at {server} is not a Redis Cluster: use one host with redis:// or rediss://")]
+    NotACluster {
+        /// The host and port of the server.
+        server: String,
+    },
+    /// A server refused a command.
+    #[error("Redis at {server} refused the command")]
+    Refused {
+        /// The host and port of the server.
+        server: String,
+        /// The error of the client library.
+        source: RedisError,
+    },
+    /// The reply to a command is an error.
+    #[error("Redis refused the command")]
+    Rejected(#[from] ServerError),
+    /// The scripts were flushed between two commands of a batch.
+    #[error("the scripts in Redis were flushed during a batch")]
+    ScriptsFlushed,
+    /// A reply does not have the expected format.
+    #[error("unexpected reply from Redis: expected {expected}")]
+    UnexpectedReply {
+        /// The expected value.
+        expected: Cow<'static, str>,
+    },
+    /// A script has found malformed data, or a key has another type.
+    #[error("corrupt data in Redis: {detail}")]
+    Corrupt {
+        /// The report of the script.
+        detail: String,
+    },
+    /// A field of a packed record is malformed.
+    #[error("corrupt data in Redis: field `{field}` of `{record}` is malformed")]
+    CorruptField {
+        /// The record.
+        record: &'static str,
+        /// Its field.
+        field: &'static str,
+    },
+    /// The event of another release.
+    #[error(
+        "event of unknown version `{}`: the nodes of this prefix run different releases",
+        version.escape_default()
+    )]
+    EventVersion {
+        /// The version of the event.
+        version: String,
+    },
+    /// The data of this key, or a message of this channel, is malformed. The source is the reason.
+    #[error("cannot read `{key}`")]
+    InKey {
+        /// The key or the channel.
+        key: String,
+        /// The reason.
+        source: Box<Self>,
+    },
 }
 
 impl StoreError {
-    pub(super) fn malformed(expected: impl fmt::Display) -> Self {
-        Self::Malformed(format!("unexpected reply from Redis: expected {expected}"))
+    pub(super) fn malformed(expected: impl Into<Cow<'static, str>>) -> Self {
+        let expected = expected.into();
+        Self::UnexpectedReply { expected }
+    }
+
+    /// The error for a failed command or connection to this server.
+    pub(super) fn of_server(
+        server: &impl fmt::Display,
+        limit: Duration,
+        source: RedisError,
+    ) -> Self {
+        let code = source.code().and_then(authentication_error);
+        if let Some(error) = code {
+            return error;
+        }
+        let server = server.to_string();
+        if source.is_timeout() {
+            return Self::Timeout { server, limit };
+        }
+        if source.is_io_error() || source.is_connection_dropped() || source.is_connection_refusal()
+        {
+            return Self::Unreachable { server, source };
+        }
+        Self::Refused { server, source }
+    }
+
+    /// The error for an error reply to a command.
+    pub(super) fn of_reply(reply: &ServerError) -> Self {
+        match reply.code() {
+            "GARBAGE" | "WRONGTYPE" => Self::Corrupt {
+                detail: reply.details().unwrap_or_default().to_owned(),
+            },
+            code => authentication_error(code).unwrap_or_else(|| Self::Rejected(reply.clone())),
+        }
+    }
+
+    /// The same error, about the data of this key. Errors of connections stay as they are.
+    pub(super) fn in_key(self, key: &str) -> Self {
+        if !self.is_malformed() {
+            return self;
+        }
+        Self::InKey {
+            key: key.to_owned(),
+            source: Box::new(self),
+        }
+    }
+
+    /// Whether the store cannot be reached, did not answer in time, or ended the connection.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::NoHost
+                | Self::Unreachable { .. }
+                | Self::Timeout { .. }
+                | Self::Closed
+                | Self::Ended { .. }
+                | Self::NoSlots { .. }
+                | Self::UnownedSlot(_)
+                | Self::NewServer { .. }
+                | Self::Unsubscribed
+        )
+    }
+
+    /// Whether stored data or a reply does not have the format that Switchboard writes.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        matches!(
+            self,
+            Self::UnexpectedReply { .. }
+                | Self::Corrupt { .. }
+                | Self::CorruptField { .. }
+                | Self::EventVersion { .. }
+                | Self::InKey { .. }
+        )
     }
 }
 
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(reason) | Self::Refused(reason) | Self::Malformed(reason) => {
-                f.write_str(reason)
-            }
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
-
-impl From<RedisError> for StoreError {
-    fn from(error: RedisError) -> Self {
-        if error.is_timeout() {
-            return Self::Unreachable("Redis did not answer in time".to_owned());
-        }
-        if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal() {
-            return Self::Unreachable(format!("Redis cannot be reached: {error}"));
-        }
-        let reason = error
-            .code()
-            .and_then(authentication_error)
-            .map(ToOwned::to_owned);
-        Self::Refused(reason.unwrap_or_else(|| format!("Redis refused the command: {error}")))
-    }
-}
-
-impl From<&ServerError> for StoreError {
-    fn from(error: &ServerError) -> Self {
-        let detail = error.details().unwrap_or_default();
-        match error.code() {
-            "GARBAGE" | "WRONGTYPE" => Self::Malformed(format!("corrupt data in Redis: {detail}")),
-            code => {
-                let reason = authentication_error(code).map(ToOwned::to_owned);
-                Self::Refused(
-                    reason.unwrap_or_else(|| format!("Redis refused the command: {code} {detail}")),
-                )
-            }
-        }
-    }
-}
-
-/// A short explanation of the authentication errors of Redis.
-fn authentication_error(code: &str) -> Option<&'static str> {
+/// The authentication errors of Redis.
+fn authentication_error(code: &str) -> Option<StoreError> {
     match code {
-        "NOAUTH" => Some("Redis requires a password"),
-        "WRONGPASS" => Some("Redis rejected the user or the password"),
+        "NOAUTH" => Some(StoreError::NoPassword),
+        "WRONGPASS" => Some(StoreError::WrongLogin),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use switchboard_cluster::{
     PushQueue,
     store::{ConnectResult, NodeStatus, Store, StoreConnection, StoreRequest, StoreResponse},
 };
-use switchboard_core::{LogId, NodeId};
+use switchboard_core::{LogId, NodeId, error_chain};
 use tokio::sync::Mutex;
 
 mod address;
@@ -62,9 +62,11 @@ impl RedisStore {
     /// As [`Store::connect`].
     pub async fn list_nodes(&self) -> Result<Vec<NodeStatus>, StoreError> {
         let servers = RedisServers::connect(&self.address, Arc::new(|_| ())).await?;
-        let list = single_key_command("HGETALL", &KeyNames::new(&self.prefix).nodes(), None);
+        let key = KeyNames::new(&self.prefix).nodes();
+        let list = single_key_command("HGETALL", &key, None);
         let responses = servers.run(&[&list]).await?;
-        wire::nodes(responses.first().unwrap_or(&Value::Nil))
+        let nodes = wire::nodes(responses.first().unwrap_or(&Value::Nil));
+        nodes.map_err(|error| error.in_key(&key))
     }
 
     /// Like [`Store::connect`], with a limit of `queue_len` queued pushes.
@@ -135,12 +137,12 @@ impl StoreConnection for RedisConnection {
     async fn execute(&self, batch: &[StoreRequest]) -> Result<Vec<StoreResponse>, StoreError> {
         let mut corrupt_logs = self.batch_lock.lock().await;
         if let Some(reason) = self.pushes.queue().close_reason() {
-            return Err(StoreError::Unreachable(reason));
+            return Err(StoreError::Ended { reason });
         }
         let result = self.run_batch(batch).await;
         match &result {
             Ok(responses) => log_corrupt_logs(&mut corrupt_logs, batch, responses),
-            Err(reason) => self.pushes.queue().close(&reason.to_string()),
+            Err(error) => self.pushes.queue().close(&error_chain(error)),
         }
         result
     }
@@ -159,12 +161,13 @@ impl StoreConnection for RedisConnection {
             .servers
             .run(&[&set, &single_key_command("GET", &key, None)])
             .await?;
-        let secret = wire::text(responses.last().unwrap_or(&Value::Nil))?;
+        let secret = wire::text(responses.last().unwrap_or(&Value::Nil));
+        let secret = secret.map_err(|error| error.in_key(&key))?;
         let is_secret =
             secret.len() == 2 * SECRET_BYTES && secret.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_secret
             .then(|| secret.to_owned())
-            .ok_or(StoreError::malformed("a secret"))
+            .ok_or_else(|| StoreError::malformed("a secret").in_key(&key))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Translates store requests to Redis commands, and the replies of Redis to store responses.
 
 use redis::{Cmd, Value, cmd};
-use switchboard_core::{LeaveCause, LogId, NodeId};
+use switchboard_core::{LeaveCause, LogId, NodeId, error_chain};
 
 use super::{
     Script, StoreError,
@@ -259,9 +259,13 @@ impl CommandPlan {
         let replies = self.reply_indices.iter().map(|index| &replies[*index]);
         let pairs = batch.iter().zip(replies);
         let responses = pairs.map(|(request, reply)| match parse_response(request, reply) {
-            Err(StoreError::Malformed(reason)) if let Some(log) = log_of(request) => Ok(
-                StoreResponse::Failed(format!("{}: {reason}", keys.log(log))),
-            ),
+            Err(error)
+                if error.is_malformed()
+                    && let Some(log) = log_of(request) =>
+            {
+                let error = error.in_key(&keys.log(log));
+                Ok(StoreResponse::Failed(error_chain(&error)))
+            }
             response => response,
         });
         responses.collect()

@@ -7,7 +7,7 @@ use std::{
 
 use redis::{PushInfo, PushKind};
 use switchboard_cluster::{PushQueue, store::StorePush};
-use switchboard_core::NodeId;
+use switchboard_core::{NodeId, error_chain};
 
 use super::{StoreError, keys::KeyNames, wire};
 
@@ -45,13 +45,12 @@ impl PushReader {
         } else if is_kind(&[PushKind::Unsubscribe, PushKind::SUnsubscribe]) {
             self.handle_unsubscribed(info)
         } else if is_kind(&[PushKind::Disconnection]) {
-            let reason = "the connection to Redis was closed";
-            Err(StoreError::Unreachable(reason.to_owned()))
+            Err(StoreError::Closed)
         } else {
             Ok(())
         };
-        if let Err(reason) = result {
-            self.queue.close(&reason.to_string());
+        if let Err(error) = result {
+            self.queue.close(&error_chain(&error));
         }
     }
 
@@ -77,10 +76,8 @@ impl PushReader {
         }
         let log = self.keys.log_of_channel(channel);
         let log = log.ok_or(StoreError::malformed("a channel of a log"))?;
-        Ok((
-            StorePush::LogEvent(log, wire::log_event(payload)?),
-            payload.len(),
-        ))
+        let event = wire::log_event(payload).map_err(|error| error.in_key(channel))?;
+        Ok((StorePush::LogEvent(log, event), payload.len()))
     }
 
     /// Handles an unsubscribe confirmation. A server that moves a slot to another server also ends
@@ -98,9 +95,7 @@ impl PushReader {
                 *count -= 1;
                 Ok(())
             }
-            None => Err(StoreError::Unreachable(
-                "Redis ended a subscription: its slot is moving to another server".to_owned(),
-            )),
+            None => Err(StoreError::Unsubscribed),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures_util::future::try_join_all;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline,
-    ProtocolVersion, PushInfo, RedisConnectionInfo, Value,
+    ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cmd,
 };
@@ -133,9 +133,10 @@ impl RedisServers {
     fn server_of_slot(&self, slot: u16) -> Result<usize, StoreError> {
         let range = self.slots.iter();
         let range = range.filter(|(first, last, _)| (*first..=*last).contains(&slot));
-        range.map(|(_, _, server)| *server).next().ok_or_else(|| {
-            StoreError::Unreachable(format!("no server of the Redis Cluster owns slot {slot}"))
-        })
+        range
+            .map(|(_, _, server)| *server)
+            .next()
+            .ok_or_else(|| StoreError::UnownedSlot(slot))
     }
 
     async fn run_on(
@@ -177,9 +178,7 @@ impl RedisServers {
             .iter()
             .all(|index| is_unknown_script(&replies[*index]))
         {
-            return Err(StoreError::Refused(
-                "the scripts in Redis were flushed during a batch".to_owned(),
-            ));
+            return Err(StoreError::ScriptsFlushed);
         }
         load_scripts(server).await?;
         let repeated = server
@@ -198,10 +197,8 @@ impl RedisServers {
         command: &RedisCommand,
     ) -> Result<Value, StoreError> {
         let server = self.servers.iter().find(|server| server.host == *host);
-        let server = server.ok_or_else(|| {
-            StoreError::Unreachable(format!(
-                "the Redis Cluster has a new server {host}: reconnecting"
-            ))
+        let server = server.ok_or_else(|| StoreError::NewServer {
+            server: host.to_string(),
         })?;
         let replies = server.send([&cmd("ASKING"), &command.cmd]).await?;
         let [_, reply] =
@@ -222,11 +219,12 @@ impl RedisServer {
         }
         let count = pipeline.len();
         let mut connection = self.connection.clone();
-        let replies = connection.req_packed_commands(&pipeline, 0, count).await?;
+        let replies = connection.req_packed_commands(&pipeline, 0, count).await;
+        let replies = replies.map_err(failed_at(&self.host))?;
         if replies.len() == count {
             Ok(replies)
         } else {
-            Err(StoreError::malformed(format_args!("{count} replies")))
+            Err(StoreError::malformed(format!("{count} replies")))
         }
     }
 
@@ -239,7 +237,7 @@ impl RedisServer {
 
 /// Connects to the first reachable host. Returns whether it belongs to a Redis Cluster.
 async fn first_reachable(address: &RedisAddress) -> Result<(RedisServer, bool), StoreError> {
-    let mut last = StoreError::Unreachable("no host is configured".to_owned());
+    let mut last = StoreError::NoHost;
     for host in &address.hosts {
         match connect(address, host, None).await {
             Ok(server) => {
@@ -263,18 +261,17 @@ async fn check_version(address: &RedisAddress, server: &RedisServer) -> Result<b
         .and_then(|major| major.parse::<u32>().ok());
     let is_valkey = info.get("valkey_version").is_some();
     if !is_valkey && major.is_none_or(|major| major < REDIS_MAJOR_MIN) {
-        return Err(StoreError::Refused(format!(
-            "Redis at {} has version {version}; Redis {REDIS_MAJOR_MIN}.0 or newer, or Valkey, is required",
-            server.host
-        )));
+        return Err(StoreError::Version {
+            server: server.host.to_string(),
+            version: version.to_owned(),
+            least: REDIS_MAJOR_MIN,
+        });
     }
     let mode = info.get("redis_mode").or_else(|| info.get("server_mode"));
     let is_cluster = mode == Some("cluster");
     if address.is_cluster && !is_cluster {
-        return Err(StoreError::Refused(format!(
-            "Redis at {} is not a Redis Cluster: use one host with redis:// or rediss://",
-            server.host
-        )));
+        let server = server.host.to_string();
+        return Err(StoreError::NotACluster { server });
     }
     Ok(is_cluster)
 }
@@ -298,10 +295,8 @@ async fn slots(server: &RedisServer) -> Result<Vec<(u16, u16, RedisHost)>, Store
     let ranges = ranges.iter().map(|range| slot_range(range, &server.host));
     let ranges = ranges.collect::<Result<Vec<_>, _>>()?;
     if ranges.is_empty() {
-        return Err(StoreError::Unreachable(format!(
-            "the Redis Cluster at {} has no slots assigned",
-            server.host
-        )));
+        let server = server.host.to_string();
+        return Err(StoreError::NoSlots { server });
     }
     Ok(ranges)
 }
@@ -351,7 +346,7 @@ async fn connect(
     host: &RedisHost,
     on_push: Option<PushHandler>,
 ) -> Result<RedisServer, StoreError> {
-    let client = Client::open(info(address, host)?)?;
+    let client = Client::open(info(address, host)?).map_err(failed_at(host))?;
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(TIMEOUT))
         .set_response_timeout(Some(TIMEOUT));
@@ -364,18 +359,19 @@ async fn connect(
     let connection = client.get_multiplexed_async_connection_with_config(&config);
     // The timeout of the configuration does not cover the handshake.
     let connection = tokio::time::timeout(TIMEOUT, connection).await;
-    let connection = connection.map_err(|_| {
-        StoreError::Unreachable(format!("Redis at {host} did not answer within {TIMEOUT:?}"))
-    })?;
-    let connection = connection.map_err(|error| match StoreError::from(error) {
-        StoreError::Unreachable(reason) => StoreError::Unreachable(format!("{host}: {reason}")),
-        StoreError::Refused(reason) => StoreError::Refused(format!("{host}: {reason}")),
-        StoreError::Malformed(reason) => StoreError::Malformed(format!("{host}: {reason}")),
+    let connection = connection.map_err(|_| StoreError::Timeout {
+        server: host.to_string(),
+        limit: TIMEOUT,
     })?;
     Ok(RedisServer {
         host: host.clone(),
-        connection,
+        connection: connection.map_err(failed_at(host))?,
     })
+}
+
+/// Converts an error of the connection to this server.
+fn failed_at(host: &RedisHost) -> impl FnOnce(RedisError) -> StoreError {
+    move |error| StoreError::of_server(host, TIMEOUT, error)
 }
 
 fn info(address: &RedisAddress, host: &RedisHost) -> Result<redis::ConnectionInfo, StoreError> {
@@ -401,9 +397,8 @@ fn info(address: &RedisAddress, host: &RedisHost) -> Result<redis::ConnectionInf
     if let Some(password) = &address.password {
         settings = settings.set_password(password);
     }
-    Ok(connection_address
-        .into_connection_info()?
-        .set_redis_settings(settings))
+    let info = connection_address.into_connection_info();
+    Ok(info.map_err(failed_at(host))?.set_redis_settings(settings))
 }
 
 /// Loads the scripts into a server. Returns their SHA-1 digests.
@@ -417,7 +412,7 @@ async fn load_scripts(server: &RedisServer) -> Result<Vec<String>, StoreError> {
 
 /// Whether the reply says that the data at a key is corrupt.
 fn is_wrong_type(reply: &Value) -> bool {
-    matches!(wire::accepted(reply), Err(StoreError::Malformed(_)))
+    wire::accepted(reply).is_err_and(|error| error.is_malformed())
 }
 
 fn is_unknown_script(reply: &Value) -> bool {

@@ -41,10 +41,8 @@ pub(super) fn log_event(packed: &[u8]) -> Result<LogEvent, StoreError> {
     let mut fields = PackedFields::new("event", packed);
     let version = fields.text("version")?;
     if version != "1" {
-        return Err(StoreError::Malformed(format!(
-            "event of unknown version `{}`: the nodes of this prefix run different releases",
-            version.escape_default()
-        )));
+        let version = version.to_owned();
+        return Err(StoreError::EventVersion { version });
     }
     let log_version = LogVersion {
         generation: fields.parse("generation")?,
@@ -206,7 +204,7 @@ fn node(text: &str) -> Result<NodeId, StoreError> {
 /// Returns the reply, or an error if it is an error reply.
 pub(super) fn accepted(reply: &Value) -> Result<&Value, StoreError> {
     if let Value::ServerError(error) = reply {
-        return Err(StoreError::from(error));
+        return Err(StoreError::of_reply(error));
     }
     Ok(reply)
 }
@@ -218,7 +216,7 @@ pub(super) fn array<const N: usize>(value: &Value) -> Result<&[Value; N], StoreE
     } else {
         None
     };
-    values.ok_or_else(|| StoreError::malformed(format_args!("{N} values")))
+    values.ok_or_else(|| StoreError::malformed(format!("{N} values")))
 }
 
 pub(super) fn bytes(value: &Value) -> Result<&[u8], StoreError> {
@@ -273,24 +271,22 @@ impl<'a> PackedFields<'a> {
         }
     }
 
-    fn error(&self, field: &str) -> StoreError {
-        StoreError::Malformed(format!(
-            "corrupt data in Redis: field `{field}` of `{}` is malformed",
-            self.record
-        ))
+    fn error(&self, field: &'static str) -> StoreError {
+        let record = self.record;
+        StoreError::CorruptField { record, field }
     }
 
-    fn bytes(&mut self, field: &str) -> Result<&'a [u8], StoreError> {
+    fn bytes(&mut self, field: &'static str) -> Result<&'a [u8], StoreError> {
         let (value, rest) = split_field(self.rest).ok_or_else(|| self.error(field))?;
         self.rest = rest;
         Ok(value)
     }
 
-    fn text(&mut self, field: &str) -> Result<&'a str, StoreError> {
+    fn text(&mut self, field: &'static str) -> Result<&'a str, StoreError> {
         str::from_utf8(self.bytes(field)?).map_err(|_| self.error(field))
     }
 
-    fn parse<N: FromStr>(&mut self, field: &str) -> Result<N, StoreError> {
+    fn parse<N: FromStr>(&mut self, field: &'static str) -> Result<N, StoreError> {
         self.text(field)?.parse().map_err(|_| self.error(field))
     }
 

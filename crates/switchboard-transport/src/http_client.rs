@@ -252,15 +252,3 @@ impl HttpConnection {
         self.sender.send_request(request).await
     }
 }
-
-/// The text of an error and its sources, separated by colons.
-#[must_use]
-pub fn error_chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}

@@ -33,7 +33,7 @@ pub mod websocket;
 pub use address_rates::AddressRates;
 pub use counters::Counters;
 pub use frame::Violation;
-pub use http_client::{HttpClient, HttpClientError, HttpConnection, error_chain};
+pub use http_client::{HttpClient, HttpClientError, HttpConnection};
 pub use listen::{
     ConnectionAbort, ConnectionPermit, ListenError, Listener, ProbeReserve, ServeConfig,
 };
@@ -43,6 +43,7 @@ pub use outbox::Outbox;
 pub use permits::{ConnectionLimit, Permit, PermitPool, canonical_net, network};
 pub use refused_connections::{RefusalReason, RefusedConnections};
 pub use socket::{Socket, SocketError};
+pub use switchboard_core::error_chain;
 pub use switchboard_session::{FillLevel, Heartbeat, QueueMemory, TokenBucket};
 pub use timed_stream::RequestTimeouts;
 pub use tls::Tls;

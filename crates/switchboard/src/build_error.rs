@@ -1,29 +1,24 @@
 //! The errors of building a server.
 
-use std::fmt;
+use switchboard_core::error_chain;
+use thiserror::Error;
 
 use crate::config::ConfigError;
 
 /// The reason why a server cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// Settings contradict each other, or no client can be served with them. Never empty.
+    #[error("invalid settings: {}", texts(.0))]
     Config(Vec<ConfigError>),
     /// A node of a cluster was built outside a Tokio runtime, in which its engine would run.
+    #[error("a node of a cluster must be built in a Tokio runtime")]
     NoRuntime,
 }
 
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(errors) => {
-                let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
-                write!(f, "invalid settings: {}", texts.join("; "))
-            }
-            Self::NoRuntime => f.write_str("a node of a cluster must be built in a Tokio runtime"),
-        }
-    }
+/// The errors with their causes, which `Error::source` cannot return, because there are several.
+fn texts(errors: &[ConfigError]) -> String {
+    let texts: Vec<_> = errors.iter().map(|error| error_chain(error)).collect();
+    texts.join("; ")
 }
-
-impl std::error::Error for BuildError {}

@@ -7,8 +7,9 @@ use std::{
 
 use switchboard_cluster::{HEARTBEATS_PER_LEASE, store::NodeStatus};
 use switchboard_core::NodeId;
-use switchboard_redis::RedisStore;
-use tokio::time::{sleep, timeout};
+use switchboard_redis::{RedisStore, StoreError};
+use thiserror::Error;
+use tokio::time::{error::Elapsed, sleep, timeout};
 
 pub use switchboard_cluster::NodeLine;
 
@@ -27,24 +28,39 @@ const POLLS_PER_HEARTBEAT: u32 = 8;
 /// otherwise.
 ///
 /// # Errors
-/// If the engine cannot be reached or does not answer in time: one line of text, without a password.
-pub async fn nodes(config: &EngineConfig) -> Result<Option<Vec<NodeLine>>, String> {
+/// If the engine cannot be reached or does not answer in time. The text contains no password.
+pub async fn nodes(config: &EngineConfig) -> Result<Option<Vec<NodeLine>>, NodesError> {
     let Some(address) = config.url.address() else {
         return Ok(None);
     };
     let store = RedisStore::new(address.clone(), &config.prefix);
     let read = async || {
-        let listed = timeout(TIMEOUT, fetch(&store)).await;
-        let listed =
-            listed.unwrap_or_else(|_| Err(format!("no answer in {} s", TIMEOUT.as_secs())));
-        listed.map_err(|error| format!("the engine at {address} cannot be reached: {error}"))
+        let listed = timeout(TIMEOUT, store.list_nodes()).await;
+        let listed = listed.map_err(NodesErrorCause::from);
+        let listed = listed.and_then(|listed| Ok(listed?));
+        listed.map_err(|source| NodesError {
+            address: address.to_string(),
+            source,
+        })
     };
     watch(read, config.lease).await.map(Some)
 }
 
-async fn fetch(store: &RedisStore) -> Result<Vec<NodeStatus>, String> {
-    let nodes = store.list_nodes().await;
-    nodes.map_err(|error| error.to_string())
+/// The nodes of a cluster cannot be listed. The source is the reason.
+#[derive(Debug, Error)]
+#[error("cannot list the nodes of the cluster at {address}")]
+pub struct NodesError {
+    /// The address, without its login.
+    address: String,
+    source: NodesErrorCause,
+}
+
+#[derive(Debug, Error)]
+enum NodesErrorCause {
+    #[error("no answer in {} s", TIMEOUT.as_secs())]
+    Timeout(#[from] Elapsed),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A listed node and the observations of its heartbeat counter.
@@ -56,10 +72,10 @@ struct ListedNode {
 
 /// Reads the list until the heartbeat of every node has changed, or the lease has nearly passed. A single read is not
 /// enough: when all nodes are dead, no node removes them from the list, and the entries may be hours old.
-async fn watch(
-    read: impl AsyncFn() -> Result<Vec<NodeStatus>, String>,
+async fn watch<E>(
+    read: impl AsyncFn() -> Result<Vec<NodeStatus>, E>,
     lease: Duration,
-) -> Result<Vec<NodeLine>, String> {
+) -> Result<Vec<NodeLine>, E> {
     // A node without a heartbeat counts as dead one heartbeat interval before its lease ends.
     let interval = lease / HEARTBEATS_PER_LEASE;
     let begin = Instant::now();
@@ -140,7 +156,7 @@ mod tests {
         let count = Cell::new(0);
         let read = async || {
             count.set(count.get() + 1);
-            Ok(list(count.get() - 1))
+            Ok::<_, NodesError>(list(count.get() - 1))
         };
         let lines = watch(read, LEASE).await.expect("every read succeeds");
         let id = |node: NodeId| u64::from_str_radix(&node.to_string(), 16).expect("a number");
@@ -189,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn failed_read_is_an_error() {
-        let read = async || Err("connection refused".to_owned());
+        let read = async || Err("connection refused");
         let error = watch(read, LEASE).await.expect_err("the read fails");
         assert_eq!(error, "connection refused");
     }

@@ -24,13 +24,14 @@ mod error;
 mod keys;
 mod load;
 mod raw_value;
+mod reason;
 mod suggest;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod voice;
 
-pub use engine::{EngineConfig, EngineUrl};
+pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
 pub use error::{ConfigError, SettingSource, SettingSources};
 pub use tls::TlsConfig;
 pub use voice::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use switchboard_core::{DialectName, Identity, RoomId};
+use switchboard_core::{DialectName, Identity, RoomId, error_chain};
 use switchboard_dialects::{
     ALL, Accepts, CorsPolicy, Dialect, Handshake, HttpAnswer, HttpReply, Query, SettingValue, find,
 };
@@ -35,11 +35,8 @@ pub(crate) fn routes(
     alone: Option<DialectName>,
 ) -> Router<Server> {
     for conflict in routes.conflicts() {
-        tracing::error!(
-            dialect = conflict.dialect,
-            "route conflict: {}",
-            conflict.message
-        );
+        let (dialect, error) = (conflict.dialect, error_chain(&conflict.error));
+        tracing::error!(dialect, error, "route conflict");
     }
     routes.iter().fold(router, |router, route| {
         let shared = Arc::new((route.clone(), alone));

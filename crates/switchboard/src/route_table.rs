@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use switchboard_core::DialectName;
 use switchboard_dialects::{Accepts, CorsPolicy, Dialect, Endpoint};
+use thiserror::Error;
 
 /// A path of one router, with its endpoint and its dialects.
 #[derive(Clone, Debug)]
@@ -43,14 +44,31 @@ impl Route {
 }
 
 /// An endpoint that cannot be served on its path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct RouteConflict {
     /// The dialect of the endpoint.
     pub(crate) dialect: DialectName,
     /// The dialects whose paths conflict with it; empty if a path of the server does.
     pub(crate) others: Vec<DialectName>,
-    /// The reason, with the path.
-    pub(crate) message: String,
+    pub(crate) error: RouteError,
+}
+
+/// The reason why an endpoint cannot be served on its path.
+#[derive(Clone, Debug, Error)]
+pub(crate) enum RouteError {
+    #[error("{path:?} is a path of the server")]
+    Reserved { path: String },
+    #[error("{path:?} is the path of another endpoint")]
+    Used { path: String },
+    #[error("{path:?} matches the same requests as {other:?}")]
+    SameRequests { path: String, other: String },
+    #[error("{path:?} is not a valid path")]
+    Invalid {
+        path: String,
+        source: matchit::InsertError,
+    },
+    #[error("{path:?} is a path of several dialects, and no first frame identifies this one")]
+    Unrecognizable { path: String },
 }
 
 /// The paths of one router. No request matches two of them.
@@ -74,8 +92,8 @@ impl RouteTable {
                 match is_reserved(&endpoint.path) {
                     false => table.add_endpoint(*dialect, endpoint),
                     true if endpoint.accepts.accepts_sockets() => {
-                        let message = format!("{:?} is a path of the server", endpoint.path);
-                        table.add_conflict(*dialect, Vec::new(), message);
+                        let path = endpoint.path;
+                        table.add_conflict(*dialect, Vec::new(), RouteError::Reserved { path });
                     }
                     true => {}
                 }
@@ -106,27 +124,21 @@ impl RouteTable {
                 true if endpoint.accepts == Accepts::Sockets => route.dialects.push(dialect),
                 _ => {
                     let others = route.names();
-                    let message = format!("{:?} is the path of another endpoint", endpoint.path);
-                    self.add_conflict(dialect, others, message);
+                    let path = endpoint.path;
+                    self.add_conflict(dialect, others, RouteError::Used { path });
                 }
             }
             return;
         }
-        if let Err(error) = self
-            .matcher
-            .insert(endpoint.path.clone(), endpoint.path.clone())
-        {
-            let (message, other) = if let matchit::InsertError::Conflict { with } = &error {
-                let message = format!("{:?} matches the same requests as {with:?}", endpoint.path);
-                (message, self.by_path.get(with))
+        let path = endpoint.path.clone();
+        if let Err(source) = self.matcher.insert(path.clone(), path.clone()) {
+            let (error, others) = if let matchit::InsertError::Conflict { with: other } = source {
+                let others = self.by_path.get(&other).map(Route::names);
+                (RouteError::SameRequests { path, other }, others)
             } else {
-                (
-                    format!("{:?} is not a valid path: {error}", endpoint.path),
-                    None,
-                )
+                (RouteError::Invalid { path, source }, None)
             };
-            let others = other.map(Route::names).unwrap_or_default();
-            return self.add_conflict(dialect, others, message);
+            return self.add_conflict(dialect, others.unwrap_or_default(), error);
         }
         let route = Route {
             path: endpoint.path.clone(),
@@ -146,21 +158,20 @@ impl RouteTable {
             unrecognizable.map(|dialect| RouteConflict {
                 dialect: name(*dialect),
                 others: route.names(),
-                message: format!(
-                    "{:?} is a path of several dialects, and no first frame identifies this one",
-                    route.path
-                ),
+                error: RouteError::Unrecognizable {
+                    path: route.path.clone(),
+                },
             })
         });
         let conflicts: Vec<_> = conflicts.collect();
         self.conflicts.extend(conflicts);
     }
 
-    fn add_conflict(&mut self, dialect: &dyn Dialect, others: Vec<DialectName>, message: String) {
+    fn add_conflict(&mut self, dialect: &dyn Dialect, others: Vec<DialectName>, error: RouteError) {
         self.conflicts.push(RouteConflict {
             dialect: name(dialect),
             others,
-            message,
+            error,
         });
     }
 }
@@ -282,7 +293,9 @@ mod tests {
     fn conflicts(bases: &[(&'static dyn Dialect, &[&str])]) -> Vec<(DialectName, String)> {
         let found = route_table(bases);
         let conflicts = found.conflicts().iter();
-        conflicts.map(|c| (c.dialect, c.message.clone())).collect()
+        conflicts
+            .map(|c| (c.dialect, c.error.to_string()))
+            .collect()
     }
 
     #[test]
@@ -291,7 +304,7 @@ mod tests {
         let paths: Vec<_> = found.iter().map(|e| e.path.as_str()).collect();
         let expected = ["/peers", "/x", "/x/peers", "/x/{key}/id", "/{key}/id"];
         assert_eq!(paths, expected);
-        assert_eq!(found.conflicts(), []);
+        assert!(found.conflicts().is_empty());
         for (dialect, path) in [(&PLAIN, "/"), (&PLAIN, "/healthz"), (&ANY, "/")] {
             let message = format!("{path:?} is a path of the server");
             let name = dialect.traits().name;
@@ -321,7 +334,7 @@ mod tests {
             ..dialect("any", &[("", Endpoint::MAIN, Accepts::Sockets)])
         };
         let found = route_table(&[(&ONE, &["/ws"]), (&TWO, &["/ws"])]);
-        assert_eq!(found.conflicts(), []);
+        assert!(found.conflicts().is_empty());
         assert!(found.iter().all(|route| route.only().is_none()));
         let found = conflicts(&[(&ONE, &["/ws"]), (&PLAIN, &["/ws"])]);
         assert_eq!(found.len(), 1);
@@ -331,7 +344,7 @@ mod tests {
     #[test]
     fn repeated_endpoint_is_added_once() {
         let found = route_table(&[(&ROOMS, &["/m", "/m/"])]);
-        assert_eq!(found.conflicts(), []);
+        assert!(found.conflicts().is_empty());
         assert_eq!(found.iter().count(), 2);
     }
 

@@ -1,11 +1,6 @@
 //! The certificate of the listeners: from files, or self-signed.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
 use rustls::{
     ServerConfig,
@@ -16,6 +11,7 @@ use rustls::{
 };
 use sha2::{Digest as _, Sha256};
 use switchboard_transport::Tls;
+use thiserror::Error;
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer as _, X509Certificate},
@@ -24,11 +20,14 @@ use x509_parser::{
 
 use crate::config::TlsConfig;
 
+mod error;
 mod files;
 mod self_signed;
 #[cfg(test)]
 mod tests;
 
+pub use error::CertificateError;
+use error::Problem;
 use self_signed::SelfSigned;
 
 /// A certificate chain and its private key. The key is never shown.
@@ -225,38 +224,10 @@ fn unix_secs() -> i64 {
 }
 
 /// The reason why a certificate and a key cannot be used.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 enum Unusable {
-    /// The certificate cannot be parsed.
+    #[error("the certificate cannot be parsed")]
     Unreadable,
-    /// TLS does not accept the certificate and the key.
-    Rejected(rustls::Error),
+    #[error("TLS does not accept the certificate and the key")]
+    Rejected(#[source] rustls::Error),
 }
-
-/// A certificate or key file that cannot be used. The text begins with the file, and ends with the next step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateError {
-    setting: &'static str,
-    message: String,
-}
-
-impl CertificateError {
-    fn new(setting: &'static str, file: &Path, message: impl fmt::Display) -> Self {
-        let message = format!("{:?} {message}", file.display().to_string());
-        Self { setting, message }
-    }
-
-    /// The setting that names the file.
-    #[must_use]
-    pub fn setting(&self) -> &'static str {
-        self.setting
-    }
-}
-
-impl fmt::Display for CertificateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for CertificateError {}

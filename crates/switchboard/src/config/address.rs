@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::ServerConfig;
+use super::{ServerConfig, reason::Reason};
 
 /// Parses an IP address, with or without brackets, or `localhost`.
-pub(super) fn host(text: &str) -> Result<IpAddr, String> {
+pub(super) fn host(text: &str) -> Result<IpAddr, Reason> {
     let bare = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
@@ -14,20 +14,18 @@ pub(super) fn host(text: &str) -> Result<IpAddr, String> {
     }
     bare.unwrap_or(text)
         .parse()
-        .map_err(|_| format!("{text:?} is not an IP address or \"localhost\""))
+        .map_err(|_| Reason::unexpected(text, "an IP address or \"localhost\""))
 }
 
 /// Parses `ADDRESS:PORT`; or `:PORT` or `PORT`, which stand for the default address.
-pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn socket(text: &str) -> Result<SocketAddr, Reason> {
     let parsed = match split(text) {
         Some((address, port)) => host(&address).ok().zip(port.parse().ok()),
         None => text.parse().ok().map(|port| (default_host(), port)),
     };
-    parsed.map(SocketAddr::from).ok_or_else(|| {
-        format!(
-            "{text:?} is not \"ADDRESS:PORT\", \":PORT\" or \"PORT\" with an IP address or \"localhost\""
-        )
-    })
+    let expected = "\"ADDRESS:PORT\", \":PORT\" or \"PORT\" with an IP address or \"localhost\"";
+    let parsed = parsed.map(SocketAddr::from);
+    parsed.ok_or_else(|| Reason::unexpected(text, expected))
 }
 
 /// Splits `ADDRESS:PORT` or `:PORT` without checking the parts. `None` if there is no port.
@@ -62,7 +60,7 @@ mod tests {
             ("5000", &SocketAddr::new(all, 5000).to_string()),
         ] {
             let read = socket(text).map(|address| address.to_string());
-            assert_eq!(read.as_deref(), Ok(expected), "{text}");
+            assert_eq!(read.expect(text), expected);
         }
         for bad in ["", ":", "::1", "1.2.3.4", "example.com:80", ":70000", "a:b"] {
             assert!(socket(bad).is_err(), "{bad}");
@@ -79,7 +77,7 @@ mod tests {
             ("0.0.0.0", "0.0.0.0"),
         ] {
             let read = host(text).map(|address| address.to_string());
-            assert_eq!(read.as_deref(), Ok(expected), "{text}");
+            assert_eq!(read.expect(text), expected);
             assert_eq!(split(text), None);
         }
         assert!(host("nowhere").is_err());

@@ -7,6 +7,7 @@ use switchboard_dialects::ALL;
 use super::{
     Config, ConfigError, SettingSource, VoiceIdentity,
     keys::{SettingDef, rows},
+    reason::Reason,
 };
 
 /// The least value of a limit with which a client can be served. 0 (no limit) is always allowed.
@@ -153,18 +154,14 @@ impl<'a> Validator<'a> {
             let value = (limit.value)(self.config);
             if value != 0 && value < limit.least {
                 let (least, why) = (limit.least, limit.why);
-                let message =
-                    format!("{value} is too small: must be 0 or at least {least}, because {why}");
-                self.report(&[limit.key], &message);
+                self.report(&[limit.key], Reason::TooSmall { value, least, why });
             }
         }
         for budget in &self.budgets() {
             if budget.is_below(budget.least) {
-                let sides = self.settings_text(&budget.keys());
-                let message = format!(
-                    "every client would be over the limit for flood_secs and be disconnected{sides}"
-                );
-                self.report(&budget.keys(), &message);
+                let problem =
+                    "every client would be over the limit for flood_secs and be disconnected";
+                self.report_together(&budget.keys(), problem);
             }
         }
     }
@@ -175,8 +172,7 @@ impl<'a> Validator<'a> {
         for budget in &self.budgets() {
             if budget.is_below(budget.most) && !budget.is_below(budget.least) {
                 let keys = [&budget.keys()[..], &[budget.bound]].concat();
-                let message = format!("{}{}", budget.why, self.settings_text(&keys));
-                self.report(&keys, &message);
+                self.report_together(&keys, budget.why);
             }
         }
         let limits = &self.config.limits;
@@ -194,11 +190,8 @@ impl<'a> Validator<'a> {
                 "limits.slow_receiver_bytes_burst",
                 "limits.frame_bytes",
             ];
-            let sides = self.settings_text(&keys);
-            let message = format!(
-                "half of outbox_bytes should be at least slow_receiver_bytes_burst + frame_bytes, or one sender can get a slow receiver disconnected{sides}"
-            );
-            self.report(&keys, &message);
+            let problem = "half of outbox_bytes should be at least slow_receiver_bytes_burst + frame_bytes, or one sender can get a slow receiver disconnected";
+            self.report_together(&keys, problem);
         }
     }
 
@@ -309,9 +302,9 @@ impl<'a> Validator<'a> {
                 match conflict.with {
                     Some(with) => self.report_pair([&key, with], conflict.rule, conflict.why),
                     None => {
-                        let (side, rule, why) =
+                        let (this, rule, why) =
                             (self.setting_text(&key), conflict.rule, conflict.why);
-                        self.report(&[&key], &format!("{side} {rule}: {why}"));
+                        self.report(&[&key], Reason::Useless { this, rule, why });
                     }
                 }
             }
@@ -333,7 +326,7 @@ impl<'a> Validator<'a> {
                 .chain(["gostream.identity".to_owned()])
                 .collect();
             let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-            self.report(&keys, "all dialects are off: no client could connect");
+            self.report(&keys, Reason::NothingServed);
         }
     }
 
@@ -344,7 +337,7 @@ impl<'a> Validator<'a> {
         for dialect in enabled {
             for (key, message) in dialect.warnings(&config.dialects) {
                 let key = format!("{}.{key}", dialect.traits().name);
-                self.report(&[&key], message);
+                self.report(&[&key], Reason::Disclosure(message));
             }
         }
     }
@@ -374,8 +367,8 @@ impl<'a> Validator<'a> {
             let mut keys = vec![format!("{}.paths", conflict.dialect)];
             keys.extend(others);
             let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-            let message = format!("{}{}", conflict.message, self.settings_text(&keys));
-            self.report(&keys, &message);
+            let (problem, settings) = (conflict.error.clone(), self.settings_text(&keys));
+            self.report(&keys, Reason::Paths { problem, settings });
         }
         let web_root = self.config.server.web_root.as_ref();
         if let Some(route) = web_root.and_then(|_| routes.at("/index.html")) {
@@ -383,10 +376,8 @@ impl<'a> Validator<'a> {
             let mut keys = vec!["server.web_root".to_owned()];
             keys.extend(dialects.map(|dialect| format!("{}.paths", dialect.traits().name)));
             let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-            let (path, sides) = (&route.path, self.settings_text(&keys));
-            let message =
-                format!("the folder would be hidden by the path {path:?} of a dialect{sides}");
-            self.report(&keys, &message);
+            let (path, settings) = (route.path.clone(), self.settings_text(&keys));
+            self.report(&keys, Reason::HiddenFolder { path, settings });
         }
     }
 
@@ -403,25 +394,33 @@ impl<'a> Validator<'a> {
                     _ => listeners[same].setting(),
                 };
                 let keys = [&*listening.setting(), &*other];
-                let sides = self.settings_text(&keys);
-                let address = listening.address.to_string();
-                self.report(
-                    &keys,
-                    &format!("{address:?} is the address of another listener{sides}"),
-                );
+                let (address, settings) = (listening.address, self.settings_text(&keys));
+                self.report(&keys, Reason::AddressInUse { address, settings });
             }
         }
     }
 
     /// Reports a conflict of two settings as "first `rule` second: `why`".
-    fn report_pair(&mut self, keys: [&str; 2], rule: &str, why: &str) {
+    fn report_pair(&mut self, keys: [&str; 2], rule: &'static str, why: &'static str) {
         let [this, other] = keys.map(|key| self.setting_text(key));
-        self.report(&keys, &format!("{this} {rule} {other}: {why}"));
+        let reason = Reason::Conflict {
+            this,
+            rule,
+            other,
+            why,
+        };
+        self.report(&keys, reason);
+    }
+
+    /// Reports a problem of these settings together, with their values.
+    fn report_together(&mut self, keys: &[&str], problem: &'static str) {
+        let settings = self.settings_text(keys);
+        self.report(keys, Reason::Together { problem, settings });
     }
 
     /// Reports an error of these settings together, at the source of the last one. Reports nothing if one of them has
     /// an error of its own.
-    fn report(&mut self, keys: &[&str], message: &str) {
+    fn report(&mut self, keys: &[&str], reason: impl Into<Reason>) {
         let origins = &self.config.origins;
         if !keys.iter().all(|key| origins.is_certain(key)) {
             return;
@@ -430,14 +429,9 @@ impl<'a> Validator<'a> {
         // Of several with one source the first is used: `max_by_key` returns the last.
         let last = with_source.rev().max_by_key(|key| origins.of(key));
         let key = last.or(keys.first()).copied().unwrap_or_default();
-        self.errors.push(ConfigError {
-            source: origins
-                .of(key)
-                .cloned()
-                .unwrap_or(SettingSource::CrossField),
-            key: key.to_owned(),
-            message: message.to_owned(),
-        });
+        let origin = origins.of(key).cloned();
+        let origin = origin.unwrap_or(SettingSource::CrossField);
+        self.errors.push(ConfigError::new(origin, key, reason));
     }
 
     /// The text of a setting with its value and its source.
@@ -450,11 +444,11 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// The text of these settings, to append to a message.
+    /// These settings with their values and sources.
     fn settings_text(&self, keys: &[&str]) -> String {
         let mut named: Vec<_> = keys.iter().map(|key| self.setting_text(key)).collect();
         named.dedup();
-        format!(": {}", named.join(", "))
+        named.join(", ")
     }
 }
 

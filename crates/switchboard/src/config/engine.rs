@@ -2,7 +2,8 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use switchboard_redis::RedisAddress;
+use switchboard_redis::{RedisAddress, RedisAddressError};
+use thiserror::Error;
 
 /// Settings of the engine, which connects several nodes to a cluster.
 #[derive(Clone, Debug)]
@@ -55,18 +56,15 @@ impl EngineUrl {
 }
 
 impl FromStr for EngineUrl {
-    type Err = String;
+    type Err = EngineUrlError;
 
     /// Parses the URL. The error never repeats the text, because it may contain a password.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, EngineUrlError> {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        let address = text
-            .parse()
-            .map_err(|error| format!("is not an address like \"redis://HOST:6379\": it {error}"))?;
         Ok(Self {
-            address: Some(address),
+            address: Some(text.parse()?),
             shown: masked(text),
         })
     }
@@ -83,6 +81,11 @@ impl fmt::Debug for EngineUrl {
         fmt::Debug::fmt(&self.shown, f)
     }
 }
+
+/// The error for a text that is not an [`EngineUrl`]. The source is the reason.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("is not an address like \"redis://HOST:6379\"")]
+pub struct EngineUrlError(#[from] RedisAddressError);
 
 /// Replaces the password in a URL by `***`. The password is the text between the first colon after the scheme and the
 /// last `@`.

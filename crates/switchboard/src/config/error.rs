@@ -1,13 +1,20 @@
 //! Errors in settings, and the source of each setting.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
+    error::Error,
     fmt,
 };
 
+use super::reason::Reason;
+
 /// The source of a setting. A source that is read later, and a later line, is greater.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum SettingSource {
+    /// A whole file, of this path.
+    WholeFile(String),
     /// A line of a file.
     File {
         /// The path of the file, as given by the user.
@@ -26,6 +33,7 @@ pub enum SettingSource {
 impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::WholeFile(file) => f.write_str(file),
             Self::File { file, line } => write!(f, "{file}:{line}"),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::Flag(flag) => write!(f, "flag {flag}"),
@@ -34,24 +42,69 @@ impl fmt::Display for SettingSource {
     }
 }
 
-/// An error in a setting. Errors are ordered by their source: files by line, then environment variables, then flags.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// An error in a setting. Errors are ordered by their origin: files by line, then environment variables, then flags.
+///
+/// Its text has the origin, the key and the reason. [`Error::source`] is the cause of the reason, if there is one.
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct ConfigError {
     /// The source of the setting.
-    pub source: SettingSource,
+    pub origin: SettingSource,
     /// The key, as `section.key`; empty if the error is not in a setting, as in a file that is not TOML.
     pub key: String,
-    /// The error text, without source and key.
-    pub message: String,
+    reason: Reason,
+}
+
+impl ConfigError {
+    pub(super) fn new(origin: SettingSource, key: &str, reason: impl Into<Reason>) -> Self {
+        Self {
+            origin,
+            key: key.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The reason, without origin and key.
+    #[must_use]
+    pub fn message(&self) -> String {
+        self.reason.to_string()
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.source)?;
+        write!(f, "{}: ", self.origin)?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        f.write_str(&self.message)
+        self.reason.fmt(f)
+    }
+}
+
+impl Error for ConfigError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.reason.source()
+    }
+}
+
+impl PartialEq for ConfigError {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for ConfigError {}
+
+impl PartialOrd for ConfigError {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ConfigError {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let place = (&self.origin, &self.key).cmp(&(&other.origin, &other.key));
+        place.then_with(|| self.message().cmp(&other.message()))
     }
 }
 

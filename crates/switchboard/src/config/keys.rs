@@ -3,19 +3,15 @@
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use axum::http::Uri;
-use switchboard_dialects::{ALL, Dialect, DialectSetting, SECS_MAX, SettingValue};
+use switchboard_dialects::{ALL, Dialect, DialectSetting, SECS_MAX, SettingError, SettingValue};
 
-use super::{
-    Config, LogFormat, LogLevel, address,
-    raw_value::RawValue,
-    suggest::{closest, did_you_mean},
-};
+use super::{Config, LogFormat, LogLevel, address, raw_value::RawValue, reason::Reason};
 use crate::route_table::RouteTable;
 
 /// The highest rate of a rate limit. Above it, the time per token would round to zero.
 const TOKENS_PER_SECOND_MAX: u64 = 1_000_000_000;
 
-type SetFn = Box<dyn Fn(&mut Config, &RawValue) -> Result<(), String>>;
+type SetFn = Box<dyn Fn(&mut Config, &RawValue) -> Result<(), Reason>>;
 type ShowFn = Box<dyn Fn(&Config) -> String>;
 
 /// The definition of a setting: its section and key, its description, its parser and its formatter.
@@ -35,7 +31,7 @@ macro_rules! int {
     ($section:literal, $key:literal, $doc:literal, $($field:ident).+, $range:expr) => {
         row($section, $key, $doc,
             |config, raw| {
-                config.$($field).+ = narrow(within(raw.int()?, $range)?)?;
+                config.$($field).+ = narrow(raw.int()?, $range)?;
                 Ok(())
             },
             |config| config.$($field).+.to_string())
@@ -117,7 +113,7 @@ fn row(
     section: &'static str,
     key: &'static str,
     doc: &str,
-    set: impl Fn(&mut Config, &RawValue) -> Result<(), String> + 'static,
+    set: impl Fn(&mut Config, &RawValue) -> Result<(), Reason> + 'static,
     show: impl Fn(&Config) -> String + 'static,
 ) -> SettingDef {
     SettingDef {
@@ -158,7 +154,7 @@ fn server() -> [SettingDef; 5] {
             |config, raw| {
                 let path = raw.text()?;
                 if !path.is_empty() && !std::path::Path::new(path).is_dir() {
-                    return Err(format!("{path:?} is not a folder"));
+                    return Err(Reason::unexpected(path, "a folder"));
                 }
                 config.server.web_root = (!path.is_empty()).then(|| path.into());
                 Ok(())
@@ -451,14 +447,14 @@ fn dialect_settings(dialect: &'static dyn Dialect) -> Vec<SettingDef> {
     rows
 }
 
-fn dialect_value(setting: &DialectSetting, raw: &RawValue) -> Result<SettingValue, String> {
+fn dialect_value(setting: &DialectSetting, raw: &RawValue) -> Result<SettingValue, Reason> {
     let value = match (setting.default)() {
         SettingValue::Int(_) => SettingValue::Int(raw.int()?),
         SettingValue::Flag(_) => SettingValue::Flag(raw.flag()?),
         SettingValue::Text(_) => SettingValue::Text(raw.text()?.to_owned()),
         SettingValue::Url(_) => SettingValue::Url(raw.text()?.to_owned()),
     };
-    setting.check(&value).map_err(|error| error.to_string())?;
+    setting.check(&value)?;
     match &value {
         SettingValue::Url(url) if !url.is_empty() => check_url(url).map(|()| value),
         SettingValue::Url(_)
@@ -469,26 +465,25 @@ fn dialect_value(setting: &DialectSetting, raw: &RawValue) -> Result<SettingValu
 }
 
 /// Checks that requests can be sent to a URL.
-fn check_url(url: &str) -> Result<(), String> {
+fn check_url(url: &str) -> Result<(), Reason> {
     let uri = parse::<Uri>(url, "an address")?;
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     if uri.host() == Some(authority) || uri.port_u16().is_some() {
         return Ok(());
     }
-    Err(format!("the port of {url:?} is not a number up to 65535"))
+    Err(Reason::UrlPort(url.to_owned()))
 }
 
-fn paths(dialect: &'static dyn Dialect, raw: &RawValue) -> Result<Vec<String>, String> {
+fn paths(dialect: &'static dyn Dialect, raw: &RawValue) -> Result<Vec<String>, Reason> {
     let paths = raw.list()?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     for (index, path) in paths.iter().enumerate() {
         if paths.iter().take(index).any(|earlier| earlier == path) {
-            return Err(format!("{path:?} is listed twice"));
+            return Err(Reason::ListedTwice(path.clone()));
         }
         if !path.starts_with('/') || !path.bytes().all(is_plain) {
-            return Err(format!(
-                "{path:?} is not a path like \"/ws\", of letters, digits and - . _ ~ /"
-            ));
+            let expected = "a path like \"/ws\", of letters, digits and - . _ ~ /";
+            return Err(Reason::unexpected(path, expected));
         }
     }
     let bases = [(dialect, paths.clone())];
@@ -496,50 +491,66 @@ fn paths(dialect: &'static dyn Dialect, raw: &RawValue) -> Result<Vec<String>, S
         .conflicts()
         .first()
     {
-        Some(conflict) => Err(conflict.message.clone()),
+        Some(conflict) => Err(conflict.error.clone().into()),
         None => Ok(paths),
     }
 }
 
-fn within(value: u64, range: RangeInclusive<u64>) -> Result<u64, String> {
-    let (start, end) = (range.start(), range.end());
-    range
-        .contains(&value)
-        .then_some(value)
-        .ok_or_else(|| format!("{value} is not from {start} to {end}"))
+fn within(value: u64, range: RangeInclusive<u64>) -> Result<u64, Reason> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(SettingError::OutOfRange { value, range }.into())
 }
 
-fn narrow<T: TryFrom<u64>>(value: u64) -> Result<T, String> {
-    T::try_from(value).map_err(|_| format!("{value} is too large"))
+/// The value as the type of its field, whose largest value bounds the range too.
+fn narrow<T: Bounded>(value: u64, range: RangeInclusive<u64>) -> Result<T, Reason> {
+    let range = *range.start()..=T::MAX.min(*range.end());
+    let value = within(value, range.clone())?;
+    T::try_from(value).map_err(|_| SettingError::OutOfRange { value, range }.into())
 }
 
-fn parse<T: FromStr>(text: &str, wanted: &str) -> Result<T, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not {wanted}"))
+/// A type of numbers, with its largest value.
+trait Bounded: TryFrom<u64> {
+    const MAX: u64;
 }
 
-fn parse_all<T: FromStr>(raw: &RawValue, wanted: &str) -> Result<Vec<T>, String> {
-    raw.list()?.iter().map(|text| parse(text, wanted)).collect()
+macro_rules! bounded {
+    ($($type:ty)+) => {
+        $(impl Bounded for $type {
+            const MAX: u64 = <$type>::MAX as u64;
+        })+
+    };
+}
+
+bounded!(u8 u16 u32 u64 usize);
+
+fn parse<T: FromStr>(text: &str, expected: &'static str) -> Result<T, Reason> {
+    text.parse().map_err(|_| Reason::unexpected(text, expected))
+}
+
+fn parse_all<T: FromStr>(raw: &RawValue, expected: &'static str) -> Result<Vec<T>, Reason> {
+    let texts = raw.list()?;
+    texts.iter().map(|text| parse(text, expected)).collect()
 }
 
 /// Addresses to listen on.
-fn addresses(raw: &RawValue) -> Result<Vec<SocketAddr>, String> {
+fn addresses(raw: &RawValue) -> Result<Vec<SocketAddr>, Reason> {
     raw.list()?
         .iter()
         .map(|text| address::socket(text))
         .collect()
 }
 
-fn one_of<T: Copy>(raw: &RawValue, choices: &[(&str, T)]) -> Result<T, String> {
+fn one_of<T: Copy>(raw: &RawValue, choices: &[(&'static str, T)]) -> Result<T, Reason> {
     let text = raw.text()?;
     let found = choices
         .iter()
         .find(|(name, _)| *name == text)
         .map(|(_, value)| *value);
-    found.ok_or_else(|| {
-        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        let meant = did_you_mean(closest(text, names.iter().copied()));
-        format!("{text:?} is not one of {}{meant}", names.join(", "))
+    found.ok_or_else(|| Reason::NoChoice {
+        value: text.to_owned(),
+        choices: choices.iter().map(|(name, _)| *name).collect(),
     })
 }
 
@@ -568,7 +579,7 @@ mod tests {
         };
         let set = |url: &str| dialect_value(&HOOK, &RawValue::Text(url.to_owned()));
         for url in ["", "http://localhost:81/x?y", "https://[::1]/"] {
-            assert_eq!(set(url), Ok(SettingValue::Url(url.to_owned())));
+            assert_eq!(set(url).expect(url), SettingValue::Url(url.to_owned()));
         }
         for url in ["http://a:b", "http://[::1", "localhost"] {
             assert!(set(url).is_err(), "{url}");

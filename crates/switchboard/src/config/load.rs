@@ -12,6 +12,7 @@ use super::{
     Config, ConfigError, SettingSource, address,
     keys::{SettingDef, rows},
     raw_value::RawValue,
+    reason::Reason,
     suggest::{closest, did_you_mean, is_same},
 };
 
@@ -42,23 +43,22 @@ impl Config {
         };
         reader.sections(table.get_ref());
         if let Some(error) = first {
-            reader.syntax_error(error.message());
+            reader.syntax_error(error.clone());
         }
         reader.writer.errors.sort();
         reader.writer.errors
     }
 
-    /// Applies the settings of a TOML file.
-    ///
-    /// # Errors
-    /// If the file cannot be read: the error text.
-    pub fn read_file(&mut self, path: &Path) -> Result<Vec<ConfigError>, String> {
+    /// Applies the settings of a TOML file. A file that cannot be read is one error.
+    pub fn read_file(&mut self, path: &Path) -> Vec<ConfigError> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            self.origins.mark_incomplete();
-            format!("cannot read {name}: {error}")
-        })?;
-        Ok(self.read_toml(&name, &text))
+        match std::fs::read_to_string(path) {
+            Ok(text) => self.read_toml(&name, &text),
+            Err(error) => {
+                self.origins.mark_incomplete();
+                vec![ConfigError::new(SettingSource::WholeFile(name), "", error)]
+            }
+        }
     }
 
     /// Applies settings from environment variables: `SWITCHBOARD_LIMITS_FRAME_BYTES` is `limits.frame_bytes`,
@@ -193,13 +193,8 @@ impl<'a> SettingWriter<'a> {
         }
     }
 
-    fn error(&mut self, source: SettingSource, key: &str, message: String) {
-        let key = key.to_owned();
-        self.errors.push(ConfigError {
-            source,
-            key,
-            message,
-        });
+    fn error(&mut self, source: SettingSource, key: &str, reason: Reason) {
+        self.errors.push(ConfigError::new(source, key, reason));
     }
 
     fn apply_variable(&mut self, name: String, value: OsString) {
@@ -210,20 +205,23 @@ impl<'a> SettingWriter<'a> {
         let source = SettingSource::Environment(name);
         match value.into_string() {
             Ok(value) => self.apply(&key, &RawValue::Untyped(value), source),
-            Err(value) => self.invalid_value(&key, source, format!("{value:?} is not UTF-8")),
+            Err(value) => self.invalid_value(&key, source, Reason::NotUtf8 { value }),
         }
     }
 
     fn unknown_variable(&mut self, name: String) {
         let variable = name.strip_prefix(ENV_PREFIX).unwrap_or(&name);
         let meant = self.suggested_variable(variable);
-        let message = format!("unknown setting{}", did_you_mean(meant.as_deref()));
+        let reason = Reason::Unknown {
+            kind: "setting",
+            hint: did_you_mean(meant.as_deref()),
+        };
         let is_meant =
             |row: &&SettingDef| meant.as_ref().is_some_and(|meant| row.is_named_by(meant));
         if let Some(row) = self.rows.iter().find(is_meant) {
             self.config.origins.mark_invalid(&row.path());
         }
-        self.error(SettingSource::Environment(name), "", message);
+        self.error(SettingSource::Environment(name), "", reason);
     }
 
     /// The variable to suggest for an unknown one, given without its prefix.
@@ -254,25 +252,30 @@ impl<'a> SettingWriter<'a> {
 
     fn set_value(&mut self, key: &str, raw: &RawValue, source: SettingSource) {
         let Some(row) = self.rows.iter().find(|row| row.path() == key) else {
-            return self.error(source, key, "unknown setting".to_owned());
+            let (kind, hint) = ("setting", String::new());
+            return self.error(source, key, Reason::Unknown { kind, hint });
         };
-        if let Err(message) = (row.set)(self.config, raw) {
-            return self.invalid_value(key, source, message);
+        if let Err(reason) = (row.set)(self.config, raw) {
+            return self.invalid_value(key, source, reason);
         }
         let shown = (row.show)(self.config);
         self.config.origins.record(key, source.clone());
         let earlier = self.applied.insert(key.to_owned(), (source.clone(), shown));
         let shown = &self.applied[key].1;
         if let Some((other, before)) = earlier.filter(|(_, before)| before != shown) {
-            let message = format!("is {shown} here and {before} in {other}; set it only once");
-            self.invalid_value(key, source, message);
+            let reason = Reason::SetTwice {
+                here: shown.clone(),
+                earlier: before,
+                other,
+            };
+            self.invalid_value(key, source, reason);
         }
     }
 
     /// Adds an error for an invalid value and marks the setting as invalid.
-    fn invalid_value(&mut self, key: &str, source: SettingSource, message: String) {
+    fn invalid_value(&mut self, key: &str, source: SettingSource, reason: Reason) {
         self.config.origins.mark_invalid(key);
-        self.error(source, key, message);
+        self.error(source, key, reason);
     }
 }
 
@@ -294,10 +297,10 @@ impl TomlReader<'_> {
         }
     }
 
-    fn syntax_error(&mut self, message: &str) {
+    fn syntax_error(&mut self, error: toml::de::Error) {
         self.writer.config.origins.mark_incomplete();
-        let message = format!("{message} (the file is not read beyond this)");
-        self.writer.error(self.source(self.end), "", message);
+        let source = self.source(self.end);
+        self.writer.error(source, "", Reason::Syntax(error));
     }
 
     fn sections(&mut self, table: &DeTable<'_>) {
@@ -309,9 +312,10 @@ impl TomlReader<'_> {
                 DeValue::Table(keys) if self.is_section(name) => self.keys(name, keys),
                 DeValue::Table(_) => {
                     let meant = closest(name, self.writer.rows.iter().map(|row| row.section));
-                    let message = format!("unknown section{}", did_you_mean(meant));
+                    let (kind, hint) = ("section", did_you_mean(meant));
                     self.mark_section_invalid(meant);
-                    self.writer.error(self.source(at), name, message);
+                    let reason = Reason::Unknown { kind, hint };
+                    self.writer.error(self.source(at), name, reason);
                 }
                 DeValue::String(_)
                 | DeValue::Integer(_)
@@ -319,11 +323,9 @@ impl TomlReader<'_> {
                 | DeValue::Boolean(_)
                 | DeValue::Datetime(_)
                 | DeValue::Array(_) => {
-                    let message = format!(
-                        "a setting must be in a section like [limits]{}",
-                        self.elsewhere(name, name)
-                    );
-                    self.writer.error(self.source(at), name, message);
+                    let hint = self.elsewhere(name, name);
+                    self.writer
+                        .error(self.source(at), name, Reason::NoSection { hint });
                 }
             }
         }
@@ -349,8 +351,9 @@ impl TomlReader<'_> {
             let source = self.source(key.span().start);
             let is_known = self.writer.rows.iter().any(|row| row.path() == inner);
             if !is_known {
-                let message = self.unknown(section, key.get_ref());
-                self.writer.error(source, &inner, message);
+                let (kind, hint) = ("key", self.unknown_key_hint(section, key.get_ref()));
+                self.writer
+                    .error(source, &inner, Reason::Unknown { kind, hint });
             } else if value.span().end < self.end {
                 let raw = RawValue::of_toml(value.get_ref());
                 self.writer.apply(&inner, &raw, source);
@@ -358,8 +361,8 @@ impl TomlReader<'_> {
         }
     }
 
-    /// The error text for a key that the section does not have.
-    fn unknown(&mut self, section: &str, key: &str) -> String {
+    /// What to write instead of a key that the section does not have.
+    fn unknown_key_hint(&mut self, section: &str, key: &str) -> String {
         let rows = self.writer.rows.iter();
         let known: Vec<_> = rows
             .filter(|row| row.section == section)
@@ -368,13 +371,11 @@ impl TomlReader<'_> {
         if let Some(meant) = closest(key, known.iter().copied()) {
             let path = format!("{section}.{meant}");
             self.writer.config.origins.mark_invalid(&path);
-            return format!("unknown key{}", did_you_mean(Some(meant)));
+            return did_you_mean(Some(meant));
         }
         match self.elsewhere(&format!("{section}.{key}"), key) {
-            there if there.is_empty() => {
-                format!("unknown key; [{section}] has {}", known.join(", "))
-            }
-            there => format!("unknown key{there}"),
+            there if there.is_empty() => format!("; [{section}] has {}", known.join(", ")),
+            there => there,
         }
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
+use super::reason::Reason;
+
 /// A value from a file or from a command line or environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RawValue {
@@ -96,7 +98,7 @@ impl RawValue {
         Some(Self::of_toml(value.get_ref()))
     }
 
-    pub(super) fn int(&self) -> Result<u64, String> {
+    pub(super) fn int(&self) -> Result<u64, Reason> {
         let typed = if let Self::Int(value) = self {
             Some(*value)
         } else {
@@ -108,7 +110,7 @@ impl RawValue {
             .ok_or_else(|| self.type_error("a whole number, 0 or more"))
     }
 
-    pub(super) fn flag(&self) -> Result<bool, String> {
+    pub(super) fn flag(&self) -> Result<bool, Reason> {
         let typed = if let Self::Flag(value) = self {
             Some(*value)
         } else {
@@ -120,7 +122,7 @@ impl RawValue {
             .ok_or_else(|| self.type_error("true or false"))
     }
 
-    pub(super) fn text(&self) -> Result<&str, String> {
+    pub(super) fn text(&self) -> Result<&str, Reason> {
         let typed = if let Self::Text(text) = self {
             Some(text.as_str())
         } else {
@@ -131,7 +133,7 @@ impl RawValue {
             .ok_or_else(|| self.type_error("a text in quotes"))
     }
 
-    pub(super) fn list(&self) -> Result<Vec<String>, String> {
+    pub(super) fn list(&self) -> Result<Vec<String>, Reason> {
         let typed = if let Self::List(items) = self {
             Some(items.clone())
         } else {
@@ -149,13 +151,13 @@ impl RawValue {
     }
 
     /// Converts to a list of tables. Errors do not repeat the text, because it may contain passwords.
-    pub(super) fn tables(&self) -> Result<Vec<BTreeMap<String, Self>>, String> {
+    pub(super) fn tables(&self) -> Result<Vec<BTreeMap<String, Self>>, Reason> {
         match self {
             Self::Tables(tables) => Ok(tables.clone()),
             Self::List(items) if items.is_empty() => Ok(Vec::new()),
             Self::Untyped(text) if text.trim().is_empty() => Ok(Vec::new()),
             Self::Untyped(text) => match Self::of_inline(text) {
-                Some(Self::Untyped(_)) | None => Err(NO_TABLES.to_owned()),
+                Some(Self::Untyped(_)) | None => Err(NO_TABLES),
                 Some(value) => value.tables(),
             },
             Self::Int(_)
@@ -163,7 +165,7 @@ impl RawValue {
             | Self::Text(_)
             | Self::List(_)
             | Self::Table(_)
-            | Self::Other(_) => Err(NO_TABLES.to_owned()),
+            | Self::Other(_) => Err(NO_TABLES),
         }
     }
 
@@ -175,15 +177,16 @@ impl RawValue {
         }
     }
 
-    fn type_error(&self, wanted: &str) -> String {
-        match self {
-            Self::Int(value) => format!("{value} is not {wanted}"),
-            Self::Flag(value) => format!("{value} is not {wanted}"),
-            Self::Text(text) | Self::Untyped(text) => format!("{text:?} is not {wanted}"),
-            Self::List(_) | Self::Tables(_) => format!("a list is not {wanted}"),
-            Self::Table(_) => format!("a table is not {wanted}"),
-            Self::Other(what) => format!("{what} is not {wanted}"),
-        }
+    fn type_error(&self, expected: &'static str) -> Reason {
+        let found = match self {
+            Self::Int(value) => value.to_string(),
+            Self::Flag(value) => value.to_string(),
+            Self::Text(text) | Self::Untyped(text) => format!("{text:?}"),
+            Self::List(_) | Self::Tables(_) => "a list".to_owned(),
+            Self::Table(_) => "a table".to_owned(),
+            Self::Other(kind) => (*kind).to_owned(),
+        };
+        Reason::Unexpected { found, expected }
     }
 }
 
@@ -191,8 +194,9 @@ impl RawValue {
 const MIXED: &str = "a list of neither texts nor tables";
 
 /// The error for a value that is not a list of tables.
-const NO_TABLES: &str =
-    "is not a list of tables, like [{ urls = [\"stun:HOST\"] }], in TOML or JSON";
+const NO_TABLES: Reason = Reason::Secret {
+    expected: "a list of tables, like [{ urls = [\"stun:HOST\"] }], in TOML or JSON",
+};
 
 fn table_of(item: &DeValue<'_>) -> Option<BTreeMap<String, RawValue>> {
     item.as_table().map(entries_of)

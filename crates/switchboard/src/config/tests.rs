@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use switchboard_core::error_chain;
+
 use super::*;
 
 fn errors(text: &str) -> Vec<String> {
@@ -33,7 +35,7 @@ fn all_errors(text: &str) -> Vec<String> {
 fn every_error_has_its_line_and_key_and_errors_are_in_line_order() {
     let text = "[server]\nport = 70000\nport2 = 1\ncolour = 1\n[limits]\nframe_bytes = \"many\"\nframe_byte = 7\nport = 3\n\n[nowhere]\nx = 1\n[limit]\n";
     let expected = [
-        "f.toml:2: server.port: 70000 is too large",
+        "f.toml:2: server.port: 70000 is not from 0 to 65535",
         "f.toml:3: server.port2: unknown key; did you mean \"port\"?",
         "f.toml:4: server.colour: unknown key; [server] has addr, port, listen, web_root, trusted_proxies",
         "f.toml:6: limits.frame_bytes: \"many\" is not a whole number, 0 or more",
@@ -73,12 +75,12 @@ fn key_of_another_section_is_suggested_with_its_section() {
     let found = Config::default().read_environment(variables);
     assert!(
         found[0]
-            .message
+            .message()
             .ends_with("did you mean \"SWITCHBOARD_LIMITS_FRAME_BYTES\"?")
     );
     assert!(
         found[1]
-            .message
+            .message()
             .ends_with("did you mean \"SWITCHBOARD_Y_WEBRTC_PATHS\"?")
     );
 }
@@ -224,7 +226,7 @@ fn settings_with_which_no_client_can_be_served_are_errors() {
         assert_eq!(found.len(), 1, "{bad}: {found:#?}");
         assert_eq!(found[0].key, key, "{bad}");
         assert!(
-            matches!(found[0].source, SettingSource::File { .. }),
+            matches!(found[0].origin, SettingSource::File { .. }),
             "{bad}"
         );
     }
@@ -281,10 +283,10 @@ fn limits_too_low_for_other_limits_are_warnings_that_name_all_settings() {
         let found = config.warnings();
         assert_eq!(found.len(), 1, "{tight}: {found:#?}");
         for side in sides {
-            assert!(found[0].message.contains(side), "{}", found[0]);
+            assert!(found[0].message().contains(side), "{}", found[0]);
         }
         assert!(
-            matches!(found[0].source, SettingSource::File { .. }),
+            matches!(found[0].origin, SettingSource::File { .. }),
             "{tight}"
         );
     }
@@ -483,7 +485,7 @@ fn value_out_of_range_is_an_error() {
         "18446744073709551615",
     )];
     assert_eq!(
-        Config::default().read_environment(huge)[0].message,
+        Config::default().read_environment(huge)[0].message(),
         "18446744073709551615 is not from 0 to 31536000"
     );
     let most = "[limits]\nfirst_frame_secs = 31536000\nhandshake_secs = 0\nframes_per_second = 1000000000\n[singo]\nping_secs = 0\n[mesh]\nid_length = 64\n";
@@ -509,7 +511,7 @@ fn path_of_several_dialects_needs_recognizable_first_frames() {
         assert_eq!(found.len(), 1, "{bad}");
         let key = bad.split(['[', ']']).nth(1).unwrap_or_default();
         assert_eq!(found[0].key, format!("{key}.paths"), "{bad}");
-        let message = &found[0].message;
+        let message = found[0].message();
         assert!(
             message.contains("singo.paths = ") && message.contains(" (f:2)"),
             "{message}"
@@ -545,7 +547,7 @@ fn dialect_may_have_its_own_listeners() {
         assert_eq!(config.read_toml("f", &text), []);
         let found = config.validate();
         assert_eq!(found.len(), 1, "{taken}: {found:?}");
-        let message = &found[0].message;
+        let message = found[0].message();
         assert!(
             found[0].key == "mesh.listen" || taken.ends_with("7000"),
             "{found:?}"
@@ -560,4 +562,29 @@ fn dialect_may_have_its_own_listeners() {
         };
         assert!(message.contains(other), "{message}");
     }
+}
+
+#[test]
+fn cause_of_an_error_is_its_source_and_not_part_of_its_text() {
+    let mut config = Config::default();
+    let found = config.read_toml("f.toml", "[engine]\nurl = \"http://cache\"\n");
+    let text = "f.toml:2: engine.url: is not an address like \"redis://HOST:6379\"";
+    assert_eq!(found[0].to_string(), text);
+    let chain = format!("{text}: the URL must begin with redis://, rediss://");
+    assert!(error_chain(&found[0]).starts_with(&chain), "{found:?}");
+}
+
+#[test]
+fn unreadable_file_is_one_error_and_hides_conflicts_with_its_settings() {
+    let mut config = Config::default();
+    let found = config.read_file("/does/not/exist.toml".as_ref());
+    let expected = "/does/not/exist.toml: cannot be read: No such file or directory (os error 2)";
+    assert_eq!(
+        found
+            .iter()
+            .map(|error| error_chain(error))
+            .collect::<Vec<_>>(),
+        [expected]
+    );
+    assert!(!config.origins.is_certain("server.port"));
 }

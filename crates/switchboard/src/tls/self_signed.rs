@@ -13,7 +13,7 @@ use rcgen::{
 };
 use rustls::pki_types::PrivateKeyDer;
 
-use super::{CertificateError, ServerCertificate, Storage, files};
+use super::{CertificateError, Problem, ServerCertificate, Storage, files};
 use crate::{config::TlsConfig, network};
 
 const FILE: &str = "tls.self_signed_file";
@@ -51,10 +51,8 @@ impl SelfSigned {
             return Ok(None);
         };
         let text = files::read(FILE, file)?;
-        let loaded = parse(file, &text).ok_or_else(|| {
-            let message = "does not hold a certificate and its key; remove it for a new one";
-            CertificateError::new(FILE, file, message)
-        })?;
+        let loaded = parse(file, &text)
+            .ok_or_else(|| CertificateError::new(FILE, file, Problem::NotSelfSigned))?;
         Ok(Some(loaded).filter(|loaded| loaded.days_left() >= DAYS_LEFT_MIN))
     }
 
@@ -66,15 +64,18 @@ impl SelfSigned {
         }
         let (mut made, text) = make().map_err(|error| {
             let file = self.file.as_deref().unwrap_or("".as_ref());
-            CertificateError::new(FILE, file, format!("cannot be made: {error}"))
+            CertificateError::new(FILE, file, Problem::NotMade(error))
         })?;
         made.storage = match &self.file {
             None => Storage::Memory("HOME is not set".to_owned()),
             Some(file) => match write(file, &text) {
                 Ok(()) => Storage::SelfSigned(file.clone()),
                 Err(error) if self.is_given => {
-                    let message = format!("cannot be written: {error}; name another file");
-                    return Err(CertificateError::new(FILE, file, message));
+                    return Err(CertificateError::new(
+                        FILE,
+                        file,
+                        Problem::NotWritten(error),
+                    ));
                 }
                 Err(error) => Storage::Memory(format!("{}: {error}", file.display())),
             },

@@ -1,7 +1,7 @@
 //! Validates the TLS files, and TLS between the nodes of a cluster.
 
-use super::{Validator, VoiceIdentity};
-use crate::tls::{CertificateError, ServerCertificate};
+use super::{Reason, Validator, VoiceIdentity};
+use crate::tls::ServerCertificate;
 
 /// Days before the expiry of a certificate from which a warning is reported.
 const DAYS_BEFORE_END: i64 = 14;
@@ -34,13 +34,9 @@ impl Validator<'_> {
         } else {
             match ServerCertificate::check(tls) {
                 Ok(certificate) => self.nodes_with_tls(certificate.as_ref()),
-                Err(error) => self.report_certificate(&error),
+                Err(error) => self.report(&[error.setting()], error),
             }
         }
-    }
-
-    fn report_certificate(&mut self, error: &CertificateError) {
-        self.report(&[error.setting()], &error.to_string());
     }
 
     /// Nodes forward voice requests to each other over HTTPS and verify the certificate of the target node, so the
@@ -77,11 +73,9 @@ impl Validator<'_> {
         }
         let (start, end) = (certificate.valid_from(), certificate.valid_until());
         if !certificate.is_valid_yet() {
-            let message = format!("is valid from {start} on; is the clock of this machine right?");
-            self.report(&["tls.cert"], &message);
+            self.report(&["tls.cert"], Reason::NotValidYet(start));
         } else if certificate.days_left() < DAYS_BEFORE_END {
-            let message = format!("ends on {end}; renew it, and send SIGHUP to the server");
-            self.report(&["tls.cert"], &message);
+            self.report(&["tls.cert"], Reason::EndsSoon(end));
         }
     }
 }

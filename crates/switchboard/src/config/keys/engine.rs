@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use super::{SettingDef, quoted, row, within};
+use crate::config::EngineUrl;
+
+use super::{Reason, SettingDef, quoted, row, within};
 
 /// Maximum bytes of the prefix, which is part of every key in Redis.
 const PREFIX_BYTES_MAX: usize = 64;
+
+/// The valid prefixes, for errors.
+const PREFIX: &str = "1 to 64 letters, digits and _ . -";
 
 /// Range of the lease. With a shorter one, a busy node would be taken for dead; with a longer one, the members of a
 /// dead node would stay for minutes.
@@ -17,7 +22,10 @@ pub(super) fn rows() -> [SettingDef; 4] {
             "engine",
             "url",
             "The Redis (or Valkey) that connects several nodes to a cluster, as \"redis://USER:PASSWORD@HOST:6379/0\", \"rediss://\" for TLS; empty for one node. `switchboard check` shows *** for the password.",
-            |config, raw| raw.text()?.parse().map(|url| config.engine.url = url),
+            |config, raw| {
+                config.engine.url = raw.text()?.parse::<EngineUrl>()?;
+                Ok(())
+            },
             |config| quoted(&config.engine.url),
         ),
         row(
@@ -54,23 +62,20 @@ pub(super) fn rows() -> [SettingDef; 4] {
     ]
 }
 
-fn prefix(text: &str) -> Result<(), String> {
+fn prefix(text: &str) -> Result<(), Reason> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if (1..=PREFIX_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) {
         return Ok(());
     }
-    Err(format!(
-        "{text:?} is not 1 to {PREFIX_BYTES_MAX} letters, digits and _ . -"
-    ))
+    Err(Reason::unexpected(text, PREFIX))
 }
 
-fn advertise_url(text: &str) -> Result<(), String> {
+fn advertise_url(text: &str) -> Result<(), Reason> {
     if text.is_empty() || is_origin(text) {
         return Ok(());
     }
-    Err(format!(
-        "{text:?} is not an address like \"http://10.0.0.1:8080\", without a path"
-    ))
+    let expected = "an address like \"http://10.0.0.1:8080\", without a path";
+    Err(Reason::unexpected(text, expected))
 }
 
 /// Whether it is `http://HOST` or `https://HOST`, with a port or without.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use switchboard_dialects::ice::IceServer;
 
-use super::{SettingDef, list, quoted, row, within};
+use super::{Reason, SettingDef, list, quoted, row, within};
 use crate::config::raw_value::RawValue;
 
 /// Maximum entries of `ice.servers`. Browsers slow down with more than a few.
@@ -21,6 +21,14 @@ const TEXT_BYTES_MAX: usize = 508;
 /// for too long after a leak.
 const TTL_SECS: RangeInclusive<u64> = 60..=30 * 24 * 60 * 60;
 
+/// The schemes of TURN servers, and the format of their addresses, for errors.
+const TURN_SCHEMES: [&str; 2] = ["turn:", "turns:"];
+const TURN_URL: &str = "an address like \"turn:HOST:3478\" (turn: turns:)";
+
+/// The schemes of all servers, and the format of their addresses, for errors.
+const SCHEMES: [&str; 4] = ["stun:", "stuns:", "turn:", "turns:"];
+const ICE_URL: &str = "an address like \"stun:HOST:3478\" (stun: stuns: turn: turns:)";
+
 pub(super) fn rows() -> [SettingDef; 4] {
     [
         row(
@@ -36,7 +44,7 @@ pub(super) fn rows() -> [SettingDef; 4] {
             "Addresses of a TURN server that shares ice.turn.secret with this server, as \"turn:HOST:3478?transport=udp\"; each client gets its own credentials.",
             |config, raw| {
                 let urls = raw.list()?;
-                check_urls(&urls, &["turn:", "turns:"])?;
+                check_urls(&urls, &TURN_SCHEMES, TURN_URL)?;
                 config.ice.turn.urls = urls;
                 Ok(())
             },
@@ -69,45 +77,45 @@ pub(super) fn rows() -> [SettingDef; 4] {
 }
 
 /// The text of a secret. Errors do not repeat it.
-fn secret_text(raw: &RawValue) -> Result<String, String> {
-    let text = raw.text().map_err(|_| "is not a text in quotes")?;
+fn secret_text(raw: &RawValue) -> Result<String, Reason> {
+    let text = raw.text().map_err(|_| Reason::Secret {
+        expected: "a text in quotes",
+    })?;
     if text.len() > TEXT_BYTES_MAX {
-        return Err(format!(
-            "has {} bytes; {TEXT_BYTES_MAX} are allowed",
-            text.len()
-        ));
+        return Err(Reason::TooMany {
+            count: text.len(),
+            unit: "bytes",
+            max: TEXT_BYTES_MAX,
+        });
     }
     Ok(text.to_owned())
 }
 
-fn servers(raw: &RawValue) -> Result<Vec<IceServer>, String> {
+fn servers(raw: &RawValue) -> Result<Vec<IceServer>, Reason> {
     let tables = raw.tables()?;
     if tables.len() > SERVERS_MAX {
-        return Err(format!(
-            "has {} servers; {SERVERS_MAX} are allowed",
-            tables.len()
-        ));
+        return Err(Reason::TooMany {
+            count: tables.len(),
+            unit: "servers",
+            max: SERVERS_MAX,
+        });
     }
     let servers = tables.iter().enumerate();
     let servers = servers.map(|(index, table)| {
-        server(table).map_err(|message| format!("server {}: {message}", index + 1))
+        server(table).map_err(|reason| reason.within(format!("server {}", index + 1)))
     });
     servers.collect()
 }
 
-fn server(table: &BTreeMap<String, RawValue>) -> Result<IceServer, String> {
+fn server(table: &BTreeMap<String, RawValue>) -> Result<IceServer, Reason> {
     let mut server = IceServer::default();
     for (key, raw) in table {
-        let secret = || secret_text(raw).map_err(|message| format!("{key} {message}"));
+        let secret = || secret_text(raw).map_err(|reason| reason.within(key));
         match key.as_str() {
             "urls" => server.urls = urls(raw)?,
             "username" => server.username = Some(secret()?),
             "credential" => server.credential = Some(secret()?),
-            other => {
-                return Err(format!(
-                    "unknown key {other:?}; a server has urls, username, credential"
-                ));
-            }
+            other => return Err(Reason::ServerKey(other.to_owned())),
         }
     }
     check_login(&server)?;
@@ -115,7 +123,7 @@ fn server(table: &BTreeMap<String, RawValue>) -> Result<IceServer, String> {
 }
 
 /// The addresses of one server: a list, or a single string as in `RTCIceServer`.
-fn urls(raw: &RawValue) -> Result<Vec<String>, String> {
+fn urls(raw: &RawValue) -> Result<Vec<String>, Reason> {
     let urls = match raw {
         RawValue::Text(url) => vec![url.clone()],
         RawValue::Int(_)
@@ -126,38 +134,33 @@ fn urls(raw: &RawValue) -> Result<Vec<String>, String> {
         | RawValue::Tables(_)
         | RawValue::Other(_) => raw.list()?,
     };
-    check_urls(&urls, &["stun:", "stuns:", "turn:", "turns:"])?;
+    check_urls(&urls, &SCHEMES, ICE_URL)?;
     Ok(urls)
 }
 
 /// Checks that a server with TURN has a username and a credential. Without them `new RTCPeerConnection` throws.
-fn check_login(server: &IceServer) -> Result<(), String> {
+fn check_login(server: &IceServer) -> Result<(), Reason> {
     if server.urls.is_empty() {
-        return Err("urls is missing or empty".to_owned());
+        return Err(Reason::NoUrls);
     }
     let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let has_login = is_given(&server.username) && is_given(&server.credential);
     match server.urls.iter().find(|url| url.starts_with("turn")) {
-        Some(url) if !has_login => Err(format!(
-            "{url:?} needs username and credential; [ice.turn] computes them from a secret"
-        )),
+        Some(url) if !has_login => Err(Reason::NoLogin(url.clone())),
         Some(_) | None => Ok(()),
     }
 }
 
-fn check_urls(urls: &[String], schemes: &[&str]) -> Result<(), String> {
+fn check_urls(urls: &[String], schemes: &[&str], expected: &'static str) -> Result<(), Reason> {
     if urls.len() > URLS_MAX {
-        return Err(format!(
-            "has {} addresses; {URLS_MAX} are allowed for one server",
-            urls.len()
-        ));
+        return Err(Reason::TooMany {
+            count: urls.len(),
+            unit: "addresses",
+            max: URLS_MAX,
+        });
     }
     match urls.iter().find(|url| !is_ice_url(url, schemes)) {
-        Some(url) => Err(format!(
-            "{url:?} is not an address like \"{}HOST:3478\" ({})",
-            schemes[0],
-            schemes.join(" ")
-        )),
+        Some(url) => Err(Reason::unexpected(url, expected)),
         None => Ok(()),
     }
 }

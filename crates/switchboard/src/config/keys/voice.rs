@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchboard_dialects::SECS_MAX;
 
 use super::{SettingDef, narrow, one_of, quoted, row, within};
-use crate::config::VoiceIdentity;
+use crate::config::{VoiceIdentity, reason::Reason};
 
 /// Maximum milliseconds of audio in a jitter buffer.
 const LATENCY_MILLIS_MAX: u64 = 10_000;
@@ -158,7 +158,7 @@ fn mix() -> [SettingDef; 5] {
             "vorbis_quality",
             "The quality of a Vorbis stream, 0 to 10. Below 3, single tones come out too low.",
             |config, raw| {
-                let tenths: u8 = narrow(within(raw.int()?, 0..=10)?)?;
+                let tenths: u8 = narrow(raw.int()?, 0..=10)?;
                 config.voice.mix.vorbis_quality = f32::from(tenths) / 10.0;
                 Ok(())
             },
@@ -228,7 +228,7 @@ fn room() -> [SettingDef; 4] {
     ]
 }
 
-fn web_address(text: &str) -> Result<(), String> {
+fn web_address(text: &str) -> Result<(), Reason> {
     let is_sound = ["http://", "https://"].iter().any(|scheme| {
         text.strip_prefix(scheme)
             .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
@@ -237,16 +237,15 @@ fn web_address(text: &str) -> Result<(), String> {
     if text.is_empty() || (is_sound && is_plain) {
         return Ok(());
     }
-    Err(format!(
-        "{text:?} is not an address like \"http://localhost:8081\""
-    ))
+    let expected = "an address like \"http://localhost:8081\"";
+    Err(Reason::unexpected(text, expected))
 }
 
-fn origin(text: &str) -> Result<(), String> {
+fn origin(text: &str) -> Result<(), Reason> {
     web_address(text)?;
     let host = text.split_once("://").map_or("", |(_, host)| host);
     if host.contains('/') {
-        return Err(format!("{text:?} has a path; an origin has none"));
+        return Err(Reason::OriginPath(text.to_owned()));
     }
     Ok(())
 }
