@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rand::{RngExt, seq::IndexedRandom};
+use switchboard_cluster::HEARTBEATS_PER_LEASE;
 
 use super::{
     ClusterSimulation, Fault, FaultPlan, LEASE, NodeKey, RandomAction, client::ClientKey,
@@ -21,6 +22,10 @@ const NAMES: [&str; 4] = ["ann", "ben", "cyd", "dov"];
 const NODES_MAX: usize = 4;
 const CLIENTS_MAX: usize = 10;
 const ACTIONS: usize = 90;
+
+/// Maximum number of heartbeats in which a node probes all its logs, four at each: those of the
+/// rooms, and those of the names in each room and in none.
+const PROBE_ROUNDS_MAX: u32 = 5;
 
 /// Runs the simulation of a seed. At the end, the faults are over and the cluster is quiescent.
 #[must_use]
@@ -227,9 +232,14 @@ impl ClusterSimulation {
         }
     }
 
-    /// The time after which all members of a dead node must be gone: the lease plus a tolerance.
+    /// The time after which all members of a dead node must be gone: the lease plus a tolerance. If
+    /// events are lost, also the time in which a node probes all its logs once.
     #[must_use]
-    pub fn eviction_deadline() -> Duration {
-        LEASE + Duration::from_millis(200)
+    pub fn eviction_deadline(&self) -> Duration {
+        let tolerance = Duration::from_millis(200);
+        if self.faults.event_loss == 0.0 {
+            return LEASE + tolerance;
+        }
+        LEASE + LEASE / HEARTBEATS_PER_LEASE * PROBE_ROUNDS_MAX + tolerance
     }
 }

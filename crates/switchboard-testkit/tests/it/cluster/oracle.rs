@@ -314,7 +314,7 @@ impl ClusterOracle<'_> {
 
     /// Members of a dead node are removed within the lease.
     fn check_dead_nodes(&mut self) {
-        let limit = ClusterSimulation::eviction_deadline();
+        let limit = self.cluster.eviction_deadline();
         let mut violations = Vec::new();
         let crashes = self.cluster.outages().iter();
         for crash in crashes.filter(|outage| outage.kind == "crash") {
