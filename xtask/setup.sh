@@ -1,31 +1,110 @@
 #!/usr/bin/env bash
-# Installs what the tests need. Arguments: the Debian packages of missing programs. `cargo xtask setup` calls it.
-# What cannot be installed is named, and the rest is installed.
+# Installs what `cargo xtask lint` or `cargo xtask test` need, on Debian.
+#     xtask/setup.sh lint
+#     xtask/setup.sh test [--no-browser]
+# What cannot be installed is named, and the rest is installed. The status is 1 if something is missing at the end.
 set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 export DEBIAN_FRONTEND=noninteractive
-APT=(apt-get -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120)
 
-if ! command -v apt-get >/dev/null; then
-    echo "setup: apt-get is missing; install these Debian packages, or those with the same programs, by hand: $*"
-    exit 1
-fi
-if [ "$(id -u)" != 0 ]; then
-    if ! sudo -n true 2>/dev/null; then
-        echo "setup: no permission to install packages; run this, then try again:"
-        echo "    sudo apt-get install -y --no-install-recommends $*"
-        exit 1
+CARGO_DENY=0.20.2
+NODE_MAJOR_MIN=20
+
+# Lines of `PROGRAM[|ANOTHER] PACKAGE`.
+RUST_TESTS="
+redis-server redis-server
+redis-cli redis-tools
+ip iproute2
+turnserver coturn
+node nodejs
+npm npm"
+# Most of them check the audio that voice sends. PulseAudio is the sound device of Firefox, and needs no hardware.
+BROWSER_TESTS="
+chromium-headless-shell|chromium|chromium-browser|google-chrome chromium-headless-shell
+firefox-esr|firefox firefox-esr
+opusinfo opus-tools
+ogginfo vorbis-tools
+ffmpeg ffmpeg
+espeak-ng espeak-ng
+pulseaudio pulseaudio"
+
+# Whether one of these programs exists, each on PATH or at a path.
+has() {
+    local program
+    for program in "$@"; do type -P "$program" >/dev/null && return; done
+    return 1
+}
+
+# The packages of the programs that are not on PATH.
+missing() {
+    local programs package
+    while read -r programs package; do
+        [ -z "$programs" ] || has ${programs//|/ } || echo "$package"
+    done <<<"$1"
+    # Without a font, the text in screenshots is rendered as boxes.
+    [ "$with_browser" = no ] || [ -d /usr/share/fonts/truetype ] || echo fonts-dejavu-core
+}
+
+install_packages() {
+    local apt=(apt-get -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120) package
+    if ! type -P apt-get >/dev/null; then
+        echo "setup: apt-get is missing; install these Debian packages, or those with the same programs, by hand: $*"
+        return
     fi
-    # sudo does not pass the environment on.
-    APT=(sudo -n env DEBIAN_FRONTEND=noninteractive "${APT[@]}")
-fi
-"${APT[@]}" update
-failed=0
-# Each package separately, so that a missing one does not prevent the others.
-for package in "$@"; do
-    if ! "${APT[@]}" install -y --no-install-recommends "$package"; then
-        echo "setup: $package could not be installed; continuing without it"
-        failed=1
+    if [ "$(id -u)" != 0 ]; then
+        if ! sudo -n true 2>/dev/null; then
+            echo "setup: no permission to install packages; run this, then try again:"
+            echo "    sudo apt-get install -y --no-install-recommends $*"
+            return
+        fi
+        # sudo does not pass the environment on.
+        apt=(sudo -n env DEBIAN_FRONTEND=noninteractive "${apt[@]}")
     fi
-done
-exit "$failed"
+    "${apt[@]}" update
+    # Each package separately, so that a missing one does not prevent the others.
+    for package in "$@"; do
+        "${apt[@]}" install -y --no-install-recommends "$package" ||
+            echo "setup: $package could not be installed; continuing without it"
+    done
+}
+
+setup_test() {
+    local programs="$RUST_TESTS" packages version
+    [ "$with_browser" = no ] || programs+="$BROWSER_TESTS"
+    mapfile -t packages < <(missing "$programs")
+    [ "${#packages[@]}" = 0 ] || install_packages "${packages[@]}"
+    mapfile -t packages < <(missing "$programs")
+    [ "${#packages[@]}" = 0 ] || report "Debian packages ${packages[*]}"
+
+    version=$(node --version 2>/dev/null | tr -cd 0-9. | cut -d. -f1)
+    if [ "${version:-0}" -lt "$NODE_MAJOR_MIN" ]; then
+        report "Node.js $NODE_MAJOR_MIN or newer"
+    # npm writes this file last.
+    elif [ compat/package-lock.json -nt compat/node_modules/.package-lock.json ]; then
+        (cd compat && npm ci --ignore-scripts --no-audit --no-fund) || report "the packages of compat/ (npm ci)"
+    fi
+}
+
+setup_lint() {
+    has cargo-deny "$tools/bin/cargo-deny" && return
+    # A debug build takes a third of the time, and the checks still take only a second or two.
+    env -u CARGO_TARGET_DIR cargo install --locked --debug cargo-deny --version "$CARGO_DENY" --root "$tools" ||
+        report "cargo-deny (cargo install --locked cargo-deny)"
+}
+
+report() {
+    echo "setup: MISSING: $*"
+    status=1
+}
+
+status=0
+tools="${CARGO_TARGET_DIR:-target}/tools"
+with_browser=yes
+[ "${2:-}" != --no-browser ] || with_browser=no
+case "${1:-}" in
+    lint) setup_lint ;;
+    test) setup_test ;;
+    *) echo "usage: xtask/setup.sh lint | test [--no-browser]" && exit 2 ;;
+esac
+exit "$status"

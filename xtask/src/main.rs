@@ -8,16 +8,11 @@
 )]
 
 mod dependencies;
-mod language;
-mod lint;
-mod setup;
-mod stage;
-mod test;
+mod names;
 mod tidy;
-mod transcripts;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitCode, Stdio},
 };
 
@@ -32,39 +27,29 @@ Switchboard's automation.
 Commands
     test     install what the tests need, run all of them, and count: Rust, web type check, matchbox clients, browser
     lint     rustfmt, clippy, tidy, rustdoc and cargo-deny (licences, bans, sources)
-    tidy     rules that no other tool checks: dependencies between crates, file sizes, paths, transcripts
-    setup    only install what the tests need: Node.js with npm, the packages of compat/, the browsers, Redis, coturn,
-             and programs that check the audio that voice sends
+    tidy     rules that no other tool checks: dependencies between crates, file sizes, paths, comments, type names
     help     this page
 
 Flags
     --no-install    install nothing; what needs a missing tool is reported as skipped
-    --no-browser    (test, setup) without the tests in compat/, browsers and other tools that only these tests need
+    --no-browser    (test) without the tests in compat/, browsers and other tools that only these tests need
     --long          (test) also long chaos runs, high case counts, and comparisons with the original servers of PeerJS,
                     y-webrtc and matchbox
 
 Environment
-    CHROMIUM, FIREFOX   the browsers to test with; else those on PATH
+    CHROMIUM, FIREFOX   the browsers to test with; else those in /usr/bin
     CI=true             a test whose tool is missing fails, and is not skipped
     CARGO_TARGET_DIR    the build folder of cargo
 
-The exit code is 0 if every stage passed. The last line of `test` is `N passed, N failed, N skipped`.
+The exit code is 0 if every stage passed. `test` ends with the duration of each stage, and the line
+`N passed, N failed, N skipped`.
 ";
-
-/// The flags of a command.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Options {
-    no_install: bool,
-    no_browser: bool,
-    long: bool,
-}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match dispatch(&arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error}");
             ExitCode::FAILURE
@@ -72,44 +57,40 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs one command. Returns false if the command ran and a stage failed.
-fn dispatch(arguments: &[&str]) -> Result<bool> {
+fn dispatch(arguments: &[&str]) -> Result<()> {
     let (command, flags) = arguments.split_first().unwrap_or((&"help", &[]));
-    let options = |known| Options::parse(command, flags, known);
+    let known: &[&str] = match *command {
+        "test" => &["--no-install", "--no-browser", "--long"],
+        "lint" => &["--no-install"],
+        _ => &[],
+    };
+    if let Some(unknown) = flags.iter().find(|flag| !known.contains(flag)) {
+        return Err(format!(
+            "unknown flag `{unknown}` of `{command}` (known flags: {known:?})"
+        ));
+    }
     match *command {
         "help" | "--help" | "-h" => print!("{USAGE}"),
-        "test" => {
-            return Ok(test::run(options(&[
-                "--no-install",
-                "--no-browser",
-                "--long",
-            ])?));
-        }
-        "lint" => return Ok(lint::run(options(&["--no-install"])?)),
-        "tidy" => return options(&[]).and_then(|_| tidy::run()),
-        "setup" => return Ok(setup::run(options(&["--no-install", "--no-browser"])?).is_complete),
+        "tidy" => tidy::run()?,
+        "test" | "lint" => run_script(command, flags)?,
         unknown => {
             return Err(format!(
                 "unknown command `{unknown}`; `cargo xtask help` lists the commands"
             ));
         }
     }
-    Ok(true)
+    Ok(())
 }
 
-impl Options {
-    fn parse(command: &str, flags: &[&str], known: &[&str]) -> Result<Self> {
-        if let Some(unknown) = flags.iter().find(|flag| !known.contains(flag)) {
-            let known = known.join(", ");
-            return Err(format!(
-                "unknown flag `{unknown}` of `{command}` (known flags: {known})"
-            ));
-        }
-        Ok(Self {
-            no_install: flags.contains(&"--no-install"),
-            no_browser: flags.contains(&"--no-browser"),
-            long: flags.contains(&"--long"),
-        })
+/// Runs `xtask/NAME.sh` with these flags.
+fn run_script(name: &str, flags: &[&str]) -> Result<()> {
+    let mut script = Command::new(root().join(format!("xtask/{name}.sh")));
+    let status = without_own_variables(&mut script).args(flags).status();
+    let status = status.map_err(|error| format!("{name}.sh could not be started: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{name} failed ({status})"))
     }
 }
 
@@ -119,16 +100,17 @@ fn root() -> PathBuf {
     xtask.parent().unwrap_or(&xtask).to_owned()
 }
 
-/// The build folder of cargo.
-fn target() -> PathBuf {
-    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
-}
-
 /// The cargo that runs this task, in the root of the workspace.
 fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root()).args(arguments);
-    // `cargo run` sets these variables for xtask. Build scripts that depend on them would run again needlessly.
+    without_own_variables(&mut command)
+        .current_dir(root())
+        .args(arguments);
+    command
+}
+
+/// Removes the variables that `cargo run` sets for xtask. Build scripts that depend on them would run again needlessly.
+fn without_own_variables(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -140,22 +122,13 @@ fn cargo(arguments: &[&str]) -> Command {
 
 /// Runs a command that must succeed, and returns its standard output.
 fn output(command: &mut Command) -> Result<String> {
-    let line = command_line(command);
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output();
-    let output = output.map_err(|error| format!("`{line}` could not be started: {error}"))?;
+    let output = output.map_err(|error| format!("{command:?} could not be started: {error}"))?;
     if !output.status.success() {
-        return Err(format!("`{line}` failed ({})", output.status));
+        return Err(format!("{command:?} failed ({})", output.status));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// The command line of a command, with the program's file name.
-fn command_line(command: &Command) -> String {
-    let program = Path::new(command.get_program()).file_name();
-    let words = program.into_iter().chain(command.get_args());
-    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-    words.join(" ")
 }
 
 #[cfg(test)]
@@ -166,9 +139,44 @@ mod tests {
     fn unknown_commands_and_flags_are_errors() {
         assert!(dispatch(&["tset"]).unwrap_err().contains("`tset`"));
         let error = dispatch(&["lint", "--long"]).unwrap_err();
-        assert_eq!(
-            error,
-            "unknown flag `--long` of `lint` (known flags: --no-install)"
+        assert!(error.contains("`--long` of `lint`"), "{error}");
+    }
+
+    /// Runs a script with the functions of `stages.sh`. Returns its status and its output.
+    fn stages(script: &str) -> (bool, String) {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &format!("source stages.sh; {script}; finish")]);
+        let output = bash.current_dir(root().join("xtask")).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.success(), text)
+    }
+
+    #[test]
+    fn stages_run_after_a_failure_and_their_counts_are_added() {
+        let (passed, text) = stages(
+            r##"
+            together 1 passes echo 'test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured'
+            together 1 fails sh -c 'printf "ℹ tests 9\nℹ pass 1\n# fail 3\nℹ cancelled 1\nℹ todo 1\n# pass the salt\n"; exit 1'
+            together 1 is-empty echo no tests
+            wait
+            test_stage 1 idle echo nothing to do
+            stage 1 breaks sh -c 'echo "# pass 2"; exit 7' && echo unexpected
+            stage 1 missing there-is-no-such-program && echo unexpected
+            stage 0.02 lasts sh -c 'sleep 20 & sleep 20' && echo unexpected
+            stage 1 leaves sh -c 'sleep 5 &' || echo unexpected
+            skip waits --no-browser"##,
         );
+        assert!(!passed);
+        assert!(!text.contains("\nunexpected"), "{text}");
+        assert!(
+            text.contains("FAILED: did not end within its limit"),
+            "{text}"
+        );
+        assert_eq!(
+            text.lines().last(),
+            Some("5 passed, 8 failed, 3 skipped"),
+            "{text}"
+        );
+        assert!(stages("stage 1 passes true").0);
     }
 }

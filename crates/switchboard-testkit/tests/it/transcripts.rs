@@ -58,3 +58,19 @@ fn every_dialect_has_transcripts() {
         assert!(!transcripts_of(name).is_empty(), "no transcript of {name}");
     }
 }
+
+#[test]
+fn every_transcript_belongs_to_a_dialect() {
+    for name in dialect_dirs() {
+        let dialects = switchboard_dialects::ALL.iter();
+        let is_dialect = dialects.map(|it| it.traits().name).any(|it| it == name);
+        // Clients of several dialects.
+        assert!(is_dialect || name == "mixed", "no dialect is named {name}");
+        let files = fs::read_dir(transcripts_dir().join(&name)).expect("a readable directory");
+        assert_eq!(
+            files.count(),
+            transcripts_of(&name).len(),
+            "files of {name} that are not .txt"
+        );
+    }
+}
