@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { launch } from 'puppeteer-core';
 import { unlessCi } from './requirement.js';
 
-const EXECUTABLE = process.env.FIREFOX ?? '/usr/bin/firefox-esr';
+const EXECUTABLE = process.env.FIREFOX ?? ['/usr/bin/firefox-esr', '/usr/bin/firefox'].find(existsSync) ?? '/usr/bin/firefox-esr';
 const LAUNCH_MS_MAX = 60_000;
 const WAIT_MS_MAX = 30_000;
 const POLL_MS = 50;

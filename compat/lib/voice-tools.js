@@ -14,7 +14,7 @@ const WITHIN_MS = 20_000;
 export function missing(...programs) {
   const folders = (process.env.PATH ?? '').split(delimiter);
   const absent = programs.filter((program) => !folders.some((folder) => existsSync(join(folder, program))));
-  return unlessCi(absent.length > 0 && `NO ${absent.join(', ')} on PATH (cargo xtask setup installs them)`);
+  return unlessCi(absent.length > 0 && `NO ${absent.join(', ')} on PATH (xtask/setup.sh test installs them)`);
 }
 
 /**
