@@ -12,7 +12,7 @@ use crate::{
     deferred::DeferredDelivery,
     error::{ErrorCode, RequestError},
     event::{Event, EvictionReason},
-    id::{Address, JoinId, NameId, PeerId, Position, RoomId},
+    id::{Address, JoinId, NameId, PeerId, Position},
     introduction::{DialectTraits, Identity, Member},
     limits::{Limits, NOTICE_BYTES, exceeds},
     log::{LeaveCause, LogId, NodeId, NodeMessage, NodeMessageBody},
@@ -24,6 +24,7 @@ mod deferred;
 mod log;
 mod node_messages;
 mod parsing;
+mod queries;
 mod relay;
 
 pub use parsing::UnparsedInput;
@@ -170,27 +171,6 @@ impl<L: Clone> Hub<L> {
             self.deferred.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
-    }
-
-    /// The rooms, in no particular order, each with the number of its members.
-    #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the host program sorts the list; nothing in this crate depends on the order"
-    )]
-    pub fn rooms(&self) -> Vec<(RoomId, usize)> {
-        let count = |(log, room): (&LogId, &Room<L>)| match log {
-            LogId::Room(id) => Some((id.clone(), room.memberships().count())),
-            LogId::Name(..) | LogId::Election(_) => None,
-        };
-        self.rooms.iter().filter_map(count).collect()
-    }
-
-    /// The members of a room, oldest first.
-    #[must_use]
-    pub fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
-        let room = self.rooms.get(&LogId::Room(room.clone()));
-        members(room.into_iter().flat_map(Room::memberships))
     }
 
     fn handle_request(&mut self, peer: PeerId, local: L, request: HubRequest, now: Instant) {

@@ -213,6 +213,12 @@ impl EventQueue {
         self.events.len() + self.urgent.len()
     }
 
+    /// The bytes of the queued events that are not urgent.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The bound in bytes; 0 for no limit.
     fn bytes_max(&self) -> usize {
         match self.limits.bytes {

@@ -7,7 +7,7 @@ use switchboard_dialects::CloseReason;
 use tracing::{Span, field::Empty};
 
 use crate::{
-    Counters, log_text,
+    Counters, Outbox, log_text,
     refusal_log::{RefusalLine, RefusalLog},
 };
 
@@ -19,15 +19,15 @@ const ABNORMAL: u16 = 1006;
 
 /// The end of a connection, for its log line.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LoggedEnd {
+pub(crate) struct LoggedEnd<'a> {
     /// The close code that the server sends, if it closes the connection.
     code: Option<u16>,
     /// The status code in the metrics: `code`, or one that is never sent (RFC 6455, section 7.4.1).
     status: u16,
-    reason: &'static str,
+    reason: &'a str,
 }
 
-impl LoggedEnd {
+impl<'a> LoggedEnd<'a> {
     /// The client has closed the connection.
     pub(crate) const GRACEFUL: Self = Self::without_close(NO_STATUS, "closed by the client");
     /// The client's socket was closed or reset without a close frame.
@@ -46,7 +46,15 @@ impl LoggedEnd {
         }
     }
 
-    const fn without_close(status: u16, reason: &'static str) -> Self {
+    /// The host program ends the session.
+    pub(crate) fn by_host(close: CloseReason, reason: &'a str) -> Self {
+        Self {
+            reason,
+            ..Self::by_server(close)
+        }
+    }
+
+    const fn without_close(status: u16, reason: &'a str) -> Self {
         let code = None;
         Self {
             code,
@@ -56,10 +64,8 @@ impl LoggedEnd {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ConnectionLog {
-    client: Option<IpAddr>,
-    opened_at: Instant,
     refusals: RefusalLog,
     has_joined: bool,
     /// The time of the join whose result is awaited.
@@ -67,24 +73,14 @@ pub(crate) struct ConnectionLog {
 }
 
 impl ConnectionLog {
-    pub(crate) fn new(client: Option<IpAddr>, now: Instant) -> Self {
-        Self {
-            client,
-            opened_at: now,
-            refusals: RefusalLog::default(),
-            has_joined: false,
-            joining_since: None,
-        }
-    }
-
     /// The span of the connection. It costs memory and time for each connection, so it exists only while the log
     /// shows debug lines. The lines of the level info have its fields themselves.
-    pub(crate) fn span(&self, peer: &Peer) -> Span {
+    pub(crate) fn span(peer: &Peer, client: Option<IpAddr>) -> Span {
         let user = match peer.identity() {
             Identity::Claimed => None,
             Identity::Proven(user) => Some(log_text(user)),
         };
-        let client = self.client.map(tracing::field::display);
+        let client = client.map(tracing::field::display);
         let (dialect, room) = (Empty, Empty);
         tracing::debug_span!("connection", client, peer = %peer.id(), user, dialect, room)
     }
@@ -134,7 +130,13 @@ impl ConnectionLog {
     }
 
     /// Logs and counts the end of the connection.
-    pub(crate) fn log_end(&mut self, peer: &Peer, end: LoggedEnd, counters: &Counters) {
+    pub(crate) fn log_end(
+        &mut self,
+        peer: &Peer,
+        outbox: &Outbox,
+        end: LoggedEnd<'_>,
+        counters: &Counters,
+    ) {
         if let Some(line) = self.refusals.last_line() {
             log_refusal(peer, line);
         }
@@ -147,8 +149,8 @@ impl ConnectionLog {
             .connections_ended_total
             .with_label_values(&[peer.dialect().name, &status.to_string()])
             .inc();
-        let client = self.client.map(tracing::field::display);
-        let seconds = self.opened_at.elapsed().as_secs_f64();
+        let client = outbox.client().map(tracing::field::display);
+        let seconds = outbox.opened_at().elapsed().as_secs_f64();
         let (peer, dialect) = (peer.id(), peer.dialect().name);
         tracing::info!(client, %peer, dialect, code, reason, seconds, "disconnected");
     }

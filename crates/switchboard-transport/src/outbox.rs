@@ -1,36 +1,126 @@
-//! The queue of events for one connection, which hubs fill and its task empties.
+//! The outbox of one session: hubs push events into it, and the task of its connection pops them.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
-use switchboard_core::{Charge, Event, Limits};
+use bytestring::ByteString;
+use switchboard_core::{Charge, DialectName, Event, Identity, Limits, Peer, PeerId};
 use switchboard_session::{EventQueue, FillLevel, Overflow, PendingCharges, PopMode, QueueMemory};
 
-/// The [`EventQueue`] of one connection behind a lock, and the task that waits for it.
+use crate::SessionStatus;
+
+/// The [`EventQueue`] of one session behind a lock, the task that waits for it, and the facts about the session
+/// that the [registry](crate::SessionRegistry) reports.
 #[derive(Debug)]
 pub struct Outbox {
+    id: PeerId,
+    identity: Identity,
+    client: Option<IpAddr>,
+    opened_at: Instant,
+    /// The bytes that wait for a socket that is blocked; 0 while it is not.
+    socket_bytes: AtomicUsize,
     state: Mutex<OutboxState>,
 }
 
 #[derive(Debug)]
 struct OutboxState {
     queue: EventQueue,
+    dialect: DialectName,
+    /// The reason with which the host program ends the session.
+    ended: Option<ByteString>,
     /// The waker of the connection task, if it waits for an event.
     waiting: Option<Waker>,
 }
 
+/// The reason why an outbox has no further events.
+#[derive(Debug)]
+pub(crate) enum OutboxEnd {
+    /// An event did not fit.
+    Overflow,
+    /// The host program ends the session for this reason.
+    Ended(ByteString),
+}
+
 impl Outbox {
-    /// An empty outbox with the bounds of `limits`. Its bytes are counted in `memory`.
+    /// The empty outbox of a session of `peer`, whose client has this address, with the bounds of `limits`. Its
+    /// bytes are counted in `memory`.
     #[must_use]
-    pub fn new(limits: &Limits, memory: Arc<QueueMemory>) -> Self {
+    pub fn new(
+        peer: &Peer,
+        client: Option<IpAddr>,
+        limits: &Limits,
+        memory: Arc<QueueMemory>,
+        now: Instant,
+    ) -> Self {
         let state = OutboxState {
             queue: EventQueue::new(limits, memory),
+            dialect: peer.dialect().name,
+            ended: None,
             waiting: None,
         };
         Self {
+            id: peer.id(),
+            identity: peer.identity().clone(),
+            client,
+            opened_at: now,
+            socket_bytes: AtomicUsize::new(0),
             state: Mutex::new(state),
+        }
+    }
+
+    /// The id of the session, which is that of its peer.
+    pub(crate) fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// The address of the client, if it is known.
+    pub(crate) fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
+    /// The time at which the session began.
+    pub(crate) fn opened_at(&self) -> Instant {
+        self.opened_at
+    }
+
+    /// Sets the dialect after it was detected.
+    pub(crate) fn set_dialect(&self, dialect: DialectName) {
+        self.lock().dialect = dialect;
+    }
+
+    /// Sets the bytes that wait for the socket.
+    pub(crate) fn set_socket_bytes(&self, bytes: usize) {
+        self.socket_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The current status of the session.
+    pub(crate) fn status(&self) -> SessionStatus {
+        let state = self.lock();
+        SessionStatus {
+            id: self.id,
+            client: self.client,
+            dialect: state.dialect,
+            identity: self.identity.clone(),
+            opened_at: self.opened_at,
+            queued_bytes: state.queue.bytes() + self.socket_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends the session for a reason that its client gets. A second reason is ignored.
+    pub(crate) fn end(&self, reason: ByteString) {
+        let mut state = self.lock();
+        state.ended.get_or_insert(reason);
+        let waiting = state.waiting.take();
+        drop(state);
+        if let Some(waker) = waiting {
+            waker.wake();
         }
     }
 
@@ -68,9 +158,16 @@ impl Outbox {
     /// Removes the next event that `mode` allows, if there is one.
     ///
     /// # Errors
-    /// If the outbox has overflowed.
-    pub(crate) fn pop(&self, mode: PopMode) -> Result<Option<Arc<Event>>, Overflow> {
-        self.lock().queue.pop(mode)
+    /// If the outbox has overflowed, or the host program ends the session.
+    pub(crate) fn pop(&self, mode: PopMode) -> Result<Option<Arc<Event>>, OutboxEnd> {
+        let mut state = self.lock();
+        if let Some(reason) = state.ended.take() {
+            return Err(OutboxEnd::Ended(reason));
+        }
+        state
+            .queue
+            .pop(mode)
+            .map_err(|Overflow| OutboxEnd::Overflow)
     }
 
     /// The number of queued events.
@@ -81,7 +178,7 @@ impl Outbox {
     /// Ready when [`Outbox::pop`] returns an event or an error.
     pub(crate) fn poll_filled(&self, context: &Context<'_>, mode: PopMode) -> Poll<()> {
         let mut state = self.lock();
-        if state.queue.is_filled(mode) {
+        if state.queue.is_filled(mode) || state.ended.is_some() {
             return Poll::Ready(());
         }
         let waiting = state.waiting.as_ref();
@@ -101,13 +198,21 @@ impl Outbox {
 mod tests {
     use std::future::poll_fn;
 
-    use switchboard_core::ErrorCode;
+    use switchboard_core::{DialectTraits, ErrorCode, SpaceName};
 
     use super::*;
 
+    fn outbox() -> Arc<Outbox> {
+        let id = PeerId::from_random([1; 16]);
+        let space = SpaceName::default();
+        let peer = Peer::new(id, &DialectTraits::DEFAULT, Identity::Claimed, space);
+        let (limits, memory, now) = (Limits::default(), Arc::default(), Instant::now());
+        Arc::new(Outbox::new(&peer, None, &limits, memory, now))
+    }
+
     #[tokio::test]
     async fn a_push_wakes_the_waiting_task() {
-        let outbox = Arc::new(Outbox::new(&Limits::default(), Arc::default()));
+        let outbox = outbox();
         let waiting = tokio::spawn({
             let outbox = outbox.clone();
             async move { poll_fn(|context| outbox.poll_filled(context, PopMode::All)).await }
@@ -115,5 +220,16 @@ mod tests {
         tokio::task::yield_now().await;
         outbox.push(Arc::new(Event::RequestFailed(ErrorCode::Taken.into())));
         waiting.await.expect("woken");
+    }
+
+    #[test]
+    fn the_end_of_a_session_overtakes_its_events_and_is_reported_once() {
+        let outbox = outbox();
+        outbox.push(Arc::new(Event::RequestFailed(ErrorCode::Taken.into())));
+        outbox.end("first".into());
+        outbox.end("second".into());
+        let is_end = |popped| matches!(popped, Err(OutboxEnd::Ended(reason)) if reason == "first");
+        assert!(is_end(outbox.pop(PopMode::Urgent)));
+        assert!(matches!(outbox.pop(PopMode::All), Ok(Some(_))));
     }
 }

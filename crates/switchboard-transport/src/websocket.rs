@@ -11,22 +11,25 @@ use std::{
 };
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use switchboard_core::{
-    DisconnectReason, ErrorCode, Event, HubRequest, Limits, RequestError, RoomId,
+    DisconnectReason, ErrorCode, Event, EvictionReason, HubRequest, Limits, RequestError, RoomId,
 };
 use switchboard_dialects::{ClientFrame, CloseReason};
 use switchboard_session::{
-    Actions, Awaited, ClientSession, Decision, Heartbeat, Overflow, PendingCharges, PopMode,
-    QueueMemory, SessionActions, SessionMachine, Steps,
+    Actions, Awaited, ClientSession, Decision, Heartbeat, PendingCharges, PopMode, QueueMemory,
+    SessionActions, SessionMachine, Steps,
 };
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    Counters, JoinCheck, NodeHandle, Outbox, OutboxHandle, Permit, Socket, SocketError, Violation,
+    Counters, JoinCheck, NodeHandle, Outbox, OutboxHandle, Permit, SessionRegistry, Socket,
+    SocketError, Violation,
     connection_log::{ConnectionLog, LoggedEnd},
     frame::{CloseFrame, Decoded, WebSocketMessage},
+    outbox::OutboxEnd,
 };
 
 /// The number of events handled before the next frame of the client is read.
@@ -58,6 +61,8 @@ pub struct ConnectionContext {
     pub heartbeat: Heartbeat,
     /// The memory for the queues of all clients of the server.
     pub queue_memory: Arc<QueueMemory>,
+    /// The sessions of the node.
+    pub sessions: Arc<SessionRegistry>,
     /// When this is cancelled, connections are closed with 1012.
     pub drain: CancellationToken,
 }
@@ -73,7 +78,7 @@ pub fn serve(
     permit: Permit,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let (connection, first) = WebSocketConnection::new(socket, opened, context, permit);
-    let span = connection.log.span(connection.state.peer());
+    let span = ConnectionLog::span(connection.state.peer(), connection.outbox.client());
     let mut connection = Box::new(connection);
     let first = Box::new(first);
     let task = async move {
@@ -106,6 +111,8 @@ struct WebSocketConnection {
     blocked: bool,
     log: ConnectionLog,
     permit: Permit,
+    /// Whether the registry has the dialect of the session.
+    has_dialect: bool,
     has_left: bool,
 }
 
@@ -116,6 +123,8 @@ type PendingDecision = Pin<Box<dyn Future<Output = Decision> + Send>>;
 enum ConnectionEnd {
     /// The server closes the connection with a close frame.
     Close(CloseReason),
+    /// The host program ends the session for this reason.
+    EndedByHost(ByteString),
     /// The client has sent a close frame.
     Graceful,
     /// The client's socket was closed or reset without a close frame.
@@ -128,19 +137,31 @@ impl ConnectionEnd {
     fn disconnect_reason(&self) -> DisconnectReason {
         match self {
             Self::Close(close) => close.disconnect_reason(),
+            Self::EndedByHost(_) => CloseReason::KICKED.disconnect_reason(),
             Self::Graceful => DisconnectReason::Graceful,
             Self::Reset => DisconnectReason::Reset,
             Self::Lost => DisconnectReason::Lost,
         }
     }
 
-    fn logged(&self) -> LoggedEnd {
+    fn logged(&self) -> LoggedEnd<'_> {
         match self {
             Self::Close(close) => LoggedEnd::by_server(*close),
+            Self::EndedByHost(reason) => LoggedEnd::by_host(CloseReason::KICKED, reason),
             Self::Graceful => LoggedEnd::GRACEFUL,
             Self::Reset => LoggedEnd::RESET,
             Self::Lost => LoggedEnd::LOST,
         }
+    }
+
+    /// The close frame of the server; `None` if the client has ended the connection.
+    fn close_frame(self) -> Option<CloseFrame> {
+        let (code, reason) = match self {
+            Self::Close(close) => (close.code, close.reason.into()),
+            Self::EndedByHost(reason) => (CloseReason::KICKED.code, reason),
+            Self::Graceful | Self::Reset | Self::Lost => return None,
+        };
+        Some(CloseFrame { code, reason })
     }
 }
 
@@ -168,10 +189,17 @@ impl WebSocketConnection {
         context: ConnectionContext,
         permit: Permit,
     ) -> (Self, SessionActions) {
-        let outbox = Arc::new(Outbox::new(&context.limits, context.queue_memory.clone()));
         let now = Instant::now();
         let (mut state, first) =
             SessionMachine::new(opened, &context.limits, context.heartbeat, now);
+        let outbox = Arc::new(Outbox::new(
+            state.peer(),
+            permit.client(),
+            &context.limits,
+            context.queue_memory.clone(),
+            now,
+        ));
+        context.sessions.add(outbox.clone());
         if let Some(spent) = permit.take_spent(now) {
             state.continue_from(&spent, now);
         }
@@ -189,8 +217,9 @@ impl WebSocketConnection {
             read_ahead: VecDeque::new(),
             unfinished_bytes: 0,
             blocked: false,
-            log: ConnectionLog::new(permit.client(), now),
+            log: ConnectionLog::default(),
             permit,
+            has_dialect: false,
             has_left: false,
         };
         (connection, first)
@@ -245,6 +274,9 @@ impl WebSocketConnection {
         let (waited, was_blocked) = (self.pending.len(), self.blocked);
         let written = self.poll_write(context);
         self.blocked = written.is_pending();
+        if self.blocked || was_blocked {
+            self.outbox.set_socket_bytes(self.pending_bytes);
+        }
         if let Poll::Ready(Err(error)) = written {
             return Poll::Ready(WakeReason::Broken(error.kind()));
         }
@@ -370,8 +402,10 @@ impl WebSocketConnection {
             if mode == PopMode::All && self.has_enough_pending() {
                 break;
             }
-            let Some(event) = self.next_event(mode)? else {
-                break;
+            let event = match self.next_event(mode) {
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(end) => return Err(self.announce_end(end)),
             };
             let counters = self.context.node.counters();
             self.log.observe_event(&event, counters);
@@ -396,7 +430,21 @@ impl WebSocketConnection {
     }
 
     fn next_event(&self, mode: PopMode) -> Result<Option<Arc<Event>>, ConnectionEnd> {
-        self.outbox.pop(mode).map_err(|Overflow| self.too_slow())
+        self.outbox.pop(mode).map_err(|end| match end {
+            OutboxEnd::Overflow => self.too_slow(),
+            OutboxEnd::Ended(reason) => ConnectionEnd::EndedByHost(reason),
+        })
+    }
+
+    /// Informs the client in its dialect if the host program ends the session.
+    fn announce_end(&mut self, end: ConnectionEnd) -> ConnectionEnd {
+        if let ConnectionEnd::EndedByHost(_) = end {
+            let event = Event::Evicted(EvictionReason::Kicked);
+            let output = self.state.on_event(&event, Instant::now(), unix_secs());
+            // The result is the end by this event, which has no reason of the host program.
+            let _ = self.apply_actions(output);
+        }
+        end
     }
 
     fn too_slow(&self) -> ConnectionEnd {
@@ -413,15 +461,11 @@ impl WebSocketConnection {
         match message {
             Ok(Decoded::Message(WebSocketMessage::Text(text))) => {
                 Counters::add(frames_in, 1);
-                Ok(self
-                    .state
-                    .on_frame(ClientFrame::Text(&text), now, unix_secs()))
+                Ok(self.on_client_frame(ClientFrame::Text(&text), now))
             }
             Ok(Decoded::Message(WebSocketMessage::Binary(bytes))) => {
                 Counters::add(frames_in, 1);
-                Ok(self
-                    .state
-                    .on_frame(ClientFrame::Binary(&bytes), now, unix_secs()))
+                Ok(self.on_client_frame(ClientFrame::Binary(&bytes), now))
             }
             Ok(Decoded::Message(WebSocketMessage::Pong(_))) => Ok(self.state.on_pong(now)),
             Ok(Decoded::Message(WebSocketMessage::Ping(_)) | Decoded::Fragment) => {
@@ -435,6 +479,15 @@ impl WebSocketConnection {
             }
             Err(error) => Err(self.on_socket_error(error)),
         }
+    }
+
+    fn on_client_frame(&mut self, frame: ClientFrame<'_>, now: Instant) -> SessionActions {
+        let output = self.state.on_frame(frame, now, unix_secs());
+        if !std::mem::replace(&mut self.has_dialect, true) {
+            // The first frame may have shown the dialect.
+            self.outbox.set_dialect(self.state.peer().dialect().name);
+        }
+        output
     }
 
     fn on_socket_error(&self, error: SocketError) -> ConnectionEnd {
@@ -604,6 +657,7 @@ impl WebSocketConnection {
             return;
         }
         self.decision = None;
+        self.context.sessions.remove(self.outbox.id());
         for request in self.state.disconnect(reason) {
             let node = &self.context.node;
             node.request(self.state.peer().id(), &self.outbox, request);
@@ -622,16 +676,14 @@ impl WebSocketConnection {
     /// Performs the closing handshake and closes the stream.
     async fn close(&mut self, end: ConnectionEnd) {
         let counters = self.context.node.counters();
-        self.log.log_end(self.state.peer(), end.logged(), counters);
-        if let ConnectionEnd::Close(close) = end {
-            let frame = CloseFrame {
-                code: close.code,
-                reason: close.reason.into(),
-            };
-            self.push(WebSocketMessage::Close(Some(frame)));
-        } else {
-            self.pending.clear();
-            self.pending_bytes = 0;
+        self.log
+            .log_end(self.state.peer(), &self.outbox, end.logged(), counters);
+        match end.close_frame() {
+            Some(frame) => self.push(WebSocketMessage::Close(Some(frame))),
+            None => {
+                self.pending.clear();
+                self.pending_bytes = 0;
+            }
         }
         let closing = async {
             poll_fn(|context| self.poll_write(context)).await.ok()?;
@@ -647,8 +699,12 @@ impl Drop for WebSocketConnection {
     fn drop(&mut self) {
         if !self.has_left {
             let counters = self.context.node.counters();
-            self.log
-                .log_end(self.state.peer(), LoggedEnd::ABORTED, counters);
+            self.log.log_end(
+                self.state.peer(),
+                &self.outbox,
+                LoggedEnd::ABORTED,
+                counters,
+            );
         }
         self.release_memberships(DisconnectReason::Lost);
         self.gauge_unfinished(0);

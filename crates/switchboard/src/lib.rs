@@ -34,6 +34,7 @@ mod proxy;
 mod rooms;
 mod route_table;
 mod server;
+mod sessions;
 mod shards;
 pub mod tls;
 mod voice;
@@ -48,6 +49,7 @@ pub use build_error::BuildError;
 pub use config::Config;
 pub use rooms::{Rooms, room, room_of_dialect};
 pub use server::{Builder, Server};
+pub use sessions::{SessionInfo, Sessions};
 pub use shards::MembershipChange;
 pub use switchboard_core::{
     Address, DisplayName, Identity, Limits, Member, PeerId, RoomId, RoomName, RoomScope, SpaceName,

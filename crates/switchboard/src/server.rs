@@ -37,6 +37,7 @@ use crate::{
     handlers, ice, probes, proxy,
     rooms::Rooms,
     route_table::{Route, RouteTable},
+    sessions::Sessions,
     shards::Shards,
     voice::{self, VoiceBackend},
     web,
@@ -175,6 +176,7 @@ impl Builder {
             ),
             context: websocket::ConnectionContext {
                 node: shards.clone(),
+                sessions: Arc::default(),
                 queue_memory: Arc::new(QueueMemory::new(limits.queued_bytes)),
                 limits,
                 heartbeat: config.heartbeat,
@@ -343,6 +345,13 @@ impl Server {
     #[must_use]
     pub fn rooms(&self) -> Rooms {
         Rooms::new(self.inner.shards.clone())
+    }
+
+    /// The API for the sessions on this node, for the host program.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        let registry = self.inner.context.sessions.clone();
+        Sessions::new(registry, self.inner.shards.clone())
     }
 
     /// The settings of this server.

@@ -210,6 +210,14 @@ impl Shards {
             .collect()
     }
 
+    /// The rooms of the peers of this node, in no particular order.
+    pub(crate) fn local_memberships(&self) -> Vec<(PeerId, RoomId)> {
+        self.shards
+            .iter()
+            .flat_map(|shard| lock(shard).hub.local_memberships())
+            .collect()
+    }
+
     pub(crate) fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
         lock(&self.shards[self.index_of_room(room)])
             .hub

@@ -54,6 +54,7 @@ async fn connect() -> (TcpStream, WebSocketConnection) {
         limits: Arc::default(),
         heartbeat: Heartbeat::default(),
         queue_memory: Arc::default(),
+        sessions: Arc::default(),
         drain: CancellationToken::new(),
     };
     let socket = Socket::new(UpgradedStream::Tcp(stream), Bytes::new(), 0);
@@ -82,6 +83,7 @@ async fn urgent_events_are_handled_while_the_most_frames_wait_for_the_socket() {
         connection.push(WebSocketMessage::Text(frame.as_str().into()));
     }
     assert!(connection.has_enough_pending());
+    assert!(connection.outbox.status().queued_bytes > PENDING_FRAMES_MAX * frame.len() / 2);
     let waiting = connection.pending.len();
     let name = DisplayName::parse("ada", 0).expect("a name");
     let probe = Arc::new(Event::Probe(ResourceKey::Name(

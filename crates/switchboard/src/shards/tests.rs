@@ -79,6 +79,14 @@ struct TestRoom {
     position: Cell<u64>,
 }
 
+fn outbox() -> OutboxHandle {
+    let id = PeerId::from_random([0; 16]);
+    let traits = &DialectTraits::DEFAULT;
+    let peer = Peer::new(id, traits, Identity::Claimed, SpaceName::default());
+    let (limits, memory, now) = (Limits::default(), Arc::default(), Instant::now());
+    Arc::new(Outbox::new(&peer, None, &limits, memory, now))
+}
+
 impl TestRoom {
     fn new() -> Self {
         let engine = Arc::new(ManualEngine::default());
@@ -96,7 +104,7 @@ impl TestRoom {
             shards,
             engine,
             room: RoomId::shared(SpaceName::default(), room),
-            outbox: Arc::new(Outbox::new(&Limits::default(), Arc::default())),
+            outbox: outbox(),
             position: Cell::new(0),
         }
     }

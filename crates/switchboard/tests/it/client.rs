@@ -118,9 +118,16 @@ impl Client {
 
     /// The close code of the server, skipping earlier frames.
     pub(crate) async fn close_code(&mut self) -> u16 {
+        self.close_frame().await.0
+    }
+
+    /// The close code and reason of the server, skipping earlier frames.
+    pub(crate) async fn close_frame(&mut self) -> (u16, String) {
         loop {
             match self.message().await {
-                Ok(Message::Close(Some(frame))) => return frame.code.into(),
+                Ok(Message::Close(Some(frame))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
                 Ok(_) => {}
                 other => panic!("expected a close frame, received {other:?}"),
             }

@@ -15,6 +15,7 @@ mod names;
 mod nodes;
 mod rates;
 mod session_webhooks;
+mod sessions;
 mod slow_clients;
 mod slow_receiver;
 mod switched_off;

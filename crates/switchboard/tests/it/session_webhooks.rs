@@ -205,6 +205,7 @@ impl WebhookTest {
             }),
             limits: Arc::default(),
             heartbeat,
+            sessions: Arc::default(),
             queue_memory: Arc::default(),
             drain: drain.clone(),
         };

@@ -1,0 +1,53 @@
+//! The rooms and members of a hub, for the host program.
+
+use std::sync::Arc;
+
+use super::{Hub, members};
+use crate::{
+    id::{PeerId, RoomId},
+    introduction::Member,
+    log::LogId,
+    room::Room,
+};
+
+impl<L: Clone> Hub<L> {
+    /// The rooms, in no particular order, each with the number of its members.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the host program sorts the list; nothing in this crate depends on the order"
+    )]
+    pub fn rooms(&self) -> Vec<(RoomId, usize)> {
+        let count = |(log, room): (&LogId, &Room<L>)| match log {
+            LogId::Room(id) => Some((id.clone(), room.memberships().count())),
+            LogId::Name(..) | LogId::Election(_) => None,
+        };
+        self.rooms.iter().filter_map(count).collect()
+    }
+
+    /// The rooms of the peers of this node, in no particular order.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the host program sorts the list; nothing in this crate depends on the order"
+    )]
+    pub fn local_memberships(&self) -> Vec<(PeerId, RoomId)> {
+        let rooms = self.rooms.iter().filter_map(|(log, room)| match log {
+            LogId::Room(id) => Some((id, room)),
+            LogId::Name(..) | LogId::Election(_) => None,
+        });
+        rooms
+            .flat_map(|(id, room)| {
+                let local = room.memberships().filter(|member| member.local.is_some());
+                local.map(|member| (member.member.peer, id.clone()))
+            })
+            .collect()
+    }
+
+    /// The members of a room, oldest first.
+    #[must_use]
+    pub fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
+        let room = self.rooms.get(&LogId::Room(room.clone()));
+        members(room.into_iter().flat_map(Room::memberships))
+    }
+}

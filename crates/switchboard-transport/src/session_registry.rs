@@ -1,0 +1,91 @@
+//! The sessions of a node, by id.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use bytestring::ByteString;
+use switchboard_core::{DialectName, Identity, PeerId};
+
+use crate::OutboxHandle;
+
+/// Number of shards, so that clients that connect and disconnect on different cores rarely contend for one lock.
+const SHARDS: usize = 16;
+
+/// The longest reason of an end in bytes: the bound of a close frame (RFC 6455, section 5.5).
+const REASON_BYTES_MAX: usize = 123;
+
+/// One session, as its registry reports it.
+#[derive(Clone, Debug)]
+pub struct SessionStatus {
+    /// The id of the session, which is that of its peer in rooms.
+    pub id: PeerId,
+    /// The address of the client, if it is known.
+    pub client: Option<IpAddr>,
+    /// The name of the dialect; `undetected` until the first frame has shown it.
+    pub dialect: DialectName,
+    /// The identity of the client.
+    pub identity: Identity,
+    /// The time at which the session began.
+    pub opened_at: Instant,
+    /// The bytes of events and frames that wait for the client.
+    pub queued_bytes: usize,
+}
+
+/// The sessions of a node. A session is added when it begins and removed when it ends; frames and events do not
+/// touch the registry.
+#[derive(Debug, Default)]
+pub struct SessionRegistry {
+    shards: [Mutex<BTreeMap<PeerId, OutboxHandle>>; SHARDS],
+}
+
+impl SessionRegistry {
+    /// The status of all sessions, sorted by id.
+    #[must_use]
+    pub fn list(&self) -> Vec<SessionStatus> {
+        let mut handles: Vec<_> = Vec::new();
+        for shard in &self.shards {
+            handles.extend(lock(shard).values().cloned());
+        }
+        let mut sessions: Vec<_> = handles.iter().map(|handle| handle.status()).collect();
+        sessions.sort_unstable_by_key(|session| session.id);
+        sessions
+    }
+
+    /// Ends a session. The dialect informs its client as of a removal by the host program, and the connection is
+    /// closed with 1008 and the first 123 bytes of `reason`. Returns whether there is such a session.
+    pub fn end(&self, id: PeerId, reason: &str) -> bool {
+        let Some(handle) = lock(self.shard(id)).get(&id).cloned() else {
+            return false;
+        };
+        let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+        handle.end(ByteString::from(reason));
+        true
+    }
+
+    /// Adds a session.
+    pub(crate) fn add(&self, handle: OutboxHandle) {
+        lock(self.shard(handle.id())).insert(handle.id(), handle);
+    }
+
+    /// Removes a session that has ended.
+    pub(crate) fn remove(&self, id: PeerId) {
+        lock(self.shard(id)).remove(&id);
+    }
+
+    fn shard(&self, id: PeerId) -> &Mutex<BTreeMap<PeerId, OutboxHandle>> {
+        // Ids are random.
+        let [first, ..] = id.bytes();
+        &self.shards[usize::from(first) % SHARDS]
+    }
+}
+
+fn lock(
+    shard: &Mutex<BTreeMap<PeerId, OutboxHandle>>,
+) -> MutexGuard<'_, BTreeMap<PeerId, OutboxHandle>> {
+    // No code under this lock panics in the middle of a change.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
