@@ -75,7 +75,7 @@ pub enum SettingError {
     /// A number is out of range.
     #[error("{value} is not from {} to {}", range.start(), range.end())]
     OutOfRange {
-        /// The number.
+        /// The number in the settings.
         value: u64,
         /// The valid numbers.
         range: RangeInclusive<u64>,
@@ -83,7 +83,7 @@ pub enum SettingError {
     /// A text is too short or too long.
     #[error("{text:?} has {} bytes; {} to {} are allowed", text.len(), range.start(), range.end())]
     Length {
-        /// The text.
+        /// The text in the settings.
         text: String,
         /// The valid lengths in bytes.
         range: RangeInclusive<u64>,

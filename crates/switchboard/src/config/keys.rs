@@ -138,7 +138,8 @@ fn server() -> [SettingDef; 5] {
             "server",
             "port",
             "The port to listen on; 0 lets the system choose.",
-            server.port
+            server.port,
+            0..=u64::from(u16::MAX)
         ),
         row(
             "server",
