@@ -38,7 +38,7 @@ use uplink::UplinkConfig;
 /// Speak and listen from a terminal or a script: voice rooms, and calls of two
 ///
 /// Audio goes in as raw PCM (signed 16 bits little-endian, mono, 48000 Hz) on standard input, and
-/// comes out as a WAV, Ogg Vorbis or Ogg Opus stream. A key identifies you; it is made on first use, and
+/// comes out as a WAV, Ogg Vorbis or Ogg Opus stream. A key identifies you; it is created on first use, and
 /// others call you by its public half: `switchboard voice key`. The server is that of
 /// SWITCHBOARD_URL or --url.
 #[derive(Debug, Args)]
@@ -81,14 +81,14 @@ struct ServerArgs {
         default_value = "http://127.0.0.1:8080"
     )]
     url: String,
-    /// Trust the certificate authorities in this PEM file instead of the system's
+    /// Trust the CA certificates in this PEM file, instead of those of the system
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     ca: Option<PathBuf>,
-    /// Accept every certificate over https, so the server is not authenticated
+    /// Accept every certificate over https, without verifying the server
     #[arg(long)]
     insecure: bool,
     /// File of your secret key, which must exist [default: switchboard/voice.key in
-    /// $XDG_CONFIG_HOME or ~/.config, made on first use]
+    /// $XDG_CONFIG_HOME or ~/.config, created on first use]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 }
@@ -97,7 +97,7 @@ struct ServerArgs {
 struct IdentityArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Make the file of --key if it does not exist
+    /// Create the file of --key if it does not exist
     #[arg(long, requires = "key")]
     create: bool,
     /// Your session token, on a server whose users are accounts of a website; users are numbers there
