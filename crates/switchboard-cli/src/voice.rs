@@ -39,8 +39,8 @@ use uplink::UplinkConfig;
 ///
 /// Audio goes in as raw PCM (signed 16 bits little-endian, mono, 48000 Hz) on standard input, and
 /// comes out as a WAV, Ogg Vorbis or Ogg Opus stream. A key identifies you; it is created on first use, and
-/// others call you by its public half: `switchboard voice key`. The server is that of
-/// SWITCHBOARD_URL or --url.
+/// others call you by its public half: `switchboard voice key`. You do not hear your own audio: to try both sides
+/// on one machine, use another --key. The server is that of SWITCHBOARD_URL or --url.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct VoiceCommand {
