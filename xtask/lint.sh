@@ -8,6 +8,8 @@ MATCHBOX=compat/matchbox/Cargo.toml
 stage 5 "format" cargo fmt --all --check
 stage 5 "tidy" cargo xtask tidy
 stage 25 "clippy" cargo clippy --workspace --all-targets -- -D warnings
+# Only the crates with features and those above them are checked again.
+stage 10 "clippy (no features)" cargo clippy --workspace --all-targets --no-default-features -- -D warnings
 stage 5 "format (matchbox)" cargo fmt --manifest-path "$MATCHBOX" --check
 stage 10 "clippy (matchbox)" \
     cargo clippy --locked --manifest-path "$MATCHBOX" --target-dir "$TARGET/matchbox" -- -D warnings

@@ -26,7 +26,7 @@ Switchboard's automation.
 
 Commands
     test     install what the tests need, run all of them, and count: Rust, web type check, matchbox clients, browser
-    lint     rustfmt, clippy, tidy, rustdoc and cargo-deny (licences, bans, sources)
+    lint     rustfmt, clippy with and without cargo features, tidy, rustdoc and cargo-deny
     tidy     rules that no other tool checks: dependencies between crates, file sizes, paths, comments, type names
     help     this page
 

@@ -20,15 +20,11 @@ impl AudioSink for FileSink {
 
 fn main() -> io::Result<()> {
     let directory: PathBuf = env::args_os().nth(1).unwrap_or_else(|| ".".into()).into();
-    let formats = [
-        (Format::Wav, "wav"),
-        (Format::Opus, "opus"),
-        (Format::Vorbis, "ogg"),
-    ];
     let mut mixer = Mixer::new(Arc::new(MixSettings::default()));
     let handles = [mixer.add_source(1), mixer.add_source(2)];
     for frame in 0..500 {
-        for (format, extension) in formats {
+        for &format in Format::AVAILABLE {
+            let extension = extension(format);
             let name = match frame {
                 0 => format!("early.{extension}"),
                 250 => format!("late.{extension}"),
@@ -47,6 +43,14 @@ fn main() -> io::Result<()> {
     }
     mixer.end();
     Ok(())
+}
+
+fn extension(format: Format) -> &'static str {
+    match format {
+        Format::Wav => "wav",
+        Format::Opus => "opus",
+        Format::Vorbis => "ogg",
+    }
 }
 
 fn tone(hertz: f64, frame: usize) -> Frame {

@@ -27,6 +27,10 @@ pub(crate) enum PacketDuration {
     Samples(u32),
     /// A quarter of a window that overlaps its neighbours, in samples. A packet adds its quarter and that of
     /// the previous packet (Vorbis I, section 1.3.2).
+    #[cfg_attr(
+        not(feature = "vorbis"),
+        allow(dead_code, reason = "only packets of Vorbis overlap")
+    )]
     Overlapping(u32),
 }
 

@@ -13,6 +13,9 @@
 //! [`Mixer::render_next`] until it returns false, yielding in between, then call [`Ticker::advance`]. No
 //! ticks are needed while [`Mixer::is_idle`].
 //!
+//! The cargo feature `vorbis` (on by default) encodes Vorbis with libvorbis, which is written in C. Without it,
+//! [`Format::parse`] fails for Vorbis with [`FormatError::BuiltWithoutVorbis`].
+//!
 //! ```
 //! use std::sync::{Arc, mpsc};
 //! use switchboard_audio::{AudioSink, Bytes, FRAME_SAMPLES, Format, MixSettings, Mixer, PcmDecoder};
@@ -55,8 +58,11 @@ mod settings;
 mod stream;
 mod sum;
 mod ticker;
+#[cfg(feature = "vorbis")]
 mod vorbis;
+#[cfg(feature = "vorbis")]
 mod vorbis_encoder;
+#[cfg(feature = "vorbis")]
 mod vorbis_workers;
 mod wav;
 
@@ -65,7 +71,7 @@ use std::time::Duration;
 pub use bytes::Bytes;
 
 pub use crate::{
-    format::Format,
+    format::{Format, FormatError},
     jitter::SourceHandle,
     listener::AudioSink,
     mixer::Mixer,

@@ -86,7 +86,7 @@ impl<O: AudioSink> Mixer<O> {
 
     /// Adds a listener. It gets the headers of its stream at once, and from the next frame on the mix without
     /// its owner's sources (unless `echo_self`). A sink that rejects the headers is dropped, and so is one
-    /// whose format cannot be encoded on this machine.
+    /// whose format cannot be encoded on this machine or by this build ([`Format::AVAILABLE`]).
     pub fn add_listener(&mut self, owner: u64, format: Format, sink: O) {
         self.remove_dropped_sources();
         if self.is_idle() {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+#[cfg(feature = "vorbis")]
+use crate::vorbis::VorbisCodec;
 use crate::{
     AudioSink, Format, Frame, MixSettings,
     encoder::{Codec, DtxEncoder, EncodeError, Packet},
@@ -11,7 +13,6 @@ use crate::{
     ogg::OggMuxer,
     opus::{self, OpusCodec},
     sum,
-    vorbis::VorbisCodec,
     wav::{self, WavCodec},
 };
 
@@ -40,6 +41,7 @@ pub(crate) struct MixStream<O> {
 enum StreamHeaders {
     Wav(Bytes),
     Opus,
+    #[cfg(feature = "vorbis")]
     Vorbis(Arc<VorbisCodec>),
 }
 
@@ -52,6 +54,9 @@ impl<O: AudioSink> MixStream<O> {
         let (headers, codec): (_, Arc<dyn Codec>) = match format {
             Format::Wav => (StreamHeaders::Wav(wav::header()), Arc::new(WavCodec::new())),
             Format::Opus => (StreamHeaders::Opus, Arc::new(OpusCodec::new(settings))),
+            #[cfg(not(feature = "vorbis"))]
+            Format::Vorbis => return Err(EncodeError),
+            #[cfg(feature = "vorbis")]
             Format::Vorbis => {
                 let vorbis = VorbisCodec::new(settings)?;
                 (StreamHeaders::Vorbis(vorbis.clone()), vorbis)
@@ -81,6 +86,7 @@ impl<O: AudioSink> MixStream<O> {
                 let pages = muxer.headers(&opus::head(pre_skip), &[opus::tags().into()]);
                 (Some(muxer), pages)
             }
+            #[cfg(feature = "vorbis")]
             StreamHeaders::Vorbis(vorbis) => {
                 let mut muxer = OggMuxer::new(serial, 0, silence);
                 let (first, others) = vorbis.headers();

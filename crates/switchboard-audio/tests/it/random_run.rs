@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use switchboard_audio::{FRAME_SAMPLES, Format, SourceHandle};
 
 use crate::{
-    formats::FORMATS,
     saved,
     spectrum::{SpectrumAnalyzer, mixer, seconds, tick},
 };
@@ -29,7 +28,7 @@ enum MixerAction {
 }
 
 fn actions() -> impl Strategy<Value = Vec<(usize, MixerAction)>> {
-    let format = prop::sample::select(&FORMATS[..]);
+    let format = prop::sample::select(Format::AVAILABLE);
     let action = prop_oneof![
         6 => (0..OWNERS).prop_map(MixerAction::Talk),
         4 => (0..OWNERS).prop_map(MixerAction::Stop),
@@ -170,7 +169,8 @@ proptest! {
     ) {
         let mut mixer = mixer();
         let input = mixer.add_source(1);
-        let recorders = FORMATS.map(|format| (format, SpectrumAnalyzer::new()));
+        let recorders = Format::AVAILABLE.iter().map(|format| (*format, SpectrumAnalyzer::new()));
+        let recorders: Vec<_> = recorders.collect();
         for (format, recorder) in &recorders {
             mixer.add_listener(2, *format, recorder.clone());
         }

@@ -3,7 +3,6 @@
 use switchboard_audio::{Format, MixSettings, Mixer};
 
 use crate::{
-    formats::FORMATS,
     saved,
     spectrum::{SpectrumAnalyzer, Tone, decibels, mixer, seconds, strength, tick},
 };
@@ -37,7 +36,7 @@ fn record(mixer: &mut Mixer<SpectrumAnalyzer>, format: Format) -> Vec<[f64; 3]> 
 
 #[test]
 fn each_listener_hears_all_sources_but_its_own() {
-    for format in FORMATS {
+    for &format in Format::AVAILABLE {
         let levels = record(&mut mixer(), format);
         for (listener, received) in levels.iter().enumerate() {
             for (talker, level) in received.iter().enumerate() {
@@ -69,7 +68,7 @@ fn echo_self_includes_own_sources() {
 
 #[test]
 fn voice_band_keeps_its_level() {
-    for format in FORMATS {
+    for &format in Format::AVAILABLE {
         for hertz in [120.0, 250.0, 440.0, 1_000.0, 2_000.0, 3_400.0, 6_000.0] {
             for amplitude in [0.02, 0.25, 0.9] {
                 let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
@@ -98,7 +97,7 @@ fn voice_band_keeps_its_level() {
 /// sample.
 #[test]
 fn audio_is_at_its_granule_position() {
-    for format in FORMATS {
+    for &format in Format::AVAILABLE {
         let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
         let microphone = mixer.add_source(1);
         mixer.add_listener(2, format, recorder.clone());

@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 mod ogg;
 mod riff;
+#[cfg(feature = "vorbis")]
+mod vorbis;
 
 use super::source;
 
@@ -144,7 +146,7 @@ fn decoder(origin: &ClipOrigin, raw: PcmFormat) -> anyhow::Result<Box<dyn Decode
         return Ok(Box::new(ogg::OggOpusReader::open(input)?));
     }
     if start.starts_with(b"OggS") && start[28.min(count)..].starts_with(b"\x01vorbis") {
-        return Ok(Box::new(ogg::OggVorbisReader::open(input)?));
+        return vorbis_reader(input);
     }
     if origin.may_be_raw() {
         return Ok(Box::new(RawPcm { input, format: raw }));
@@ -153,6 +155,19 @@ fn decoder(origin: &ClipOrigin, raw: PcmFormat) -> anyhow::Result<Box<dyn Decode
         "is neither WAV, Ogg Opus nor Ogg Vorbis, nor named as raw samples (.{}); try: \
          ffmpeg -i FILE -f s16le -ac 1 -ar 48000 clip.raw",
         RAW.join(", .")
+    ))
+}
+
+#[cfg(feature = "vorbis")]
+fn vorbis_reader(input: BufReader<File>) -> anyhow::Result<Box<dyn Decode>> {
+    Ok(Box::new(vorbis::OggVorbisReader::open(input)?))
+}
+
+#[cfg(not(feature = "vorbis"))]
+fn vorbis_reader(_input: BufReader<File>) -> anyhow::Result<Box<dyn Decode>> {
+    Err(anyhow!(
+        "is Ogg Vorbis, and this build lacks the cargo feature `vorbis`; try: \
+         ffmpeg -i FILE clip.wav"
     ))
 }
 

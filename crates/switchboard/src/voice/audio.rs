@@ -15,7 +15,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use switchboard_audio::{Format, PcmDecoder, SAMPLE_RATE};
+use switchboard_audio::{Format, FormatError, PcmDecoder, SAMPLE_RATE};
 use switchboard_dialects::CloseReason;
 use switchboard_transport::{
     ConnectionAbort, Counters, NodeHandle, Permit, Socket, SocketError, TokenBucket, Upgrade,
@@ -202,12 +202,12 @@ fn format(params: &RequestParameters) -> Result<Format, VoiceError> {
     let Some(text) = params.format() else {
         return Ok(Format::Opus);
     };
-    Format::parse(text).ok_or_else(|| {
-        let message = format!(
-            "Unknown audio format. `format` must be one of: {}.",
-            Format::NAMES
-        );
-        VoiceError::new(StatusCode::BAD_REQUEST, &message)
+    Format::parse(text).map_err(|error| {
+        let status = match error {
+            FormatError::BuiltWithoutVorbis => StatusCode::NOT_IMPLEMENTED,
+            FormatError::Unknown => StatusCode::BAD_REQUEST,
+        };
+        VoiceError::new(status, &error.to_string())
     })
 }
 

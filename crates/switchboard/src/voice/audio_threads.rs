@@ -1,7 +1,8 @@
 //! The threads that mix, encode and decode audio, apart from the runtime that carries signaling.
 //!
-//! * **Number.** One thread fewer than the machine has cores, from 1 to 8, so that signaling keeps a core. The
-//!   threads start with the first work; a server without voice users has none.
+//! * **Number.** One thread fewer than the machine has cores, so that signaling keeps a core; at least 2, so that
+//!   one slow frame does not delay all rooms, and at most 8. The threads start with the first work; a server
+//!   without voice users has none.
 //! * **Bounded work.** A room with listeners is one task (`room_mixer.rs`). A source is at most one more task,
 //!   and nothing is read from its client meanwhile (`source_decoder.rs`). The queue of the threads therefore
 //!   holds at most one entry for each room and each connection, and connections are limited.
@@ -22,7 +23,8 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-/// Maximum number of threads.
+/// Bounds of the number of threads.
+const THREADS_MIN: usize = 2;
 const THREADS_MAX: usize = 8;
 
 /// A runtime of a few threads for audio. It starts with the first task.
@@ -99,7 +101,7 @@ pub(super) async fn finish<T>(work: &mut JoinHandle<T>) -> T {
 fn start_threads() -> Option<Runtime> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     Builder::new_multi_thread()
-        .worker_threads(cores.saturating_sub(1).clamp(1, THREADS_MAX))
+        .worker_threads(cores.saturating_sub(1).clamp(THREADS_MIN, THREADS_MAX))
         .thread_name("audio")
         .enable_time()
         .build()

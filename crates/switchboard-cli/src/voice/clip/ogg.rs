@@ -1,13 +1,12 @@
-//! Readers of Ogg files: Opus (RFC 7845) and Vorbis.
+//! Reader of Ogg Opus files (RFC 7845).
 
 use std::io::{Read, Seek};
 
 use anyhow::{Context as _, anyhow};
 use ogg::{Packet, PacketReader};
 use ropus::{Channels, DecodeMode, Decoder};
-use vorbis_rs::VorbisDecoder;
 
-use super::{Decode, PcmFormat, sample_bytes, sample_from_float};
+use super::{Decode, PcmFormat, sample_bytes};
 
 /// Opus decodes to 48 kHz at every rate of the encoder's input.
 const RATE: u32 = 48_000;
@@ -118,40 +117,4 @@ impl OpusDecoderState {
 fn read<R: Read + Seek>(packets: &mut PacketReader<R>) -> anyhow::Result<Option<Packet>> {
     let packet = packets.read_packet();
     packet.context("is a broken Ogg file")
-}
-
-/// Decodes an Ogg Vorbis file.
-pub(super) struct OggVorbisReader<R: Read>(VorbisDecoder<R>);
-
-impl<R: Read> OggVorbisReader<R> {
-    pub(super) fn open(input: R) -> anyhow::Result<Self> {
-        VorbisDecoder::new(input).map(Self).map_err(decode_error)
-    }
-}
-
-impl<R: Read> Decode for OggVorbisReader<R> {
-    fn format(&self) -> PcmFormat {
-        PcmFormat {
-            rate: self.0.sampling_frequency().get(),
-            channels: self.0.channels().get().into(),
-        }
-    }
-
-    fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
-        let Some(block) = self.0.decode_audio_block().map_err(decode_error)? else {
-            return Ok(None);
-        };
-        let channels = block.samples();
-        let count = channels.first().map_or(0, |channel| channel.len());
-        let interleaved = (0..count).flat_map(|at| {
-            channels
-                .iter()
-                .map(move |channel| sample_from_float(channel[at]))
-        });
-        Ok(Some(sample_bytes(interleaved)))
-    }
-}
-
-fn decode_error(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("is a broken Ogg file: {error}")
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     http::HttpRequest,
-    listener::{all_are_gone, formats},
+    listener::{FORMATS, all_are_gone},
     sound::{FRAME, RATE, Tone, usual_amplitude},
     source::Source,
     user::User,
@@ -59,7 +59,7 @@ async fn stay(user: &User, room: &str) {
         }
         _ => {
             let answer = user
-                .join_room(room, formats()[any(3)])
+                .join_room(room, FORMATS[any(FORMATS.len())])
                 .send(user.address)
                 .await;
             assert!([200, 409].contains(&answer.status), "{}", answer.status);

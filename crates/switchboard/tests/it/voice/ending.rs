@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{
     http::{BodyPart, HttpRequest, metric_is},
-    listener::{Listener, all_are_gone, formats},
+    listener::{FORMATS, Listener, all_are_gone},
     sound::{RATE, pages},
     source::Source,
     user::{User, in_call},
@@ -34,7 +34,7 @@ async fn assert_ends(mut listener: Listener, format: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hang_up_ends_all_streams_of_the_call() {
     let (_server, address) = start("");
-    for format in formats() {
+    for &format in FORMATS {
         let (ada, bob) = in_call(address).await;
         let mut events = bob.events().await;
         let listeners = [
@@ -173,7 +173,7 @@ async fn shutdown_ends_streams_and_sources_in_time() {
     let (ada, bob) = in_call(address).await;
     let mut events = ada.events().await;
     let mut listeners = vec![("opus", ada.listen_to(&bob, "opus").await.in_format("opus"))];
-    for format in formats() {
+    for &format in FORMATS {
         let carol = User::new(address).await;
         listeners.push((
             format,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     http::{BodyPart, HttpRequest, metric},
+    listener::FORMATS,
     user::{User, in_call},
 };
 use crate::client::start;
@@ -38,13 +39,10 @@ async fn head_of_a_stream_does_not_attach() {
     let (ada, bob) = in_call(address).await;
     let room = |format| ada.path("/joinRoom", &[("roomID", "standup"), ("format", format)]);
     let targets = [
-        room("wav"),
-        room("ogg"),
-        room("opus"),
         ada.path("/joinCall", &[("otherID", &bob.id())]),
         format!("/messages?PKey={}", ada.id()),
     ];
-    for target in targets {
+    for target in FORMATS.iter().map(|format| room(format)).chain(targets) {
         let answer = HttpRequest::new("HEAD", &target).send(address).await;
         assert_eq!(answer.status, 200, "{target}");
         nothing_is_taken(address).await;

@@ -6,7 +6,7 @@ use switchboard::{Admission, Config, Denial, Server, SpaceName, config::VoiceIde
 
 use super::{
     http::{HttpRequest, encoded, metric_is},
-    listener::Listener,
+    listener::{FORMATS, Listener},
     source::Source,
     user::{Events, User},
 };
@@ -250,18 +250,26 @@ async fn missing_users_calls_and_rooms_are_404() {
     assert_eq!(HttpRequest::get("/tokenCheck").status(address).await, 404);
 }
 
+#[cfg(not(feature = "vorbis"))]
+#[tokio::test]
+async fn vorbis_is_501_in_a_build_without_it() {
+    let (_server, address) = start("");
+    let ada = User::new(address).await;
+    for format in ["ogg", "vorbis", "OGG"] {
+        let (status, text) = ada.join_room("standup", format).text(address).await;
+        assert_eq!(status, 501);
+        assert!(text.contains("cargo feature `vorbis`"), "{text}");
+        assert!(text.contains("wav, opus"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn invalid_requests_are_400_with_a_reason() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     let (status, words) = ada.join_room("standup", "mp3").text(address).await;
     assert_eq!(status, 400);
-    assert!(
-        ["wav", "ogg", "opus"]
-            .iter()
-            .all(|name| words.contains(name)),
-        "{words}"
-    );
+    assert!(FORMATS.iter().all(|name| words.contains(name)), "{words}");
     for (name, value) in [
         ("rate", "0"),
         ("rate", "7999"),

@@ -174,10 +174,12 @@ async fn read(mut answer: HttpResponse, heard: Arc<Mutex<Heard>>, told: watch::S
     }
 }
 
-/// Several listeners of the same room.
-pub(super) fn formats() -> [&'static str; 3] {
-    ["wav", "opus", "ogg"]
-}
+/// The formats that a listener of this build can request.
+pub(super) const FORMATS: &[&str] = if cfg!(feature = "vorbis") {
+    &["wav", "opus", "ogg"]
+} else {
+    &["wav", "opus"]
+};
 
 /// Waits until there are no listeners and no sources.
 pub(super) async fn all_are_gone(address: SocketAddr) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    listener::{Listener, formats},
+    listener::{FORMATS, Listener},
     sound::{RATE, Tone, pages},
     user::{User, in_call},
 };
@@ -42,12 +42,12 @@ async fn assert_prompt(what: &str, format: &'static str, listener: Listener) {
 async fn first_audio_is_sent_at_once_in_every_format() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
-    for format in formats() {
+    for &format in FORMATS {
         let bob = User::new(address).await;
         assert_prompt("nobody speaks", format, bob.listen("silent", format).await).await;
     }
     let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
-    for format in formats() {
+    for &format in FORMATS {
         let bob = User::new(address).await;
         let first = bob.listen("standup", format).await;
         assert_prompt("somebody speaks", format, first).await;
@@ -55,7 +55,7 @@ async fn first_audio_is_sent_at_once_in_every_format() {
         let later = carol.listen("standup", format).await;
         assert_prompt("a later one", format, later).await;
     }
-    for format in formats() {
+    for &format in FORMATS {
         let (ada, bob) = in_call(address).await;
         assert_prompt("a call", format, bob.listen_to(&ada, format).await).await;
     }

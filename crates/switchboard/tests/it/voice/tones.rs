@@ -69,6 +69,7 @@ async fn call_plays_only_the_other_user_in_opus() {
     a_call_is_heard_by_the_other_one("opus").await;
 }
 
+#[cfg(feature = "vorbis")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn call_plays_only_the_other_user_in_vorbis() {
     a_call_is_heard_by_the_other_one("ogg").await;
@@ -110,6 +111,7 @@ async fn room_plays_all_but_own_audio_in_opus() {
     a_room_is_heard_by_everybody("opus").await;
 }
 
+#[cfg(feature = "vorbis")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn room_plays_all_but_own_audio_in_vorbis() {
     a_room_is_heard_by_everybody("ogg").await;
