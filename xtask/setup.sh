@@ -21,7 +21,8 @@ node nodejs
 npm npm"
 # Most of them check the audio that voice sends. PulseAudio is the sound device of Firefox, and needs no hardware.
 BROWSER_TESTS="
-chromium-headless-shell|chromium|chromium-browser|google-chrome chromium-headless-shell
+chromium-headless-shell chromium-headless-shell
+chromium|chromium-browser|google-chrome chromium
 firefox-esr|firefox firefox-esr
 opusinfo opus-tools
 ogginfo vorbis-tools

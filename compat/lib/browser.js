@@ -3,9 +3,16 @@ import { chromium } from 'playwright-core';
 import { keepMediaOnLoopback } from './loopback.js';
 import { unlessCi } from './requirement.js';
 
-/** Chromium without a user interface takes a third of the processor time of the other. */
-const PROGRAMS = ['chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome'].map((name) => `/usr/bin/${name}`);
-const EXECUTABLE = process.env.CHROMIUM ?? PROGRAMS.find(existsSync) ?? PROGRAMS[0];
+const WITH_INTERFACE = ['chromium', 'chromium-browser', 'google-chrome'];
+/** Without a user interface, Chromium takes a third of the processor time. */
+const WITHOUT_INTERFACE = ['chromium-headless-shell', ...WITH_INTERFACE];
+
+/** @param {string[]} names  of programs, in order of preference */
+function find(names) {
+  return process.env.CHROMIUM ?? names.map((name) => `/usr/bin/${name}`).find(existsSync) ?? `/usr/bin/${names[0]}`;
+}
+
+const EXECUTABLE = find(WITHOUT_INTERFACE);
 const VIEWPORT = { width: 1280, height: 800 };
 
 const FLAGS = [
@@ -21,13 +28,16 @@ const FLAGS = [
 ];
 
 /** The reason why the tests cannot run here, or false. */
-export const browserMissing = unlessCi(!existsSync(EXECUTABLE) && `NO BROWSER: there is no Chromium at ${EXECUTABLE} (set CHROMIUM to its path)`);
+export const browserMissing = unlessCi(![EXECUTABLE, find(WITH_INTERFACE)].every(existsSync) && `NO BROWSER: there is no Chromium at ${find(WITH_INTERFACE)} (set CHROMIUM to its path)`);
 
 if (browserMissing) console.error(`\n!!! ${browserMissing}: every browser test is skipped !!!\n`);
 
-/** @param {string[]} flags additional flags */
-export async function launchBrowser(flags = []) {
-  return chromium.launch({ executablePath: EXECUTABLE, headless: true, chromiumSandbox: false, args: [...FLAGS, ...flags] });
+/**
+ * @param {string[]} flags additional flags
+ * @param {boolean} hasInterface  only such a browser keeps the ids of devices when a page is loaded again
+ */
+export async function launchBrowser(flags = [], hasInterface = false) {
+  return chromium.launch({ executablePath: hasInterface ? find(WITH_INTERFACE) : EXECUTABLE, headless: true, chromiumSandbox: false, args: [...FLAGS, ...flags] });
 }
 
 /** The screen of a current phone, in CSS pixels. */

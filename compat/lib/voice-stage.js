@@ -20,9 +20,10 @@ class Browsers {
   /** @type {Map<number | string, Promise<Browser>>} */
   #browsers = new Map();
 
-  /** @param {string} folder */
-  constructor(folder) {
+  /** @param {string} folder @param {boolean} hasInterface */
+  constructor(folder, hasInterface) {
     this.folder = folder;
+    this.hasInterface = hasInterface;
   }
 
   /** @param {number | string} sound  a tone in Hz, or a WAV file */
@@ -39,7 +40,7 @@ class Browsers {
   /** @param {number | string} sound */
   async #launch(sound) {
     const file = typeof sound === 'string' ? sound : await this.#toneFile(sound);
-    return launchBrowser([`--use-file-for-fake-audio-capture=${file}`]);
+    return launchBrowser([`--use-file-for-fake-audio-capture=${file}`], this.hasInterface);
   }
 
   /** @param {number} tone */
@@ -101,10 +102,10 @@ export class VoiceScene {
 /**
  * One server and its browsers for all tests of a file. `open` adds closers, the first to be closed in front. `absent` is the
  * reason why the tools are not available.
- * @param {{ open?: (closers: (() => Promise<unknown>)[]) => Promise<House>, absent?: string | false }} [options]
+ * @param {{ open?: (closers: (() => Promise<unknown>)[]) => Promise<House>, absent?: string | false, hasInterface?: boolean }} [options]
  * @returns {(title: string, play: (scene: VoiceScene) => Promise<void>) => void} declares a test with a room of its own
  */
-export function voiceStage({ open = openHouse, absent = false } = {}) {
+export function voiceStage({ open = openHouse, absent = false, hasInterface = false } = {}) {
   const skip = browserMissing || absent;
   if (skip) return (title) => void test(title, { skip });
 
@@ -125,7 +126,7 @@ export function voiceStage({ open = openHouse, absent = false } = {}) {
       const folder = await mkdtemp(join(tmpdir(), 'switchboard-voice-'));
       closers.unshift(() => rm(folder, { recursive: true }));
       house = await open(closers);
-      browsers = new Browsers(folder);
+      browsers = new Browsers(folder, hasInterface);
       closers.unshift(() => browsers.close());
     } catch (error) {
       // An open server or browser would keep this process alive.

@@ -61,6 +61,7 @@ declare global {
     /** Makes the browser ask the user for permission, which is granted, and lists the captures since. Only in tests of the lobby. */
     ask(): void;
     allow(): void;
+    paintedCamera?: { scale: number; framesPerSecond: number };
     captured: MediaStreamTrack[];
     /** Observers and timers that run, and the elements that play. */
     observers: number;

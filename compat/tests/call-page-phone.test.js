@@ -1,7 +1,7 @@
 /** The page at `/` on a phone: everything can be reached, and there is a switch of the camera. */
 import assert from 'node:assert/strict';
 import { PHONE } from '../lib/browser.js';
-import { paintCamera } from '../lib/painted-camera.js';
+import { paintCamera, paintForMany } from '../lib/painted-camera.js';
 import { outputFile, stage } from '../lib/stage.js';
 import { texts } from '../../web/js/texts.js';
 
@@ -60,6 +60,7 @@ async function unreachable(page, state) {
 scene('on a phone every control can be reached, with one, two and six members', async (scene) => {
   /** @type {string[]} */
   const faults = [];
+  await scene.context.addInitScript(paintForMany);
   const ada = await scene.visit('Ada', paintCamera, async (page) => {
     await page.locator('[data-testid="prejoin-camera"][aria-pressed="true"]').waitFor();
     await page.screenshot({ path: outputFile('call-page-phone-lobby.png') });

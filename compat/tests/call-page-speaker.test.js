@@ -1,7 +1,7 @@
 /** The page at `/`: the speaker view, full screen, and the marks of what is off. */
 import assert from 'node:assert/strict';
 import { withMicrophoneByHand, withWakeLocks } from '../lib/devices-by-hand.js';
-import { paintCamera } from '../lib/painted-camera.js';
+import { paintCamera, paintForMany } from '../lib/painted-camera.js';
 import { outputFile, stage } from '../lib/stage.js';
 
 const scene = stage();
@@ -54,6 +54,7 @@ scene('the speaker view shows the member that speaks large, and is remembered', 
 });
 
 scene('the large picture of six is large and painted, and the strip has the others', async (scene) => {
+  await scene.context.addInitScript(paintForMany);
   const ada = await scene.visit('Ada', paintCamera);
   for (const name of ['Grace', 'Linus', 'Barbara', 'Edsger', 'Margaret']) await scene.visit(name, paintCamera);
   // A page in the background is not painted.

@@ -21,7 +21,7 @@ const AUDIO_KBITS = { max: 65 };
 const PHONE = { width: 390, height: 844 };
 const PAIRS = [['firefox', 'firefox'], ['firefox', 'chromium'], ['chromium', 'firefox']];
 
-const declare = stage({ absent: firefoxMissing, apart: true, launchers: { firefox: launchFirefox, chromium: launchBrowser } });
+const declare = stage({ absent: firefoxMissing, apart: true, launchers: { firefox: launchFirefox, chromium: () => launchBrowser() } });
 
 /** Declares a test for each pair of browsers. @param {string} title @param {(scene: import('../lib/stage.js').Scene) => Promise<void>} play */
 function scene(title, play, pairs = PAIRS) {

@@ -6,7 +6,7 @@ import { voiceStage } from '../lib/voice-stage.js';
 const ADA_HZ = 440;
 const GRACE_HZ = 1000;
 
-const scene = voiceStage();
+const scene = voiceStage({ hasInterface: true });
 
 /** @param {string} address */
 const short = (address) => `${address.slice(0, 8)}…${address.slice(-4)}`;
