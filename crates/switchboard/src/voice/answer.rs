@@ -53,11 +53,11 @@ impl From<CallError> for VoiceError {
             CallError::NoSuchCall => (StatusCode::NOT_FOUND, "There is no such call."),
             CallError::Busy => (
                 StatusCode::CONFLICT,
-                "This user has reached the limit of calls.",
+                "This user has reached its limit of calls (call.per_user).",
             ),
             CallError::TooMany => (
                 StatusCode::TOO_MANY_REQUESTS,
-                "You have reached the limit of calls.",
+                "You have reached your limit of calls (call.per_user).",
             ),
             CallError::NotConfirmed => (
                 StatusCode::CONFLICT,
@@ -65,7 +65,7 @@ impl From<CallError> for VoiceError {
             ),
             CallError::TooManyFromAddress => (
                 StatusCode::TOO_MANY_REQUESTS,
-                "Too many callers from your address are ringing this user. Retry later.",
+                "Too many callers from your address are ringing this user (call.rings_per_address). Retry later.",
             ),
             CallError::WithOneself => (StatusCode::BAD_REQUEST, "A user cannot call itself."),
             CallError::ChallengeInUse => (
@@ -74,7 +74,7 @@ impl From<CallError> for VoiceError {
             ),
             CallError::TooOften => (
                 StatusCode::TOO_MANY_REQUESTS,
-                "Too many calls in a short time. Retry later.",
+                "Too many calls: a caller may ring a user ten times at once and then once a second, an address four times as often. Retry later.",
             ),
         };
         Self::Message(status, Cow::Borrowed(message))
@@ -86,15 +86,15 @@ impl From<VoiceRoomError> for VoiceError {
         let (status, message) = match error {
             VoiceRoomError::TooManyRooms => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The server has reached its limit of voice rooms.",
+                "The server has reached its limit of voice rooms (room.rooms).",
             ),
             VoiceRoomError::TooManySources => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The room has reached its limit of microphones.",
+                "The room has reached its limit of microphones (room.sources).",
             ),
             VoiceRoomError::TooManyListeners => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The room has reached its limit of listeners.",
+                "The room has reached its limit of listeners (room.listeners).",
             ),
         };
         Self::Message(status, Cow::Borrowed(message))

@@ -73,7 +73,7 @@ impl VoiceService {
         };
         let Some((id, events)) = self.state.listen(&caller.user, listener) else {
             return Err(VoiceError::too_many(
-                "You have reached the limit of event streams.",
+                "You have reached your limit of event streams (gostream.event_streams).",
             ));
         };
         tracing::info!(user = %caller.user, "event stream opened");

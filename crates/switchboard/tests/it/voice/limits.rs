@@ -37,7 +37,10 @@ async fn sources_of_a_room_are_limited_and_released() {
         .await;
     assert_eq!(
         (status, &*words),
-        (503, "The room has reached its limit of microphones.\n")
+        (
+            503,
+            "The room has reached its limit of microphones (room.sources).\n"
+        )
     );
     // Another room, and headphones in this one, are another matter.
     let _elsewhere = bob.speak("elsewhere").await;
@@ -55,7 +58,10 @@ async fn listeners_of_a_room_are_limited_and_released() {
     let (status, words) = bob.join_room("standup", "wav").text(address).await;
     assert_eq!(
         (status, &*words),
-        (503, "The room has reached its limit of listeners.\n")
+        (
+            503,
+            "The room has reached its limit of listeners (room.listeners).\n"
+        )
     );
     let _source = bob.speak("standup").await;
     drop(first);
@@ -74,7 +80,10 @@ async fn rooms_are_limited_and_an_empty_room_frees_a_slot() {
     let (status, words) = bob.join_room("two", "wav").text(address).await;
     assert_eq!(
         (status, &*words),
-        (503, "The server has reached its limit of voice rooms.\n")
+        (
+            503,
+            "The server has reached its limit of voice rooms (room.rooms).\n"
+        )
     );
     let _same = bob.listen("one", "opus").await;
     drop((first, _same));
@@ -111,8 +120,7 @@ async fn calls_from_made_up_keys_do_not_block_a_user() {
         match key.ring(&bob).await {
             (200, _) => rung += 1,
             (status, words) => {
-                let expected =
-                    "Too many callers from your address are ringing this user. Retry later.\n";
+                let expected = "Too many callers from your address are ringing this user (call.rings_per_address). Retry later.\n";
                 assert_eq!((status, &*words), (429, expected));
             }
         }
