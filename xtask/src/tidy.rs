@@ -32,6 +32,11 @@ const FORBIDDEN_LINES: &[(&str, &[&str], &str)] = &[
         SOURCES,
         "begin the sentence with the thing that it is about",
     ),
+    (
+        r"Result<([^<>]|<([^<>]|<[^<>]*>)*>)*, String>",
+        &["crates/*/src/*.rs"],
+        "an error without a type; define one with thiserror",
+    ),
 ];
 
 /// Prints all errors.

@@ -108,9 +108,9 @@ pub enum StoreError {
     /// A field of a packed record is malformed.
     #[error("corrupt data in Redis: field `{field}` of `{record}` is malformed")]
     CorruptField {
-        /// The record.
+        /// The kind of the record.
         record: &'static str,
-        /// Its field.
+        /// The name of its field.
         field: &'static str,
     },
     /// The event of another release.
@@ -127,7 +127,7 @@ pub enum StoreError {
     InKey {
         /// The key or the channel.
         key: String,
-        /// The reason.
+        /// The reason, about a field or a reply.
         source: Box<Self>,
     },
 }

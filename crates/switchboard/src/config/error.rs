@@ -52,7 +52,7 @@ pub struct ConfigError {
     pub origin: SettingSource,
     /// The key, as `section.key`; empty if the error is not in a setting, as in a file that is not TOML.
     pub key: String,
-    reason: Reason,
+    reason: Box<Reason>,
 }
 
 impl ConfigError {
@@ -60,7 +60,7 @@ impl ConfigError {
         Self {
             origin,
             key: key.to_owned(),
-            reason: reason.into(),
+            reason: Box::new(reason.into()),
         }
     }
 

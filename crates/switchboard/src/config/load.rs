@@ -361,7 +361,7 @@ impl TomlReader<'_> {
         }
     }
 
-    /// What to write instead of a key that the section does not have.
+    /// The hint after "unknown key": a similar key, another section, or the keys of the section.
     fn unknown_key_hint(&mut self, section: &str, key: &str) -> String {
         let rows = self.writer.rows.iter();
         let known: Vec<_> = rows

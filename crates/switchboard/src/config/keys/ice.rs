@@ -202,7 +202,7 @@ fn shown_server(server: &IceServer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Config;
+    use crate::{Config, config::ConfigError};
 
     fn errors(text: &str) -> Vec<String> {
         let mut config = Config::default();
@@ -211,13 +211,13 @@ mod tests {
         errors.iter().map(ToString::to_string).collect()
     }
 
-    fn of_environment(value: &str) -> Result<Vec<IceServer>, String> {
+    fn of_environment(value: &str) -> Result<Vec<IceServer>, ConfigError> {
         let mut config = Config::default();
         match config
             .read_environment([("SWITCHBOARD_ICE_SERVERS", value)])
             .pop()
         {
-            Some(error) => Err(error.to_string()),
+            Some(error) => Err(error),
             None => Ok(config.ice.servers),
         }
     }
@@ -284,7 +284,7 @@ mod tests {
             "[{\"urls\":\"stun:a.example\",\"credential\":7770}]",
             "[{ urls = [\"stun:a.example\"], credential = GEHEIM }]",
         ] {
-            let message = of_environment(bad).expect_err(bad);
+            let message = of_environment(bad).expect_err(bad).to_string();
             assert!(!message.contains("GEHEIM"), "{message}");
             assert!(!message.contains("7770"), "{message}");
         }
