@@ -170,34 +170,23 @@ fn age(millis: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Nodes as the engine lists them, parsed from their status reports.
     fn lines() -> Vec<NodeLine> {
-        let line = |node: &str, is_alive, report: &str| {
-            NodeLine::from_report(node.parse().expect("an id"), 1, is_alive, report)
+        let line = |node: &str, epoch, is_alive, report: &str| {
+            NodeLine::from_report(node.parse().expect("an id"), epoch, is_alive, report)
         };
+        let first =
+            r#"{"url":"http://10.0.0.1:8080","rooms":12,"members":340,"queue":2,"lag_ms":1}"#;
+        let second = r#"{"url":"http://node-2.calls.internal:8080","rooms":1,"members":2}"#;
+        let third = r#"{"rooms":7,"members":9,"queue":5}"#;
         vec![
-            NodeLine {
-                beat_age_ms: Some(1234),
-                ..line(
-                    "a1",
-                    true,
-                    r#"{"url":"http://10.0.0.1:8080","rooms":12,"members":340,"queue":2,"lag_ms":1}"#,
-                )
-            },
-            NodeLine {
-                epoch: 12,
-                ..line(
-                    "b2",
-                    true,
-                    r#"{"url":"http://node-2.calls.internal:8080","rooms":1,"members":2}"#,
-                )
-            },
-            NodeLine {
-                beat_age_ms: Some(15_900),
-                ..line("c3", false, r#"{"rooms":7,"members":9,"queue":5}"#)
-            },
+            line("a1", 1, true, first).with_age(Duration::from_millis(1234)),
+            line("b2", 12, true, second),
+            line("c3", 1, false, third).with_age(Duration::from_millis(15_900)),
         ]
     }
 
@@ -228,10 +217,8 @@ NODE              URL                                LEASE   EPOCH  ROOMS  MEMBE
 
     #[test]
     fn json_lists_the_nodes_without_the_password() {
-        let engine = EngineConfig {
-            url: "redis://ada:GEHEIM@cache".parse().expect("an address"),
-            ..EngineConfig::default()
-        };
+        let mut engine = EngineConfig::default();
+        engine.url = "redis://ada:GEHEIM@cache".parse().expect("an address");
         let text = json(&engine, &lines());
         assert!(!text.contains("GEHEIM"), "{text}");
         let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");

@@ -73,6 +73,7 @@ impl fmt::Debug for Status {
 /// Serialised, it is one line of `switchboard cluster --json`. A node sends [`NodeLine::to_report`]
 /// with its heartbeat, and [`NodeLine::from_report`] reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct NodeLine {
     /// The id of the node.
     #[serde(serialize_with = "as_text")]

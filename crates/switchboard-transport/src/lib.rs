@@ -42,7 +42,9 @@ pub use log_text::log_text;
 pub use metrics::{CountUp, MetricsRegistry};
 pub use outbox::Outbox;
 pub use permits::{ConnectionLimit, Permit, PermitPool, canonical_net, network};
-pub use refused_connections::{RefusalReason, RefusedConnections};
+pub use refused_connections::{
+    RefusalCount, RefusalCounts, RefusalReason, RefusedClient, RefusedConnections,
+};
 pub use session_registry::{SessionRegistry, SessionStatus};
 pub use socket::{Socket, SocketError};
 pub use switchboard_core::error_chain;

@@ -49,6 +49,7 @@ const FULL: &[u8] =
 /// A failure to listen on an address.
 #[derive(Debug, Error)]
 #[error("cannot listen on {address}")]
+#[non_exhaustive]
 pub struct ListenError {
     /// The address of the listener.
     pub address: SocketAddr,

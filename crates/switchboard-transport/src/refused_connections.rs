@@ -18,6 +18,7 @@ const ADDRESSES_MAX: usize = 256;
 
 /// The reason why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RefusalReason {
     /// A limit on the number of connections is reached.
     Limit(ConnectionLimit),
@@ -53,33 +54,46 @@ impl RefusalReason {
 }
 
 /// Logs refused connections: for each address at most one line a minute, with the number of
-/// connections refused since its last line. A /64 network of IPv6 counts as one address.
+/// connections refused since its last line.
 #[derive(Debug, Default)]
-pub struct RefusedConnections(Mutex<RefusalLines>);
+pub struct RefusedConnections(RefusalCounts);
 
 impl RefusedConnections {
     /// Logs or counts a refused connection of this client.
     pub fn log(&self, client: Option<IpAddr>, reason: RefusalReason) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = lines.add(client, Instant::now());
-        drop(lines);
-        if let Some(Line { client, count }) = line {
+        if let Some(RefusalCount { client, count }) = self.0.add(client) {
             let reason = reason.as_str();
             tracing::info!(%client, reason, count, "connection refused");
         }
     }
 }
 
-/// The content of a log line besides the reason.
-#[derive(Debug, PartialEq, Eq)]
-struct Line {
-    client: RefusedClient,
-    /// The refused connections since the last line, with this one.
-    count: u64,
+/// Counts refusals of one kind between their log lines: at most one line a minute is due for an
+/// address. A /64 network of IPv6 counts as one address.
+#[derive(Debug, Default)]
+pub struct RefusalCounts(Mutex<RefusalLines>);
+
+impl RefusalCounts {
+    /// Counts a refusal of this client. Returns the content of a log line, if one is due.
+    pub fn add(&self, client: Option<IpAddr>) -> Option<RefusalCount> {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.add(client, Instant::now())
+    }
 }
 
+/// The content of a log line besides the reason.
 #[derive(Debug, PartialEq, Eq)]
-enum RefusedClient {
+pub struct RefusalCount {
+    /// The refused client, for the log line.
+    pub client: RefusedClient,
+    /// The refusals since the last line, with this one.
+    pub count: u64,
+}
+
+/// The client of a log line.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RefusedClient {
+    /// The client with this address.
     Address(IpAddr),
     /// The host program does not know the address.
     Unknown,
@@ -129,7 +143,7 @@ struct RefusalLines {
 }
 
 impl RefusalLines {
-    fn add(&mut self, address: Option<IpAddr>, now: Instant) -> Option<Line> {
+    fn add(&mut self, address: Option<IpAddr>, now: Instant) -> Option<RefusalCount> {
         let key = address.map(network);
         if self.addresses.len() >= ADDRESSES_MAX && !self.addresses.contains_key(&key) {
             self.forget_expired(now);
@@ -142,7 +156,7 @@ impl RefusalLines {
             (&mut self.others, RefusedClient::Others)
         };
         let count = pending.add(now)?;
-        Some(Line { client, count })
+        Some(RefusalCount { client, count })
     }
 
     /// Removes the addresses that may have a line again. Their counts go to the next line about others.
@@ -164,8 +178,8 @@ mod tests {
         Some(IpAddr::V4(number.into()))
     }
 
-    fn line(client: RefusedClient, count: u64) -> Option<Line> {
-        Some(Line { client, count })
+    fn line(client: RefusedClient, count: u64) -> Option<RefusalCount> {
+        Some(RefusalCount { client, count })
     }
 
     #[test]

@@ -142,6 +142,7 @@ impl Connecting {
 /// The reason why a request is not a valid WebSocket handshake.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{}", self.text().trim_end())]
+#[non_exhaustive]
 pub enum HandshakeError {
     /// The method is not GET.
     Method,

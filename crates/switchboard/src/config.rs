@@ -38,6 +38,7 @@ pub use voice::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 
 /// All settings. The default is used without any configuration.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Config {
     /// The main listeners and the served files.
     pub server: ServerConfig,
@@ -70,6 +71,7 @@ pub struct Config {
 
 /// The main listeners and the served files.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ServerConfig {
     /// The address of the main listener. `::` stands for all IPv6 and IPv4 addresses, `0.0.0.0` for all IPv4 addresses.
     pub addr: IpAddr,
@@ -97,6 +99,7 @@ impl Default for ServerConfig {
 
 /// The phases of the shutdown.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Shutdown {
     /// Time between the stop signal and the closing of connections. `/readyz` answers 503 and everything else is
     /// served.
@@ -116,6 +119,7 @@ impl Default for Shutdown {
 
 /// The format and level of the log.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct Log {
     /// The format of a log line.
     pub format: LogFormat,
@@ -153,6 +157,7 @@ pub enum LogLevel {
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listening {
     /// The address and port to bind.
     pub address: SocketAddr,

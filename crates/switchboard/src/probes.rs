@@ -191,16 +191,11 @@ mod tests {
     }
 
     fn status() -> Status {
-        let this = NodeLine {
-            rooms: 3,
-            members: 7,
-            ..NodeLine::new(NodeId::from(1), 2, "http://10.0.0.1:8080")
-        };
+        let mut this = NodeLine::new(NodeId::from(1), 2, "http://10.0.0.1:8080");
+        (this.rooms, this.members) = (3, 7);
         let other = NodeLine::new(NodeId::from(2), 1, "http://10.0.0.2:8080");
-        let lapsed = NodeLine {
-            is_alive: false,
-            ..NodeLine::new(NodeId::from(3), 1, "http://10.0.0.3:8080")
-        };
+        let mut lapsed = NodeLine::new(NodeId::from(3), 1, "http://10.0.0.3:8080");
+        lapsed.is_alive = false;
         Status {
             node: this.node,
             epoch: this.epoch,

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 /// Settings of the engine, which connects several nodes to a cluster.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct EngineConfig {
     /// The Redis that the nodes share; empty for a single node.
     pub url: EngineUrl,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 /// The certificate of all listeners. Without one they speak plain HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TlsConfig {
     /// A PEM file with the certificate chain, the server's certificate first.
     pub cert: Option<PathBuf>,
