@@ -256,7 +256,7 @@ impl<L: Clone> Hub<L> {
     fn request_join(&mut self, pending: PendingJoin<L>, now: Instant) {
         let peer = pending.member.peer;
         let room = self.rooms.entry(pending.log.clone()).or_default();
-        match room.pending.get_mut(&peer) {
+        match room.pending.get_mut(peer) {
             Some(Pending::Join(earlier)) => return earlier.join_id = pending.join_id,
             Some(Pending::Leave(then)) => {
                 let queued = then.take().map(|earlier| earlier.queued_requests);
@@ -381,7 +381,7 @@ impl<L: Clone> Hub<L> {
         let Some(room) = self.rooms.get_mut(&log) else {
             return;
         };
-        if let Some(Pending::Leave(then)) = room.pending.get_mut(&peer) {
+        if let Some(Pending::Leave(then)) = room.pending.get_mut(peer) {
             if let Some(pending) = then.take() {
                 self.reject_queued_requests(pending);
             }
@@ -389,7 +389,7 @@ impl<L: Clone> Hub<L> {
         }
         if let Some(membership) = room.membership_mut(peer) {
             membership.local = None;
-        } else if !room.pending.contains_key(&peer) {
+        } else if !room.pending.contains(peer) {
             return;
         }
         let before = room.pending.insert(peer, Pending::Leave(None));

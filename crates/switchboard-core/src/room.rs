@@ -1,10 +1,7 @@
 //! One room: a replica of its membership log, and the connections of its members on this node. A claimed name is a
 //! room for one member.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use crate::{
     alias::Announced,
@@ -15,6 +12,12 @@ use crate::{
     limits::{COUNTERPARTS_MAX, Limits, exceeds, lower_limit},
     log::{MembershipRef, NodeId},
 };
+
+mod members;
+mod pending;
+
+use members::Members;
+pub(crate) use pending::{Pending, PendingChanges};
 
 /// A member, the position of its join, and its node or connection.
 #[derive(Debug)]
@@ -41,6 +44,20 @@ impl<L> Membership<L> {
         (self.since, self.member.peer)
     }
 
+    fn announces_presence(&self) -> bool {
+        self.member.dialect.announces_presence
+    }
+
+    /// The first member of its group, if it has one.
+    fn group_first(&self) -> Option<PeerId> {
+        self.member.group.map(|group| group.first)
+    }
+
+    /// Max members of a room with this member; 0 for no limit.
+    fn dialect_limit(&self) -> usize {
+        self.member.dialect.members_max
+    }
+
     /// Whether this member can be a counterpart of `other`: it is connected to this node, and is notified of the
     /// leave of `other` only if the two exchanged a session description.
     fn can_be_counterpart_of(&self, other: &Self) -> bool {
@@ -54,15 +71,6 @@ impl<L> Membership<L> {
             since: self.since,
         }
     }
-}
-
-/// A change of a peer of this node that is proposed and not committed yet.
-#[derive(Debug)]
-pub(crate) enum Pending<L> {
-    /// A pending join.
-    Join(PendingJoin<L>),
-    /// Leaving; `Some` if a new join is queued behind the leave.
-    Leave(Option<PendingJoin<L>>),
 }
 
 /// A member of this node whose lease has expired, until its new join is committed.
@@ -89,18 +97,8 @@ impl<L> SuspendedMember<L> {
 #[derive(Debug)]
 pub(crate) struct Room<L> {
     position: Position,
-    /// Two members can have the same position after an engine has lost and restored its data.
-    memberships: BTreeMap<(Position, PeerId), Membership<L>>,
-    by_peer: HashMap<PeerId, (Position, PeerId)>,
-    by_address: HashMap<Address, (Position, PeerId)>,
-    /// Members whose dialect notifies them of others. A room with thousands of members may have none.
-    observers: BTreeSet<(Position, PeerId)>,
-    /// Members of groups, by the first member of the group.
-    grouped: BTreeSet<(PeerId, (Position, PeerId))>,
-    /// The member limits of the members' dialects, without those that have none.
-    dialect_limits: Vec<usize>,
-    /// Proposed changes. Nearly always empty: an engine commits within a millisecond.
-    pub(crate) pending: BTreeMap<PeerId, Pending<L>>,
+    members: Members<L>,
+    pub(crate) pending: PendingChanges<L>,
     /// Suspended members. Empty except within one batch of changes.
     pub(crate) suspended: Vec<SuspendedMember<L>>,
     /// The group that newcomers of this node join, by its first member.
@@ -113,13 +111,8 @@ impl<L> Default for Room<L> {
     fn default() -> Self {
         Self {
             position: Position::default(),
-            memberships: BTreeMap::new(),
-            by_peer: HashMap::new(),
-            by_address: HashMap::new(),
-            observers: BTreeSet::new(),
-            grouped: BTreeSet::new(),
-            dialect_limits: Vec::new(),
-            pending: BTreeMap::new(),
+            members: Members::default(),
+            pending: PendingChanges::default(),
             suspended: Vec::new(),
             open_group: None,
             aliases: None,
@@ -133,18 +126,16 @@ impl<L> Room<L> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.memberships.is_empty() && self.pending.is_empty() && self.suspended.is_empty()
+        self.members.is_empty() && self.pending.is_empty() && self.suspended.is_empty()
     }
 
     /// Number of members, including pending joins.
     pub(crate) fn len(&self) -> usize {
-        self.memberships.len() + self.pending_joins().count()
+        self.members.len() + self.pending.joins().count()
     }
 
     pub(crate) fn membership(&self, peer: PeerId) -> Option<&Membership<L>> {
-        self.by_peer
-            .get(&peer)
-            .and_then(|position| self.memberships.get(position))
+        self.members.get(peer)
     }
 
     /// The membership that another node refers to, if this node has applied its join.
@@ -158,14 +149,12 @@ impl<L> Room<L> {
     }
 
     pub(crate) fn membership_mut(&mut self, peer: PeerId) -> Option<&mut Membership<L>> {
-        self.by_peer
-            .get(&peer)
-            .and_then(|position| self.memberships.get_mut(position))
+        self.members.get_mut(peer)
     }
 
     /// All members, in the order of their joins.
     pub(crate) fn memberships(&self) -> impl Iterator<Item = &Membership<L>> {
-        self.memberships.values()
+        self.members.iter()
     }
 
     /// The other members that are visible to a member, in the order of their joins.
@@ -181,10 +170,8 @@ impl<L> Room<L> {
         &'a self,
         member: &'a Member,
     ) -> impl Iterator<Item = &'a Membership<L>> {
-        let observers = self.observers.iter();
-        let observers = observers.filter_map(|key| self.memberships.get(key));
-        let visible = self.others_visible(member, observers);
-        visible.filter(|membership| membership.member.dialect.announces_presence)
+        let visible = self.others_visible(member, self.members.observers());
+        visible.filter(|membership| membership.announces_presence())
     }
 
     /// The members of `candidates` that are visible to a member. For a member of a group, only the group is searched.
@@ -194,7 +181,7 @@ impl<L> Room<L> {
         candidates: impl Iterator<Item = &'a Membership<L>>,
     ) -> impl Iterator<Item = &'a Membership<L>> {
         let candidates = member.group.is_none().then_some(candidates);
-        let group = member.group.map(|group| self.group_members(group.first));
+        let group = member.group.map(|group| self.members.of_group(group.first));
         let visible = candidates.into_iter().flatten();
         let visible = visible.chain(group.into_iter().flatten());
         visible.filter(|membership| {
@@ -202,19 +189,12 @@ impl<L> Room<L> {
         })
     }
 
-    /// The members of a group, in the order of their joins.
-    fn group_members(&self, first: PeerId) -> impl Iterator<Item = &Membership<L>> {
-        let first_key = (Position::default(), PeerId::from([0; 16]));
-        let group = self.grouped.range((first, first_key)..);
-        let group = group.take_while(move |(of, _)| *of == first);
-        group.filter_map(|(_, key)| self.memberships.get(key))
-    }
-
     /// Max members of the room when `newcomer` joins.
     pub(crate) fn members_max(&self, newcomer: &Member, limits: &Limits) -> usize {
         let own = limits.members_max(newcomer);
         let pending = self
-            .pending_joins()
+            .pending
+            .joins()
             .map(|pending| pending.member.dialect.members_max);
         match counts_against_member_limit(newcomer) {
             true => pending.fold(
@@ -227,7 +207,7 @@ impl<L> Room<L> {
 
     /// Max members that the dialects of the members and of `newcomer` allow.
     fn dialect_members_max(&self, newcomer: &Member) -> usize {
-        let limits = self.dialect_limits.iter().copied();
+        let limits = self.members.dialect_limits();
         limits.fold(newcomer.dialect.members_max, lower_limit)
     }
 
@@ -235,10 +215,7 @@ impl<L> Room<L> {
     /// on several nodes at the same time.
     pub(crate) fn is_overfull_with(&self, newcomer: &Member) -> bool {
         counts_against_member_limit(newcomer)
-            && exceeds(
-                self.memberships.len() + 1,
-                self.dialect_members_max(newcomer),
-            )
+            && exceeds(self.members.len() + 1, self.dialect_members_max(newcomer))
     }
 
     /// Assigns a newcomer that asks for a group to the open group, or opens a new one. All members of a group are
@@ -266,10 +243,11 @@ impl<L> Room<L> {
     /// Number of members of a group, including pending joins.
     fn group_len(&self, first: PeerId) -> usize {
         let pending = self
-            .pending_joins()
+            .pending
+            .joins()
             .filter_map(|pending| pending.member.group);
         let pending = pending.filter(|group| group.first == first);
-        self.group_members(first).count() + pending.count()
+        self.members.of_group(first).count() + pending.count()
     }
 
     /// Records that two members have exchanged a session description.
@@ -284,7 +262,7 @@ impl<L> Room<L> {
 
     /// Records that a member has sent a session description to all others.
     pub(crate) fn note_description_to_all(&mut self, from: PeerId) {
-        if self.observers.len() == self.memberships.len() {
+        if self.members.are_all_observers() {
             return;
         }
         let Some(sender) = self.membership(from) else {
@@ -310,7 +288,7 @@ impl<L> Room<L> {
         }
         let mut counterparts = std::mem::take(&mut membership.counterparts);
         if counterparts.len() >= COUNTERPARTS_MAX {
-            counterparts.retain(|peer| self.by_peer.contains_key(peer));
+            counterparts.retain(|peer| self.members.get(*peer).is_some());
         }
         if counterparts.len() >= COUNTERPARTS_MAX {
             counterparts.remove(0);
@@ -342,7 +320,7 @@ impl<L> Room<L> {
 
     /// Records that a member has announced this alias.
     pub(crate) fn announce(&mut self, peer: PeerId, alias: &Alias) {
-        if self.by_peer.contains_key(&peer) {
+        if self.members.get(peer).is_some() {
             let aliases = self.aliases.get_or_insert_default();
             aliases.announce(peer, alias);
         }
@@ -382,69 +360,36 @@ impl<L> Room<L> {
 
     /// The member with this address.
     pub(crate) fn by_address(&self, address: &Address) -> Option<&Membership<L>> {
-        self.by_address
-            .get(address)
-            .and_then(|position| self.memberships.get(position))
+        self.members.by_address(address)
     }
 
     /// The pending join under this address.
     pub(crate) fn pending_join_for(&self, address: &Address) -> Option<&PendingJoin<L>> {
-        self.pending_joins()
+        self.pending
+            .joins()
             .find(|pending| pending.member.address == *address)
     }
 
     /// The pending join of a peer.
     pub(crate) fn pending_join_mut(&mut self, peer: PeerId) -> Option<&mut PendingJoin<L>> {
-        match self.pending.get_mut(&peer)? {
+        match self.pending.get_mut(peer)? {
             Pending::Join(pending) | Pending::Leave(Some(pending)) => Some(pending),
             Pending::Leave(None) => None,
         }
     }
 
-    fn pending_joins(&self) -> impl Iterator<Item = &PendingJoin<L>> {
-        self.pending.values().filter_map(|pending| match pending {
-            Pending::Join(pending) => Some(pending),
-            Pending::Leave(_) => None,
-        })
-    }
-
     /// Adds a member.
     pub(crate) fn join(&mut self, membership: Membership<L>) {
         self.position = self.position.max(membership.since);
-        let key = membership.order_key();
-        self.by_peer.insert(membership.member.peer, key);
-        self.by_address
-            .insert(membership.member.address.clone(), key);
-        if membership.member.dialect.announces_presence {
-            self.observers.insert(key);
-        }
-        if let Some(group) = membership.member.group {
-            self.grouped.insert((group.first, key));
-        }
-        if membership.member.dialect.members_max != 0 {
-            self.dialect_limits
-                .push(membership.member.dialect.members_max);
-        }
-        self.memberships.insert(key, membership);
+        self.members.insert(membership);
     }
 
     /// Removes and returns the membership of a peer that left at `position`.
     pub(crate) fn leave(&mut self, position: Position, peer: PeerId) -> Option<Membership<L>> {
         self.position = self.position.max(position);
-        let membership = self.memberships.remove(&self.by_peer.remove(&peer)?)?;
+        let membership = self.members.remove(peer)?;
         if let Some(aliases) = &mut self.aliases {
             aliases.forget(peer);
-        }
-        self.observers.remove(&membership.order_key());
-        if let Some(group) = membership.member.group {
-            self.grouped.remove(&(group.first, membership.order_key()));
-        }
-        let is_own_limit = |limit: &usize| *limit == membership.member.dialect.members_max;
-        if let Some(index) = self.dialect_limits.iter().position(is_own_limit) {
-            self.dialect_limits.swap_remove(index);
-        }
-        if self.by_address.get(&membership.member.address) == Some(&membership.order_key()) {
-            self.by_address.remove(&membership.member.address);
         }
         Some(membership)
     }

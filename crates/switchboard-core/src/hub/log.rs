@@ -40,7 +40,7 @@ impl<L: Clone> Hub<L> {
         let Some(room) = self.rooms.get_mut(log) else {
             return;
         };
-        match (room.pending.remove(&peer), reason) {
+        match (room.pending.remove(peer), reason) {
             (Some(Pending::Join(pending)), RejectReason::Taken) => {
                 room.release_group_slot(&pending.member);
                 return self.request_join(pending, now);
@@ -153,7 +153,7 @@ impl<L: Clone> Hub<L> {
         let Some(room) = room.filter(|room| room.is_overfull_with(newcomer)) else {
             return;
         };
-        match room.pending.remove(&newcomer.peer) {
+        match room.pending.remove(newcomer.peer) {
             Some(Pending::Join(pending)) => self.refuse_join(pending, ErrorCode::RoomFull),
             Some(leave @ Pending::Leave(_)) => drop(room.pending.insert(newcomer.peer, leave)),
             None => {}
@@ -192,7 +192,7 @@ impl<L: Clone> Hub<L> {
                 }
             }
         }
-        let then = match room.pending.remove(&peer) {
+        let then = match room.pending.remove(peer) {
             // A member whose lease has expired is re-added first; the pending leave applies after that.
             Some(Pending::Leave(then)) if membership.is_own() && cause != LeaveCause::NodeLost => {
                 then
@@ -360,7 +360,7 @@ impl<L> Newcomer<L> {
             arrival.is_reseated = true;
             return arrival;
         }
-        match room.pending.remove(&peer) {
+        match room.pending.remove(peer) {
             Some(Pending::Join(pending)) => {
                 arrival.local = Some(pending.local);
                 arrival.queued_requests = pending.queued_requests;

@@ -1,0 +1,344 @@
+//! The members of a room, found by id, by address and in the order of their joins.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::Membership;
+use crate::id::{Address, PeerId, Position};
+
+/// Members of a room up to which it needs no index. Most rooms have one or two members, and a name has one: an index
+/// takes more memory than they do.
+const UNINDEXED_MAX: usize = 4;
+
+type OrderKey = (Position, PeerId);
+
+/// The members of a room. No two have the same id.
+#[derive(Debug)]
+pub(crate) enum Members<L> {
+    /// In the order of their joins.
+    Few(Vec<Membership<L>>),
+    /// A room that has had more than [`UNINDEXED_MAX`] members.
+    Indexed(Box<IndexedMembers<L>>),
+}
+
+impl<L> Default for Members<L> {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl<L> Members<L> {
+    fn parts(&self) -> (&[Membership<L>], Option<&IndexedMembers<L>>) {
+        match self {
+            Self::Few(few) => (few, None),
+            Self::Indexed(indexed) => (&[], Some(indexed)),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Few(few) => few.len(),
+            Self::Indexed(indexed) => indexed.by_order.len(),
+        }
+    }
+
+    pub(crate) fn get(&self, peer: PeerId) -> Option<&Membership<L>> {
+        match self {
+            Self::Few(few) => few.iter().find(|own| own.member.peer == peer),
+            Self::Indexed(indexed) => indexed.by_order.get(indexed.by_peer.get(&peer)?),
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, peer: PeerId) -> Option<&mut Membership<L>> {
+        match self {
+            Self::Few(few) => few.iter_mut().find(|own| own.member.peer == peer),
+            Self::Indexed(indexed) => indexed.by_order.get_mut(indexed.by_peer.get(&peer)?),
+        }
+    }
+
+    /// The member with this address, or the latest of them.
+    pub(crate) fn by_address(&self, address: &Address) -> Option<&Membership<L>> {
+        match self {
+            Self::Few(few) => few.iter().rfind(|own| own.member.address == *address),
+            Self::Indexed(indexed) => indexed.by_order.get(indexed.by_address.get(address)?),
+        }
+    }
+
+    /// All members, in the order of their joins.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Membership<L>> {
+        let (few, indexed) = self.parts();
+        let indexed = indexed.map(|indexed| indexed.by_order.values());
+        few.iter().chain(indexed.into_iter().flatten())
+    }
+
+    /// The members whose dialect notifies them of others, in the order of their joins.
+    pub(crate) fn observers(&self) -> impl Iterator<Item = &Membership<L>> {
+        let (few, indexed) = self.parts();
+        let few = few.iter().filter(|own| own.announces_presence());
+        few.chain(indexed.into_iter().flat_map(IndexedMembers::observers))
+    }
+
+    /// Whether all members are observers.
+    pub(crate) fn are_all_observers(&self) -> bool {
+        match self {
+            Self::Few(few) => few.iter().all(Membership::announces_presence),
+            Self::Indexed(indexed) => indexed.observers.len() == indexed.by_order.len(),
+        }
+    }
+
+    /// The members of the group with this first member, in the order of their joins.
+    pub(crate) fn of_group(&self, first: PeerId) -> impl Iterator<Item = &Membership<L>> {
+        let (few, indexed) = self.parts();
+        let few = few
+            .iter()
+            .filter(move |own| own.group_first() == Some(first));
+        let indexed = indexed.into_iter();
+        few.chain(indexed.flat_map(move |indexed| indexed.of_group(first)))
+    }
+
+    /// The member limits of the members' dialects, without those that have none.
+    pub(crate) fn dialect_limits(&self) -> impl Iterator<Item = usize> {
+        let (few, indexed) = self.parts();
+        let few = few.iter().map(Membership::dialect_limit);
+        let indexed = indexed.map_or(&[][..], |indexed| &indexed.dialect_limits);
+        let few = few.filter(|limit| *limit != 0);
+        few.chain(indexed.iter().copied())
+    }
+
+    /// Adds a member that is not in the room.
+    pub(crate) fn insert(&mut self, membership: Membership<L>) {
+        match self {
+            Self::Few(few) if few.len() < UNINDEXED_MAX => {
+                let key = membership.order_key();
+                let index = few.partition_point(|own| own.order_key() < key);
+                few.reserve_exact(1);
+                few.insert(index, membership);
+            }
+            Self::Few(few) => {
+                let mut indexed = Box::<IndexedMembers<L>>::default();
+                let all = std::mem::take(few).into_iter().chain([membership]);
+                all.for_each(|own| indexed.insert(own));
+                *self = Self::Indexed(indexed);
+            }
+            Self::Indexed(indexed) => indexed.insert(membership),
+        }
+    }
+
+    /// Removes a member.
+    pub(crate) fn remove(&mut self, peer: PeerId) -> Option<Membership<L>> {
+        match self {
+            Self::Few(few) => {
+                let index = few.iter().position(|own| own.member.peer == peer)?;
+                Some(few.remove(index))
+            }
+            Self::Indexed(indexed) => indexed.remove(peer),
+        }
+    }
+}
+
+/// The members of a large room with their indexes.
+#[derive(Debug)]
+pub(crate) struct IndexedMembers<L> {
+    /// Two members can have the same position after an engine has lost and restored its data.
+    by_order: BTreeMap<OrderKey, Membership<L>>,
+    by_peer: HashMap<PeerId, OrderKey>,
+    by_address: HashMap<Address, OrderKey>,
+    /// A room with thousands of members may have no observer.
+    observers: BTreeSet<OrderKey>,
+    /// Members of groups, by the first member of the group.
+    grouped: BTreeSet<(PeerId, OrderKey)>,
+    dialect_limits: Vec<usize>,
+}
+
+impl<L> Default for IndexedMembers<L> {
+    fn default() -> Self {
+        Self {
+            by_order: BTreeMap::new(),
+            by_peer: HashMap::new(),
+            by_address: HashMap::new(),
+            observers: BTreeSet::new(),
+            grouped: BTreeSet::new(),
+            dialect_limits: Vec::new(),
+        }
+    }
+}
+
+impl<L> IndexedMembers<L> {
+    fn observers(&self) -> impl Iterator<Item = &Membership<L>> {
+        let observers = self.observers.iter();
+        observers.filter_map(|key| self.by_order.get(key))
+    }
+
+    fn of_group(&self, first: PeerId) -> impl Iterator<Item = &Membership<L>> {
+        let first_key = (Position::default(), PeerId::from([0; 16]));
+        let group = self.grouped.range((first, first_key)..);
+        let group = group.take_while(move |(of, _)| *of == first);
+        group.filter_map(|(_, key)| self.by_order.get(key))
+    }
+
+    fn insert(&mut self, membership: Membership<L>) {
+        let key = membership.order_key();
+        self.by_peer.insert(membership.member.peer, key);
+        let address = membership.member.address.clone();
+        self.by_address.insert(address, key);
+        if membership.announces_presence() {
+            self.observers.insert(key);
+        }
+        if let Some(first) = membership.group_first() {
+            self.grouped.insert((first, key));
+        }
+        if membership.dialect_limit() != 0 {
+            self.dialect_limits.push(membership.dialect_limit());
+        }
+        self.by_order.insert(key, membership);
+    }
+
+    fn remove(&mut self, peer: PeerId) -> Option<Membership<L>> {
+        let membership = self.by_order.remove(&self.by_peer.remove(&peer)?)?;
+        let key = membership.order_key();
+        self.observers.remove(&key);
+        if let Some(first) = membership.group_first() {
+            self.grouped.remove(&(first, key));
+        }
+        let mut limits = self.dialect_limits.iter();
+        if let Some(index) = limits.position(|limit| *limit == membership.dialect_limit()) {
+            self.dialect_limits.swap_remove(index);
+        }
+        if self.by_address.get(&membership.member.address) == Some(&key) {
+            self.by_address.remove(&membership.member.address);
+        }
+        Some(membership)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZeroUsize, sync::Arc};
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::introduction::{DialectTraits, Group, Member};
+
+    static OBSERVERS: DialectTraits = DialectTraits {
+        name: "observers",
+        members_max: 7,
+        ..DialectTraits::DEFAULT
+    };
+
+    static OTHERS: DialectTraits = DialectTraits {
+        name: "others",
+        announces_presence: false,
+        ..DialectTraits::DEFAULT
+    };
+
+    const MEMBERS: u8 = 4;
+
+    fn peer(number: u8) -> PeerId {
+        PeerId::from([number; 16])
+    }
+
+    /// A member whose dialect and group depend on its number.
+    fn membership(number: u8, since: u64) -> Membership<u8> {
+        let peer = peer(number);
+        let dialect = if number.is_multiple_of(2) {
+            &OBSERVERS
+        } else {
+            &OTHERS
+        };
+        let group = (number < 2).then_some(Group {
+            first: self::peer(0),
+            capacity: NonZeroUsize::MIN,
+        });
+        let member = Member {
+            group,
+            ..Member::new(peer, peer.into(), dialect)
+        };
+        Membership {
+            member: Arc::new(member),
+            since: since.into(),
+            node: None,
+            local: Some(number),
+            counterparts: Vec::new(),
+        }
+    }
+
+    /// All answers of a table.
+    fn answers(members: &mut Members<u8>) -> impl PartialEq + std::fmt::Debug + use<> {
+        let locals = |found: Vec<&Membership<u8>>| -> Vec<_> {
+            found.into_iter().map(|own| own.local).collect()
+        };
+        let mut limits: Vec<_> = members.dialect_limits().collect();
+        limits.sort_unstable();
+        let found: Vec<_> = (0..MEMBERS)
+            .map(|number| {
+                let by_id = members.get(peer(number)).and_then(|own| own.local);
+                let address = Address::from(peer(number));
+                let by_address = members.by_address(&address).and_then(|own| own.local);
+                (by_id, by_address, members.get_mut(peer(number)).is_some())
+            })
+            .collect();
+        let counts = (
+            members.len(),
+            members.is_empty(),
+            members.are_all_observers(),
+        );
+        let lists = [
+            locals(members.iter().collect()),
+            locals(members.observers().collect()),
+            locals(members.of_group(peer(0)).collect()),
+            locals(members.of_group(peer(3)).collect()),
+        ];
+        (limits, found, counts, lists)
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_answers_the_same_with_and_without_indexes(
+            steps in vec((0..MEMBERS, any::<bool>(), 1..9_u64), 1..40),
+        ) {
+            let mut few = Members::default();
+            let mut indexed = Members::Indexed(Box::default());
+            for (number, is_join, since) in steps {
+                for members in [&mut few, &mut indexed] {
+                    if !is_join {
+                        let removed = members.remove(peer(number));
+                        assert!(members.get(peer(number)).is_none());
+                        drop(removed);
+                    } else if members.get(peer(number)).is_none() {
+                        members.insert(membership(number, since));
+                    }
+                }
+                prop_assert_eq!(answers(&mut few), answers(&mut indexed));
+            }
+            prop_assert!(matches!(few, Members::Few(_)));
+        }
+    }
+
+    #[test]
+    fn all_members_are_kept_when_the_indexes_are_made() {
+        let mut members = Members::default();
+        for number in 0..=MEMBERS {
+            members.insert(membership(number, 9 - u64::from(number)));
+        }
+        assert!(matches!(members, Members::Indexed(_)));
+        let in_order: Vec<_> = members.iter().filter_map(|own| own.local).collect();
+        assert_eq!(in_order, (0..=MEMBERS).rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_latest_of_two_members_with_one_address_is_found() {
+        for mut members in [Members::default(), Members::Indexed(Box::default())] {
+            for (number, since) in [(0, 1), (1, 2)] {
+                let mut membership = membership(number, since);
+                Arc::make_mut(&mut membership.member).address = peer(0).into();
+                members.insert(membership);
+            }
+            let found = members.by_address(&peer(0).into());
+            assert_eq!(found.and_then(|own| own.local), Some(1));
+        }
+    }
+}
