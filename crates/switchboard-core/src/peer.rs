@@ -11,6 +11,9 @@ use crate::{
     reserved::is_server_name,
 };
 
+/// Rooms or names of a peer up to which their list has no spare memory.
+const FEW_ITEMS: usize = 4;
+
 /// The reason why a connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DisconnectReason {
@@ -209,6 +212,7 @@ impl Peer {
             return Err(RequestError::claim(ErrorCode::Reserved, id));
         }
         if !self.names.contains(&id) {
+            reserve_one(&mut self.names);
             self.names.push(id.clone());
         }
         Ok(HubRequest::Claim(id, self.identity.clone()))
@@ -252,7 +256,10 @@ impl Peer {
         };
         match self.index_of(&room) {
             Ok(index) => self.rooms[index] = joined,
-            Err(index) => self.rooms.insert(index, joined),
+            Err(index) => {
+                reserve_one(&mut self.rooms);
+                self.rooms.insert(index, joined);
+            }
         }
         let member = Member {
             peer: self.id,
@@ -269,5 +276,12 @@ impl Peer {
         };
         let room = self.room(room, scope);
         Ok(HubRequest::Join(room, Arc::new(member), self.last_join_id))
+    }
+}
+
+/// Makes room for one more item. A list of few items gets no spare memory: nearly all peers have one room.
+fn reserve_one<T>(list: &mut Vec<T>) {
+    if list.len() < FEW_ITEMS {
+        list.reserve_exact(1);
     }
 }

@@ -233,7 +233,7 @@ impl WebSocketConnection {
         let mut timer = pin!(sleep_until(TokioInstant::from_std(
             self.state.poll_timeout()
         )));
-        if let Err(end) = self.apply_actions(*first) {
+        if let Err(end) = self.apply_first_actions(first) {
             return end;
         }
         let (mut events_first, mut was_paused) = (true, false);
@@ -268,6 +268,11 @@ impl WebSocketConnection {
                 return end;
             }
         }
+    }
+
+    /// Applies the first actions and frees their memory. In `run` it would be kept until the connection ends.
+    fn apply_first_actions(&mut self, first: Box<SessionActions>) -> Result<(), ConnectionEnd> {
+        self.apply_actions(*first)
     }
 
     fn poll_wake(&mut self, context: &mut TaskContext<'_>, events_first: bool) -> Poll<WakeReason> {
