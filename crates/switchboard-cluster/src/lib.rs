@@ -39,6 +39,7 @@ mod node;
 mod outbox;
 mod push_queue;
 mod replica;
+mod small_map;
 mod status;
 pub mod store;
 

@@ -13,6 +13,7 @@ use switchboard_core::{
 
 use crate::{
     DialectRegistry,
+    small_map::SmallMap,
     store::{Lease, LogEvent, LogVersion, MemberSpec, Snapshot, StoredChange, StoredMember},
 };
 
@@ -83,8 +84,8 @@ pub(super) enum ApplyResult {
 pub(super) struct Replica {
     node: NodeId,
     pub(super) version: LogVersion,
-    applied: BTreeMap<PeerId, AppliedMember>,
-    pub(super) desired: BTreeMap<PeerId, DesiredMember>,
+    applied: SmallMap<PeerId, AppliedMember>,
+    pub(super) desired: SmallMap<PeerId, DesiredMember>,
     /// The head of the log that the last probe or snapshot has shown.
     pub(super) head_seen: Position,
     early_events: BTreeMap<Position, LogEvent>,
@@ -113,8 +114,8 @@ impl Replica {
         Self {
             node,
             version: LogVersion::default(),
-            applied: BTreeMap::new(),
-            desired: BTreeMap::new(),
+            applied: SmallMap::new(),
+            desired: SmallMap::new(),
             head_seen: Position::default(),
             early_events: BTreeMap::new(),
             held_messages: VecDeque::new(),
@@ -240,6 +241,8 @@ impl Replica {
                 StoredChange::Leave(peer, cause) => self.apply_leave(peer, cause, entries),
             }
         }
+        // An empty map keeps the memory of eleven events.
+        self.early_events = BTreeMap::new();
         ApplyResult::InOrder
     }
 
@@ -277,11 +280,11 @@ impl Replica {
         if self.restore_grace.is_some() {
             // The address has been claimed again in this generation, so it is no longer reserved
             // for its previous owner.
-            let mut applied = self.applied.iter();
-            let previous =
-                applied.find(|(_, applied)| applied.member.address == stored_member.address);
-            if let Some((previous, _)) = previous {
-                let previous = *previous;
+            let has_address = |(_, applied): &(&PeerId, &AppliedMember)| {
+                applied.member.address == stored_member.address
+            };
+            let previous = self.applied.iter().find(has_address);
+            if let Some(previous) = previous.map(|(peer, _)| *peer) {
                 let cause = self.cause_of_replacement(previous, Some(stored_member), dialects);
                 self.apply_leave(previous, cause, entries);
             }
@@ -376,17 +379,12 @@ impl Replica {
             let cause = self.leave_cause_in(peer, &snapshot, dialects);
             self.apply_leave(peer, cause, &mut entries);
         }
-        for (peer, applied) in self.applied.clone() {
-            if stored_positions
-                .get(&peer)
-                .is_some_and(|since| *since != applied.since)
-            {
-                let cause = match applied.lease.node == self.node {
-                    true => LeaveCause::NodeLost,
-                    false => LeaveCause::Requested(LeaveKind::Announced),
-                };
-                self.apply_leave(peer, cause, &mut entries);
-            }
+        for (peer, is_own) in self.rejoined_by(&stored_positions) {
+            let cause = match is_own {
+                true => LeaveCause::NodeLost,
+                false => LeaveCause::Requested(LeaveKind::Announced),
+            };
+            self.apply_leave(peer, cause, &mut entries);
         }
         self.version = snapshot.version;
         self.head_seen = self.version.head;
@@ -394,6 +392,18 @@ impl Replica {
             self.apply_join(&stored_member, dialects, &mut entries);
         }
         entries
+    }
+
+    /// The members that have another position in a snapshot, and whether they are members of this node.
+    fn rejoined_by(&self, stored_positions: &BTreeMap<PeerId, Position>) -> Vec<(PeerId, bool)> {
+        let is_rejoined = |(peer, applied): &(&PeerId, &AppliedMember)| {
+            let stored = stored_positions.get(peer);
+            stored.is_some_and(|since| *since != applied.since)
+        };
+        let rejoined = self.applied.iter().filter(is_rejoined);
+        rejoined
+            .map(|(peer, applied)| (*peer, applied.lease.node == self.node))
+            .collect()
     }
 
     /// Records the cause of a pending leave of a member of this node.
