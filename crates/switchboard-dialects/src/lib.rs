@@ -40,7 +40,7 @@ pub use content::{Candidate, Content, HOST};
 pub use endpoint::{Accepts, CorsPolicy, Endpoint, HttpAnswer, HttpReply};
 pub use error_message::error_message;
 pub use handshake::{ClientIce, Handshake, Query};
-pub use member_metadata::{decode_member, encode_member};
+pub use member_metadata::{MetadataError, decode_member, encode_member};
 pub use output::{ClientFrame, FirstFrameTimeout, SessionOutput, WebhookRequest};
 pub use settings::{
     DialectSetting, DialectSettings, SECS_MAX, SettingConflict, SettingError, SettingValue,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use switchboard_core::{
     Address, DialectTraits, DisplayName, Group, Identity, Member, PeerId, Token,
 };
+use thiserror::Error;
 
 type PartnerIdBytes = [u8; 16];
 
@@ -52,16 +53,36 @@ pub fn encode_member(member: &Member, join: u64) -> Vec<u8> {
     serde_json::to_vec(&metadata).unwrap_or_default()
 }
 
-/// Decodes the metadata of a member. `dialect` looks up a dialect by name. Malformed metadata gives a
-/// member of the dialect with the empty name.
+/// The metadata of a member cannot be decoded. The source has the position and the expected type.
+#[derive(Debug, Error)]
+#[error("malformed metadata of member {address} ({peer})")]
+pub struct MetadataError {
+    peer: PeerId,
+    address: Address,
+    source: serde_json::Error,
+}
+
+/// Decodes the metadata of a member. `dialect` looks up a dialect by name.
+///
+/// # Errors
+/// If the metadata is malformed.
 pub fn decode_member(
     peer: PeerId,
     address: Address,
     metadata: &[u8],
     dialect: impl FnOnce(&str) -> &'static DialectTraits,
-) -> Member {
-    let metadata: MemberMetadata = serde_json::from_slice(metadata).unwrap_or_default();
-    Member {
+) -> Result<Member, MetadataError> {
+    let metadata: MemberMetadata = match serde_json::from_slice(metadata) {
+        Ok(metadata) => metadata,
+        Err(source) => {
+            return Err(MetadataError {
+                peer,
+                address,
+                source,
+            });
+        }
+    };
+    Ok(Member {
         peer,
         address,
         name: metadata
@@ -80,7 +101,7 @@ pub fn decode_member(
             first: first.into(),
             capacity,
         }),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -112,13 +133,13 @@ mod tests {
             assert_eq!(name, "p2p");
             &TRAITS
         });
+        let read = read.expect("the bytes of this version");
         assert_eq!(format!("{read:?}"), format!("{member:?}"));
         for malformed in [&b""[..], b"{", b"\xff", b"[]"] {
-            let read = decode_member(member.peer, address.clone(), malformed, |name| {
-                assert_eq!(name, "");
-                &TRAITS
-            });
-            assert!(read.name.is_none() && read.token.is_none());
+            let read = decode_member(member.peer, address.clone(), malformed, |_| &TRAITS);
+            let error = read.expect_err("malformed").to_string();
+            let expected = format!("malformed metadata of member ann ({})", member.peer);
+            assert_eq!(error, expected);
         }
     }
 }

@@ -527,7 +527,8 @@ impl DialectRegistry for ContractObserver {
     }
 
     fn decode_member(&self, peer: PeerId, address: Address, metadata: &[u8]) -> Member {
-        decode_member(peer, address, metadata, |name| self.dialect(name))
+        let member = decode_member(peer, address.clone(), metadata, |name| self.dialect(name));
+        member.unwrap_or_else(|_| Member::new(peer, address, self.dialect("")))
     }
 
     fn message(

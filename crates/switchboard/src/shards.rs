@@ -19,7 +19,7 @@ use switchboard_core::{
     Address, Change, Charge, DialectTraits, Effect, Entry, Event, EvictionReason, Hub, HubRequest,
     Input, LeaveCause, LeaveKind, Limits, LogId, Member, MessageKind, NodeId, NodeMessage,
     NodeMessageBody, OfferPolicy, Peer, PeerId, Position, RejectReason, RelayedMessage,
-    ResourceKey, RoomId,
+    ResourceKey, RoomId, error_chain,
 };
 use switchboard_dialects::{Content, HOST, WebhookRequest, find};
 use switchboard_transport::{
@@ -547,7 +547,15 @@ impl DialectRegistry for EngineEventHandler {
     }
 
     fn decode_member(&self, peer: PeerId, address: Address, metadata: &[u8]) -> Member {
-        switchboard_dialects::decode_member(peer, address, metadata, |name| self.dialect(name))
+        let dialect = |name: &str| self.dialect(name);
+        let member = switchboard_dialects::decode_member(peer, address.clone(), metadata, dialect);
+        member.unwrap_or_else(|error| {
+            tracing::warn!(
+                error = error_chain(&error),
+                "metadata of another node's member is malformed"
+            );
+            Member::new(peer, address, &UNKNOWN)
+        })
     }
 
     fn message(
