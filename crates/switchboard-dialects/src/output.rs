@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use switchboard_core::{Command, ErrorCode, RequestError};
+use switchboard_core::{Command, ErrorCode, HubRequest, RequestError, ResourceKey};
 
 use crate::CloseReason;
 
@@ -69,17 +69,28 @@ pub struct WebhookRequest {
     pub timeout: Duration,
 }
 
-/// The output of one call of a session. The driver sends the frames, then executes the commands, then
-/// makes the webhook request, and closes the connection last.
+/// The output of one step of a session. Each layer fills it in place: the dialect adds frames, commands and
+/// errors; the client's session turns the commands into requests; the connection's state machine adds pings. The
+/// driver sends the frames and the ping, then the requests, makes the webhook request, and closes the
+/// connection last.
 #[derive(Default)]
 pub struct SessionOutput {
     /// Frames for the client, in order.
     pub frames: Vec<ByteString>,
-    /// Commands of the client, in order.
+    /// Commands of the client, in order. Empty when the driver gets the output.
     pub commands: Vec<Command>,
     /// Errors of earlier frames that the session had queued. The caller passes them to
-    /// [`crate::Session::on_event`].
+    /// [`crate::Session::on_event`]. Empty when the driver gets the output.
     pub errors: Vec<RequestError>,
+    /// The requests to the hubs that follow from the commands, in order.
+    pub requests: Vec<HubRequest>,
+    /// The error codes of rejected frames and requests of the client.
+    pub error_codes: Vec<&'static str>,
+    /// Ping the client: another one claims this name or address of it. Its next frame or pong is followed by
+    /// [`HubRequest::Alive`] for the resource.
+    pub probe: Option<ResourceKey>,
+    /// Send a ping.
+    pub ping: bool,
     /// A webhook request. Its response goes to [`crate::Session::on_webhook_response`].
     pub webhook: Option<WebhookRequest>,
     /// Close the connection after the frames have been sent.
@@ -92,11 +103,23 @@ pub struct SessionOutput {
     pub unix_secs: u64,
 }
 
+impl SessionOutput {
+    /// An empty output of a step at `unix_secs`.
+    #[must_use]
+    pub fn at(unix_secs: u64) -> Self {
+        Self {
+            unix_secs,
+            ..Self::default()
+        }
+    }
+}
+
 impl fmt::Debug for SessionOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionOutput")
             .field("frames", &self.frames.len())
             .field("commands", &self.commands.len())
+            .field("requests", &self.requests.len())
             .field("webhook", &self.webhook)
             .field("close", &self.close)
             .finish_non_exhaustive()

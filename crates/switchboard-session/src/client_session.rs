@@ -5,37 +5,13 @@ use std::{fmt, sync::Arc};
 use bytestring::ByteString;
 use switchboard_core::{
     DialectTraits, DisconnectReason, ErrorCode, Event, EvictionReason, HubRequest, Limits, Peer,
-    RequestError, ResourceKey, SpaceName,
+    RequestError, SpaceName,
 };
 use switchboard_dialects::{
-    ALL, ClientFrame, CloseReason, Dialect, DialectSettings, FirstFrameTimeout, Handshake, Session,
-    SessionOutput, WebhookRequest, error_message,
+    ALL, ClientFrame, CloseReason, Dialect, DialectSettings, Handshake, Session, SessionOutput,
+    WebhookRequest, error_message,
     json::{JsonObject, JsonWriter},
 };
-
-/// The actions that the driver executes after each call, in this order: send the frames, send the
-/// requests to the hubs, make the webhook request, close the connection.
-#[derive(Debug, Default)]
-pub struct Actions {
-    /// Frames for the client.
-    pub frames: Vec<ByteString>,
-    /// Requests to the hubs, in order.
-    pub requests: Vec<HubRequest>,
-    /// A webhook request. The driver calls [`ClientSession::on_webhook_response`] with its response before
-    /// any other method.
-    pub webhook: Option<WebhookRequest>,
-    /// Close the connection.
-    pub close: Option<CloseReason>,
-    /// Ping the client: another one claims this name or address of it. When the client sends its next frame or
-    /// pong, send [`HubRequest::Alive`] for the resource.
-    pub probe: Option<ResourceKey>,
-    /// The error codes of rejected frames and requests of the client.
-    pub error_codes: Vec<&'static str>,
-    /// The time limit for the first frame. Only the value that [`ClientSession::open`] returns counts.
-    pub first_frame: FirstFrameTimeout,
-    /// The interval of calls of [`ClientSession::on_tick`] from now on.
-    pub tick: Option<std::time::Duration>,
-}
 
 /// The session of a connection. While the dialect is unknown, the handshake is kept to open the session
 /// when the first frame has shown the dialect.
@@ -71,17 +47,18 @@ static UNDETECTED: DialectTraits = DialectTraits {
 };
 
 impl ClientSession {
-    /// Opens a session of `dialect`. With `None` the first frame determines the dialect.
+    /// Opens a session of `dialect`, and returns its first output. With `None` the first frame determines the
+    /// dialect.
     #[must_use]
     pub fn open(
         dialect: Option<&'static dyn Dialect>,
         handshake: Handshake,
         space: SpaceName,
-    ) -> (Self, Actions) {
+    ) -> (Self, SessionOutput) {
         let traits = dialect.map_or(&UNDETECTED, |dialect| dialect.traits());
         let peer = Peer::new(handshake.peer, traits, handshake.identity.clone(), space);
         let limits = handshake.limits.clone();
-        let (mut output, mut actions) = (SessionOutput::default(), Actions::default());
+        let mut output = SessionOutput::default();
         let state = match dialect {
             Some(dialect) => SessionState::Active(dialect.open(&handshake, &mut output)),
             None => SessionState::Detecting(Box::new(handshake)),
@@ -91,8 +68,8 @@ impl ClientSession {
             state,
             limits,
         };
-        session.apply_output(output, &mut actions);
-        (session, actions)
+        session.authorize_commands(&mut output);
+        (session, output)
     }
 
     /// The peer of this connection in the core.
@@ -102,41 +79,28 @@ impl ClientSession {
     }
 
     /// Handles a frame from the client.
-    #[must_use]
-    pub fn on_frame(&mut self, frame: ClientFrame<'_>, unix_secs: u64) -> Actions {
-        let mut actions = Actions::default();
-        let mut output = SessionOutput {
-            unix_secs,
-            ..SessionOutput::default()
-        };
+    pub fn on_frame(&mut self, frame: ClientFrame<'_>, output: &mut SessionOutput) {
         let result = match &mut self.state {
-            SessionState::Active(session) => session.on_frame(frame, &mut output),
-            SessionState::Detecting(_) => self.detect(frame, &mut output),
+            SessionState::Active(session) => session.on_frame(frame, output),
+            SessionState::Detecting(_) => self.detect(frame, output),
             SessionState::Closed => Ok(()),
         };
         if let Err(error) = result {
-            self.report_error(error, &mut output, &mut actions);
+            self.report_error(error, output);
         }
-        self.apply_output(output, &mut actions);
-        actions
+        self.authorize_commands(output);
     }
 
     /// Handles an event from the hubs.
-    #[must_use]
-    pub fn on_event(&mut self, event: &Event, unix_secs: u64) -> Actions {
-        let mut actions = Actions::default();
-        let mut output = SessionOutput {
-            unix_secs,
-            ..SessionOutput::default()
-        };
+    pub fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match event {
-            Event::Probe(resource) => actions.probe = Some(resource.clone()),
+            Event::Probe(resource) => output.probe = Some(resource.clone()),
             Event::Evicted(reason) => {
-                self.dispatch_event(event, &mut output);
-                actions.close = Some(close_for(*reason));
+                self.dispatch_event(event, output);
+                output.close = Some(close_for(*reason));
             }
             Event::RequestFailed(error) => {
-                actions.error_codes.push(error.code.as_str());
+                output.error_codes.push(error.code.as_str());
                 // The rejection may be of an older join of a room that the peer has joined since. The session
                 // then gets the error without `join`, so that it does not leave the room.
                 let join = error.join.filter(|_| self.peer.note_rejected_join(error));
@@ -145,7 +109,7 @@ impl ClientSession {
                         join,
                         ..error.clone()
                     }),
-                    &mut output,
+                    output,
                 );
             }
             Event::Claimed(_)
@@ -154,44 +118,37 @@ impl ClientSession {
             | Event::Members { .. }
             | Event::Introduced { .. }
             | Event::Departed { .. }
-            | Event::Received { .. } => self.dispatch_event(event, &mut output),
+            | Event::Received { .. } => self.dispatch_event(event, output),
         }
-        self.apply_output(output, &mut actions);
-        actions
+        self.authorize_commands(output);
     }
 
     /// Reports a violation that the transport has detected to the client, and closes the connection.
-    #[must_use]
-    pub fn on_violation(&mut self, reason: ErrorCode, close: CloseReason) -> Actions {
-        let mut actions = self.on_event(&Event::RequestFailed(reason.into()), 0);
-        actions.close.get_or_insert(close);
-        actions
+    pub fn on_violation(
+        &mut self,
+        reason: ErrorCode,
+        close: CloseReason,
+        output: &mut SessionOutput,
+    ) {
+        self.on_event(&Event::RequestFailed(reason.into()), output);
+        output.close.get_or_insert(close);
     }
 
-    /// Called once in each interval of [`Actions::tick`].
-    #[must_use]
-    pub fn on_tick(&mut self) -> Actions {
-        let (mut actions, mut output) = (Actions::default(), SessionOutput::default());
+    /// Called once in each interval of [`SessionOutput::tick`].
+    pub fn on_tick(&mut self, output: &mut SessionOutput) {
         if let SessionState::Active(session) = &mut self.state {
-            session.on_tick(&mut output);
+            session.on_tick(output);
         }
-        self.apply_output(output, &mut actions);
-        actions
+        self.authorize_commands(output);
     }
 
-    /// Handles the response to [`Actions::webhook`]: the body, or `None` if the request failed.
-    #[must_use]
-    pub fn on_webhook_response(&mut self, reply: Option<&str>, unix_secs: u64) -> Actions {
-        let mut actions = Actions::default();
-        let mut output = SessionOutput {
-            unix_secs,
-            ..SessionOutput::default()
-        };
+    /// Handles the response to [`SessionOutput::webhook`]: the body, or `None` if the request failed. The driver
+    /// calls it before any other method.
+    pub fn on_webhook_response(&mut self, reply: Option<&str>, output: &mut SessionOutput) {
         if let SessionState::Active(session) = &mut self.state {
-            session.on_webhook_response(reply, &mut output);
+            session.on_webhook_response(reply, output);
         }
-        self.apply_output(output, &mut actions);
-        actions
+        self.authorize_commands(output);
     }
 
     /// The requests to the hubs after the connection has ended.
@@ -232,14 +189,12 @@ impl ClientSession {
         result
     }
 
-    fn report_error(
-        &mut self,
-        error: RequestError,
-        output: &mut SessionOutput,
-        actions: &mut Actions,
-    ) {
-        actions.error_codes.push(error.code.as_str());
+    /// Reports an error to the session. A close that was set before stays.
+    fn report_error(&mut self, error: RequestError, output: &mut SessionOutput) {
+        output.error_codes.push(error.code.as_str());
+        let close = output.close;
         self.dispatch_event(&Event::RequestFailed(error), output);
+        output.close = close.or(output.close);
     }
 
     fn dispatch_event(&mut self, event: &Event, output: &mut SessionOutput) {
@@ -252,26 +207,21 @@ impl ClientSession {
         }
     }
 
-    /// Moves the output of the session into `actions`. A command that the peer is not authorized to send is
+    /// Turns the commands in `output` into requests. A command that the peer is not authorized to send is
     /// reported to the session as an error at once.
-    fn apply_output(&mut self, mut output: SessionOutput, actions: &mut Actions) {
-        actions.first_frame = output.first_frame;
+    fn authorize_commands(&mut self, output: &mut SessionOutput) {
         loop {
             for error in std::mem::take(&mut output.errors) {
-                self.report_error(error, &mut output, actions);
+                self.report_error(error, output);
             }
-            actions.frames.append(&mut output.frames);
-            actions.webhook = output.webhook.take().or(actions.webhook.take());
-            actions.close = actions.close.or(output.close);
-            actions.tick = output.tick.or(actions.tick);
             let commands = std::mem::take(&mut output.commands);
             if commands.is_empty() {
                 return;
             }
             for command in commands {
                 match self.peer.authorize(command, &self.limits) {
-                    Ok(request) => actions.requests.push(request),
-                    Err(error) => self.report_error(error, &mut output, actions),
+                    Ok(request) => output.requests.push(request),
+                    Err(error) => self.report_error(error, output),
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! The session of one client, free of I/O and clocks.
 //!
 //! A [`SessionMachine`] combines the [`ClientSession`] of a client, its budgets, its heartbeat and the decisions
-//! that it waits for. Inputs carry the time; the driver executes the [`SessionActions`] of each step. Events from
+//! that it waits for. Inputs carry the time; each step fills a
+//! [`SessionOutput`](switchboard_dialects::SessionOutput) in place, which the driver executes. Events from
 //! hubs wait in an [`EventQueue`].
 #![warn(missing_docs)]
 
@@ -15,8 +16,8 @@ mod suspended;
 
 pub use bucket::TokenBucket;
 pub use budget::SpentBudgets;
-pub use client_session::{Actions, ClientSession};
+pub use client_session::ClientSession;
 pub use event_queue::{EventQueue, FillLevel, Overflow, PendingCharges, PopMode};
-pub use machine::{Heartbeat, SessionActions, SessionMachine};
+pub use machine::{Heartbeat, SessionMachine};
 pub use queue_memory::QueueMemory;
-pub use suspended::{Awaited, Decision, Resumed, Steps};
+pub use suspended::{Awaited, Decision, Resumed};

@@ -1,6 +1,6 @@
 //! The state machine of one session: the client's protocol state, its heartbeat, and its budgets.
 //!
-//! A state machine like the hub: methods take inputs with the time and return [`SessionActions`];
+//! A state machine like the hub: methods take inputs with the time and fill a [`SessionOutput`];
 //! [`SessionMachine::poll_timeout`] returns the time of the next `handle_timeout`.
 
 use std::time::{Duration, Instant};
@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use switchboard_core::{
     DisconnectReason, ErrorCode, Event, HubRequest, Limits, Peer, RequestError, ResourceKey,
 };
-use switchboard_dialects::{ClientFrame, CloseReason, FirstFrameTimeout, WebhookRequest};
+use switchboard_dialects::{
+    ClientFrame, CloseReason, FirstFrameTimeout, SessionOutput, WebhookRequest,
+};
 
 use crate::{
-    Actions, ClientSession,
+    ClientSession,
     budget::{Budgets, SpentBudgets},
     event_queue::PendingCharges,
-    suspended::{Awaited, Decision, Resumed, Steps, Suspended, after_denial},
+    suspended::{Awaited, Decision, Resumed, Suspended, after_denial},
 };
 
 /// The minimum time for the first frame of a client after reading was paused.
@@ -34,24 +36,6 @@ impl Default for Heartbeat {
         Self {
             ping: Duration::from_secs(25),
             gone: Duration::from_secs(60),
-        }
-    }
-}
-
-/// The actions for the connection task: those of the session, and then an optional ping.
-#[derive(Debug, Default)]
-pub struct SessionActions {
-    /// The actions of the session.
-    pub actions: Actions,
-    /// Send a ping.
-    pub ping: bool,
-}
-
-impl From<Actions> for SessionActions {
-    fn from(actions: Actions) -> Self {
-        Self {
-            ping: actions.probe.is_some(),
-            actions,
         }
     }
 }
@@ -78,20 +62,21 @@ pub struct SessionMachine {
 }
 
 impl SessionMachine {
-    /// A new connection and its first actions. `opened` is the result of [`ClientSession::open`].
+    /// The state machine of `session`, whose first output was `first`.
+    #[must_use]
     pub fn new(
-        opened: (ClientSession, Actions),
+        session: ClientSession,
+        first: &mut SessionOutput,
         limits: &Limits,
         heartbeat: Heartbeat,
         now: Instant,
-    ) -> (Self, SessionActions) {
-        let (session, actions) = opened;
-        let wait = match actions.first_frame {
+    ) -> Self {
+        let wait = match first.first_frame {
             FirstFrameTimeout::Default => Some(Duration::from_secs(limits.first_frame_secs)),
             FirstFrameTimeout::Within(wait) => Some(wait),
             FirstFrameTimeout::Never => None,
         };
-        let mut state = Self {
+        let mut machine = Self {
             session,
             budgets: Budgets::new(limits, now),
             paused_until: None,
@@ -104,8 +89,8 @@ impl SessionMachine {
             probes: Vec::new(),
             suspended: None,
         };
-        let output = state.actions(actions, now);
-        (state, output)
+        machine.apply_output(first, now);
+        machine
     }
 
     /// Continues the budgets of a connection that has ended.
@@ -126,17 +111,12 @@ impl SessionMachine {
     }
 
     /// Handles a text or binary frame from the client.
-    pub fn on_frame(
-        &mut self,
-        frame: ClientFrame<'_>,
-        now: Instant,
-        unix_secs: u64,
-    ) -> SessionActions {
+    pub fn on_frame(&mut self, frame: ClientFrame<'_>, now: Instant, output: &mut SessionOutput) {
         self.budgets.charge_frame(now);
         self.first_frame = None;
-        let mut actions = self.session.on_frame(frame, unix_secs);
-        actions.requests.splice(0..0, self.note_sign_of_life(now));
-        self.actions(actions, now)
+        self.on_sign_of_life(now, output);
+        self.session.on_frame(frame, output);
+        self.apply_output(output, now);
     }
 
     /// Adds the charges of the hub for frames of the client. Returns the number of peers that the client has
@@ -153,47 +133,44 @@ impl SessionMachine {
     }
 
     /// Handles a ping or a fragment from the client.
-    pub fn on_control(&mut self, now: Instant) -> SessionActions {
+    pub fn on_control(&mut self, now: Instant, output: &mut SessionOutput) {
         self.budgets.charge_frame(now);
         self.pause(now);
-        self.on_sign_of_life(now)
+        self.on_sign_of_life(now, output);
     }
 
     /// Handles a pong from the client. Other clients that claim its name cause pings, so a pong is charged
     /// only if it answers no ping.
-    pub fn on_pong(&mut self, now: Instant) -> SessionActions {
+    pub fn on_pong(&mut self, now: Instant, output: &mut SessionOutput) {
         match self.pings_unanswered.checked_sub(1) {
             Some(left) => {
                 self.pings_unanswered = left;
-                self.on_sign_of_life(now)
+                self.on_sign_of_life(now, output);
             }
-            None => self.on_control(now),
+            None => self.on_control(now, output),
         }
     }
 
-    /// Notes that a slow client has read some of its pending frames, which is a sign of life.
-    pub fn on_written(&mut self, now: Instant) -> SessionActions {
-        self.on_sign_of_life(now)
-    }
-
-    fn on_sign_of_life(&mut self, now: Instant) -> SessionActions {
-        Actions {
-            requests: self.note_sign_of_life(now),
-            ..Actions::default()
-        }
-        .into()
+    /// Notes a sign of life that is not charged: a slow client has read some of its pending frames, or has sent a
+    /// frame that waits for a decision and is charged when it is handled.
+    pub fn on_sign_of_life(&mut self, now: Instant, output: &mut SessionOutput) {
+        self.last_sign = now;
+        let probes = std::mem::take(&mut self.probes);
+        output
+            .requests
+            .extend(probes.into_iter().map(HubRequest::Alive));
     }
 
     /// Handles an event from a hub.
-    pub fn on_event(&mut self, event: &Event, now: Instant, unix_secs: u64) -> SessionActions {
+    pub fn on_event(&mut self, event: &Event, now: Instant, output: &mut SessionOutput) {
         self.budgets.observe(event);
-        let actions = self.session.on_event(event, unix_secs);
-        self.actions(actions, now)
+        self.session.on_event(event, output);
+        self.apply_output(output, now);
     }
 
-    /// Keeps `steps` until a decision is made.
-    pub fn suspend(&mut self, awaited: Awaited, steps: Steps) {
-        self.suspended = Some(Box::new(Suspended { awaited, steps }));
+    /// Keeps the rest of an output until a decision is made.
+    pub fn suspend(&mut self, awaited: Awaited, queued: SessionOutput) {
+        self.suspended = Some(Box::new(Suspended { awaited, queued }));
     }
 
     /// Whether a decision is pending.
@@ -208,68 +185,62 @@ impl SessionMachine {
             .is_some_and(|suspended| suspended.defers_events())
     }
 
-    /// Queues steps behind the pending decision. Returns those to be executed now; all without a decision.
-    pub fn queue_behind_decision(&mut self, steps: Steps) -> Option<Steps> {
-        match &mut self.suspended {
-            Some(suspended) => suspended.queue(steps),
-            None => Some(steps),
+    /// Queues the requests and the webhook request of `output` behind the pending decision, if there is one. Signs
+    /// of life and the end of the connection stay in `output`.
+    pub fn queue_behind_decision(&mut self, output: &mut SessionOutput) {
+        if let Some(suspended) = &mut self.suspended {
+            suspended.queue(output);
         }
     }
 
-    /// Keeps steps that follow those behind the pending decision. Returns them if none is pending.
-    pub fn append_steps(&mut self, steps: Steps) -> Option<Steps> {
+    /// Queues all of `output` behind the pending decision. Returns it if none is pending.
+    pub fn append_to_decision(&mut self, output: SessionOutput) -> Option<SessionOutput> {
         match &mut self.suspended {
             Some(suspended) => {
-                suspended.steps.append(steps);
+                suspended.append(output);
                 None
             }
-            None => Some(steps),
+            None => Some(output),
         }
     }
 
-    /// Handles the pending decision. `None` if none is pending.
-    pub fn resume(&mut self, decision: &Decision, now: Instant, unix_secs: u64) -> Option<Resumed> {
-        let Suspended { awaited, steps } = *self.suspended.take()?;
-        let resumed = Resumed {
-            steps,
+    /// Handles the pending decision; `output` gets the reaction of the session. `None` if none is pending.
+    pub fn on_decision(
+        &mut self,
+        decision: &Decision,
+        now: Instant,
+        output: &mut SessionOutput,
+    ) -> Option<Resumed> {
+        let Suspended { awaited, queued } = *self.suspended.take()?;
+        let mut resumed = Resumed {
+            queued,
             ..Resumed::default()
         };
-        Some(match (awaited, decision) {
-            (Awaited::Access(request, _), Decision::Access(Ok(()))) => Resumed {
-                authorized: Some(request),
-                ..resumed
-            },
+        match (awaited, decision) {
+            (Awaited::Access(request, _), Decision::Access(Ok(()))) => {
+                resumed.authorized = Some(request);
+            }
             (Awaited::Access(request, error), decision) => {
                 let text = match decision {
                     Decision::Access(Err(text)) => text.clone(),
                     Decision::Access(Ok(())) | Decision::Webhook(_) => None,
                 };
-                Resumed {
-                    authorized: after_denial(request),
-                    rejected: Some(RequestError {
-                        code: ErrorCode::Denied(text),
-                        ..error
-                    }),
-                    ..resumed
-                }
+                resumed.authorized = after_denial(request);
+                resumed.rejected = Some(RequestError {
+                    code: ErrorCode::Denied(text),
+                    ..error
+                });
             }
             (Awaited::Webhook, decision) => {
                 let reply = match decision {
                     Decision::Webhook(reply) => reply.as_deref(),
                     Decision::Access(_) => None,
                 };
-                let actions = self.session.on_webhook_response(reply, unix_secs);
-                Resumed {
-                    output: Some(self.actions(actions, now)),
-                    ..resumed
-                }
+                self.session.on_webhook_response(reply, output);
+                self.apply_output(output, now);
             }
-        })
-    }
-
-    /// Notes a frame that waits for the decision. It is charged when it is handled.
-    pub fn on_read_ahead(&mut self, now: Instant) -> SessionActions {
-        self.on_sign_of_life(now)
+        }
+        Some(resumed)
     }
 
     /// Reports a violation by the client and closes the connection.
@@ -278,9 +249,10 @@ impl SessionMachine {
         reason: ErrorCode,
         close: CloseReason,
         now: Instant,
-    ) -> SessionActions {
-        let actions = self.session.on_violation(reason, close);
-        self.actions(actions, now)
+        output: &mut SessionOutput,
+    ) {
+        self.session.on_violation(reason, close, output);
+        self.apply_output(output, now);
     }
 
     /// The time of the next call of [`SessionMachine::handle_timeout`].
@@ -312,35 +284,30 @@ impl SessionMachine {
 
     /// Handles the timeouts that are due at `now`. While a decision is pending these are only pings and the end of
     /// a pause: a decision has a time limit of its own, and the session gets no other input.
-    pub fn handle_timeout(&mut self, now: Instant) -> SessionActions {
+    pub fn handle_timeout(&mut self, now: Instant, output: &mut SessionOutput) {
         if self.is_suspended() {
             self.end_pause(now);
-            return self.with_ping(SessionActions::default(), now);
+            return self.ping_if_due(now, output);
         }
         if self.is_paused() && self.budgets.flood_deadline().is_some_and(|at| now >= at) {
-            return self.flooded(now);
+            let (reason, close) = (ErrorCode::TooManyFrames, CloseReason::FLOOD);
+            return self.on_violation(reason, close, now, output);
         }
         self.end_pause(now);
         if !self.is_paused() && now >= self.last_sign + self.heartbeat.gone {
-            return Actions {
-                close: Some(CloseReason::GONE),
-                ..Actions::default()
-            }
-            .into();
+            output.close = Some(CloseReason::GONE);
+            return;
         }
         if !self.is_paused() && self.first_frame.is_some_and(|deadline| now >= deadline) {
-            return self.on_violation(ErrorCode::FirstFrameTimeout, CloseReason::SILENT, now);
+            let (reason, close) = (ErrorCode::FirstFrameTimeout, CloseReason::SILENT);
+            return self.on_violation(reason, close, now, output);
         }
-        let ticked = self.tick.filter(|(_, at)| now >= *at);
-        let actions = match ticked {
-            Some((every, _)) => {
-                self.tick = Some((every, now + every));
-                self.session.on_tick()
-            }
-            None => Actions::default(),
-        };
-        let output = self.actions(actions, now);
-        self.with_ping(output, now)
+        if let Some((every, _)) = self.tick.filter(|(_, at)| now >= *at) {
+            self.tick = Some((every, now + every));
+            self.session.on_tick(output);
+            self.apply_output(output, now);
+        }
+        self.ping_if_due(now, output);
     }
 
     /// Ends a pause that is over at `now`.
@@ -357,7 +324,7 @@ impl SessionMachine {
     }
 
     /// Adds a ping if one is due at `now`.
-    fn with_ping(&mut self, mut output: SessionActions, now: Instant) -> SessionActions {
+    fn ping_if_due(&mut self, now: Instant, output: &mut SessionOutput) {
         if now >= self.next_ping {
             self.next_ping = now + self.heartbeat.ping;
             if !output.ping {
@@ -365,7 +332,6 @@ impl SessionMachine {
                 self.pings_unanswered = self.pings_unanswered.saturating_add(1);
             }
         }
-        output
     }
 
     /// The requests to the hubs after the connection has ended.
@@ -378,41 +344,30 @@ impl SessionMachine {
         self.session.on_end()
     }
 
-    fn flooded(&mut self, now: Instant) -> SessionActions {
-        self.on_violation(ErrorCode::TooManyFrames, CloseReason::FLOOD, now)
-    }
-
     /// Pauses reading while a budget is in debt.
     fn pause(&mut self, now: Instant) {
         let until = self.budgets.in_debt_until();
         self.paused_until = until.filter(|until| *until > now).or(self.paused_until);
     }
 
-    fn note_sign_of_life(&mut self, now: Instant) -> Vec<HubRequest> {
-        self.last_sign = now;
-        std::mem::take(&mut self.probes)
-            .into_iter()
-            .map(HubRequest::Alive)
-            .collect()
-    }
-
-    fn actions(&mut self, mut actions: Actions, now: Instant) -> SessionActions {
-        self.budgets.charge_requests(&actions.requests, now);
+    /// Charges the requests of a step, and applies the parts of its output that concern the connection.
+    fn apply_output(&mut self, output: &mut SessionOutput, now: Instant) {
+        self.budgets.charge_requests(&output.requests, now);
         self.pause(now);
-        if let Some(every) = actions.tick.take() {
+        if let Some(every) = output.tick.take() {
             self.tick = Some((every, now + every));
         }
-        let probe = actions.probe.take();
-        let ping = probe.is_some();
-        match probe {
+        let Some(resource) = output.probe.take() else {
+            return;
+        };
+        output.ping = true;
+        self.pings_unanswered = self.pings_unanswered.saturating_add(1);
+        if self.is_paused() {
             // The pong would not be read while the client is in debt. Its recent frames are a sign of life.
-            Some(resource) if self.is_paused() => {
-                actions.requests.push(HubRequest::Alive(resource))
-            }
-            probe => self.probes.extend(probe),
+            output.requests.push(HubRequest::Alive(resource));
+        } else {
+            self.probes.push(resource);
         }
-        self.pings_unanswered = self.pings_unanswered.saturating_add(ping.into());
-        SessionActions { actions, ping }
     }
 }
 

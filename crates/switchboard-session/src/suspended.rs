@@ -1,26 +1,13 @@
 //! The steps of a connection that wait for a decision: the access check of a join or claim, or the response to a
 //! webhook. Free of I/O.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use switchboard_core::{HubRequest, LeaveKind, RequestError};
-use switchboard_dialects::{CloseReason, WebhookRequest};
-
-use crate::machine::SessionActions;
+use switchboard_dialects::SessionOutput;
 
 /// Requests behind a decision; with more, events of other rooms wait in the outbox.
 const QUEUED_REQUESTS_MAX: usize = 64;
-
-/// The last actions of one call of a session, in the order of their execution.
-#[derive(Debug, Default)]
-pub struct Steps {
-    /// Requests to the hubs.
-    pub requests: VecDeque<HubRequest>,
-    /// A webhook request, after the requests to the hubs.
-    pub webhook: Option<WebhookRequest>,
-    /// Close the connection, at the end.
-    pub close: Option<CloseReason>,
-}
 
 /// The decision that a connection waits for.
 #[derive(Debug)]
@@ -40,11 +27,12 @@ pub enum Decision {
     Webhook(Option<String>),
 }
 
-/// A pending decision, and the steps behind it.
+/// A pending decision, and the output behind it.
 #[derive(Debug)]
 pub(crate) struct Suspended {
     pub(crate) awaited: Awaited,
-    pub(crate) steps: Steps,
+    /// Requests, then a webhook request, then a close.
+    pub(crate) queued: SessionOutput,
 }
 
 /// The steps that follow a decision.
@@ -54,49 +42,36 @@ pub struct Resumed {
     pub authorized: Option<HubRequest>,
     /// The error of a request that was denied.
     pub rejected: Option<RequestError>,
-    /// The actions of the session that has got its response.
-    pub output: Option<SessionActions>,
-    /// The steps behind the decision.
-    pub steps: Steps,
+    /// The output behind the decision.
+    pub queued: SessionOutput,
 }
 
 impl Suspended {
     /// Whether events must wait: a session that waits for a response handles no other input, and the queue of
     /// requests is bounded.
     pub(crate) fn defers_events(&self) -> bool {
+        let queued = &self.queued;
         let is_webhook = match self.awaited {
-            Awaited::Access(..) => self.steps.webhook.is_some(),
+            Awaited::Access(..) => queued.webhook.is_some(),
             Awaited::Webhook => true,
         };
-        is_webhook || self.steps.close.is_some() || self.steps.requests.len() >= QUEUED_REQUESTS_MAX
+        is_webhook || queued.close.is_some() || queued.requests.len() >= QUEUED_REQUESTS_MAX
     }
 
-    /// Queues further steps. Returns those that do not wait: signs of life, and the end of the connection.
-    pub(crate) fn queue(&mut self, steps: Steps) -> Option<Steps> {
-        let Steps {
-            requests,
-            webhook,
-            close,
-        } = steps;
-        let is_alive = |request: &HubRequest| matches!(request, HubRequest::Alive(_));
-        let (alive, queued): (VecDeque<_>, VecDeque<_>) = requests.into_iter().partition(is_alive);
-        self.steps.requests.extend(queued);
-        self.steps.webhook = webhook.or(self.steps.webhook.take());
-        let has_urgent = !alive.is_empty() || close.is_some();
-        has_urgent.then_some(Steps {
-            requests: alive,
-            webhook: None,
-            close,
-        })
+    /// Queues the requests and the webhook request of `output`. Signs of life and the end of the connection do not
+    /// wait: they stay in `output`.
+    pub(crate) fn queue(&mut self, output: &mut SessionOutput) {
+        let is_queued = |request: &mut HubRequest| !matches!(request, HubRequest::Alive(_));
+        let queued = output.requests.extract_if(.., is_queued);
+        self.queued.requests.extend(queued);
+        self.queued.webhook = output.webhook.take().or(self.queued.webhook.take());
     }
-}
 
-impl Steps {
-    /// Adds steps that follow these.
-    pub(crate) fn append(&mut self, later: Self) {
-        self.requests.extend(later.requests);
-        self.webhook = self.webhook.take().or(later.webhook);
-        self.close = self.close.or(later.close);
+    /// Queues all of `output`.
+    pub(crate) fn append(&mut self, output: SessionOutput) {
+        self.queued.requests.extend(output.requests);
+        self.queued.webhook = self.queued.webhook.take().or(output.webhook);
+        self.queued.close = self.queued.close.or(output.close);
     }
 }
 

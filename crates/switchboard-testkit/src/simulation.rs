@@ -15,10 +15,10 @@ use switchboard_core::{
     LogId, Member, PeerId, Position, RoomId, SpaceName,
 };
 use switchboard_dialects::{
-    ALL, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query,
+    ALL, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query, SessionOutput,
     SettingValue as Setting, WebhookRequest, find,
 };
-use switchboard_session::{Actions, ClientSession};
+use switchboard_session::ClientSession;
 
 use crate::client::{
     ClientId, ClientTimer, InboundFrame, PendingWebhook, SentFrame, SimClient, first_frame_timeout,
@@ -126,15 +126,15 @@ impl Simulation {
         identity: Identity,
     ) -> ClientId {
         let handshake = self.handshake(dialect, query, identity);
-        let (session, actions) = ClientSession::open(dialect, handshake, SpaceName::default());
+        let (session, output) = ClientSession::open(dialect, handshake, SpaceName::default());
         let client = ClientId(self.clients.len());
-        let wait = first_frame_timeout(actions.first_frame, self.limits.first_frame_secs);
+        let wait = first_frame_timeout(output.first_frame, self.limits.first_frame_secs);
         self.clients.push(SimClient {
             first_frame: wait.map(|wait| self.elapsed + wait),
             held: self.holding,
             ..SimClient::new(session)
         });
-        self.apply_actions(client, actions, self.log.len());
+        self.apply_output(client, output, self.log.len());
         self.run_until_quiescent();
         client
     }
@@ -383,8 +383,9 @@ impl Simulation {
             InboundFrame::Text(text) => switchboard_dialects::ClientFrame::Text(text),
             InboundFrame::Binary(bytes) => switchboard_dialects::ClientFrame::Binary(bytes),
         };
-        let actions = client.session.on_frame(frame, unix_secs);
-        self.apply_actions(id, actions, self.log.len());
+        let mut output = SessionOutput::at(unix_secs);
+        client.session.on_frame(frame, &mut output);
+        self.apply_output(id, output, self.log.len());
     }
 
     /// Passes a webhook response to the client's session, and then the frames that were queued meanwhile.
@@ -395,9 +396,10 @@ impl Simulation {
             .pending_webhook
             .take()
             .and_then(|pending| pending.close);
-        let mut actions = client.session.on_webhook_response(reply, unix_secs);
-        actions.close = actions.close.or(close);
-        self.apply_actions(id, actions, self.log.len());
+        let mut output = SessionOutput::at(unix_secs);
+        client.session.on_webhook_response(reply, &mut output);
+        output.close = output.close.or(close);
+        self.apply_output(id, output, self.log.len());
         while self.clients[id.0].pending_webhook.is_none()
             && let Some(sent) = self.clients[id.0].queued_frames.pop_front()
         {
@@ -416,29 +418,27 @@ impl Simulation {
         let unix_secs = self.unix_secs();
         let client = &mut self.clients[id.0];
         if client.is_connected() {
-            let actions = client.session.on_event(event, unix_secs);
-            self.apply_actions(id, actions, at);
+            let mut output = SessionOutput::at(unix_secs);
+            client.session.on_event(event, &mut output);
+            self.apply_output(id, output, at);
         }
     }
 
-    /// Applies the actions of a session in the order that [`Actions`] specifies.
-    fn apply_actions(&mut self, id: ClientId, actions: Actions, at: usize) {
+    /// Applies the output of a session in the order that [`SessionOutput`] specifies.
+    fn apply_output(&mut self, id: ClientId, output: SessionOutput, at: usize) {
         let client = &mut self.clients[id.0];
-        if actions.frames.is_empty() {
-            client.silent_errors.extend(&actions.error_codes);
+        if output.frames.is_empty() {
+            client.silent_errors.extend(&output.error_codes);
         }
-        let frames = actions
-            .frames
-            .into_iter()
-            .map(|text| SentFrame { text, at });
+        let frames = output.frames.into_iter().map(|text| SentFrame { text, at });
         client.frames.extend(frames);
-        client.error_codes.extend(actions.error_codes);
-        client.tick = match actions.tick {
+        client.error_codes.extend(output.error_codes);
+        client.tick = match output.tick {
             Some(every) => Some((every, self.elapsed + every)),
             None => client.tick,
         };
-        let alive = actions.probe.filter(|_| client.frozen.is_none());
-        for request in actions
+        let alive = output.probe.filter(|_| client.frozen.is_none());
+        for request in output
             .requests
             .into_iter()
             .chain(alive.map(HubRequest::Alive))
@@ -446,12 +446,12 @@ impl Simulation {
             self.request(id, request);
         }
         let client = &mut self.clients[id.0];
-        if let Some(webhook) = actions.webhook {
-            let (until, close) = (self.elapsed + webhook.timeout, actions.close);
+        if let Some(webhook) = output.webhook {
+            let (until, close) = (self.elapsed + webhook.timeout, output.close);
             client.pending_webhook = Some(PendingWebhook { until, close });
             client.webhooks.push_back(webhook);
-        } else if let Some(close) = actions.close {
-            client.closed = actions.close;
+        } else if let Some(close) = output.close {
+            client.closed = output.close;
             self.end(id, close.disconnect_reason());
         }
     }
@@ -551,24 +551,21 @@ impl Simulation {
             return self.handle_webhook_response(id, None);
         }
         let client = &mut self.clients[id.0];
-        let actions = match due {
+        let mut output = SessionOutput::default();
+        match due {
             ClientTimer::FirstFrame => {
                 client.first_frame = None;
-                client
-                    .session
-                    .on_violation(ErrorCode::FirstFrameTimeout, CloseReason::SILENT)
+                let (reason, close) = (ErrorCode::FirstFrameTimeout, CloseReason::SILENT);
+                client.session.on_violation(reason, close, &mut output);
             }
             ClientTimer::Tick => {
                 client.tick = client.tick.map(|(every, at)| (every, at + every));
-                client.session.on_tick()
+                client.session.on_tick(&mut output);
             }
-            ClientTimer::WebhookTimeout => Actions::default(),
-            ClientTimer::HeartbeatTimeout => Actions {
-                close: Some(CloseReason::GONE),
-                ..Actions::default()
-            },
-        };
-        self.apply_actions(id, actions, self.log.len());
+            ClientTimer::WebhookTimeout => {}
+            ClientTimer::HeartbeatTimeout => output.close = Some(CloseReason::GONE),
+        }
+        self.apply_output(id, output, self.log.len());
     }
 }
 

@@ -1,7 +1,7 @@
 //! The transport: listeners, TLS, WebSocket connections and their limits.
 //!
 //! Each connection has one task. The task passes frames to the [`ClientSession`] of the connection, pops
-//! events from its [`Outbox`], and sends requests to the [`NodeHandle`].
+//! events from its [`Outbox`], and sends requests to the [`HubClient`].
 //!
 //! [`ClientSession`]: switchboard_session::ClientSession
 #![warn(missing_docs)]
@@ -64,21 +64,24 @@ pub type JoinCheck = Pin<Box<dyn Future<Output = Result<(), Option<Arc<str>>>> +
 /// late.
 pub type WebhookResponse = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 
-/// The node as connections use it.
-pub trait NodeHandle: Send + Sync + fmt::Debug + 'static {
+/// The hubs of the node.
+pub trait HubClient: Send + Sync + fmt::Debug {
     /// Sends a request to the hub of its room or name. Answers and other events arrive in outboxes, before
     /// this returns or later.
     fn request(&self, peer: PeerId, outbox: &OutboxHandle, request: HubRequest);
+}
 
+/// The access checks of the host program.
+pub trait JoinAuthorizer: Send + Sync + fmt::Debug {
     /// Starts the access check for a join of this room. `None` if every peer may join.
     fn check_join(&self, peer: &Peer, room: &RoomId) -> Option<JoinCheck>;
+}
 
+/// The client for web services of the operator.
+pub trait WebhookClient: Send + Sync + fmt::Debug {
     /// Sends a webhook request. Dropping the future cancels the request.
     fn send_webhook(&self, request: WebhookRequest) -> WebhookResponse;
 
     /// Sends a webhook request whose response is ignored.
     fn send_webhook_detached(&self, request: WebhookRequest);
-
-    /// The metrics of the node.
-    fn counters(&self) -> &Counters;
 }

@@ -20,8 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
-    ConnectionLimit, Counters, NodeHandle, Permit, PermitPool, RefusalReason, RefusedConnections,
-    Tls,
+    ConnectionLimit, Counters, Permit, PermitPool, RefusalReason, RefusedConnections, Tls,
     timed_stream::{RequestActivity, RequestTimeouts, TimedStream},
     tls::{self, Opening},
 };
@@ -189,7 +188,7 @@ pub struct ServeConfig {
     /// The limits on the number of connections, including WebSocket connections.
     pub permits: Arc<PermitPool>,
     /// The node, whose metrics count rejected connections.
-    pub node: Arc<dyn NodeHandle>,
+    pub counters: Arc<Counters>,
     /// Logs rejected connections.
     pub refused: Arc<RefusedConnections>,
     /// Cancelled when the server shuts down.
@@ -258,7 +257,7 @@ fn spawn_connection(
     let accepted = match AcceptedConnection::admit(client, router, config) {
         Ok(accepted) => accepted,
         Err(limit) => {
-            Counters::add(&config.node.counters().connections_refused_total, 1);
+            Counters::add(&config.counters.connections_refused_total, 1);
             let reason = RefusalReason::Limit(limit);
             config.refused.log(Some(client.ip()), reason);
             // The response is written without waiting, and only without TLS.
@@ -276,9 +275,13 @@ fn spawn_connection(
     match tls.cloned() {
         // A separate task type, so that tasks without TLS do not reserve memory for the TLS state.
         Some(tls) => {
-            let node = config.node.clone();
+            let counters = config.counters.clone();
             let refused = config.refused.clone();
-            let secure = Secure { tls, node, refused };
+            let secure = Secure {
+                tls,
+                counters,
+                refused,
+            };
             let serve = move || secure.serve_connection(stream, accepted, timeouts, drain);
             config.tasks.spawn(bounded(is_reserve, client, serve));
         }
@@ -307,7 +310,7 @@ async fn bounded<F: Future<Output = ()>>(
 struct Secure {
     /// The acceptor, and the service for requests without TLS.
     tls: (Tls, Router),
-    node: Arc<dyn NodeHandle>,
+    counters: Arc<Counters>,
     refused: Arc<RefusedConnections>,
 }
 
@@ -334,7 +337,7 @@ impl Secure {
             }
             Ok(Opening::Ended) => {}
             Err(error) => {
-                Counters::add(&self.node.counters().tls_handshakes_failed_total, 1);
+                Counters::add(&self.counters.tls_handshakes_failed_total, 1);
                 let client = accepted.client;
                 tracing::debug!(%client, %error, "TLS handshake failed");
                 self.refused.log(Some(client.ip()), RefusalReason::Tls);

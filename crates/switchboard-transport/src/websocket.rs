@@ -15,18 +15,18 @@ use bytestring::ByteString;
 use switchboard_core::{
     DisconnectReason, ErrorCode, Event, EvictionReason, HubRequest, Limits, RequestError, RoomId,
 };
-use switchboard_dialects::{ClientFrame, CloseReason};
+use switchboard_dialects::{ClientFrame, CloseReason, SessionOutput};
 use switchboard_session::{
-    Actions, Awaited, ClientSession, Decision, Heartbeat, PendingCharges, PopMode, QueueMemory,
-    SessionActions, SessionMachine, Steps,
+    Awaited, ClientSession, Decision, Heartbeat, PendingCharges, PopMode, QueueMemory,
+    SessionMachine,
 };
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    Counters, JoinCheck, NodeHandle, Outbox, OutboxHandle, Permit, SessionRegistry, Socket,
-    SocketError, Violation,
+    Counters, HubClient, JoinAuthorizer, JoinCheck, Outbox, OutboxHandle, Permit, SessionRegistry,
+    Socket, SocketError, Violation, WebhookClient,
     connection_log::{ConnectionLog, LoggedEnd},
     frame::{CloseFrame, Decoded, WebSocketMessage},
     outbox::OutboxEnd,
@@ -50,11 +50,17 @@ const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// The time limit of the closing handshake: the close frame, and the client's answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The environment of a connection: its node, and the configuration.
-#[derive(Clone, Debug)]
+/// The services of a node that its connections use, and the configuration.
+#[derive(Debug)]
 pub struct ConnectionContext {
-    /// The node to which requests are sent.
-    pub node: Arc<dyn NodeHandle>,
+    /// The hubs to which requests are sent.
+    pub hubs: Arc<dyn HubClient>,
+    /// The access checks of joins.
+    pub joins: Arc<dyn JoinAuthorizer>,
+    /// The client for webhooks.
+    pub webhooks: Arc<dyn WebhookClient>,
+    /// The metrics of the node.
+    pub counters: Arc<Counters>,
     /// The configured limits.
     pub limits: Arc<Limits>,
     /// The intervals by which a dead client is detected.
@@ -73,8 +79,8 @@ pub struct ConnectionContext {
 /// only at the beginning.
 pub fn serve(
     socket: Socket,
-    opened: (ClientSession, Actions),
-    context: ConnectionContext,
+    opened: (ClientSession, SessionOutput),
+    context: Arc<ConnectionContext>,
     permit: Permit,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let (connection, first) = WebSocketConnection::new(socket, opened, context, permit);
@@ -97,7 +103,7 @@ struct WebSocketConnection {
     socket: Socket,
     state: SessionMachine,
     outbox: OutboxHandle,
-    context: ConnectionContext,
+    context: Arc<ConnectionContext>,
     /// Frames that wait for the socket. Meanwhile events wait in the outbox.
     pending: VecDeque<WebSocketMessage>,
     pending_bytes: usize,
@@ -185,13 +191,13 @@ impl WebSocketConnection {
     /// A connection, and the first actions of its session.
     fn new(
         socket: Socket,
-        opened: (ClientSession, Actions),
-        context: ConnectionContext,
+        (session, mut first): (ClientSession, SessionOutput),
+        context: Arc<ConnectionContext>,
         permit: Permit,
-    ) -> (Self, SessionActions) {
+    ) -> (Self, SessionOutput) {
         let now = Instant::now();
-        let (mut state, first) =
-            SessionMachine::new(opened, &context.limits, context.heartbeat, now);
+        let (limits, heartbeat) = (&context.limits, context.heartbeat);
+        let mut state = SessionMachine::new(session, &mut first, limits, heartbeat, now);
         let outbox = Arc::new(Outbox::new(
             state.peer(),
             permit.client(),
@@ -203,7 +209,7 @@ impl WebSocketConnection {
         if let Some(spent) = permit.take_spent(now) {
             state.continue_from(&spent, now);
         }
-        let counters = context.node.counters();
+        let counters = &context.counters;
         Counters::add(&counters.connections, 1);
         Counters::add(&counters.connections_total, 1);
         let connection = Self {
@@ -227,20 +233,20 @@ impl WebSocketConnection {
 
     /// Serves the connection until it ends. A client that does not read its frames is still read, so that its
     /// signs of life are seen; only events wait.
-    async fn run(&mut self, first: Box<SessionActions>) -> ConnectionEnd {
+    async fn run(&mut self, first: Box<SessionOutput>) -> ConnectionEnd {
         let drain = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
         let mut timer = pin!(sleep_until(TokioInstant::from_std(
             self.state.poll_timeout()
         )));
-        if let Err(end) = self.apply_first_actions(first) {
+        if let Err(end) = self.apply_first_output(first) {
             return end;
         }
         let (mut events_first, mut was_paused) = (true, false);
         loop {
             let is_paused = self.state.is_paused();
             if is_paused && !was_paused {
-                Counters::add(&self.context.node.counters().paused_total, 1);
+                Counters::add(&self.context.counters.paused_total, 1);
             }
             was_paused = is_paused;
             let next = TokioInstant::from_std(self.state.poll_timeout());
@@ -270,9 +276,9 @@ impl WebSocketConnection {
         }
     }
 
-    /// Applies the first actions and frees their memory. In `run` it would be kept until the connection ends.
-    fn apply_first_actions(&mut self, first: Box<SessionActions>) -> Result<(), ConnectionEnd> {
-        self.apply_actions(*first)
+    /// Executes the first output and frees its memory. In `run` it would be kept until the connection ends.
+    fn apply_first_output(&mut self, mut first: Box<SessionOutput>) -> Result<(), ConnectionEnd> {
+        self.apply_output(&mut first)
     }
 
     fn poll_wake(&mut self, context: &mut TaskContext<'_>, events_first: bool) -> Poll<WakeReason> {
@@ -361,42 +367,45 @@ impl WebSocketConnection {
     }
 
     fn gauge_unfinished(&mut self, bytes: usize) {
-        let gauge = &self.context.node.counters().unfinished_bytes;
+        let gauge = &self.context.counters.unfinished_bytes;
         let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
         gauge.add(signed(bytes) - signed(self.unfinished_bytes));
         self.unfinished_bytes = bytes;
     }
 
     fn on_wake(&mut self, wake: WakeReason) -> Result<(), ConnectionEnd> {
-        let frame_since = matches!(wake, WakeReason::Message(_)).then(Instant::now);
-        let output = match wake {
-            WakeReason::Written => self.state.on_written(Instant::now()),
-            WakeReason::Event => return self.on_events(),
+        // A frame that waits for a decision is measured when it is handled.
+        let is_handled = matches!(wake, WakeReason::Message(_)) && !self.state.is_suspended();
+        let frame_since = is_handled.then(Instant::now);
+        let mut output = SessionOutput::at(unix_secs());
+        match wake {
+            WakeReason::Written => self.state.on_sign_of_life(Instant::now(), &mut output),
+            WakeReason::Event => return self.on_events(&mut output),
             WakeReason::Message(message) if self.state.is_suspended() => {
-                self.on_message_ahead(message)?
+                self.on_message_ahead(message, &mut output)?;
             }
-            WakeReason::Message(message) => self.on_message(message)?,
-            WakeReason::Decision(decision) => return self.resume(&decision),
+            WakeReason::Message(message) => self.on_message(message, &mut output)?,
+            WakeReason::Decision(decision) => return self.on_decision(&decision, &mut output),
             WakeReason::Timer => {
                 self.log.log_refusals(self.state.peer());
-                self.state.handle_timeout(Instant::now())
+                self.state.handle_timeout(Instant::now(), &mut output);
             }
             WakeReason::Drain => return Err(ConnectionEnd::Close(CloseReason::RESTART)),
             WakeReason::Broken(error) => return Err(connection_end(error)),
-        };
-        self.apply_actions(output)?;
+        }
+        self.apply_output(&mut output)?;
         if let Some(since) = frame_since {
-            let frame_seconds = &self.context.node.counters().frame_seconds;
+            let frame_seconds = &self.context.counters.frame_seconds;
             frame_seconds.observe(since.elapsed().as_secs_f64());
         }
         Ok(())
     }
 
-    /// Handles events from the outbox. Several of them are sent with one write.
-    fn on_events(&mut self) -> Result<(), ConnectionEnd> {
+    /// Handles events from the outbox. Several of them are sent with one write. `output` is empty between two.
+    fn on_events(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
         let mut mode = self.pop_mode();
         let depth = u32::try_from(self.outbox.len()).unwrap_or(u32::MAX);
-        let counters = self.context.node.counters();
+        let counters = &self.context.counters;
         counters.outbox_events.observe(depth.into());
         for _ in 0..EVENTS_PER_WRITE {
             if self.state.defers_events() {
@@ -410,12 +419,11 @@ impl WebSocketConnection {
             let event = match self.next_event(mode) {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
-                Err(end) => return Err(self.announce_end(end)),
+                Err(end) => return Err(self.announce_end(end, output)),
             };
-            let counters = self.context.node.counters();
-            self.log.observe_event(&event, counters);
-            let output = self.state.on_event(&event, Instant::now(), unix_secs());
-            self.apply_actions(output)?;
+            self.log.observe_event(&event, &self.context.counters);
+            self.state.on_event(&event, Instant::now(), output);
+            self.apply_output(output)?;
         }
         Ok(())
     }
@@ -442,62 +450,62 @@ impl WebSocketConnection {
     }
 
     /// Informs the client in its dialect if the host program ends the session.
-    fn announce_end(&mut self, end: ConnectionEnd) -> ConnectionEnd {
+    fn announce_end(&mut self, end: ConnectionEnd, output: &mut SessionOutput) -> ConnectionEnd {
         if let ConnectionEnd::EndedByHost(_) = end {
             let event = Event::Evicted(EvictionReason::Kicked);
-            let output = self.state.on_event(&event, Instant::now(), unix_secs());
+            self.state.on_event(&event, Instant::now(), output);
             // The result is the end by this event, which has no reason of the host program.
-            let _ = self.apply_actions(output);
+            let _ = self.apply_output(output);
         }
         end
     }
 
     fn too_slow(&self) -> ConnectionEnd {
-        Counters::add(&self.context.node.counters().slow_total, 1);
+        Counters::add(&self.context.counters.slow_total, 1);
         ConnectionEnd::Close(CloseReason::SLOW)
     }
 
     fn on_message(
         &mut self,
         message: Result<Decoded, SocketError>,
-    ) -> Result<SessionActions, ConnectionEnd> {
+        output: &mut SessionOutput,
+    ) -> Result<(), ConnectionEnd> {
         let now = Instant::now();
-        let frames_in = &self.context.node.counters().frames_in_total;
         match message {
             Ok(Decoded::Message(WebSocketMessage::Text(text))) => {
-                Counters::add(frames_in, 1);
-                Ok(self.on_client_frame(ClientFrame::Text(&text), now))
+                self.on_frame(ClientFrame::Text(&text), now, output);
             }
             Ok(Decoded::Message(WebSocketMessage::Binary(bytes))) => {
-                Counters::add(frames_in, 1);
-                Ok(self.on_client_frame(ClientFrame::Binary(&bytes), now))
+                self.on_frame(ClientFrame::Binary(&bytes), now, output);
             }
-            Ok(Decoded::Message(WebSocketMessage::Pong(_))) => Ok(self.state.on_pong(now)),
+            Ok(Decoded::Message(WebSocketMessage::Pong(_))) => self.state.on_pong(now, output),
             Ok(Decoded::Message(WebSocketMessage::Ping(_)) | Decoded::Fragment) => {
-                Ok(self.state.on_control(now))
+                self.state.on_control(now, output);
             }
-            Ok(Decoded::Message(WebSocketMessage::Close(_))) => Err(ConnectionEnd::Graceful),
+            Ok(Decoded::Message(WebSocketMessage::Close(_))) => {
+                return Err(ConnectionEnd::Graceful);
+            }
             Err(SocketError::Violation(Violation::TooLarge)) => {
-                Ok(self
-                    .state
-                    .on_violation(ErrorCode::TooLarge, CloseReason::TOO_BIG, now))
+                let (reason, close) = (ErrorCode::TooLarge, CloseReason::TOO_BIG);
+                self.state.on_violation(reason, close, now, output);
             }
-            Err(error) => Err(self.on_socket_error(error)),
+            Err(error) => return Err(self.on_socket_error(error)),
         }
+        Ok(())
     }
 
-    fn on_client_frame(&mut self, frame: ClientFrame<'_>, now: Instant) -> SessionActions {
-        let output = self.state.on_frame(frame, now, unix_secs());
+    fn on_frame(&mut self, frame: ClientFrame<'_>, now: Instant, output: &mut SessionOutput) {
+        Counters::add(&self.context.counters.frames_in_total, 1);
+        self.state.on_frame(frame, now, output);
         if !std::mem::replace(&mut self.has_dialect, true) {
             // The first frame may have shown the dialect.
             self.outbox.set_dialect(self.state.peer().dialect().name);
         }
-        output
     }
 
     fn on_socket_error(&self, error: SocketError) -> ConnectionEnd {
         if error.is_protocol_error() {
-            let counters = self.context.node.counters();
+            let counters = &self.context.counters;
             Counters::add(&counters.protocol_errors_total, 1);
         }
         match error {
@@ -508,70 +516,79 @@ impl WebSocketConnection {
         }
     }
 
-    fn apply_actions(&mut self, output: SessionActions) -> Result<(), ConnectionEnd> {
-        let SessionActions { actions, ping } = output;
-        let counters = self.context.node.counters();
-        Counters::add(&counters.refused_total, actions.error_codes.len() as u64);
-        Counters::add(&counters.frames_out_total, actions.frames.len() as u64);
+    /// Executes the output of a step, and leaves it empty.
+    fn apply_output(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
+        let counters = &self.context.counters;
+        Counters::add(&counters.refused_total, output.error_codes.len() as u64);
+        Counters::add(&counters.frames_out_total, output.frames.len() as u64);
         self.log
-            .add_refusals(self.state.peer(), &actions.error_codes, counters);
-        if !actions.frames.is_empty() && self.has_enough_pending() {
+            .add_refusals(self.state.peer(), &output.error_codes, counters);
+        output.error_codes.clear();
+        if !output.frames.is_empty() && self.has_enough_pending() {
             return Err(self.too_slow());
         }
-        for frame in actions.frames {
+        for frame in output.frames.drain(..) {
             self.push(WebSocketMessage::Text(frame));
         }
         // A client with a long queue gets no ping: reading the queue is a sign of life.
-        if ping && !self.has_enough_pending() {
+        if std::mem::take(&mut output.ping) && !self.has_enough_pending() {
             self.push(WebSocketMessage::Ping(Bytes::new()));
         }
-        let steps = Steps {
-            requests: actions.requests.into(),
-            webhook: actions.webhook,
-            close: actions.close,
-        };
-        match self.state.queue_behind_decision(steps) {
-            Some(steps) => self.run_steps(steps),
-            None => Ok(()),
-        }
+        self.state.queue_behind_decision(output);
+        self.run_steps(output)
     }
 
-    /// Executes steps, up to the first that needs a decision. The others are kept in the state.
-    fn run_steps(&mut self, mut steps: Steps) -> Result<(), ConnectionEnd> {
-        let has_requests = !steps.requests.is_empty();
-        let mut checked = None;
-        while let Some(request) = steps.requests.pop_front() {
-            if let Some((check, error)) = self.access_check(&request) {
-                checked = Some((request, check, error));
-                break;
-            }
-            self.request(request);
-        }
-        if has_requests {
+    /// Sends the requests of `output`, makes its webhook request, and closes the connection. The rest after a request
+    /// that needs a decision is kept in the state.
+    fn run_steps(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
+        if !output.requests.is_empty() {
+            let checked = self.send_requests(output);
             self.charge_budgets();
+            if let Some((request, check, error)) = checked {
+                let check = async move { Decision::Access(check.await) };
+                self.decision = Some(Box::pin(check));
+                let awaited = Awaited::Access(request, error);
+                self.state.suspend(awaited, std::mem::take(output));
+                return Ok(());
+            }
         }
-        if let Some((request, check, error)) = checked {
-            let check = async move { Decision::Access(check.await) };
-            self.decision = Some(Box::pin(check));
-            self.state.suspend(Awaited::Access(request, error), steps);
-            return Ok(());
-        }
-        if let Some(request) = steps.webhook.take() {
-            let response = self.context.node.send_webhook(request);
+        if let Some(request) = output.webhook.take() {
+            let response = self.context.webhooks.send_webhook(request);
             let response = async move { Decision::Webhook(response.await) };
             self.decision = Some(Box::pin(response));
-            self.state.suspend(Awaited::Webhook, steps);
+            self.state.suspend(Awaited::Webhook, std::mem::take(output));
             return Ok(());
         }
-        steps
+        output
             .close
             .map_or(Ok(()), |close| Err(ConnectionEnd::Close(close)))
     }
 
-    /// Continues with the steps that have waited for the decision.
-    fn resume(&mut self, decision: &Decision) -> Result<(), ConnectionEnd> {
+    /// Sends the requests of `output`, up to the first that needs an access check. Returns that one, its check, and
+    /// the error if it is denied.
+    fn send_requests(
+        &mut self,
+        output: &mut SessionOutput,
+    ) -> Option<(HubRequest, JoinCheck, RequestError)> {
+        let mut requests = std::mem::take(&mut output.requests).into_iter();
+        while let Some(request) = requests.next() {
+            if let Some((check, error)) = self.access_check(&request) {
+                output.requests = requests.collect();
+                return Some((request, check, error));
+            }
+            self.request(request);
+        }
+        None
+    }
+
+    /// Continues with the output that has waited for the decision.
+    fn on_decision(
+        &mut self,
+        decision: &Decision,
+        output: &mut SessionOutput,
+    ) -> Result<(), ConnectionEnd> {
         self.decision = None;
-        let Some(resumed) = self.state.resume(decision, Instant::now(), unix_secs()) else {
+        let Some(resumed) = self.state.on_decision(decision, Instant::now(), output) else {
             return Ok(());
         };
         if let Some(request) = resumed.authorized {
@@ -581,12 +598,10 @@ impl WebSocketConnection {
         if let Some(error) = resumed.rejected {
             let _ = self.outbox.push(Arc::new(Event::RequestFailed(error)));
         }
-        if let Some(output) = resumed.output {
-            // The output of the session precedes the steps that have waited.
-            self.apply_actions(output)?;
-        }
-        match self.state.append_steps(resumed.steps) {
-            Some(steps) => self.run_steps(steps),
+        // The reaction of the session precedes the output that has waited.
+        self.apply_output(output)?;
+        match self.state.append_to_decision(resumed.queued) {
+            Some(mut queued) => self.run_steps(&mut queued),
             None => Ok(()),
         }
     }
@@ -605,8 +620,8 @@ impl WebSocketConnection {
     fn on_message_ahead(
         &mut self,
         message: Result<Decoded, SocketError>,
-    ) -> Result<SessionActions, ConnectionEnd> {
-        let now = Instant::now();
+        output: &mut SessionOutput,
+    ) -> Result<(), ConnectionEnd> {
         let is_control = match &message {
             Ok(Decoded::Message(WebSocketMessage::Text(_) | WebSocketMessage::Binary(_)))
             | Err(SocketError::Violation(_) | SocketError::NotCompleted) => false,
@@ -619,10 +634,11 @@ impl WebSocketConnection {
             ) => !self.state.is_paused(),
         };
         if is_control {
-            return self.on_message(message);
+            return self.on_message(message, output);
         }
         self.read_ahead.push_back(message);
-        Ok(self.state.on_read_ahead(now))
+        self.state.on_sign_of_life(Instant::now(), output);
+        Ok(())
     }
 
     /// Whether one more frame may be read ahead.
@@ -644,7 +660,7 @@ impl WebSocketConnection {
     /// The access check that a request needs, and the error if it is denied.
     fn access_check(&self, request: &HubRequest) -> Option<(JoinCheck, RequestError)> {
         let (room, error) = checked_room(request)?;
-        let check = self.context.node.check_join(self.state.peer(), &room)?;
+        let check = self.context.joins.check_join(self.state.peer(), &room)?;
         Some((check, error))
     }
 
@@ -652,8 +668,8 @@ impl WebSocketConnection {
         if let HubRequest::Join(room, ..) = &request {
             self.log.record_join(self.state.peer(), room);
         }
-        let (node, peer) = (&self.context.node, self.state.peer().id());
-        node.request(peer, &self.outbox, request);
+        let (hubs, peer) = (&self.context.hubs, self.state.peer().id());
+        hubs.request(peer, &self.outbox, request);
     }
 
     /// Releases the memberships and names of the peer, so that other members see it leave now.
@@ -664,23 +680,22 @@ impl WebSocketConnection {
         self.decision = None;
         self.context.sessions.remove(self.outbox.id());
         for request in self.state.disconnect(reason) {
-            let node = &self.context.node;
-            node.request(self.state.peer().id(), &self.outbox, request);
+            let hubs = &self.context.hubs;
+            hubs.request(self.state.peer().id(), &self.outbox, request);
         }
         self.charge_budgets();
         let now = Instant::now();
         if let Some(spent) = self.state.spent(now) {
             self.permit.keep_spent(spent, now);
         }
-        let node = &self.context.node;
         if let Some(request) = self.state.on_end() {
-            node.send_webhook_detached(request);
+            self.context.webhooks.send_webhook_detached(request);
         }
     }
 
     /// Performs the closing handshake and closes the stream.
     async fn close(&mut self, end: ConnectionEnd) {
-        let counters = self.context.node.counters();
+        let counters = &self.context.counters;
         self.log
             .log_end(self.state.peer(), &self.outbox, end.logged(), counters);
         match end.close_frame() {
@@ -703,7 +718,7 @@ impl WebSocketConnection {
 impl Drop for WebSocketConnection {
     fn drop(&mut self) {
         if !self.has_left {
-            let counters = self.context.node.counters();
+            let counters = &self.context.counters;
             self.log.log_end(
                 self.state.peer(),
                 &self.outbox,
@@ -713,7 +728,7 @@ impl Drop for WebSocketConnection {
         }
         self.release_memberships(DisconnectReason::Lost);
         self.gauge_unfinished(0);
-        Counters::less(&self.context.node.counters().connections);
+        Counters::less(&self.context.counters.connections);
     }
 }
 

@@ -22,9 +22,9 @@ use switchboard_core::{Identity, Limits, PeerId};
 use switchboard_dialects::{CorsPolicy, Dialect, Endpoint, Handshake, Query, find};
 use switchboard_redis::RedisStore;
 use switchboard_transport::{
-    AddressRates, ConnectionLimit, ConnectionPermit, Counters, Listener, NodeHandle, Permit,
-    PermitPool, ProbeReserve, QueueMemory, RefusalReason, RefusedConnections, RequestTimeouts,
-    ServeConfig, canonical_net, websocket,
+    AddressRates, ConnectionLimit, ConnectionPermit, Counters, Listener, Permit, PermitPool,
+    ProbeReserve, QueueMemory, RefusalReason, RefusedConnections, RequestTimeouts, ServeConfig,
+    canonical_net, websocket,
 };
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -174,14 +174,17 @@ impl Builder {
                 RESERVE_CONNECTIONS_PER_ADDRESS,
                 proxies,
             ),
-            context: websocket::ConnectionContext {
-                node: shards.clone(),
+            context: Arc::new(websocket::ConnectionContext {
+                hubs: shards.clone(),
+                joins: shards.clone(),
+                webhooks: shards.clone(),
+                counters: shards.counters().clone(),
                 sessions: Arc::default(),
                 queue_memory: Arc::new(QueueMemory::new(limits.queued_bytes)),
                 limits,
                 heartbeat: config.heartbeat,
                 drain,
-            },
+            }),
             rates,
             refused: Arc::default(),
             settings: Arc::new(config.shared_settings()),
@@ -271,7 +274,7 @@ pub struct Server {
 #[derive(Debug)]
 pub(crate) struct ServerInner {
     pub(crate) config: Arc<Config>,
-    context: websocket::ConnectionContext,
+    context: Arc<websocket::ConnectionContext>,
     settings: Arc<switchboard_dialects::DialectSettings>,
     pub(crate) shards: Arc<Shards>,
     voice: Option<VoiceBackend>,
@@ -399,7 +402,7 @@ impl Server {
             },
             dead_after: self.inner.context.heartbeat.gone,
             permits: self.inner.plain_permits.clone(),
-            node: self.inner.context.node.clone(),
+            counters: self.inner.context.counters.clone(),
             refused: self.inner.refused.clone(),
             drain: self.inner.context.drain.clone(),
             tasks: self.inner.tasks.clone(),
@@ -532,7 +535,7 @@ impl Server {
         }
     }
 
-    pub(crate) fn context(&self) -> &websocket::ConnectionContext {
+    pub(crate) fn context(&self) -> &Arc<websocket::ConnectionContext> {
         &self.inner.context
     }
 

@@ -23,8 +23,8 @@ use switchboard_core::{
 };
 use switchboard_dialects::{Content, HOST, WebhookRequest, find};
 use switchboard_transport::{
-    Counters, FillLevel, JoinCheck, MetricsRegistry, NodeHandle, OutboxHandle, WebhookResponse,
-    log_text,
+    Counters, FillLevel, HubClient, JoinAuthorizer, JoinCheck, MetricsRegistry, OutboxHandle,
+    WebhookClient, WebhookResponse, log_text,
 };
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
@@ -125,7 +125,7 @@ pub(crate) struct Shards {
     webhooks: Arc<Webhooks>,
     changes: broadcast::Sender<MembershipChange>,
     registry: MetricsRegistry,
-    counters: Counters,
+    counters: Arc<Counters>,
     metrics: RoomMetrics,
     this: OnceLock<Weak<Self>>,
 }
@@ -163,7 +163,7 @@ impl Shards {
             contexts: Arc::default(),
             webhooks: Webhooks::new(&registry, tasks.clone()),
             changes: broadcast::channel(CHANGES_BEHIND_MAX).0,
-            counters: Counters::new(&registry),
+            counters: Arc::new(Counters::new(&registry)),
             metrics: RoomMetrics::new(&registry),
             registry,
             this: OnceLock::new(),
@@ -178,6 +178,11 @@ impl Shards {
     /// The metrics of this node.
     pub(crate) fn registry(&self) -> &MetricsRegistry {
         &self.registry
+    }
+
+    /// The metrics of connections and voice.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     pub(crate) fn access(&self) -> &AccessHooks {
@@ -431,7 +436,7 @@ fn leave_reason(cause: LeaveCause) -> &'static str {
     }
 }
 
-impl NodeHandle for Shards {
+impl HubClient for Shards {
     fn request(&self, peer: PeerId, local: &OutboxHandle, request: HubRequest) {
         let index = self.index_of_resource(&request.resource());
         let input = Input::Request {
@@ -444,12 +449,16 @@ impl NodeHandle for Shards {
             local.charge(Charge::SlowReceiver { bytes });
         }
     }
+}
 
+impl JoinAuthorizer for Shards {
     fn check_join(&self, peer: &Peer, room: &RoomId) -> Option<JoinCheck> {
         let context = || self.contexts.get(peer.id());
         self.access.may_join(peer, room, context)
     }
+}
 
+impl WebhookClient for Shards {
     fn send_webhook(&self, webhook: WebhookRequest) -> WebhookResponse {
         let webhooks = self.webhooks.clone();
         Box::pin(async move { webhooks.post(webhook).await })
@@ -457,10 +466,6 @@ impl NodeHandle for Shards {
 
     fn send_webhook_detached(&self, webhook: WebhookRequest) {
         self.webhooks.post_detached(webhook);
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.counters
     }
 }
 

@@ -21,7 +21,7 @@ use axum::{
 use rand::RngExt;
 use switchboard_core::{Limits, PeerId, RoomId, SpaceName};
 use switchboard_transport::{
-    AddressRates, ConnectionAbort, Counters, Heartbeat, NodeHandle, Permit, error_chain,
+    AddressRates, ConnectionAbort, Counters, Heartbeat, Permit, error_chain,
 };
 use switchboard_voice::{RoomKey, VoiceRoomId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

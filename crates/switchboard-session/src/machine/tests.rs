@@ -6,15 +6,11 @@ use switchboard_dialects::{Endpoint, Handshake, Query, find};
 
 use super::*;
 
-fn connection(dialect: &str, now: Instant) -> (SessionMachine, SessionActions) {
-    limited_connection(dialect, &Limits::default(), now)
+fn machine(dialect: &str, now: Instant) -> SessionMachine {
+    limited_machine(dialect, &Limits::default(), now)
 }
 
-fn limited_connection(
-    dialect: &str,
-    limits: &Limits,
-    now: Instant,
-) -> (SessionMachine, SessionActions) {
+fn limited_machine(dialect: &str, limits: &Limits, now: Instant) -> SessionMachine {
     let handshake = Handshake {
         peer: PeerId::from_random([1; 16]),
         identity: Identity::Claimed,
@@ -26,23 +22,48 @@ fn limited_connection(
         limits: Arc::default(),
         settings: Arc::default(),
     };
-    let opened = ClientSession::open(find(dialect), handshake, SpaceName::default());
-    SessionMachine::new(opened, limits, Heartbeat::default(), now)
+    let (session, mut first) = ClientSession::open(find(dialect), handshake, SpaceName::default());
+    SessionMachine::new(session, &mut first, limits, Heartbeat::default(), now)
 }
 
-fn frame(state: &mut SessionMachine, text: &'static str, now: Instant) -> SessionActions {
-    state.on_frame(ClientFrame::Text(&ByteString::from_static(text)), now, 0)
+/// The output of one step.
+fn step(act: impl FnOnce(&mut SessionOutput)) -> SessionOutput {
+    let mut output = SessionOutput::default();
+    act(&mut output);
+    output
+}
+
+fn frame(state: &mut SessionMachine, text: &str, now: Instant) -> SessionOutput {
+    let text = ByteString::from(text);
+    step(|output| state.on_frame(ClientFrame::Text(&text), now, output))
+}
+
+fn event(state: &mut SessionMachine, event: &Event, now: Instant) -> SessionOutput {
+    step(|output| state.on_event(event, now, output))
+}
+
+fn decide(
+    state: &mut SessionMachine,
+    decision: &Decision,
+    now: Instant,
+) -> (Option<Resumed>, SessionOutput) {
+    let mut output = SessionOutput::default();
+    (state.on_decision(decision, now, &mut output), output)
+}
+
+fn timeout(state: &mut SessionMachine, now: Instant) -> SessionOutput {
+    step(|output| state.handle_timeout(now, output))
 }
 
 #[test]
 fn pings_are_sent_every_25_seconds_and_the_client_is_gone_after_60() {
     let start = Instant::now();
-    let (mut state, _) = connection("mesh", start);
+    let mut state = machine("mesh", start);
     let mut pings = Vec::new();
     let gone = loop {
         let now = state.poll_timeout();
-        let output = state.handle_timeout(now);
-        if let Some(close) = output.actions.close {
+        let output = timeout(&mut state, now);
+        if let Some(close) = output.close {
             break (now - start, close);
         }
         assert!(output.ping);
@@ -59,11 +80,11 @@ fn room() -> RoomId {
     )
 }
 
-fn list_steps() -> Steps {
-    let requests = [HubRequest::List(room())].into();
-    Steps {
+fn list_request() -> SessionOutput {
+    let requests = vec![HubRequest::List(room())];
+    SessionOutput {
         requests,
-        ..Steps::default()
+        ..SessionOutput::default()
     }
 }
 
@@ -73,124 +94,122 @@ fn suspend_on_claim(state: &mut SessionMachine) {
     let name = switchboard_core::NameId { space, room, name };
     let error = RequestError::claim(ErrorCode::Denied(None), name.clone());
     let claim = HubRequest::Claim(name, Identity::Claimed);
-    state.suspend(Awaited::Access(claim, error), list_steps());
+    state.suspend(Awaited::Access(claim, error), list_request());
 }
 
 #[test]
 fn a_suspended_connection_only_pings_and_the_other_timeouts_follow_the_decision() {
     let start = Instant::now();
-    let (mut state, _) = connection("singo", start);
+    let mut state = machine("singo", start);
     suspend_on_claim(&mut state);
     let mut pings = Vec::new();
     while pings.len() < 4 {
         let now = state.poll_timeout();
-        let output = state.handle_timeout(now);
-        assert!(output.actions.close.is_none() && output.actions.frames.is_empty());
+        let output = timeout(&mut state, now);
+        assert!(output.close.is_none() && output.frames.is_empty());
         assert!(output.ping);
         pings.push((now - start).as_secs());
     }
     assert_eq!(pings, [25, 50, 75, 100]);
     let now = start + Duration::from_secs(101);
-    drop(state.resume(&Decision::Access(Ok(())), now, 0));
-    assert_eq!(
-        state.handle_timeout(now).actions.close,
-        Some(CloseReason::GONE)
-    );
+    drop(decide(&mut state, &Decision::Access(Ok(())), now).0);
+    assert_eq!(timeout(&mut state, now).close, Some(CloseReason::GONE));
 }
 
 #[test]
 fn steps_wait_for_the_decision_except_signs_of_life_and_the_end() {
     let start = Instant::now();
-    let (mut state, _) = connection("mesh", start);
+    let mut state = machine("mesh", start);
     suspend_on_claim(&mut state);
     assert!(!state.defers_events());
-    let mut later = list_steps();
+    let mut later = list_request();
     let alive = HubRequest::Alive(ResourceKey::Room(room()));
-    later.requests.push_back(alive);
-    let now = state.queue_behind_decision(later).expect("a sign of life");
-    assert!(matches!(
-        now.requests.iter().collect::<Vec<_>>()[..],
-        [HubRequest::Alive(_)]
-    ));
+    later.requests.push(alive);
+    state.queue_behind_decision(&mut later);
+    assert!(matches!(later.requests[..], [HubRequest::Alive(_)]));
     for _ in 0..62 {
-        assert!(state.queue_behind_decision(list_steps()).is_none());
+        let mut list = list_request();
+        state.queue_behind_decision(&mut list);
+        assert!(list.requests.is_empty());
     }
     assert!(state.defers_events(), "the queue is bounded");
-    let close = Steps {
+    let mut close = SessionOutput {
         close: Some(CloseReason::KICKED),
-        ..Steps::default()
+        ..SessionOutput::default()
     };
-    let now = state.queue_behind_decision(close).expect("the end");
-    assert_eq!(now.close, Some(CloseReason::KICKED));
-    let resumed = state.resume(&Decision::Access(Ok(())), start, 0);
+    state.queue_behind_decision(&mut close);
+    assert_eq!(
+        close.close,
+        Some(CloseReason::KICKED),
+        "the end does not wait"
+    );
+    let resumed = decide(&mut state, &Decision::Access(Ok(())), start).0;
     let resumed = resumed.expect("a decision was pending");
     assert!(matches!(resumed.authorized, Some(HubRequest::Claim(..))));
     assert!(resumed.rejected.is_none());
-    assert_eq!(resumed.steps.requests.len(), 64);
+    assert_eq!(resumed.queued.requests.len(), 64);
     assert!(!state.is_suspended());
 }
 
 #[test]
 fn a_denied_request_is_rejected_and_the_steps_behind_it_follow() {
     let start = Instant::now();
-    let (mut state, _) = connection("mesh", start);
+    let mut state = machine("mesh", start);
     suspend_on_claim(&mut state);
-    let resumed = state.resume(&Decision::Access(Err(None)), start, 0);
+    let resumed = decide(&mut state, &Decision::Access(Err(None)), start).0;
     let resumed = resumed.expect("a decision was pending");
     assert!(resumed.authorized.is_none());
     let error = resumed.rejected.expect("an error");
     assert_eq!(error.code, ErrorCode::Denied(None));
-    assert_eq!(resumed.steps.requests.len(), 1);
-    assert!(state.resume(&Decision::Access(Ok(())), start, 0).is_none());
+    assert_eq!(resumed.queued.requests.len(), 1);
+    assert!(
+        decide(&mut state, &Decision::Access(Ok(())), start)
+            .0
+            .is_none()
+    );
 }
 
 #[test]
 fn events_wait_for_the_response_to_a_webhook() {
     let start = Instant::now();
-    let (mut state, _) = connection("mesh", start);
-    state.suspend(Awaited::Webhook, Steps::default());
+    let mut state = machine("mesh", start);
+    state.suspend(Awaited::Webhook, SessionOutput::default());
     assert!(state.defers_events());
-    let close = Steps {
+    let close = SessionOutput {
         close: Some(CloseReason::DONE),
-        ..Steps::default()
+        ..SessionOutput::default()
     };
-    assert!(state.append_steps(close).is_none());
-    let resumed = state.resume(&Decision::Webhook(None), start, 0);
+    assert!(state.append_to_decision(close).is_none());
+    let resumed = decide(&mut state, &Decision::Webhook(None), start).0;
     let resumed = resumed.expect("a response was pending");
-    assert!(resumed.output.is_some());
-    assert_eq!(resumed.steps.close, Some(CloseReason::DONE));
+    assert_eq!(resumed.queued.close, Some(CloseReason::DONE));
 }
 
 #[test]
 fn frames_that_wait_for_a_decision_are_signs_of_life() {
     let start = Instant::now();
-    let (mut state, _) = connection("mesh", start);
+    let mut state = machine("mesh", start);
     suspend_on_claim(&mut state);
     let resource = ResourceKey::Room(room());
     let probe = Event::Probe(resource.clone());
-    assert!(state.on_event(&probe, start, 0).ping);
-    let requests = state.on_read_ahead(start).actions.requests;
+    assert!(event(&mut state, &probe, start).ping);
+    let requests = step(|output| state.on_sign_of_life(start, output)).requests;
     assert!(matches!(&requests[..], [HubRequest::Alive(alive)] if *alive == resource));
 }
 
 #[test]
 fn any_frame_is_a_sign_of_life() {
     let start = Instant::now();
-    let (mut state, _) = connection("mesh", start);
+    let mut state = machine("mesh", start);
     let later = start + Duration::from_secs(50);
-    drop(state.on_control(later));
+    drop(step(|output| state.on_control(later, output)));
     assert!(
-        state
-            .handle_timeout(start + Duration::from_secs(60))
-            .actions
+        timeout(&mut state, start + Duration::from_secs(60))
             .close
             .is_none()
     );
     assert_eq!(
-        state
-            .handle_timeout(start + Duration::from_secs(110))
-            .actions
-            .close,
+        timeout(&mut state, start + Duration::from_secs(110)).close,
         Some(CloseReason::GONE)
     );
 }
@@ -199,27 +218,23 @@ fn any_frame_is_a_sign_of_life() {
 fn the_timeout_of_the_first_frame_depends_on_the_dialect() {
     let start = Instant::now();
     for (dialect, secs) in [("p2p", 5), ("lightstream", 30), ("singo", 30)] {
-        let (mut state, _) = connection(dialect, start);
+        let mut state = machine(dialect, start);
         assert!(
-            state
-                .handle_timeout(start + Duration::from_secs(secs - 1))
-                .actions
+            timeout(&mut state, start + Duration::from_secs(secs - 1))
                 .close
                 .is_none()
         );
-        let output = state.handle_timeout(start + Duration::from_secs(secs));
+        let output = timeout(&mut state, start + Duration::from_secs(secs));
         assert!(
-            output.actions.close.is_some_and(|close| close.code == 1008),
+            output.close.is_some_and(|close| close.code == 1008),
             "{dialect}"
         );
-        assert_eq!(output.actions.frames.len(), 1, "{dialect} sends an error");
+        assert_eq!(output.frames.len(), 1, "{dialect} sends an error");
     }
-    let (mut state, _) = connection("lightstream", start);
+    let mut state = machine("lightstream", start);
     drop(frame(&mut state, "{}", start));
     assert!(
-        state
-            .handle_timeout(start + Duration::from_secs(31))
-            .actions
+        timeout(&mut state, start + Duration::from_secs(31))
             .close
             .is_none()
     );
@@ -229,7 +244,7 @@ fn the_timeout_of_the_first_frame_depends_on_the_dialect() {
 fn frames_until_pause(state: &mut SessionMachine, text: &'static str, now: Instant) -> usize {
     let mut count = 0;
     while !state.is_paused() {
-        assert!(frame(state, text, now).actions.close.is_none());
+        assert!(frame(state, text, now).close.is_none());
         count += 1;
     }
     count
@@ -238,12 +253,12 @@ fn frames_until_pause(state: &mut SessionMachine, text: &'static str, now: Insta
 #[test]
 fn a_client_over_its_rate_is_read_at_its_rate() {
     let start = Instant::now();
-    let (mut state, _) = connection("singo", start);
+    let mut state = machine("singo", start);
     assert_eq!(frames_until_pause(&mut state, "{}", start), 401);
     for count in 1..100 {
         let paid = state.poll_timeout();
         assert_eq!(paid - start, Duration::from_millis(10) * count);
-        assert!(state.handle_timeout(paid).actions.close.is_none());
+        assert!(timeout(&mut state, paid).close.is_none());
         assert_eq!(frames_until_pause(&mut state, "{}", paid), 1);
     }
 }
@@ -251,18 +266,18 @@ fn a_client_over_its_rate_is_read_at_its_rate() {
 #[test]
 fn a_client_that_stays_over_its_rate_is_closed_after_60_seconds() {
     let start = Instant::now();
-    let (mut state, _) = connection("singo", start);
+    let mut state = machine("singo", start);
     let mut now = start;
     let output = loop {
         frames_until_pause(&mut state, "{}", now);
         now = state.poll_timeout();
-        let output = state.handle_timeout(now);
-        if output.actions.close.is_some() {
+        let output = timeout(&mut state, now);
+        if output.close.is_some() {
             break output;
         }
     };
-    assert_eq!(output.actions.close, Some(CloseReason::FLOOD));
-    assert!(output.actions.frames[0].contains("too-many-frames"));
+    assert_eq!(output.close, Some(CloseReason::FLOOD));
+    assert!(output.frames[0].contains("too-many-frames"));
     assert_eq!((now - start).as_secs(), 60);
 }
 
@@ -273,7 +288,7 @@ fn a_paused_client_counts_as_alive_and_is_pinged() {
         flood_secs: 0,
         ..Limits::default()
     };
-    let (mut state, _) = limited_connection("singo", &limits, start);
+    let mut state = limited_machine("singo", &limits, start);
     frames_until_pause(&mut state, "{}", start);
     let charges = PendingCharges {
         deliveries: 20_000 + 4000 * 100,
@@ -284,22 +299,19 @@ fn a_paused_client_counts_as_alive_and_is_pinged() {
         SpaceName::default(),
         switchboard_core::DisplayName::parse("ada", 0).expect("a name"),
     )));
-    let output = state.on_event(&probe, start, 0);
-    assert!(matches!(
-        output.actions.requests[..],
-        [HubRequest::Alive(_)]
-    ));
+    let output = event(&mut state, &probe, start);
+    assert!(matches!(output.requests[..], [HubRequest::Alive(_)]));
     let mut pings = 0;
     while state.is_paused() {
         let now = state.poll_timeout();
-        let output = state.handle_timeout(now);
-        assert!(output.actions.close.is_none(), "after {:?}", now - start);
+        let output = timeout(&mut state, now);
+        assert!(output.close.is_none(), "after {:?}", now - start);
         pings += usize::from(output.ping);
     }
     assert!(pings >= 3, "{pings} pings in 100 seconds");
     let gone = loop {
         let now = state.poll_timeout();
-        if state.handle_timeout(now).actions.close == Some(CloseReason::GONE) {
+        if timeout(&mut state, now).close == Some(CloseReason::GONE) {
             break now - start;
         }
     };
@@ -309,18 +321,18 @@ fn a_paused_client_counts_as_alive_and_is_pinged() {
 #[test]
 fn pongs_to_challenges_by_other_clients_are_not_charged() {
     let start = Instant::now();
-    let (mut state, _) = connection("mesh", start);
+    let mut state = machine("mesh", start);
     let probe = Event::Probe(ResourceKey::Name(switchboard_core::NameId::in_space(
         SpaceName::default(),
         switchboard_core::DisplayName::parse("ada", 0).expect("a name"),
     )));
     for _ in 0..1000 {
-        assert!(state.on_event(&probe, start, 0).ping);
-        drop(state.on_pong(start));
+        assert!(event(&mut state, &probe, start).ping);
+        drop(step(|output| state.on_pong(start, output)));
     }
     assert!(!state.is_paused(), "the server has asked for these pongs");
     for _ in 0..401 {
-        drop(state.on_pong(start));
+        drop(step(|output| state.on_pong(start, output)));
     }
     assert!(state.is_paused(), "nothing has asked for these");
 }
@@ -332,14 +344,11 @@ fn queued_joins_of_a_session_are_charged_when_they_are_sent() {
         deliveries_burst: 100,
         ..Limits::default()
     };
-    let (mut state, _) = limited_connection("y-webrtc", &limits, start);
+    let mut state = limited_machine("y-webrtc", &limits, start);
     let topics: Vec<_> = (0..200).map(|topic| format!("\"t{topic}\"")).collect();
     let topics = topics.join(",");
     let subscribe = ByteString::from(format!(r#"{{"type":"subscribe","topics":[{topics}]}}"#));
-    let mut requests = state
-        .on_frame(ClientFrame::Text(&subscribe), start, 0)
-        .actions
-        .requests;
+    let mut requests = frame(&mut state, &subscribe, start).requests;
     assert!(
         !state.is_paused(),
         "the first {} are allowed",
@@ -353,7 +362,7 @@ fn queued_joins_of_a_session_are_charged_when_they_are_sent() {
         joins += 1;
         let others = Vec::new();
         let joined = Event::Joined { room, others };
-        requests.extend(state.on_event(&joined, start, 0).actions.requests);
+        requests.extend(event(&mut state, &joined, start).requests);
     }
     assert_eq!(joins, 200);
     assert!(state.is_paused());
@@ -362,13 +371,13 @@ fn queued_joins_of_a_session_are_charged_when_they_are_sent() {
 #[test]
 fn a_frame_with_many_topics_is_charged_as_one_frame() {
     let start = Instant::now();
-    let (mut state, _) = connection("y-webrtc", start);
+    let mut state = machine("y-webrtc", start);
     let topics = r#"["a","b","c","d","e","f","g","h","i","j"]"#;
     let frames = ["subscribe", "unsubscribe"]
         .map(|kind| ByteString::from(format!(r#"{{"type":"{kind}","topics":{topics}}}"#)));
     let mut taken = 0;
     while !state.is_paused() {
-        drop(state.on_frame(ClientFrame::Text(&frames[taken % 2]), start, 0));
+        drop(frame(&mut state, &frames[taken % 2], start));
         taken += 1;
     }
     assert_eq!(taken, 401);
@@ -378,9 +387,9 @@ fn a_frame_with_many_topics_is_charged_as_one_frame() {
 fn bytes_are_charged_where_they_are_delivered() {
     let start = Instant::now();
     let largest = ByteString::from("x".repeat(Limits::default().frame_bytes));
-    let (mut state, _) = connection("mesh", start);
+    let mut state = machine("mesh", start);
     for _ in 0..400 {
-        drop(state.on_frame(ClientFrame::Text(&largest), start, 0));
+        drop(frame(&mut state, &largest, start));
     }
     assert!(!state.is_paused(), "these reach no peer");
 }
@@ -388,18 +397,16 @@ fn bytes_are_charged_where_they_are_delivered() {
 #[test]
 fn singo_sends_its_ping_frame_every_30_seconds() {
     let start = Instant::now();
-    let (mut state, _) = connection("singo", start);
+    let mut state = machine("singo", start);
     drop(frame(
         &mut state,
         r#"{"type":"join","payload":{"room_id":"r"}}"#,
         start,
     ));
-    let output = state.handle_timeout(start + Duration::from_secs(30));
-    assert_eq!(output.actions.frames, [r#"{"type":"ping"}"#]);
+    let output = timeout(&mut state, start + Duration::from_secs(30));
+    assert_eq!(output.frames, [r#"{"type":"ping"}"#]);
     assert!(
-        state
-            .handle_timeout(start + Duration::from_secs(31))
-            .actions
+        timeout(&mut state, start + Duration::from_secs(31))
             .frames
             .is_empty()
     );
@@ -408,15 +415,15 @@ fn singo_sends_its_ping_frame_every_30_seconds() {
 #[test]
 fn a_probe_causes_a_ping_and_the_next_sign_of_life_answers_it() {
     let start = Instant::now();
-    let (mut state, _) = connection("mesh", start);
+    let mut state = machine("mesh", start);
     let room = RoomId::shared(SpaceName::default(), RoomName::parse("r", 0).unwrap());
     let resource = ResourceKey::Address(room, Address::parse("a", 0).unwrap());
-    assert!(
-        state
-            .on_event(&Event::Probe(resource.clone()), start, 0)
-            .ping
-    );
-    let requests = state.on_control(start).actions.requests;
+    assert!(event(&mut state, &Event::Probe(resource.clone()), start).ping);
+    let requests = step(|output| state.on_control(start, output)).requests;
     assert!(matches!(&requests[..], [HubRequest::Alive(alive)] if *alive == resource));
-    assert!(state.on_control(start).actions.requests.is_empty());
+    assert!(
+        step(|output| state.on_control(start, output))
+            .requests
+            .is_empty()
+    );
 }

@@ -10,25 +10,25 @@ use switchboard_dialects::WebhookRequest;
 use crate::{PermitPool, UpgradedStream, WebhookResponse};
 
 /// A node that ignores all requests.
-#[derive(Debug, Default)]
-struct IdleNode(Counters);
+#[derive(Debug)]
+struct IdleNode;
 
-impl NodeHandle for IdleNode {
+impl HubClient for IdleNode {
     fn request(&self, _peer: PeerId, _outbox: &OutboxHandle, _request: HubRequest) {}
+}
 
+impl JoinAuthorizer for IdleNode {
     fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
         None
     }
+}
 
+impl WebhookClient for IdleNode {
     fn send_webhook(&self, _request: WebhookRequest) -> WebhookResponse {
         Box::pin(std::future::pending())
     }
 
     fn send_webhook_detached(&self, _request: WebhookRequest) {}
-
-    fn counters(&self) -> &Counters {
-        &self.0
-    }
 }
 
 /// A `mesh` connection, and its client.
@@ -50,7 +50,10 @@ async fn connect() -> (TcpStream, WebSocketConnection) {
     };
     let opened = ClientSession::open(find("mesh"), handshake, SpaceName::default());
     let context = ConnectionContext {
-        node: Arc::new(IdleNode::default()),
+        hubs: Arc::new(IdleNode),
+        joins: Arc::new(IdleNode),
+        webhooks: Arc::new(IdleNode),
+        counters: Arc::default(),
         limits: Arc::default(),
         heartbeat: Heartbeat::default(),
         queue_memory: Arc::default(),
@@ -62,7 +65,7 @@ async fn connect() -> (TcpStream, WebSocketConnection) {
     let permit = permit.expect("no limit");
     (
         client,
-        WebSocketConnection::new(socket, opened, context, permit).0,
+        WebSocketConnection::new(socket, opened, Arc::new(context), permit).0,
     )
 }
 

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use bytestring::ByteString;
 
 use prometheus::IntGauge;
-use switchboard_transport::{Counters, NodeHandle, Permit};
+use switchboard_transport::{Counters, Permit};
 use switchboard_voice::{Direction, RoomKey, User};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 

@@ -18,8 +18,7 @@ use futures_util::{Stream, stream};
 use switchboard_audio::{Format, FormatError, PcmDecoder, SAMPLE_RATE};
 use switchboard_dialects::CloseReason;
 use switchboard_transport::{
-    ConnectionAbort, Counters, NodeHandle, Permit, Socket, SocketError, TokenBucket, Upgrade,
-    Violation,
+    ConnectionAbort, Counters, Permit, Socket, SocketError, TokenBucket, Upgrade, Violation,
     frame::{CloseFrame, Decoded, WebSocketMessage},
     upgrade,
 };

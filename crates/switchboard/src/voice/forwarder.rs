@@ -33,7 +33,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use switchboard_transport::{
-    ConnectionAbort, Counters, HttpClient, HttpClientError, HttpConnection, NodeHandle, error_chain,
+    ConnectionAbort, Counters, HttpClient, HttpClientError, HttpConnection, error_chain,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, split},

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use prometheus::Histogram;
 use switchboard_audio::{AudioSink, Format, MixSettings, Mixer, SourceHandle, Ticker};
-use switchboard_transport::{ConnectionAbort, Counters, NodeHandle};
+use switchboard_transport::{ConnectionAbort, Counters};
 use switchboard_voice::User;
 use tokio::{sync::mpsc, task::yield_now, time::sleep_until};
 use tokio_util::sync::CancellationToken;

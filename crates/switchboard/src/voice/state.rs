@@ -15,7 +15,7 @@ use std::{
 use bytestring::ByteString;
 use switchboard_audio::MixSettings;
 use switchboard_core::DisplayName;
-use switchboard_transport::{Counters, NodeHandle, network};
+use switchboard_transport::{Counters, network};
 use switchboard_voice::gostream::{SseEvent, UserEncoding};
 use switchboard_voice::{
     Audience, CallError, CallId, Calls, Direction, RingOrigin, RoomKey, User, VoiceEvent,

@@ -20,7 +20,8 @@ use switchboard_dialects::{
 };
 use switchboard_session::ClientSession;
 use switchboard_transport::{
-    Counters, JoinCheck, NodeHandle, OutboxHandle, PermitPool, Upgrade, WebhookResponse, websocket,
+    HubClient, JoinAuthorizer, JoinCheck, OutboxHandle, PermitPool, Upgrade, WebhookClient,
+    WebhookResponse, websocket,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
@@ -131,19 +132,20 @@ type PendingCheck = oneshot::Sender<bool>;
 /// A node whose webhook requests and access checks the test answers.
 #[derive(Debug)]
 struct TestNode {
-    counters: Counters,
     webhooks: mpsc::Sender<PendingWebhook>,
     checks: mpsc::Sender<PendingCheck>,
     requests: mpsc::Sender<(OutboxHandle, HubRequest)>,
     detached: mpsc::Sender<String>,
 }
 
-impl NodeHandle for TestNode {
+impl HubClient for TestNode {
     fn request(&self, _peer: PeerId, local: &OutboxHandle, request: HubRequest) {
         // At the end of a test the receiver is dropped.
         drop(self.requests.try_send((local.clone(), request)));
     }
+}
 
+impl JoinAuthorizer for TestNode {
     fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
         let (decide, decided) = oneshot::channel();
         drop(self.checks.try_send(decide));
@@ -152,7 +154,9 @@ impl NodeHandle for TestNode {
             is_allowed.then_some(()).ok_or(None)
         }))
     }
+}
 
+impl WebhookClient for TestNode {
     fn send_webhook(&self, request: WebhookRequest) -> WebhookResponse {
         let (response, received) = oneshot::channel();
         let body = (request.body.to_string(), response);
@@ -165,10 +169,6 @@ impl NodeHandle for TestNode {
     fn send_webhook_detached(&self, request: WebhookRequest) {
         // At the end of a test, the receiver may be dropped.
         drop(self.detached.try_send(request.body.to_string()));
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.counters
     }
 }
 
@@ -195,14 +195,17 @@ impl WebhookTest {
         let (requesting, requests) = mpsc::channel(8);
         let (detached_sender, detached) = mpsc::channel(8);
         let drain = CancellationToken::new();
+        let node = Arc::new(TestNode {
+            webhooks: webhook_sender,
+            checks: checking,
+            requests: requesting,
+            detached: detached_sender,
+        });
         let context = websocket::ConnectionContext {
-            node: Arc::new(TestNode {
-                counters: Counters::default(),
-                webhooks: webhook_sender,
-                checks: checking,
-                requests: requesting,
-                detached: detached_sender,
-            }),
+            hubs: node.clone(),
+            joins: node.clone(),
+            webhooks: node,
+            counters: Arc::default(),
             limits: Arc::default(),
             heartbeat,
             sessions: Arc::default(),
@@ -308,7 +311,7 @@ async fn serve(context: websocket::ConnectionContext) -> SocketAddr {
             let socket = connecting.socket().await.expect("an upgrade");
             let opened =
                 ClientSession::open(Some(&WebhookSession), handshake(), SpaceName::default());
-            websocket::serve(socket, opened, context, permit).await;
+            websocket::serve(socket, opened, Arc::new(context), permit).await;
         });
         response
     };
