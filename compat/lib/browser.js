@@ -15,8 +15,9 @@ function find(names) {
 const EXECUTABLE = find(WITHOUT_INTERFACE);
 const VIEWPORT = { width: 1280, height: 800 };
 
+/** Ten pictures a second are enough to see that they move. A test that measures a rate needs a camera of thirty. */
 const FLAGS = [
-  '--use-fake-device-for-media-stream',
+  '--use-fake-device-for-media-stream=fps=10',
   '--use-fake-ui-for-media-stream',
   '--autoplay-policy=no-user-gesture-required',
   '--allow-loopback-in-peer-connection',
@@ -26,6 +27,9 @@ const FLAGS = [
   '--disable-quic',
   '--disable-sync',
 ];
+
+/** A camera of thirty pictures a second. */
+export const FAST_CAMERA = '--use-fake-device-for-media-stream=fps=30';
 
 /** The reason why the tests cannot run here, or false. */
 export const browserMissing = unlessCi(![EXECUTABLE, find(WITH_INTERFACE)].every(existsSync) && `NO BROWSER: there is no Chromium at ${find(WITH_INTERFACE)} (set CHROMIUM to its path)`);

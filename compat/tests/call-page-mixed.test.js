@@ -77,10 +77,10 @@ async function allSeeAll(clients, visitors) {
   const names = Object.keys(clients);
   await Promise.all(visitors.map((visitor) => connects(visitor, ...names, ...visitors.filter((other) => other !== visitor).map(({ name }) => name))));
   await Promise.all(Object.values(clients).map((client) => connectedWith(client, names.length + visitors.length - 1)));
-  for (const visitor of visitors) {
-    await seesPicturesOf(visitor, ...WITH_PICTURE, ...visitors.filter((other) => other !== visitor).map(({ name }) => name));
-  }
-  for (const name of WITH_PICTURE) await seesPictures(clients[name], WITH_PICTURE.length - 1 + visitors.length);
+  await Promise.all([
+    ...visitors.map((visitor) => seesPicturesOf(visitor, ...WITH_PICTURE, ...visitors.filter((other) => other !== visitor).map(({ name }) => name))),
+    ...WITH_PICTURE.map((name) => seesPictures(clients[name], WITH_PICTURE.length - 1 + visitors.length)),
+  ]);
 }
 
 /** @param {Record<string, Guest>} clients */

@@ -1,5 +1,6 @@
 /** The page at `/`: what it sends to how many, and what it shows large. */
 import assert from 'node:assert/strict';
+import { FAST_CAMERA } from '../lib/browser.js';
 import { withScreenThatSounds } from '../lib/devices-by-hand.js';
 import { paintCamera, paintForMany } from '../lib/painted-camera.js';
 import { outputFile, stage } from '../lib/stage.js';
@@ -9,8 +10,7 @@ const VIDEO_BITRATE_TOTAL = 2_000_000;
 const SIX_KBITS = { min: 200, max: 2_500 };
 const ONE_KBITS_MIN = 500;
 
-// At its usual 20 pictures a second, the camera of the browser needs hardly more than this.
-const scene = stage({ flags: ['--use-fake-device-for-media-stream=fps=30'] });
+const scene = stage({ flags: [FAST_CAMERA] });
 
 /** Runs in a page before its own scripts: keeps the captured tracks. */
 function recordCaptures() {
