@@ -19,13 +19,22 @@ use switchboard_testkit::cluster::{FaultPlan, run_seed};
 
 use self::oracle::find_violations;
 
-/// Runs `count` seeds (or `SWITCHBOARD_SEEDS`), or the one that `SWITCHBOARD_SEED` names.
+/// Seeds in a release build, `cargo xtask test --long`, for each in a debug build.
+const SEEDS_IN_RELEASE: u64 = 2;
+
+/// Runs `count` seeds (or `SWITCHBOARD_SEEDS`), or the one that `SWITCHBOARD_SEED` names. A release build runs more.
 fn run_seeds(kind: &str, count: u64, faults: &FaultPlan) {
     let number = |name| {
         let value = std::env::var(name).ok();
         value.map(|value| value.parse::<u64>().expect("a number"))
     };
     let single_seed = number("SWITCHBOARD_SEED");
+    let is_long = !cfg!(debug_assertions);
+    let count = if is_long {
+        count * SEEDS_IN_RELEASE
+    } else {
+        count
+    };
     let count = number("SWITCHBOARD_SEEDS").unwrap_or(count);
     let seeds = single_seed.map_or(0..count, |seed| seed..seed + 1);
     let mut failed = Vec::new();
@@ -94,13 +103,13 @@ macro_rules! fault_tests {
 }
 
 fault_tests! {
-    calm: 200,
-    lossy_events: 300,
-    broken_connections: 300,
-    crashes: 250,
-    pauses: 300,
-    store_unavailable: 200,
-    store_restored_from_backup: 250,
-    store_loses_all_data: 250,
-    everything: 400,
+    calm: 100,
+    lossy_events: 150,
+    broken_connections: 150,
+    crashes: 125,
+    pauses: 150,
+    store_unavailable: 100,
+    store_restored_from_backup: 125,
+    store_loses_all_data: 125,
+    everything: 200,
 }
