@@ -1,9 +1,6 @@
-//! Checks of the language of the code: type names that are defined twice, and doc comments that say too little.
+//! Checks that no type name is defined twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Minimum length of a doc comment, in characters.
-const DOC_LENGTH_MIN: usize = 12;
 
 /// Type names that are always written with their module.
 const QUALIFIED_TYPES: &[&str] = &["Error", "Result"];
@@ -45,54 +42,9 @@ fn type_name(line: &str) -> Option<&str> {
     (defines && !name.is_empty()).then_some(name)
 }
 
-/// Checks the doc comments of one line.
-pub(crate) fn short_docs(file: &str, text: &str) -> Vec<String> {
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let doc = |index: usize| {
-        let line = lines.get(index)?;
-        let block = line
-            .strip_prefix("/**")
-            .and_then(|rest| rest.strip_suffix("*/"));
-        line.strip_prefix("///")
-            .or_else(|| line.strip_prefix("//!"))
-            .or(block)
-            .map(str::trim)
-    };
-    let is_short = |index: &usize| {
-        let is_alone = doc(index.wrapping_sub(1)).or(doc(index + 1)).is_none();
-        let text = doc(*index).filter(|text| !text.starts_with('@'));
-        is_alone && text.is_some_and(|text| text.chars().count() < DOC_LENGTH_MIN)
-    };
-    let error = |index: usize| {
-        let line = lines[index];
-        format!(
-            "{file}:{}: {line}: a doc comment has at least {DOC_LENGTH_MIN} characters",
-            index + 1
-        )
-    };
-    (0..lines.len()).filter(is_short).map(error).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn short_doc_comments_are_errors() {
-        for bad in ["/// Room.\nx", "x\n//! Room.\nx", "/** Closes. */\nx"] {
-            assert_eq!(short_docs("a.rs", bad).len(), 1, "{bad}");
-        }
-        let good = [
-            "// Short.",
-            "/// Joins a room.",
-            "/// A b.\n///\n/// More.",
-            "/** @type {x} */",
-        ];
-        assert_eq!(
-            short_docs("a.rs", &good.join("\nx\n")),
-            Vec::<String>::new()
-        );
-    }
 
     #[test]
     fn type_names_in_two_modules_are_errors() {
