@@ -97,7 +97,7 @@ pub enum RefusedClient {
     Address(IpAddr),
     /// The host program does not know the address.
     Unknown,
-    /// Clients of more than [`ADDRESSES_MAX`] addresses.
+    /// Clients of further addresses, which share a line.
     Others,
 }
 
