@@ -10,7 +10,7 @@ use std::{
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::visible::is_visible;
+use crate::visible::{is_visible, visible_form};
 
 /// The id of one client connection, unique over all nodes. The server generates it at random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,6 +163,15 @@ name!(
     /// The name of a leader election: of a task that one node does for the cluster.
     ElectionId
 );
+
+impl DisplayName {
+    /// The name as it looks, without characters that are not displayed. Names that differ only by such characters
+    /// have the same visible form. It is not empty, and not longer than the name.
+    #[must_use]
+    pub fn visible_form(&self) -> Self {
+        visible_form(&self.0).map_or_else(|| self.clone(), |visible| Self(visible.into()))
+    }
+}
 
 impl Default for SpaceName {
     fn default() -> Self {

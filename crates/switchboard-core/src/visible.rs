@@ -8,6 +8,19 @@ pub(crate) fn is_visible(name: &str) -> bool {
     name.bytes().any(plain) || name.chars().any(|c| !is_invisible(c))
 }
 
+/// A name as it looks: without characters that are not displayed and without white space at its ends, and each other
+/// white space as one space. `None` if the name looks as it is written.
+pub(crate) fn visible_form(name: &str) -> Option<String> {
+    if name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let is_displayed = |c: &char| c.is_whitespace() || !is_invisible(*c);
+    let displayed: String = name.chars().filter(is_displayed).collect();
+    let words: Vec<_> = displayed.split_whitespace().collect();
+    let visible = words.join(" ");
+    (visible != name).then_some(visible)
+}
+
 fn is_invisible(c: char) -> bool {
     c.is_whitespace() || c.is_control() || is_ignorable(c)
 }
@@ -42,6 +55,23 @@ fn is_ignorable(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_look_the_same_have_the_same_visible_form() {
+        for name in [
+            " Ada L",
+            "Ada L\u{200b}",
+            "A\u{ad}da L\t",
+            "\u{feff}Ada\u{a0}\u{3000}L",
+            "Ada\u{2060} \u{200d} L",
+            "Ada\r\nL\0",
+        ] {
+            assert_eq!(visible_form(name).as_deref(), Some("Ada L"), "{name:?}");
+        }
+        for name in ["Ada", "Ada L", "ada l", "Àda", "日 本", "A\u{301}"] {
+            assert_eq!(visible_form(name), None, "{name:?}");
+        }
+    }
 
     #[test]
     fn names_of_invisible_characters_only_are_not_visible() {

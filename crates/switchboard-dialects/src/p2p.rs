@@ -14,7 +14,8 @@
 //!
 //! # Names
 //!
-//! Two members of a room that speak `p2p` never have the same username. Usernames are compared exactly.
+//! Two members of a room that speak `p2p` never have the same username. Usernames that differ only by characters that are
+//! not displayed are the same; upper and lower case differ.
 //!
 //! * `IDENTIFY` without a `roomId` claims the username in the whole space. Of two such clients with the same name the
 //!   second gets `Username already taken.`, in whichever rooms they are.
@@ -147,7 +148,7 @@ fn kind_of(frame_type: &str) -> Option<MessageKind> {
 enum P2pState {
     Unidentified,
     /// The claim of the username is pending. Received frames are queued.
-    Claiming(Vec<ByteString>),
+    Claiming(DisplayName, Vec<ByteString>),
     Identified(IdentifiedClient),
 }
 
@@ -191,11 +192,11 @@ impl Session for P2pSession {
         };
         match &mut self.state {
             P2pState::Unidentified => self.identify(text, output),
-            P2pState::Claiming(queued_frames) if queued_frames.len() < QUEUED_FRAMES_MAX => {
+            P2pState::Claiming(_, queued_frames) if queued_frames.len() < QUEUED_FRAMES_MAX => {
                 queued_frames.push(text.clone());
                 Ok(())
             }
-            P2pState::Claiming(_) => Err(ErrorCode::TooManyFrames.into()),
+            P2pState::Claiming(..) => Err(ErrorCode::TooManyFrames.into()),
             P2pState::Identified(client) => client.handle(self.own_id, &self.limits, text, output),
         }
     }
@@ -271,17 +272,19 @@ impl P2pSession {
         let room = room
             .map(|room| room_name(&room, &self.limits))
             .transpose()?;
-        output.commands.push(Command::Claim(room, name));
-        self.state = P2pState::Claiming(Vec::new());
+        output
+            .commands
+            .push(Command::Claim(room, name.visible_form()));
+        self.state = P2pState::Claiming(name, Vec::new());
         Ok(())
     }
 
     fn on_claimed(&mut self, id: &NameId, output: &mut SessionOutput) {
         match &mut self.state {
             P2pState::Unidentified => {}
-            P2pState::Claiming(queued_frames) => {
-                let queued_frames = std::mem::take(queued_frames);
-                self.on_identified(id, queued_frames, output);
+            P2pState::Claiming(username, queued_frames) => {
+                let (username, queued_frames) = (username.clone(), std::mem::take(queued_frames));
+                self.on_identified(id, username, queued_frames, output);
             }
             P2pState::Identified(client) => {
                 client.on_claimed(self.own_id, &self.limits, id, output)
@@ -292,18 +295,19 @@ impl P2pSession {
     fn on_identified(
         &mut self,
         id: &NameId,
+        username: DisplayName,
         queued_frames: Vec<ByteString>,
         output: &mut SessionOutput,
     ) {
         let success = JsonWriter::default()
             .text("type", "AUTH_SUCCESS")
             .text("status", "success")
-            .text("username", id.name.as_str())
+            .text("username", username.as_str())
             .text("peerId", &self.own_id.to_string());
         output.frames.push(success.finish());
         let mut client = IdentifiedClient {
-            username: id.name.clone(),
-            claimed_name: id.room.clone().map(|room| (room, id.name.clone())),
+            claimed_name: id.room.clone().map(|room| (room, username.clone())),
+            username,
             room: None,
             pending_join: None,
         };
@@ -468,14 +472,16 @@ impl IdentifiedClient {
     }
 
     fn claim(&mut self, pending_join: DelayedJoin, output: &mut SessionOutput) {
-        let (room, name) = (pending_join.room.clone(), pending_join.name.clone());
-        output.commands.push(Command::Claim(Some(room), name));
+        let (room, name) = (pending_join.room.clone(), &pending_join.name);
+        let claim = Command::Claim(Some(room), name.visible_form());
+        output.commands.push(claim);
         self.pending_join = Some(pending_join);
     }
 
     fn release(&mut self, output: &mut SessionOutput) {
         if let Some((room, name)) = self.claimed_name.take() {
-            output.commands.push(Command::Release(Some(room), name));
+            let release = Command::Release(Some(room), name.visible_form());
+            output.commands.push(release);
         }
     }
 
@@ -517,9 +523,8 @@ impl IdentifiedClient {
             return;
         };
         let (room, name) = (pending_join.room.clone(), pending_join.name.clone());
-        output
-            .commands
-            .push(Command::Release(Some(room.clone()), name.clone()));
+        let release = Command::Release(Some(room.clone()), name.visible_form());
+        output.commands.push(release);
         let is_taken = error.code == ErrorCode::Taken;
         if is_taken && pending_join.take_next_number(&self.username, limits) {
             return self.claim(pending_join, output);
@@ -575,7 +580,7 @@ impl DelayedJoin {
     }
 
     fn is_for(&self, id: &NameId) -> bool {
-        id.room.as_ref() == Some(&self.room) && id.name == self.name
+        id.room.as_ref() == Some(&self.room) && id.name == self.name.visible_form()
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use switchboard_core::{DisplayName, RoomId};
 use switchboard_testkit::{ClientId, Simulation};
 
-const NAMES: [&str; 3] = ["ada", "ada (2)", "bob"];
+const NAMES: [&str; 4] = ["ada", "a\u{200b}da ", "ada (2)", "bob"];
 const ROOMS: [&str; 2] = ["red", "blue"];
 /// Longer than all challenges that one join can wait for.
 const CHALLENGE_TIME: Duration = Duration::from_secs(60);
@@ -135,7 +135,7 @@ impl NameRun {
     fn names(&self, room: &RoomId) -> Vec<String> {
         let members = self.simulation.hub().members(room);
         let names = members.iter().filter_map(|member| member.name.as_ref());
-        names.map(DisplayName::to_string).collect()
+        names.map(|name| name.visible_form().to_string()).collect()
     }
 
     /// Whether the client is connected and responsive.
@@ -193,6 +193,7 @@ fn assert_all_names_are_free(run: &mut NameRun) {
             let (client, _) = run.clients.last().copied().expect("a client");
             let frames = run.simulation.received(client);
             assert_eq!(frames[0]["type"], "AUTH_SUCCESS", "{name} in {room:?}");
+            run.simulation.crash(client);
         }
     }
 }
