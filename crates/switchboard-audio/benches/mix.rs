@@ -1,6 +1,6 @@
 //! The cost of one second of a room: `cargo bench -p switchboard-audio`. Each time is that of
-//! 50 frames. `ours` and `reference` get the same input; the reference is the design that sums and
-//! encodes for each listener (and is spared the pages, which are not measured there).
+//! 50 frames. `mixer` and `reference` get the same input. The reference sums and encodes for each listener, and
+//! writes no Ogg pages.
 
 use std::{fmt, sync::Arc};
 
@@ -11,7 +11,7 @@ use switchboard_audio::{
 
 const FRAMES_PER_SECOND: usize = 50;
 
-/// The owners in the room.
+/// The size and format of a room.
 #[derive(Clone, Copy)]
 struct Room {
     format: Format,
@@ -43,9 +43,9 @@ fn rooms(sizes: &[(usize, usize)]) -> Vec<Room> {
 }
 
 /// A sink that discards its bytes.
-struct Away;
+struct DiscardingSink;
 
-impl AudioSink for Away {
+impl AudioSink for DiscardingSink {
     fn send(&mut self, bytes: Bytes) -> bool {
         black_box(bytes);
         true
@@ -78,26 +78,27 @@ fn speech(source: usize) -> Vec<Frame> {
         .collect()
 }
 
-struct Ours {
-    mixer: Mixer<Away>,
+struct MixedRoom {
+    mixer: Mixer<DiscardingSink>,
     inputs: Vec<(SourceHandle, Vec<Frame>)>,
 }
 
-impl Ours {
+impl MixedRoom {
     /// `first` is the owner of the first listener; the sources' are 0, 1, 2…
     fn new(room: Room, first: usize) -> Self {
         let mut mixer = Mixer::new(Arc::new(MixSettings::default()));
         let input = |source| (mixer.add_source(source as u64), speech(source));
         let inputs = (0..room.sources).map(input).collect();
         for listener in first..first + room.listeners {
-            mixer.add_listener(listener as u64, room.format, Away);
+            mixer.add_listener(listener as u64, room.format, DiscardingSink);
         }
-        let mut ours = Self { mixer, inputs };
-        ours.second();
-        ours
+        let mut room = Self { mixer, inputs };
+        room.mix_second();
+        room
     }
 
-    fn second(&mut self) {
+    /// Mixes and encodes one second.
+    fn mix_second(&mut self) {
         for frame in 0..FRAMES_PER_SECOND {
             for (input, frames) in &self.inputs {
                 input.push(&frames[frame]);
@@ -108,7 +109,7 @@ impl Ours {
     }
 }
 
-const PURE: [(usize, usize); 9] = [
+const SILENT_LISTENERS: [(usize, usize); 9] = [
     (2, 1),
     (2, 100),
     (2, 1_000),
@@ -120,43 +121,43 @@ const PURE: [(usize, usize); 9] = [
     (100, 1_000),
 ];
 
-/// Smaller, or it would take half an hour. It grows with the number of listeners, of course.
-const PURE_REFERENCE: [(usize, usize); 6] =
+/// Smaller rooms for the reference, whose cost grows with the number of listeners.
+const SILENT_LISTENERS_REFERENCE: [(usize, usize); 6] =
     [(2, 1), (2, 100), (10, 1), (10, 100), (100, 1), (100, 100)];
 
-const TALKERS: [(usize, usize); 3] = [(2, 2), (10, 10), (100, 100)];
+const TALKING_LISTENERS: [(usize, usize); 3] = [(2, 2), (10, 10), (100, 100)];
 
 #[divan::bench_group(sample_size = 1, max_time = 2)]
-mod pure_listeners {
+mod silent_listeners {
     use super::*;
 
-    #[divan::bench(args = rooms(&PURE), sample_count = 10)]
-    fn ours(bencher: Bencher<'_, '_>, room: &Room) {
-        let mut ours = Ours::new(*room, room.sources);
-        bencher.bench_local(|| ours.second());
+    #[divan::bench(args = rooms(&SILENT_LISTENERS), sample_count = 10)]
+    fn mixer(bencher: Bencher<'_, '_>, room: &Room) {
+        let mut mixed_room = MixedRoom::new(*room, room.sources);
+        bencher.bench_local(|| mixed_room.mix_second());
     }
 
-    #[divan::bench(args = rooms(&PURE_REFERENCE), sample_count = 3)]
+    #[divan::bench(args = rooms(&SILENT_LISTENERS_REFERENCE), sample_count = 3)]
     fn reference(bencher: Bencher<'_, '_>, room: &Room) {
         let mut reference = Reference::new(*room, room.sources);
-        bencher.bench_local(|| reference.second());
+        bencher.bench_local(|| reference.mix_second());
     }
 }
 
 #[divan::bench_group(sample_size = 1, max_time = 2)]
-mod talkers_who_listen {
+mod talking_listeners {
     use super::*;
 
-    #[divan::bench(args = rooms(&TALKERS), sample_count = 5)]
-    fn ours(bencher: Bencher<'_, '_>, room: &Room) {
-        let mut ours = Ours::new(*room, 0);
-        bencher.bench_local(|| ours.second());
+    #[divan::bench(args = rooms(&TALKING_LISTENERS), sample_count = 5)]
+    fn mixer(bencher: Bencher<'_, '_>, room: &Room) {
+        let mut mixed_room = MixedRoom::new(*room, 0);
+        bencher.bench_local(|| mixed_room.mix_second());
     }
 
-    #[divan::bench(args = rooms(&TALKERS), sample_count = 3)]
+    #[divan::bench(args = rooms(&TALKING_LISTENERS), sample_count = 3)]
     fn reference(bencher: Bencher<'_, '_>, room: &Room) {
         let mut reference = Reference::new(*room, 0);
-        bencher.bench_local(|| reference.second());
+        bencher.bench_local(|| reference.mix_second());
     }
 }
 
@@ -186,7 +187,8 @@ impl Reference {
         }
     }
 
-    fn second(&mut self) {
+    /// Mixes and encodes one second.
+    fn mix_second(&mut self) {
         for at in 0..FRAMES_PER_SECOND {
             for (owner, encoder) in &mut self.listeners {
                 let mut sum = [0_i32; FRAME_SAMPLES];

@@ -79,7 +79,7 @@ async fn main() {
     }
 }
 
-/// Nodes and their Redis.
+/// Nodes, and the Redis that they share.
 struct Cluster {
     redis: Option<Process>,
     nodes: Vec<(Process, u16)>,
@@ -192,12 +192,12 @@ fn free_port() -> u16 {
 }
 
 /// A client of the dialect `lightstream`.
-struct Client {
+struct LightstreamClient {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     name: String,
 }
 
-impl Client {
+impl LightstreamClient {
     async fn join(port: u16, room: &str, name: &str) -> Self {
         let mut client = Self::connect(port, name).await;
         client.enter(room).await;
@@ -217,17 +217,17 @@ impl Client {
     async fn enter(&mut self, room: &str) {
         let join = json!({"type": "join", "roomID": room, "senderID": self.name});
         self.send(&join.to_string()).await;
-        self.until("peers").await;
+        self.wait_for("peers").await;
     }
 
     /// Enters a room in the dialect `p2p`.
     async fn enter_p2p(&mut self, room: &str) {
         let identify = json!({"type": "IDENTIFY", "username": self.name, "roomId": room});
         self.send(&identify.to_string()).await;
-        self.until("AUTH_SUCCESS").await;
+        self.wait_for("AUTH_SUCCESS").await;
         self.send(&json!({"type": "JOIN_ROOM", "roomId": room}).to_string())
             .await;
-        self.until("ROOM_MEMBERS").await;
+        self.wait_for("ROOM_MEMBERS").await;
     }
 
     async fn send(&mut self, text: &str) {
@@ -237,8 +237,8 @@ impl Client {
             .expect("it is open");
     }
 
-    /// Reads until a frame of this type comes.
-    async fn until(&mut self, wanted: &str) -> Value {
+    /// Reads frames until one of this type. Returns it.
+    async fn wait_for(&mut self, wanted: &str) -> Value {
         loop {
             let next = tokio::time::timeout(TIMEOUT, self.socket.next()).await;
             let frame = next.expect("in time").expect("open").expect("a frame");
@@ -260,15 +260,16 @@ enum Entry {
     P2p,
 }
 
-/// Prints the growth of the server's resident memory for each connection that sends nothing more.
+/// Prints the growth of the server's resident memory per idle connection.
 async fn idle(name: &str, entry: Entry) {
     let cluster = Cluster::open(1, false);
     // The first connection allocates what all of them share.
-    let first = Client::join(cluster.port(0), "first", "first").await;
+    let first = LightstreamClient::join(cluster.port(0), "first", "first").await;
     let before = cluster.nodes[0].0.resident_bytes();
     let mut clients = Vec::new();
     for index in 0..IDLE_CONNECTIONS {
-        let mut client = Client::connect(cluster.port(0), &format!("peer-{index}")).await;
+        let mut client =
+            LightstreamClient::connect(cluster.port(0), &format!("peer-{index}")).await;
         let room = format!("room-{}", index / 2);
         match entry {
             Entry::None => {}
@@ -286,8 +287,8 @@ async fn relay(name: &str, cluster: &Cluster, split: bool) {
     let pair = async |index: usize| {
         let room = format!("pair-{index}");
         let there = if split { index + 1 } else { index };
-        let one = Client::join(cluster.port(index), &room, "one").await;
-        let two = Client::join(cluster.port(there), &room, "two").await;
+        let one = LightstreamClient::join(cluster.port(index), &room, "one").await;
+        let two = LightstreamClient::join(cluster.port(there), &room, "two").await;
         (one, two)
     };
     let mut pairs = Vec::new();
@@ -314,8 +315,11 @@ async fn relay(name: &str, cluster: &Cluster, split: bool) {
 }
 
 /// Sends offers in turn from one client to the other, one at a time. Returns the latency of each.
-async fn exchange_offers((one, two): &mut (Client, Client), until: Instant) -> Vec<Duration> {
-    let offer = |from: &Client, to: &Client| {
+async fn exchange_offers(
+    (one, two): &mut (LightstreamClient, LightstreamClient),
+    until: Instant,
+) -> Vec<Duration> {
+    let offer = |from: &LightstreamClient, to: &LightstreamClient| {
         let offer = json!({"type": "offer", "sdp": "x".repeat(SDP_BYTES)});
         json!({"type": "offer", "senderID": from.name, "targetID": to.name, "offer": offer})
             .to_string()
@@ -325,11 +329,11 @@ async fn exchange_offers((one, two): &mut (Client, Client), until: Instant) -> V
     while Instant::now() < until {
         let sent = Instant::now();
         one.send(&there).await;
-        two.until("offer").await;
+        two.wait_for("offer").await;
         latencies.push(sent.elapsed());
         let sent = Instant::now();
         two.send(&back).await;
-        one.until("offer").await;
+        one.wait_for("offer").await;
         latencies.push(sent.elapsed());
     }
     latencies
@@ -338,7 +342,8 @@ async fn exchange_offers((one, two): &mut (Client, Client), until: Instant) -> V
 async fn joins(name: &str, cluster: &Cluster) {
     let mut clients = Vec::new();
     for index in 0..JOINERS {
-        clients.push(Client::connect(cluster.port(index), &format!("peer-{index}")).await);
+        clients
+            .push(LightstreamClient::connect(cluster.port(index), &format!("peer-{index}")).await);
     }
     let before = cluster.cpu_seconds();
     let start = Instant::now();
@@ -369,17 +374,17 @@ async fn joins(name: &str, cluster: &Cluster) {
 
 /// Prints the time after which a member on another node has seen all members of a killed node leave.
 async fn lost_node(mut cluster: Cluster) {
-    let mut witness = Client::join(cluster.port(0), "room", "witness").await;
+    let mut witness = LightstreamClient::join(cluster.port(0), "room", "witness").await;
     let mut lost = Vec::new();
     for index in 0..LOST_MEMBERS {
-        lost.push(Client::join(cluster.port(1), "room", &format!("lost-{index}")).await);
+        lost.push(LightstreamClient::join(cluster.port(1), "room", &format!("lost-{index}")).await);
     }
     drop(cluster.nodes.pop());
     let killed = Instant::now();
-    witness.until("user-left").await;
+    witness.wait_for("user-left").await;
     let first = killed.elapsed();
     for _ in 1..LOST_MEMBERS {
-        witness.until("user-left").await;
+        witness.wait_for("user-left").await;
     }
     println!(
         "the first is gone after {:.2} s, the last after {:.2} s",

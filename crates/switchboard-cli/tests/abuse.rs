@@ -1,9 +1,10 @@
 //! Clients that cause as much work as possible: the cost to the server is bounded.
 
+mod server_process;
+
 use std::{
-    io::{BufRead, BufReader},
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,6 +19,8 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
+use server_process::ServerProcess;
+
 const MEMBERS: u32 = 400;
 const RENAMERS: u64 = 3;
 
@@ -27,29 +30,7 @@ const DELIVERIES_BURST: u64 = 20_000;
 
 type Sender = SplitSink<WebSocketStream<MaybeTlsStream<TcpStream>>, Message>;
 
-struct Running {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Running {
-    fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
-            .args(["--addr", "127.0.0.1", "--port", "0"])
-            .env_remove("PORT")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary runs");
-        let mut line = String::new();
-        let stdout = child.stdout.as_mut().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("Switchboard listens on ");
-        let address = address.expect("the address").parse().expect("an address");
-        Self { child, address }
-    }
-
+impl ServerProcess {
     async fn metric(&self, name: &str) -> u64 {
         let mut stream = TcpStream::connect(self.address).await.expect("connected");
         let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -61,16 +42,6 @@ impl Running {
         value.expect("a metric").parse().expect("a number")
     }
 
-    /// The processor time used so far, in clock ticks of 10 ms.
-    fn ticks(&self) -> u64 {
-        let path = format!("/proc/{}/stat", self.child.id());
-        let stat = std::fs::read_to_string(path).expect("it runs");
-        let fields = stat.rsplit(')').next().expect("fields");
-        let fields: Vec<_> = fields.split_whitespace().collect();
-        let ticks = [fields[11], fields[12]].map(|ticks| ticks.parse::<u64>().expect("a number"));
-        ticks.iter().sum()
-    }
-
     fn memory_kib(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).expect("it runs");
@@ -80,13 +51,6 @@ impl Running {
             .trim()
             .trim_end_matches(" kB");
         value.parse().expect("a number")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
@@ -112,7 +76,7 @@ fn rename(id: &str) -> Message {
 
 #[tokio::test]
 async fn renames_in_a_large_room_stay_within_the_delivery_budgets() {
-    let server = Running::start();
+    let server = ServerProcess::start_on("127.0.0.1", &[], Stdio::null());
     let bytes = Arc::new(AtomicU64::new(0));
     let mut members = Vec::new();
     for number in 0..MEMBERS {

@@ -1,15 +1,18 @@
 //! The command line of the binary.
 
+mod server_process;
+
 use std::{
     io::{BufRead, BufReader, Read},
-    net::SocketAddr,
     os::unix::ffi::OsStrExt as _,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
+
+use server_process::ServerProcess;
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
@@ -40,34 +43,9 @@ fn first_lines(command: &mut Command, count: usize) -> (Vec<String>, String) {
     (lines, limits.expect("it runs"))
 }
 
-/// A running server, killed if the test fails.
-struct Running {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Running {
+impl ServerProcess {
     fn start(args: &[&str]) -> Self {
-        Self::start_on("127.0.0.1", args)
-    }
-
-    fn start_on(addr: &str, args: &[&str]) -> Self {
-        let mut command = command(&[&["--addr", addr, "--port", "0"], args].concat());
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let first = lines.next().expect("a line").expect("text");
-        let address = match serde_json::from_str::<serde_json::Value>(&first) {
-            Ok(banner) => banner["address"].as_str().map(str::to_owned),
-            Err(_) => first
-                .strip_prefix("Switchboard listens on ")
-                .map(str::to_owned),
-        };
-        let address = address.expect("the address").parse().expect("an address");
-        Self { child, address }
+        Self::start_on("127.0.0.1", args, Stdio::piped())
     }
 
     fn signal(&self, signal: &str) {
@@ -75,22 +53,6 @@ impl Running {
             .args([signal, &self.child.id().to_string()])
             .status();
         assert!(sent.expect("kill runs").success());
-    }
-
-    /// The processor time used so far, in clock ticks.
-    fn ticks(&self) -> u64 {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
-        let fields: Vec<_> = stat
-            .rsplit(')')
-            .next()
-            .expect("fields")
-            .split_whitespace()
-            .collect();
-        [fields[11], fields[12]]
-            .iter()
-            .map(|ticks| ticks.parse::<u64>().expect("a number"))
-            .sum()
     }
 
     /// Waits for the end. Returns the exit code and the log.
@@ -106,16 +68,10 @@ impl Running {
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-    }
-}
-
 #[test]
 fn stops_on_a_signal_with_exit_code_0() {
     for signal in ["-TERM", "-INT"] {
-        let running = Running::start(&[]);
+        let running = ServerProcess::start(&[]);
         running.signal(signal);
         let (code, log) = running.end();
         assert_eq!(code, Some(0), "{log}");
@@ -124,7 +80,7 @@ fn stops_on_a_signal_with_exit_code_0() {
 
 #[test]
 fn a_port_in_use_is_one_line_and_exit_code_1() {
-    let running = Running::start(&[]);
+    let running = ServerProcess::start(&[]);
     let port = running.address.port().to_string();
     let output = run(&["--addr", "127.0.0.1", "--port", &port]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -337,7 +293,7 @@ fn with_json_every_line_of_a_server_is_json() {
     assert_eq!(engine["engine"], "redis://ada:***@127.0.0.1:1");
     assert_eq!(ice["ice_servers"], 0);
 
-    let running = Running::start(&[]);
+    let running = ServerProcess::start(&[]);
     let taken = running.address.port().to_string();
     for (args, code) in [(["--port", &*taken], 1), (["--port", "70000"], 2)] {
         let output = run(&[&["--addr", "127.0.0.1", "--log-format", "json"], &args[..]].concat());
@@ -504,7 +460,7 @@ fn the_banner_has_the_url_of_a_dialect_listener() {
 
 #[test]
 fn the_error_of_a_dialect_address_in_use_names_its_setting() {
-    let running = Running::start(&[]);
+    let running = ServerProcess::start(&[]);
     let output = command(&["--addr", "127.0.0.1", "--port", "0"])
         .env("SWITCHBOARD_SINGO_LISTEN", running.address.to_string())
         .output()
@@ -543,7 +499,7 @@ fn the_banner_has_the_engine_and_the_advertised_url_of_a_node() {
 
 #[test]
 fn health_requests_the_health_of_a_server() {
-    let running = Running::start(&[]);
+    let running = ServerProcess::start(&[]);
     let url = format!("http://{}/healthz", running.address);
     assert_eq!(run(&["health", "--url", &url]).status.code(), Some(0));
     let port = running.address.port().to_string();
@@ -570,7 +526,7 @@ fn health_requests_the_health_of_a_server() {
 #[test]
 #[cfg_attr(not(has_ipv6), ignore = "needs IPv6 on loopback")]
 fn health_reaches_a_server_with_ipv6_only() {
-    let running = Running::start_on("::1", &[]);
+    let running = ServerProcess::start_on("::1", &[], Stdio::piped());
     let port = running.address.port().to_string();
     let health = |addr: &str| {
         let mut command = command(&["health"]);
@@ -583,7 +539,7 @@ fn health_reaches_a_server_with_ipv6_only() {
 
 #[tokio::test]
 async fn an_idle_server_uses_no_processor_time() {
-    let running = Running::start(&[]);
+    let running = ServerProcess::start(&[]);
     let url = format!("ws://{}/ws", running.address);
     let (mut socket, _) = connect_async(&url).await.expect("a connection");
     socket
@@ -602,7 +558,7 @@ async fn an_idle_server_uses_no_processor_time() {
 #[tokio::test]
 async fn logs_have_the_connections_and_no_message_contents() {
     for format in ["text", "json"] {
-        let running = Running::start(&["--log-format", format, "--log-level", "trace"]);
+        let running = ServerProcess::start(&["--log-format", format, "--log-level", "trace"]);
         let url = format!("ws://{}/ws?token=TOPSECRET", running.address);
         let (mut socket, _) = connect_async(&url).await.expect("a connection");
         for frame in [
@@ -642,7 +598,7 @@ async fn logs_have_the_connections_and_no_message_contents() {
 
 #[tokio::test]
 async fn an_unread_log_pipe_does_not_block_clients() {
-    let running = Running::start(&[]);
+    let running = ServerProcess::start(&[]);
     let url = format!("ws://{}/ws", running.address);
     let (mut busy, _) = connect_async(&url).await.expect("a connection");
     // Far more than the buffer of a pipe.
@@ -668,7 +624,7 @@ async fn an_unread_log_pipe_does_not_block_clients() {
 #[tokio::test]
 async fn rejected_frames_are_logged_once_per_second_with_their_count() {
     const FRAMES: u64 = 300;
-    let running = Running::start(&["--log-format", "json"]);
+    let running = ServerProcess::start(&["--log-format", "json"]);
     let url = format!("ws://{}/connect", running.address);
     let begun = std::time::Instant::now();
     let (mut socket, _) = connect_async(&url).await.expect("a connection");

@@ -27,13 +27,13 @@ fn document(output: &Output) -> Value {
 }
 
 /// A server that is killed when the test ends, its URL, and the lines of its banner.
-struct Running {
+struct ServerWithBanner {
     child: Child,
     url: String,
     banner: Vec<String>,
 }
 
-impl Running {
+impl ServerWithBanner {
     fn start(variables: &[(&str, &str)]) -> Self {
         let mut command = command(&["--addr", "127.0.0.1", "--port", "0"], variables);
         let mut child = command
@@ -57,7 +57,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ServerWithBanner {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -77,7 +77,7 @@ fn ice_prints_the_servers_of_the_settings() {
 #[test]
 fn ice_prints_the_servers_of_a_server() {
     let listen = ("SWITCHBOARD_MESH_LISTEN", "127.0.0.1:0");
-    let running = Running::start(&[SECRET, URLS, listen]);
+    let running = ServerWithBanner::start(&[SECRET, URLS, listen]);
     let servers = document(&run(&["ice", "--url", &running.url], &[]))["iceServers"].clone();
     assert_eq!(servers[0]["urls"], json!(["turn:turn.example"]));
     let username = servers[0]["username"].as_str().expect("a username");
@@ -113,7 +113,7 @@ fn an_error_of_ice_is_one_line_with_its_exit_code() {
 
 #[test]
 fn server_without_ice_servers_names_the_setting() {
-    let running = Running::start(&[]);
+    let running = ServerWithBanner::start(&[]);
     let last = running.banner.last().expect("lines");
     assert!(last.starts_with("  ICE servers    none: "), "{last}");
     assert!(last.contains("[ice]"), "{last}");

@@ -13,16 +13,16 @@ use tokio_tungstenite::{
     tungstenite::{self, Message},
 };
 
-type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+type LightstreamSocket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
 /// A running server, killed if the test fails.
-struct Running {
+struct LoggingServer {
     child: Child,
     address: SocketAddr,
     log: Lines<BufReader<ChildStderr>>,
 }
 
-impl Running {
+impl LoggingServer {
     fn start(args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
             .args(["--addr", "127.0.0.1", "--port", "0"])
@@ -57,13 +57,13 @@ impl Running {
         Self::start(&["--log-format", "json"], variables)
     }
 
-    async fn connect(&self, path: &str) -> Result<Socket, tungstenite::Error> {
+    async fn connect(&self, path: &str) -> Result<LightstreamSocket, tungstenite::Error> {
         let connected = connect_async(format!("ws://{}{path}", self.address)).await;
         connected.map(|(socket, _)| socket)
     }
 
     /// Connects in the dialect `lightstream` and joins the room `lobby`.
-    async fn join(&self, name: &str) -> Socket {
+    async fn join(&self, name: &str) -> LightstreamSocket {
         let mut socket = self.connect("/ws").await.expect("a connection");
         let join = serde_json::json!({"type": "join", "roomID": "lobby", "senderID": name});
         let join = Message::text(join.to_string());
@@ -89,7 +89,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for LoggingServer {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -98,7 +98,7 @@ impl Drop for Running {
 
 #[tokio::test]
 async fn a_session_is_one_line_each_for_connect_join_leave_and_disconnect() {
-    let mut server = Running::json(&[]);
+    let mut server = LoggingServer::json(&[]);
     let mut socket = server.join("ada").await;
     let connected = server.next_line("connected");
     assert_eq!(connected["level"], "INFO");
@@ -131,7 +131,7 @@ async fn a_session_is_one_line_each_for_connect_join_leave_and_disconnect() {
 
 #[tokio::test]
 async fn a_lost_client_and_one_closed_by_the_server_have_their_reasons() {
-    let mut server = Running::json(&[]);
+    let mut server = LoggingServer::json(&[]);
     drop(server.join("ada").await);
     assert_eq!(server.next_line("left")["reason"], "requested");
     let disconnected = server.next_line("disconnected");
@@ -151,7 +151,7 @@ async fn a_lost_client_and_one_closed_by_the_server_have_their_reasons() {
 
 #[tokio::test]
 async fn refused_connections_are_one_line_per_address_with_the_first_reason() {
-    let mut server = Running::json(&[
+    let mut server = LoggingServer::json(&[
         ("SWITCHBOARD_LIMITS_CONNECTIONS", "2"),
         ("SWITCHBOARD_LIMITS_CONNECTIONS_PER_ADDRESS", "2"),
     ]);
@@ -171,7 +171,7 @@ async fn refused_connections_are_one_line_per_address_with_the_first_reason() {
 
 #[tokio::test]
 async fn a_refused_dialect_and_a_failed_handshake_have_their_reasons() {
-    let server = |variables: &[_]| Running::json(variables);
+    let server = |variables: &[_]| LoggingServer::json(variables);
     let mut no_singo = server(&[("SWITCHBOARD_SINGO_ENABLED", "false")]);
     assert!(no_singo.connect("/ws?dialect=singo").await.is_err());
     let refused = no_singo.next_line("connection refused");
@@ -186,7 +186,7 @@ async fn a_refused_dialect_and_a_failed_handshake_have_their_reasons() {
     assert_eq!(refused["reason"], "no valid WebSocket handshake");
 
     let args = ["--log-format", "json", "--tls-self-signed"];
-    let mut tls = Running::start(&args, &[]);
+    let mut tls = LoggingServer::start(&args, &[]);
     let mut stream = TcpStream::connect(tls.address).expect("a connection");
     stream.write_all(&[22; 64]).expect("the server reads");
     drop(stream.read_to_end(&mut Vec::new()));
@@ -198,7 +198,7 @@ async fn a_refused_dialect_and_a_failed_handshake_have_their_reasons() {
 async fn names_of_clients_cannot_forge_lines_and_are_cut() {
     let name = format!("eve\n2026 INFO joined\u{1b}[31m{}", "x".repeat(300));
     for format in ["text", "json"] {
-        let server = Running::start(&["--log-format", format], &[]);
+        let server = LoggingServer::start(&["--log-format", format], &[]);
         drop(server.join(&name).await);
         let log = server.stop();
         let joined = log.iter().find(|line| line.contains(r"eve\n"));
@@ -212,7 +212,7 @@ async fn names_of_clients_cannot_forge_lines_and_are_cut() {
 
 #[tokio::test]
 async fn debug_lines_are_in_the_span_of_their_connection() {
-    let mut server = Running::start(&["--log-format", "json", "--log-level", "debug"], &[]);
+    let mut server = LoggingServer::start(&["--log-format", "json", "--log-level", "debug"], &[]);
     let _socket = server.join("ada").await;
     let joined = server.next_line("joined");
     let span = &joined["span"];

@@ -16,12 +16,12 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 const REQUESTS: usize = 20_000;
 
 /// A running server, killed if the test fails.
-struct Running {
+struct OutputServer {
     child: Child,
     address: SocketAddr,
 }
 
-impl Running {
+impl OutputServer {
     /// Starts a server that writes banner and log to `out`, and reads the banner's first line from `banner`.
     fn start(out: impl Into<OwnedFd>, banner: impl Read, settings: &[(&str, &str)]) -> Self {
         let args = &["--addr", "127.0.0.1", "--port", "0"];
@@ -81,7 +81,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for OutputServer {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -112,7 +112,7 @@ fn fill(pipe: &UnixStream) {
 fn an_unread_log_pipe_blocks_neither_the_server_nor_its_shutdown() {
     let (reader, writer) = UnixStream::pair().expect("a pair");
     let pipe = writer.try_clone().expect("a descriptor");
-    let mut running = Running::start(writer, &reader, &[]);
+    let mut running = OutputServer::start(writer, &reader, &[]);
     fill(&pipe);
 
     // Each of these requests is rejected and logged.
@@ -139,7 +139,7 @@ fn an_unread_log_pipe_blocks_neither_the_server_nor_its_shutdown() {
 fn a_draining_server_serves_requests_and_a_second_signal_ends_it() {
     let (out, pipe) = std::io::pipe().expect("a pipe");
     let hour = [("SWITCHBOARD_SHUTDOWN_DRAIN", "3600")];
-    let mut running = Running::start(pipe, out.try_clone().expect("a descriptor"), &hour);
+    let mut running = OutputServer::start(pipe, out.try_clone().expect("a descriptor"), &hour);
     assert!(running.get("/readyz").starts_with("HTTP/1.1 200 "));
     running.terminate();
     let begun = Instant::now();
@@ -182,7 +182,7 @@ fn a_command_with_a_closed_output_pipe_does_not_panic() {
 fn the_default_address_accepts_ipv6_and_ipv4() {
     let (out, pipe) = std::io::pipe().expect("a pipe");
     let banner = out.try_clone().expect("a descriptor");
-    let mut running = Running::start_with(&["--port", "0"], pipe, banner, &[]);
+    let mut running = OutputServer::start_with(&["--port", "0"], pipe, banner, &[]);
     let all = running.address;
     assert!(all.ip().is_unspecified());
     let mut clients = vec!["127.0.0.1"];

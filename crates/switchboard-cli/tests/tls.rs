@@ -57,13 +57,13 @@ impl TestDir {
         self.command(args).output().expect("the binary runs")
     }
 
-    fn start(&self, args: &[&str]) -> Running {
+    fn start(&self, args: &[&str]) -> TlsServer {
         start(self.command(args))
     }
 }
 
 /// Starts a server and reads its banner.
-fn start(mut command: Command) -> Running {
+fn start(mut command: Command) -> TlsServer {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -80,7 +80,7 @@ fn start(mut command: Command) -> Running {
         }
     }
     let log = BufReader::new(child.stderr.take().expect("piped")).lines();
-    Running { child, banner, log }
+    TlsServer { child, banner, log }
 }
 
 impl Drop for TestDir {
@@ -90,13 +90,13 @@ impl Drop for TestDir {
 }
 
 /// A server that is killed when the test ends.
-struct Running {
+struct TlsServer {
     child: Child,
     banner: Vec<String>,
     log: Lines<BufReader<ChildStderr>>,
 }
 
-impl Running {
+impl TlsServer {
     fn port(&self) -> u16 {
         let first = self.banner.first().expect("a banner");
         let port = first.rsplit(':').next().expect("a port");
@@ -149,7 +149,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for TlsServer {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -248,13 +248,13 @@ fn a_hangup_signal_reloads_the_certificate() {
     assert!(running.fingerprint(&old).is_err());
 }
 
-/// A Redis without a disk, killed when the test ends.
-struct Redis {
+/// A TlsRedis without a disk, killed when the test ends.
+struct TlsRedis {
     child: Child,
     port: u16,
 }
 
-impl Redis {
+impl TlsRedis {
     fn start(dir: &TestDir) -> Self {
         let port = free_port();
         let mut command = Command::new("redis-server");
@@ -266,7 +266,7 @@ impl Redis {
     }
 }
 
-impl Drop for Redis {
+impl Drop for TlsRedis {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -285,7 +285,7 @@ fn free_port() -> u16 {
 )]
 fn nodes_forward_voice_requests_over_https() {
     let dir = TestDir::new("nodes");
-    let redis = Redis::start(&dir);
+    let redis = TlsRedis::start(&dir);
     let [cert, key] =
         [("ec.pem", "cert.pem"), ("ec-sec1.key", "key.pem")].map(|(of, name)| dir.copy(of, name));
     let start = |port: u16| {

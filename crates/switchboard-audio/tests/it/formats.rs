@@ -4,7 +4,7 @@ use switchboard_audio::{FRAME_SAMPLES, Format};
 
 use crate::{
     saved,
-    spectrum::{SpectrumAnalyzer, Tone, mixer, seconds, tick},
+    spectrum::{SpectrumAnalyzer, ToneFrames, mixer, seconds, tick},
 };
 
 #[test]
@@ -26,7 +26,7 @@ fn ended_stream_has_the_elapsed_duration() {
         let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
         let microphone = mixer.add_source(1);
         mixer.add_listener(2, format, recorder.clone());
-        let mut tone = Tone::new(440.0, 0.25);
+        let mut tone = ToneFrames::new(440.0, 0.25);
         for _ in 0..seconds(5) {
             microphone.push(&tone.frame());
             tick(&mut mixer);
@@ -47,7 +47,7 @@ fn audio_is_decodable_within_300_ms() {
                 (mixer(), SpectrumAnalyzer::new(), SpectrumAnalyzer::new());
             let microphone = mixer.add_source(1);
             mixer.add_listener(2, format, first);
-            let mut tone = Tone::new(440.0, 0.25);
+            let mut tone = ToneFrames::new(440.0, 0.25);
             for frame in 0..frames_before + 15 {
                 if frame == frames_before {
                     mixer.add_listener(3, format, late.clone());
@@ -74,7 +74,7 @@ fn late_listener_gets_its_own_stream() {
         let (mut mixer, first, late) = (mixer(), SpectrumAnalyzer::new(), SpectrumAnalyzer::new());
         let microphone = mixer.add_source(1);
         mixer.add_listener(2, format, first.clone());
-        let mut tone = Tone::new(440.0, 0.25);
+        let mut tone = ToneFrames::new(440.0, 0.25);
         for frame in 0..seconds(8) {
             if frame == seconds(3) {
                 mixer.add_listener(3, format, late.clone());
@@ -125,7 +125,7 @@ fn audio_after_silence_keeps_time() {
             let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
             let microphone = mixer.add_source(1);
             mixer.add_listener(2, format, recorder.clone());
-            let mut tone = Tone::new(440.0, 0.25);
+            let mut tone = ToneFrames::new(440.0, 0.25);
             for _ in 0..3 {
                 for _ in 0..seconds(1) {
                     microphone.push(&tone.frame());
@@ -158,7 +158,7 @@ fn stalled_listener_is_removed_without_affecting_others() {
         }
         mixer.add_listener(2, format, good.clone());
         assert_eq!(mixer.listeners(), 20, "one of them took no headers");
-        let mut tone = Tone::new(440.0, 0.25);
+        let mut tone = ToneFrames::new(440.0, 0.25);
         for frame in 0..seconds(4) {
             microphone.push(&tone.frame());
             if frame == 30 {
@@ -204,7 +204,7 @@ fn talking_changes_neither_headers_nor_time() {
         let other = mixer.add_source(1);
         mixer.add_listener(2, format, recorder.clone());
         let mut mine = None;
-        let (mut tone, mut own_tone) = (Tone::new(440.0, 0.2), Tone::new(1_000.0, 0.6));
+        let (mut tone, mut own_tone) = (ToneFrames::new(440.0, 0.2), ToneFrames::new(1_000.0, 0.6));
         for frame in 0..seconds(24) {
             match frame % seconds(8) {
                 100 => mine = Some(mixer.add_source(2)),

@@ -5,7 +5,7 @@ use switchboard_audio::{Format, PcmDecoder};
 
 use crate::{
     saved,
-    spectrum::{SpectrumAnalyzer, Tone, decibels, mixer, seconds, strength, tick},
+    spectrum::{SpectrumAnalyzer, ToneFrames, decibels, mixer, seconds, strength, tick},
 };
 
 /// The samples that a listener gets for these chunks, one every 20 ms, and for half a second more.
@@ -30,7 +30,7 @@ fn resampled_tone_keeps_its_level_and_pitch() {
         for channels in [1_u16, 2, 6] {
             let hertz = 997.0;
             // A tone of another rate equals a tone of 48 kHz at another pitch.
-            let mut tone = Tone::new(hertz * 48_000.0 / f64::from(rate), 0.4);
+            let mut tone = ToneFrames::new(hertz * 48_000.0 / f64::from(rate), 0.4);
             let samples = tone.samples(rate as usize * 2);
             let group = |sample: &i16| sample.to_le_bytes().repeat(channels.into());
             let bytes: Vec<u8> = samples.iter().flat_map(group).collect();

@@ -27,7 +27,7 @@ enum MixerAction {
     Leave(u64),
 }
 
-fn actions() -> impl Strategy<Value = Vec<(usize, MixerAction)>> {
+fn random_actions() -> impl Strategy<Value = Vec<(usize, MixerAction)>> {
     let format = prop::sample::select(Format::AVAILABLE);
     let action = prop_oneof![
         6 => (0..OWNERS).prop_map(MixerAction::Talk),
@@ -70,15 +70,15 @@ impl TestListener {
     }
 }
 
-fn play(mut deeds: Vec<(usize, MixerAction)>, seed: u64) {
-    deeds.sort_by_key(|(frame, _)| *frame);
-    let mut deeds = deeds.into_iter().peekable();
+fn play(mut actions: Vec<(usize, MixerAction)>, seed: u64) {
+    actions.sort_by_key(|(frame, _)| *frame);
+    let mut actions = actions.into_iter().peekable();
     let mut mixer = mixer();
     let mut talking: Vec<(u64, SourceHandle)> = Vec::new();
     let mut listening: Vec<TestListener> = Vec::new();
     let mut random = seed | 1;
     for now in 0..FRAMES {
-        while let Some((_, action)) = deeds.next_if(|(frame, _)| *frame <= now) {
+        while let Some((_, action)) = actions.next_if(|(frame, _)| *frame <= now) {
             match action {
                 MixerAction::Talk(owner) => talking.push((owner, mixer.add_source(owner))),
                 MixerAction::Stop(owner) => talking.retain(|(talker, _)| *talker != owner),
@@ -134,13 +134,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2))]
 
     #[test]
-    fn everybody_hears_a_whole_stream(deeds in actions(), seed in any::<u64>()) {
-        play(deeds, seed);
+    fn every_listener_gets_a_complete_stream(actions in random_actions(), seed in any::<u64>()) {
+        play(actions, seed);
     }
 }
 
-/// One frame of audio that is difficult to encode.
-fn unkind(kind: u8, at: usize, random: &mut u64) -> i16 {
+/// One sample of audio that is difficult to encode.
+fn difficult_sample(kind: u8, at: usize, random: &mut u64) -> i16 {
     *random = random
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1);
@@ -163,7 +163,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn no_sound_breaks_an_encoder(
+    fn every_input_is_encoded_in_full(
         chunks in prop::collection::vec((0_u8..10, 1_usize..30), 1..12),
         seed in any::<u64>(),
     ) {
@@ -179,7 +179,7 @@ proptest! {
             for _ in 0..count {
                 if kind < 8 {
                     let frame: Vec<i16> =
-                        (0..FRAME_SAMPLES).map(|at| unkind(kind, at, &mut random)).collect();
+                        (0..FRAME_SAMPLES).map(|at| difficult_sample(kind, at, &mut random)).collect();
                     input.push(&frame);
                 }
                 tick(&mut mixer);

@@ -78,13 +78,13 @@ pub(crate) fn tick(mixer: &mut Mixer<SpectrumAnalyzer>) {
 }
 
 /// Generates a tone in frames of 20 ms.
-pub(crate) struct Tone {
+pub(crate) struct ToneFrames {
     hertz: f64,
     amplitude: f64,
     at: u64,
 }
 
-impl Tone {
+impl ToneFrames {
     /// Creates a tone; an amplitude of 1.0 is full scale.
     pub(crate) fn new(hertz: f64, amplitude: f64) -> Self {
         Self {

@@ -4,7 +4,7 @@ use switchboard_audio::{Format, MixSettings, Mixer};
 
 use crate::{
     saved,
-    spectrum::{SpectrumAnalyzer, Tone, decibels, mixer, seconds, strength, tick},
+    spectrum::{SpectrumAnalyzer, ToneFrames, decibels, mixer, seconds, strength, tick},
 };
 
 /// A tone for each of three owners. All three listen, and so does a silent owner.
@@ -18,7 +18,7 @@ fn record(mixer: &mut Mixer<SpectrumAnalyzer>, format: Format) -> Vec<[f64; 3]> 
     for (owner, recorder) in (0..).zip(&recorders) {
         mixer.add_listener(owner, format, recorder.clone());
     }
-    let mut tones = HERTZ.map(|hertz| Tone::new(hertz, AMPLITUDE));
+    let mut tones = HERTZ.map(|hertz| ToneFrames::new(hertz, AMPLITUDE));
     for _ in 0..seconds(4) {
         for (microphone, tone) in microphones.iter().zip(&mut tones) {
             microphone.push(&tone.frame());
@@ -74,7 +74,7 @@ fn voice_band_keeps_its_level() {
                 let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
                 let microphone = mixer.add_source(1);
                 mixer.add_listener(2, format, recorder.clone());
-                let mut tone = Tone::new(hertz, amplitude);
+                let mut tone = ToneFrames::new(hertz, amplitude);
                 for _ in 0..seconds(2) {
                     microphone.push(&tone.frame());
                     tick(&mut mixer);

@@ -14,8 +14,8 @@ use tokio_tungstenite::{
 
 use crate::{
     connection_end::ConnectionEnd,
-    dialects::{ClientDialect, ClientEvent, LIGHTSTREAM_NICK, P2P_NICK},
-    record::{LogEntry, MembershipRecord, Name, ObservedEvent, Signal},
+    dialects::{ClientDialect, FrameMeaning, LIGHTSTREAM_NICK, P2P_NICK},
+    record::{LogEntry, MembershipRecord, Name, RecordedEvent, RecordedSignal},
     test_cluster::{Mode, Socket, TestCluster},
 };
 
@@ -215,14 +215,14 @@ impl ChaosClient {
             return;
         }
         match self.dialect.parse_frame(&frame, &mut self.ids) {
-            Some(ClientEvent::OwnName(name)) => self.set_own_name(name),
-            Some(ClientEvent::Members(names)) => {
+            Some(FrameMeaning::OwnName(name)) => self.set_own_name(name),
+            Some(FrameMeaning::Members(names)) => {
                 self.mark_joined();
                 for name in names {
-                    self.record_event(ObservedEvent::MustOffer(name));
+                    self.record_event(RecordedEvent::MustOffer(name));
                 }
             }
-            Some(ClientEvent::Observed(event)) => self.record_event(event),
+            Some(FrameMeaning::Observed(event)) => self.record_event(event),
             None => {}
         }
     }
@@ -254,11 +254,11 @@ impl ChaosClient {
         }
     }
 
-    fn record_event(&mut self, event: ObservedEvent) {
+    fn record_event(&mut self, event: RecordedEvent) {
         // A mesh client receives events before it knows its own name.
         let is_recorded = self.is_member
             || self.dialect == ClientDialect::Mesh
-            || matches!(event, ObservedEvent::Error(_));
+            || matches!(event, RecordedEvent::Error(_));
         if !is_recorded {
             return;
         }
@@ -272,14 +272,14 @@ impl ChaosClient {
         }
     }
 
-    fn apply_event(&mut self, event: ObservedEvent) {
+    fn apply_event(&mut self, event: RecordedEvent) {
         match event {
-            ObservedEvent::MustOffer(name) | ObservedEvent::Joined(name) => {
+            RecordedEvent::MustOffer(name) | RecordedEvent::Joined(name) => {
                 self.add_known_member(name)
             }
-            ObservedEvent::Signal { from, .. } => self.add_known_member(from),
-            ObservedEvent::Left(name) => self.known.retain(|(other, _)| *other != name),
-            ObservedEvent::MemberList(names) => {
+            RecordedEvent::Signal { from, .. } => self.add_known_member(from),
+            RecordedEvent::Left(name) => self.known.retain(|(other, _)| *other != name),
+            RecordedEvent::MemberList(names) => {
                 self.known.clear();
                 for name in names {
                     self.add_known_member(name);
@@ -288,7 +288,7 @@ impl ChaosClient {
                     self.mark_joined();
                 }
             }
-            ObservedEvent::Error(code) => self.handle_error(&code),
+            RecordedEvent::Error(code) => self.handle_error(&code),
         }
     }
 
@@ -379,7 +379,7 @@ impl ChaosClient {
         let (to, id) = self.known[self.rng.random_range(0..self.known.len())].clone();
         let mut record = self.cluster.record();
         let serial = record.signals.len();
-        record.signals.push(Signal {
+        record.signals.push(RecordedSignal {
             from: membership,
             to,
             at: std::time::Instant::now(),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::record::ObservedEvent;
+use crate::record::RecordedEvent;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Corruption {
@@ -77,7 +77,7 @@ impl CorruptedRecorder {
         }
     }
 
-    pub(crate) fn apply(&self, event: ObservedEvent) -> Vec<ObservedEvent> {
+    pub(crate) fn apply(&self, event: RecordedEvent) -> Vec<RecordedEvent> {
         let Some(corrupted) = self.corrupt(&event) else {
             return vec![event];
         };
@@ -90,24 +90,24 @@ impl CorruptedRecorder {
     }
 
     /// The corrupted events, if the event matches the corruption.
-    fn corrupt(&self, event: &ObservedEvent) -> Option<Vec<ObservedEvent>> {
+    fn corrupt(&self, event: &RecordedEvent) -> Option<Vec<RecordedEvent>> {
         match (self.corruption, event) {
-            (Corruption::LeaveLost, ObservedEvent::Left(_))
-            | (Corruption::JoinLost, ObservedEvent::Joined(_))
-            | (Corruption::SignalLost, ObservedEvent::Signal { .. }) => Some(Vec::new()),
-            (Corruption::JoinDuplicated, ObservedEvent::Joined(_))
-            | (Corruption::OfferDuplicated, ObservedEvent::MustOffer(_))
-            | (Corruption::SignalDuplicated, ObservedEvent::Signal { .. }) => {
+            (Corruption::LeaveLost, RecordedEvent::Left(_))
+            | (Corruption::JoinLost, RecordedEvent::Joined(_))
+            | (Corruption::SignalLost, RecordedEvent::Signal { .. }) => Some(Vec::new()),
+            (Corruption::JoinDuplicated, RecordedEvent::Joined(_))
+            | (Corruption::OfferDuplicated, RecordedEvent::MustOffer(_))
+            | (Corruption::SignalDuplicated, RecordedEvent::Signal { .. }) => {
                 Some(vec![event.clone(), event.clone()])
             }
-            (Corruption::OfferLost, ObservedEvent::MustOffer(name)) => {
-                Some(vec![ObservedEvent::Joined(name.clone())])
+            (Corruption::OfferLost, RecordedEvent::MustOffer(name)) => {
+                Some(vec![RecordedEvent::Joined(name.clone())])
             }
-            (Corruption::OfferOnBothSides, ObservedEvent::Joined(name)) => {
-                Some(vec![ObservedEvent::MustOffer(name.clone())])
+            (Corruption::OfferOnBothSides, RecordedEvent::Joined(name)) => {
+                Some(vec![RecordedEvent::MustOffer(name.clone())])
             }
-            (Corruption::SignalSenderForged, ObservedEvent::Signal { serial, .. }) => {
-                Some(vec![ObservedEvent::Signal {
+            (Corruption::SignalSenderForged, RecordedEvent::Signal { serial, .. }) => {
+                Some(vec![RecordedEvent::Signal {
                     from: "forged sender".into(),
                     serial: *serial,
                 }])

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::record::{Name, ObservedEvent};
+use crate::record::{Name, RecordedEvent};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientDialect {
@@ -16,12 +16,12 @@ pub(crate) enum ClientDialect {
 
 /// The meaning of a frame of the server.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum ClientEvent {
+pub(crate) enum FrameMeaning {
     /// The own name of the client.
     OwnName(Name),
     /// The members of the joined room, to which the client must offer.
     Members(Vec<Name>),
-    Observed(ObservedEvent),
+    Observed(RecordedEvent),
 }
 
 /// The prefix of usernames in `p2p`, and of no address in other dialects.
@@ -121,7 +121,7 @@ impl ClientDialect {
         self,
         frame: &Value,
         ids: &mut HashMap<String, Name>,
-    ) -> Option<ClientEvent> {
+    ) -> Option<FrameMeaning> {
         match self {
             Self::Lightstream => parse_lightstream(frame),
             Self::P2p => parse_p2p(frame, ids),
@@ -142,50 +142,50 @@ fn names(value: &Value) -> Vec<Name> {
     value.as_array().into_iter().flatten().map(name).collect()
 }
 
-fn error(value: &Value) -> ClientEvent {
-    ClientEvent::Observed(ObservedEvent::Error(
+fn error(value: &Value) -> FrameMeaning {
+    FrameMeaning::Observed(RecordedEvent::Error(
         value.as_str().unwrap_or_default().to_owned(),
     ))
 }
 
-fn signals_from(from: Name, holder: &Value) -> Option<ClientEvent> {
+fn signals_from(from: Name, holder: &Value) -> Option<FrameMeaning> {
     let text = holder["sdp"].as_str().or(holder["candidate"].as_str())?;
     let digits = text.split(SERIAL).nth(1)?;
     let end = digits.find(|c: char| !c.is_ascii_digit());
     let serial = digits[..end.unwrap_or(digits.len())].parse().ok()?;
-    Some(ClientEvent::Observed(ObservedEvent::Signal {
+    Some(FrameMeaning::Observed(RecordedEvent::Signal {
         from,
         serial,
     }))
 }
 
-fn parse_lightstream(frame: &Value) -> Option<ClientEvent> {
+fn parse_lightstream(frame: &Value) -> Option<FrameMeaning> {
     let from = name(&frame["senderID"]);
     match frame["type"].as_str()? {
-        "peers" => Some(ClientEvent::Members(names(&frame["peers"]))),
-        "user-joined" => Some(ClientEvent::Observed(ObservedEvent::Joined(from))),
-        "user-left" => Some(ClientEvent::Observed(ObservedEvent::Left(from))),
+        "peers" => Some(FrameMeaning::Members(names(&frame["peers"]))),
+        "user-joined" => Some(FrameMeaning::Observed(RecordedEvent::Joined(from))),
+        "user-left" => Some(FrameMeaning::Observed(RecordedEvent::Left(from))),
         "offer" | "ice-candidate" => signals_from(from, &frame["data"]),
         "error" => Some(error(&frame["code"])),
         _ => None,
     }
 }
 
-fn parse_p2p(frame: &Value, ids: &mut HashMap<String, Name>) -> Option<ClientEvent> {
+fn parse_p2p(frame: &Value, ids: &mut HashMap<String, Name>) -> Option<FrameMeaning> {
     match frame["type"].as_str()? {
-        "AUTH_SUCCESS" => Some(ClientEvent::OwnName(name(&frame["peerId"]))),
+        "AUTH_SUCCESS" => Some(FrameMeaning::OwnName(name(&frame["peerId"]))),
         "AUTH_ERROR" => Some(error(&frame["message"])),
         "ROOM_MEMBERS" => {
             let members = frame["members"].as_array().into_iter().flatten();
-            Some(ClientEvent::Members(
+            Some(FrameMeaning::Members(
                 members.map(|member| introduced(member, ids)).collect(),
             ))
         }
-        "NEW_PEER_IN_ROOM" => Some(ClientEvent::Observed(ObservedEvent::Joined(introduced(
+        "NEW_PEER_IN_ROOM" => Some(FrameMeaning::Observed(RecordedEvent::Joined(introduced(
             &frame["peer"],
             ids,
         )))),
-        "PEER_LEFT_ROOM" => Some(ClientEvent::Observed(ObservedEvent::Left(introduced(
+        "PEER_LEFT_ROOM" => Some(FrameMeaning::Observed(RecordedEvent::Left(introduced(
             &frame["peer"],
             ids,
         )))),
@@ -213,27 +213,27 @@ fn known(id: &Value, ids: &HashMap<String, Name>) -> Name {
     ids.get(&*id).cloned().unwrap_or(id)
 }
 
-fn parse_singo(frame: &Value) -> Option<ClientEvent> {
+fn parse_singo(frame: &Value) -> Option<FrameMeaning> {
     let payload = &frame["payload"];
     let id = name(&payload["client_id"]);
     match frame["type"].as_str()? {
-        "notify-client-id" => Some(ClientEvent::OwnName(id)),
-        "new-client" => Some(ClientEvent::Observed(ObservedEvent::MustOffer(id))),
-        "leave-client" => Some(ClientEvent::Observed(ObservedEvent::Left(id))),
+        "notify-client-id" => Some(FrameMeaning::OwnName(id)),
+        "new-client" => Some(FrameMeaning::Observed(RecordedEvent::MustOffer(id))),
+        "leave-client" => Some(FrameMeaning::Observed(RecordedEvent::Left(id))),
         "offer" | "ice-candidate" => signals_from(id, payload),
         "error" => Some(error(&payload["code"])),
         _ => None,
     }
 }
 
-fn parse_mesh(frame: &Value) -> Option<ClientEvent> {
+fn parse_mesh(frame: &Value) -> Option<FrameMeaning> {
     let content = &frame["content"];
     match frame["kind"].as_str()? {
-        "IdentifySelf" => Some(ClientEvent::OwnName(name(&content["id"]))),
-        "GetAllPeerIDs" => Some(ClientEvent::Observed(ObservedEvent::MemberList(names(
+        "IdentifySelf" => Some(FrameMeaning::OwnName(name(&content["id"]))),
+        "GetAllPeerIDs" => Some(FrameMeaning::Observed(RecordedEvent::MemberList(names(
             &content["peersIDs"],
         )))),
-        "DisconnectionNotification" => Some(ClientEvent::Observed(ObservedEvent::Left(name(
+        "DisconnectionNotification" => Some(FrameMeaning::Observed(RecordedEvent::Left(name(
             &content["disconnectedPeerID"],
         )))),
         "Offer" | "ICECandidate" => signals_from(name(&frame["sender"]), content),
@@ -264,13 +264,13 @@ fn a_signal_is_identified_by_its_serial_number() {
         ),
     ];
     for (dialect, frame) in frames {
-        let signals_from = ObservedEvent::Signal {
+        let signals_from = RecordedEvent::Signal {
             from: "a".into(),
             serial: 12,
         };
         assert_eq!(
             dialect.parse_frame(&frame, &mut ids),
-            Some(ClientEvent::Observed(signals_from))
+            Some(FrameMeaning::Observed(signals_from))
         );
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     dialects::ClientDialect,
     network::Link,
     oracle::Violation,
-    record::{Name, ObservedEvent},
+    record::{Name, RecordedEvent},
     redis::Redis,
 };
 
@@ -148,15 +148,15 @@ impl ChaosTest {
                 .map(move |events| (index, events))
         });
         let leave_delays = events.filter_map(|(index, events)| match &events.event {
-            ObservedEvent::Left(name) if events.at > at && lost.contains(name) => {
+            RecordedEvent::Left(name) if events.at > at && lost.contains(name) => {
                 Some((index, name, events.at - at))
             }
-            ObservedEvent::Left(_)
-            | ObservedEvent::MustOffer(_)
-            | ObservedEvent::Joined(_)
-            | ObservedEvent::MemberList(_)
-            | ObservedEvent::Signal { .. }
-            | ObservedEvent::Error(_) => None,
+            RecordedEvent::Left(_)
+            | RecordedEvent::MustOffer(_)
+            | RecordedEvent::Joined(_)
+            | RecordedEvent::MemberList(_)
+            | RecordedEvent::Signal { .. }
+            | RecordedEvent::Error(_) => None,
         });
         leave_delays
             .filter(|(index, name, _)| seen.insert((*index, (*name).clone())))

@@ -6,7 +6,7 @@ use crate::{
     connection_end::NO_ANSWER,
     dialects::{ClientDialect, LIGHTSTREAM_NICK},
     oracle::Violation,
-    record::{LogEntry, MembershipRecord, ObservedEvent, QuiescentPeriod, Record},
+    record::{LogEntry, MembershipRecord, QuiescentPeriod, Record, RecordedEvent},
     view::read_view,
 };
 
@@ -43,9 +43,9 @@ fn check_offer_order(
     let mut announced = BTreeSet::new();
     for LogEntry { at, event } in &membership.events {
         match event {
-            ObservedEvent::Joined(name) => drop(announced.insert(name)),
-            ObservedEvent::Left(name) => drop(announced.remove(name)),
-            ObservedEvent::MustOffer(name) if announced.contains(name) => {
+            RecordedEvent::Joined(name) => drop(announced.insert(name)),
+            RecordedEvent::Left(name) => drop(announced.remove(name)),
+            RecordedEvent::MustOffer(name) if announced.contains(name) => {
                 let is_calm = calm.iter().any(|calm| calm.covers(*at, *at));
                 let can_call = dialects_by_name
                     .get(&**name)
@@ -58,10 +58,10 @@ fn check_offer_order(
                     return Some(Violation::new([index], text));
                 }
             }
-            ObservedEvent::MustOffer(_)
-            | ObservedEvent::MemberList(_)
-            | ObservedEvent::Signal { .. }
-            | ObservedEvent::Error(_) => {}
+            RecordedEvent::MustOffer(_)
+            | RecordedEvent::MemberList(_)
+            | RecordedEvent::Signal { .. }
+            | RecordedEvent::Error(_) => {}
         }
     }
     None
@@ -78,11 +78,11 @@ fn check_signals_after_leave(
     let mut departed = HashMap::new();
     for LogEntry { at, event } in &membership.events {
         match event {
-            ObservedEvent::Left(name) => drop(departed.insert(name, *at)),
-            ObservedEvent::MustOffer(name) | ObservedEvent::Joined(name) => {
+            RecordedEvent::Left(name) => drop(departed.insert(name, *at)),
+            RecordedEvent::MustOffer(name) | RecordedEvent::Joined(name) => {
                 _ = departed.remove(name)
             }
-            ObservedEvent::Signal { from, serial } => {
+            RecordedEvent::Signal { from, serial } => {
                 let Some(left) = departed.get(from) else {
                     continue;
                 };
@@ -102,7 +102,7 @@ fn check_signals_after_leave(
                     return Some(Violation::new([index], text));
                 }
             }
-            ObservedEvent::MemberList(_) | ObservedEvent::Error(_) => {}
+            RecordedEvent::MemberList(_) | RecordedEvent::Error(_) => {}
         }
     }
     None
@@ -116,7 +116,7 @@ fn check_signal_order(
 ) -> Option<Violation> {
     let mut last = HashMap::new();
     for LogEntry { event, .. } in &membership.events {
-        let ObservedEvent::Signal { serial, .. } = event else {
+        let RecordedEvent::Signal { serial, .. } = event else {
             continue;
         };
         let Some(signal) = record.signals.get(*serial) else {
@@ -145,7 +145,7 @@ fn check_lost_memberships(
     let is_calm = |at| calm.iter().any(|calm| calm.covers(at, at));
     let joined_at = membership.joined_at?;
     let out = membership.events.iter().find(|events| {
-        let is_out = matches!(&events.event, ObservedEvent::Error(code) if matches!(&**code, "evicted" | "not-in-room"));
+        let is_out = matches!(&events.event, RecordedEvent::Error(code) if matches!(&**code, "evicted" | "not-in-room"));
         is_out && events.at > joined_at && is_calm(events.at)
     })?;
     Some(Violation::new(
@@ -221,12 +221,12 @@ fn changes<'r>(membership: &'r MembershipRecord, calm: &QuiescentPeriod) -> Chan
         .iter()
         .filter(|events| calm.covers(events.at, events.at));
     let changes = events.filter_map(|events| match &events.event {
-        ObservedEvent::Joined(name) => Some((true, &**name)),
-        ObservedEvent::Left(name) => Some((false, &**name)),
-        ObservedEvent::MustOffer(_)
-        | ObservedEvent::MemberList(_)
-        | ObservedEvent::Signal { .. }
-        | ObservedEvent::Error(_) => None,
+        RecordedEvent::Joined(name) => Some((true, &**name)),
+        RecordedEvent::Left(name) => Some((false, &**name)),
+        RecordedEvent::MustOffer(_)
+        | RecordedEvent::MemberList(_)
+        | RecordedEvent::Signal { .. }
+        | RecordedEvent::Error(_) => None,
     });
     changes
         .filter(|(_, name)| !name.starts_with(LIGHTSTREAM_NICK))

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     dialects::ClientDialect,
-    record::{LogEntry, MembershipRecord, ObservedEvent, QuiescentPeriod, Record},
+    record::{LogEntry, MembershipRecord, QuiescentPeriod, Record, RecordedEvent},
     view::{View, read_view},
 };
 
@@ -198,7 +198,7 @@ impl<'r> FirstSeen<'r> {
         let mut seen: HashMap<&str, Vec<Instant>> = HashMap::new();
         for membership in &record.memberships {
             for LogEntry { at, event } in &membership.events {
-                if let ObservedEvent::MustOffer(name) | ObservedEvent::Joined(name) = event {
+                if let RecordedEvent::MustOffer(name) | RecordedEvent::Joined(name) = event {
                     seen.entry(name).or_default().push(*at);
                 }
             }
@@ -251,12 +251,12 @@ pub(crate) fn lost_signals(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Vio
         .iter()
         .flat_map(|membership| &membership.events)
         .filter_map(|events| match events.event {
-            ObservedEvent::Signal { serial, .. } => Some(serial),
-            ObservedEvent::MustOffer(_)
-            | ObservedEvent::Joined(_)
-            | ObservedEvent::Left(_)
-            | ObservedEvent::MemberList(_)
-            | ObservedEvent::Error(_) => None,
+            RecordedEvent::Signal { serial, .. } => Some(serial),
+            RecordedEvent::MustOffer(_)
+            | RecordedEvent::Joined(_)
+            | RecordedEvent::Left(_)
+            | RecordedEvent::MemberList(_)
+            | RecordedEvent::Error(_) => None,
         })
         .collect();
     let mut used_errors: HashMap<usize, usize> = HashMap::new();
@@ -277,7 +277,7 @@ pub(crate) fn lost_signals(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Vio
         let used = used_errors.entry(signal.from).or_default();
         let Some(receiver) = receiver else { continue };
         let errors = sender.events.iter().filter(|events| {
-            events.at >= signal.at && matches!(events.event, ObservedEvent::Error(_))
+            events.at >= signal.at && matches!(events.event, RecordedEvent::Error(_))
         });
         if errors.count() > *used {
             *used += 1;

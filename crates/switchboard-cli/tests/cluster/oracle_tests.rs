@@ -7,7 +7,7 @@ use crate::{
     dialects::ClientDialect::{self, Lightstream, Mesh, P2p, Singo},
     history::permanent_violations,
     oracle::{lost_signals, temporary_violations},
-    record::{LogEntry, MembershipRecord, ObservedEvent, QuiescentPeriod, Record, Signal},
+    record::{LogEntry, MembershipRecord, QuiescentPeriod, Record, RecordedEvent, RecordedSignal},
 };
 
 /// Builds a record with times in seconds.
@@ -53,7 +53,7 @@ impl RecordBuilder {
         self.start + Duration::from_secs(second.into())
     }
 
-    fn observe(&mut self, index: usize, second: Second, event: ObservedEvent) -> &mut Self {
+    fn observe(&mut self, index: usize, second: Second, event: RecordedEvent) -> &mut Self {
         let at = self.at(second);
         self.record.memberships[index]
             .events
@@ -62,31 +62,31 @@ impl RecordBuilder {
     }
 
     fn must_offer(&mut self, index: usize, second: Second, name: &str) -> &mut Self {
-        self.observe(index, second, ObservedEvent::MustOffer(name.into()))
+        self.observe(index, second, RecordedEvent::MustOffer(name.into()))
     }
 
     fn joined(&mut self, index: usize, second: Second, name: &str) -> &mut Self {
-        self.observe(index, second, ObservedEvent::Joined(name.into()))
+        self.observe(index, second, RecordedEvent::Joined(name.into()))
     }
 
     fn member_left(&mut self, index: usize, second: Second, name: &str) -> &mut Self {
-        self.observe(index, second, ObservedEvent::Left(name.into()))
+        self.observe(index, second, RecordedEvent::Left(name.into()))
     }
 
     fn received(&mut self, index: usize, second: Second, from: &str, serial: usize) -> &mut Self {
         let from = from.into();
-        self.observe(index, second, ObservedEvent::Signal { from, serial })
+        self.observe(index, second, RecordedEvent::Signal { from, serial })
     }
 
     fn member_list(&mut self, index: usize, second: Second, names: &[&str]) -> &mut Self {
         let names = names.iter().map(|name| (*name).into());
-        self.observe(index, second, ObservedEvent::MemberList(names.collect()))
+        self.observe(index, second, RecordedEvent::MemberList(names.collect()))
     }
 
     fn send(&mut self, from: usize, second: Second, to: &str) -> &mut Self {
         let at = self.at(second);
         let to = to.into();
-        self.record.signals.push(Signal { from, to, at });
+        self.record.signals.push(RecordedSignal { from, to, at });
         self
     }
 
@@ -279,9 +279,9 @@ fn oracle_detects_lost_duplicated_and_reordered_signals() {
     let mut lost = three_members();
     lost.send(0, 4, "p").send(0, 4, "p");
     lost.assert_violation("signal 0 of client 0 to client 1 was neither delivered nor rejected");
-    lost.observe(0, 5, ObservedEvent::Error("no-such-peer".to_owned()));
+    lost.observe(0, 5, RecordedEvent::Error("no-such-peer".to_owned()));
     lost.assert_violation("signal 1 of client 0");
-    lost.observe(0, 5, ObservedEvent::Error("no-such-peer".to_owned()));
+    lost.observe(0, 5, RecordedEvent::Error("no-such-peer".to_owned()));
     lost.assert_no_violation();
     let mut sender = three_members();
     sender
@@ -344,6 +344,6 @@ fn oracle_detects_unanswered_joins_and_lost_memberships() {
     frozen.end(3, 12, NO_ANSWER);
     frozen.assert_violation("was not answered");
     let mut out = three_members();
-    out.observe(0, 4, ObservedEvent::Error("evicted".to_owned()));
+    out.observe(0, 4, RecordedEvent::Error("evicted".to_owned()));
     out.assert_violation("lost its membership");
 }

@@ -9,7 +9,7 @@ pub(crate) type Name = Arc<str>;
 
 /// An event that a client received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ObservedEvent {
+pub(crate) enum RecordedEvent {
     /// The client must offer to this member, which may be new.
     MustOffer(Name),
     /// This member has joined.
@@ -27,7 +27,7 @@ pub(crate) enum ObservedEvent {
 #[derive(Clone, Debug)]
 pub(crate) struct LogEntry {
     pub(crate) at: Instant,
-    pub(crate) event: ObservedEvent,
+    pub(crate) event: RecordedEvent,
 }
 
 /// A membership of a client in a room, from the join request to its end.
@@ -67,7 +67,7 @@ impl MembershipRecord {
 
 /// A signal that was sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Signal {
+pub(crate) struct RecordedSignal {
     /// The sender, by its index in [`Record::memberships`].
     pub(crate) from: usize,
     pub(crate) to: Name,
@@ -78,7 +78,7 @@ pub(crate) struct Signal {
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) memberships: Vec<MembershipRecord>,
-    pub(crate) signals: Vec<Signal>,
+    pub(crate) signals: Vec<RecordedSignal>,
     /// The number of clients. In a quiescent period, all of them are members.
     pub(crate) clients: usize,
 }
@@ -96,7 +96,7 @@ impl Record {
             if membership.ended_at.is_some() {
                 membership.events.clear();
             }
-            let is_list = |events: &LogEntry| matches!(events.event, ObservedEvent::MemberList(_));
+            let is_list = |events: &LogEntry| matches!(events.event, RecordedEvent::MemberList(_));
             let last = membership.events.iter().rposition(is_list);
             let mut index = 0;
             membership.events.retain(|events| {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     oracle::Violation,
-    record::{LogEntry, MembershipRecord, Name, ObservedEvent, Record},
+    record::{LogEntry, MembershipRecord, Name, Record, RecordedEvent},
 };
 
 /// A member that a client knows.
@@ -48,10 +48,10 @@ impl<'r> View<'r> {
         record: &'r Record,
         membership: &MembershipRecord,
         at: Instant,
-        event: &'r ObservedEvent,
+        event: &'r RecordedEvent,
     ) -> Option<String> {
         match event {
-            ObservedEvent::MustOffer(name) => {
+            RecordedEvent::MustOffer(name) => {
                 let offers = &mut self
                     .introduced
                     .entry(name)
@@ -63,7 +63,7 @@ impl<'r> View<'r> {
                 *offers += 1;
                 (*offers > 1).then(|| format!("must offer {offers} times to {name}"))
             }
-            ObservedEvent::Joined(name) => {
+            RecordedEvent::Joined(name) => {
                 let introduced = KnownMember {
                     since: at,
                     offers: 0,
@@ -76,23 +76,23 @@ impl<'r> View<'r> {
                     )
                 })
             }
-            ObservedEvent::Left(name) => {
+            RecordedEvent::Left(name) => {
                 let was_met = self.introduced.remove(&**name).is_some();
                 self.signals_from.remove(&**name);
                 (!was_met && membership.dialect.announces_joins())
                     .then(|| format!("is told of a leave of {name} without a join"))
             }
-            ObservedEvent::MemberList(names) => {
+            RecordedEvent::MemberList(names) => {
                 self.list = Some(names);
                 let distinct: HashSet<_> = names.iter().collect();
                 (distinct.len() < names.len())
                     .then(|| format!("received duplicate names: {names:?}"))
             }
-            ObservedEvent::Signal { from, serial } => {
+            RecordedEvent::Signal { from, serial } => {
                 self.signals_from.insert(from);
                 self.check_signal(record, membership, from, *serial)
             }
-            ObservedEvent::Error(_) => None,
+            RecordedEvent::Error(_) => None,
         }
     }
 

@@ -529,7 +529,7 @@ impl Server {
     }
 
     /// `switchboard voice …` against this server.
-    fn run(&self, home: &Home, args: &[&str], stdin: impl Into<Stdio>) -> Running {
+    fn run(&self, home: &Home, args: &[&str], stdin: impl Into<Stdio>) -> VoiceCommand {
         let url = format!("http://{}", self.address);
         home.start(&[args, &["--url", &url]].concat(), stdin)
     }
@@ -575,7 +575,7 @@ impl Home {
         self.start(&["key"], Stdio::null()).output()
     }
 
-    fn start(&self, args: &[&str], stdin: impl Into<Stdio>) -> Running {
+    fn start(&self, args: &[&str], stdin: impl Into<Stdio>) -> VoiceCommand {
         self.start_with(&[], args, stdin)
     }
 
@@ -584,7 +584,7 @@ impl Home {
         environment: &[(&str, &str)],
         args: &[&str],
         stdin: impl Into<Stdio>,
-    ) -> Running {
+    ) -> VoiceCommand {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
             .arg("voice")
             .args(args)
@@ -605,7 +605,7 @@ impl Home {
                 .try_for_each(|line| sender.send(line))
         });
         let printed = String::new();
-        Running {
+        VoiceCommand {
             child,
             lines,
             printed,
@@ -621,13 +621,13 @@ impl Home {
 }
 
 /// A running `switchboard voice …`, killed on drop.
-struct Running {
+struct VoiceCommand {
     child: Child,
     lines: Receiver<String>,
     printed: String,
 }
 
-impl Running {
+impl VoiceCommand {
     /// Waits for a line on standard error.
     fn wait_for(&mut self, text: &str) {
         let until = Instant::now() + TEST_TIMEOUT;
@@ -702,7 +702,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for VoiceCommand {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());

@@ -54,7 +54,7 @@ fn secure_server(certificate: &str) -> SocketAddr {
     address
 }
 
-fn query(home: &Home, host: &str, address: SocketAddr, args: &[&str]) -> crate::Running {
+fn query(home: &Home, host: &str, address: SocketAddr, args: &[&str]) -> crate::VoiceCommand {
     let url = format!("https://{host}:{}", address.port());
     home.start(
         &[&["key", "--query", "--url", &url], args].concat(),

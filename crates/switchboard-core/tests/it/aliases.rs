@@ -18,16 +18,16 @@ static TRAITS: DialectTraits = DialectTraits {
 
 const NODES: usize = 2;
 
-type MemberName = &'static str;
+type ClientName = &'static str;
 
 /// Two hubs, an engine that commits at once, and clients by name. A node applies the log of the room after its first
 /// member has joined.
 struct AliasCluster {
-    hubs: [Hub<MemberName>; NODES],
+    hubs: [Hub<ClientName>; NODES],
     has_room: [bool; NODES],
     entries: Vec<(usize, Change)>,
-    clients: BTreeMap<MemberName, (usize, Peer)>,
-    receivers: Vec<MemberName>,
+    clients: BTreeMap<ClientName, (usize, Peer)>,
+    receivers: Vec<ClientName>,
     deliveries: usize,
     limits: Limits,
 }
@@ -54,7 +54,7 @@ impl AliasCluster {
         }
     }
 
-    fn join(&mut self, node: usize, name: MemberName) {
+    fn join(&mut self, node: usize, name: ClientName) {
         let number = u8::try_from(self.clients.len()).expect("few") + 1;
         let id = PeerId::from_random([number; 16]);
         let peer = Peer::new(id, &TRAITS, Identity::Claimed, SpaceName::default());
@@ -75,14 +75,14 @@ impl AliasCluster {
         );
     }
 
-    fn leave(&mut self, name: MemberName) {
+    fn leave(&mut self, name: ClientName) {
         let kind = LeaveKind::Announced;
         self.command(name, Command::Leave { room: room(), kind });
         self.clients.remove(name);
     }
 
     /// Sends a broadcast and returns its receivers and the deliveries charged to its sender.
-    fn send(&mut self, name: MemberName, from: &str, to: &str) -> (Vec<MemberName>, usize) {
+    fn send(&mut self, name: ClientName, from: &str, to: &str) -> (Vec<ClientName>, usize) {
         let aliases = Aliases {
             from: alias(from),
             to: alias(to),
@@ -103,11 +103,11 @@ impl AliasCluster {
         (self.receivers.clone(), self.deliveries)
     }
 
-    fn receivers_of(&mut self, name: MemberName, from: &str, to: &str) -> Vec<MemberName> {
+    fn receivers_of(&mut self, name: ClientName, from: &str, to: &str) -> Vec<ClientName> {
         self.send(name, from, to).0
     }
 
-    fn command(&mut self, name: MemberName, command: Command) {
+    fn command(&mut self, name: ClientName, command: Command) {
         let (node, peer) = self.clients.get_mut(name).expect("a known client");
         let request: HubRequest = peer
             .authorize(command, &self.limits)
@@ -170,7 +170,7 @@ impl AliasCluster {
     }
 
     /// Removes a member with its node's lease, and adds it again.
-    fn expire_lease(&mut self, name: MemberName) {
+    fn expire_lease(&mut self, name: ClientName) {
         let (node, peer) = &self.clients[name];
         let (node, peer) = (*node, peer.id());
         let joins = self.entries.iter().rev();

@@ -23,14 +23,14 @@ static WITHOUT_PRESENCE: DialectTraits = DialectTraits {
 };
 
 /// A hub with one room, whose engine commits at once. Connections are numbers.
-struct HubDriver {
+struct CommittingHub {
     hub: Hub<usize>,
     peers: Vec<Peer>,
     position: u64,
     now: Instant,
 }
 
-impl HubDriver {
+impl CommittingHub {
     fn new() -> Self {
         Self {
             hub: Hub::new(Arc::new(Limits::default())),
@@ -116,7 +116,7 @@ fn deliveries(count: usize, bytes: usize) -> Charge {
 
 #[test]
 fn a_join_is_charged_for_the_members_that_are_told_and_for_its_list() {
-    let mut driver = HubDriver::new();
+    let mut driver = CommittingHub::new();
     for others in 0..5 {
         let charges = driver.join(&WITH_PRESENCE);
         let expected = (others > 0).then(|| deliveries(2 * others, 2 * others * 128));
@@ -126,7 +126,7 @@ fn a_join_is_charged_for_the_members_that_are_told_and_for_its_list() {
 
 #[test]
 fn a_broadcast_is_charged_for_each_receiver_and_a_direct_frame_is_not() {
-    let mut driver = HubDriver::new();
+    let mut driver = CommittingHub::new();
     for _ in 0..5 {
         driver.join(&WITH_PRESENCE);
     }
@@ -137,7 +137,7 @@ fn a_broadcast_is_charged_for_each_receiver_and_a_direct_frame_is_not() {
 
 #[test]
 fn a_list_a_join_again_and_a_leave_are_charged_for_the_other_members() {
-    let mut driver = HubDriver::new();
+    let mut driver = CommittingHub::new();
     for _ in 0..5 {
         driver.join(&WITH_PRESENCE);
     }
@@ -158,7 +158,7 @@ fn a_list_a_join_again_and_a_leave_are_charged_for_the_other_members() {
 
 #[test]
 fn a_member_without_presence_reaches_the_peers_that_its_frames_are_passed_to() {
-    let mut driver = HubDriver::new();
+    let mut driver = CommittingHub::new();
     driver.join(&WITH_PRESENCE);
     assert_eq!(
         driver.join(&WITHOUT_PRESENCE),
@@ -173,7 +173,7 @@ fn a_member_without_presence_reaches_the_peers_that_its_frames_are_passed_to() {
 
 #[test]
 fn a_sender_to_a_slow_receiver_of_another_node_is_charged() {
-    let mut driver = HubDriver::new();
+    let mut driver = CommittingHub::new();
     driver.join(&WITH_PRESENCE);
     let log = LogId::Room(RoomId::shared(SpaceName::default(), room()));
     for (sender, expected) in [(0, vec![Charge::SlowReceiver { bytes: 9 }]), (5, vec![])] {

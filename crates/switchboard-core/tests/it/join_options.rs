@@ -35,7 +35,7 @@ static LIMITED: DialectTraits = DialectTraits {
 };
 
 /// A hub whose engine commits at once, and its clients by name.
-struct TestNode {
+struct CommittingNode {
     hub: Hub<&'static str>,
     peers: BTreeMap<&'static str, Peer>,
     now: Instant,
@@ -44,7 +44,7 @@ struct TestNode {
     limits: Limits,
 }
 
-impl TestNode {
+impl CommittingNode {
     fn new() -> Self {
         let limits = Limits::default();
         Self {
@@ -229,7 +229,7 @@ fn room() -> LogId {
 
 #[test]
 fn members_without_presence_are_visible_but_not_notified() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     node.join("ben", &WITHOUT_PRESENCE, JoinOptions::default());
     assert_eq!(node.received(), ["ann: in with", "ben: in with"]);
@@ -241,7 +241,7 @@ fn members_without_presence_are_visible_but_not_notified() {
 
 #[test]
 fn groups_fill_one_after_the_other_and_see_only_themselves() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, group(2));
     node.join("ben", &WITH_PRESENCE, group(2));
     node.join("cyd", &WITH_PRESENCE, group(2));
@@ -269,7 +269,7 @@ fn groups_fill_one_after_the_other_and_see_only_themselves() {
 
 #[test]
 fn a_complete_group_stays_sealed() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, group(2));
     node.join("ben", &WITH_PRESENCE, group(2));
     node.disconnect("ben", DisconnectReason::Graceful);
@@ -282,7 +282,7 @@ fn a_complete_group_stays_sealed() {
 
 #[test]
 fn a_leave_from_an_open_group_frees_a_slot() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, group(3));
     node.join("ben", &WITH_PRESENCE, group(3));
     node.disconnect("ann", DisconnectReason::Lost);
@@ -310,7 +310,7 @@ fn a_dialect_limit_of_two_refuses_a_third_member_in_any_order() {
         [&WITH_PRESENCE, &LIMITED, &WITH_PRESENCE],
         [&WITH_PRESENCE, &WITH_PRESENCE, &LIMITED],
     ] {
-        let mut node = TestNode::new();
+        let mut node = CommittingNode::new();
         for (name, traits) in ["ann", "ben", "cyd"].into_iter().zip(all_traits) {
             node.join(name, traits, JoinOptions::default());
         }
@@ -323,7 +323,7 @@ fn a_dialect_limit_of_two_refuses_a_third_member_in_any_order() {
 
 #[test]
 fn a_join_that_exceeds_a_limit_after_a_remote_join_is_withdrawn() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, JoinOptions::default());
     // The node of the late member has not applied the join of the member with a limit yet.
     let limited = Member {
@@ -379,7 +379,7 @@ fn a_join_that_exceeds_a_limit_after_a_remote_join_is_withdrawn() {
 
 #[test]
 fn the_address_of_a_lost_connection_is_reserved_for_its_token() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, token("s"));
     node.disconnect("ann", DisconnectReason::Lost);
     node.join_as("thief", "ann", &WITH_PRESENCE, token("other"));
@@ -400,7 +400,7 @@ fn the_address_of_a_lost_connection_is_reserved_for_its_token() {
 #[test]
 fn a_close_or_a_reset_frees_an_address_at_once() {
     for reason in [DisconnectReason::Graceful, DisconnectReason::Reset] {
-        let mut node = TestNode::new();
+        let mut node = CommittingNode::new();
         node.join("ann", &WITH_PRESENCE, token("s"));
         node.disconnect("ann", reason);
         node.join_as("next", "ann", &WITH_PRESENCE, token("other"));
@@ -410,7 +410,7 @@ fn a_close_or_a_reset_frees_an_address_at_once() {
 
 #[test]
 fn a_reset_during_a_challenge_lets_the_claimant_join() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, token("s"));
     node.join_as("next", "ann", &WITH_PRESENCE, token("other"));
     node.disconnect("ann", DisconnectReason::Reset);
@@ -422,7 +422,7 @@ fn a_reset_during_a_challenge_lets_the_claimant_join() {
 
 #[test]
 fn the_same_token_evicts_the_old_connection_at_once() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, token("s"));
     node.join("ben", &WITH_PRESENCE, JoinOptions::default());
     node.received();
@@ -440,7 +440,7 @@ fn the_same_token_evicts_the_old_connection_at_once() {
 
 #[test]
 fn a_frame_for_an_absent_address_is_delivered_after_a_join_or_expires() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, JoinOptions::default());
     node.received();
     node.send_offer("ann", address_or_wait("ben"), "one");
@@ -465,7 +465,7 @@ fn a_frame_for_an_absent_address_is_delivered_after_a_join_or_expires() {
 
 #[test]
 fn a_leave_discards_the_deferred_frames_of_the_sender() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, JoinOptions::default());
     node.send_offer("ann", address_or_wait("ben"), "one");
     node.disconnect("ann", DisconnectReason::Lost);
@@ -481,7 +481,7 @@ fn text(bytes: usize) -> &'static str {
 
 #[test]
 fn frames_to_reconnecting_players_are_all_delivered() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("host", &WITHOUT_PRESENCE, JoinOptions::default());
     node.received();
     let players: Vec<&'static str> = (0..30)
@@ -514,7 +514,7 @@ fn frames_to_reconnecting_players_are_all_delivered() {
 
 #[test]
 fn frames_of_eight_connections_of_a_pair_are_deferred_and_a_ninth_expires() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     node.received();
     for _ in 0..9 {
@@ -547,7 +547,7 @@ fn frames_of_eight_connections_of_a_pair_are_deferred_and_a_ninth_expires() {
 
 #[test]
 fn an_absent_address_expires_once_even_if_frames_were_dropped() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     node.received();
     let big = text(200 * 1024);
@@ -567,7 +567,7 @@ fn an_absent_address_expires_once_even_if_frames_were_dropped() {
 
 #[test]
 fn deferred_frames_for_one_address_fit_its_outbox() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     let senders: Vec<&'static str> = (0..8)
         .map(|number| &*Box::leak(format!("sender{number}").into_boxed_str()))
         .collect();
@@ -591,7 +591,7 @@ fn deferred_frames_for_one_address_fit_its_outbox() {
 
 #[test]
 fn a_sender_waits_for_a_bounded_number_of_addresses() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     node.received();
     for number in 0..1024 {
@@ -608,7 +608,7 @@ fn a_sender_waits_for_a_bounded_number_of_addresses() {
 
 #[test]
 fn the_address_of_an_unresponsive_member_is_reserved_for_its_token() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, token("s"));
     node.join_as("thief", "ann", &WITH_PRESENCE, token("other"));
     node.advance(Duration::from_secs(2));
@@ -627,7 +627,7 @@ fn the_address_of_an_unresponsive_member_is_reserved_for_its_token() {
 
 #[test]
 fn a_dialect_limit_does_not_count_invisible_members() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &LIMITED, JoinOptions::default());
     node.join("ben", &WITHOUT_PRESENCE, JoinOptions::default());
     node.join("cyd", &WITHOUT_PRESENCE, JoinOptions::default());
@@ -649,7 +649,7 @@ fn a_dialect_limit_does_not_count_invisible_members() {
 
 #[test]
 fn members_of_groups_do_not_count_against_room_members() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.limits.room_members = 2;
     node.hub = Hub::new(Arc::new(node.limits.clone()));
     for name in ["ann", "ben", "cyd", "dan"] {
@@ -665,7 +665,7 @@ fn at(address: &str) -> Target {
 }
 
 /// Commits the join of a member of another node.
-fn add_remote_member(node: &mut TestNode, address: &str) -> PeerId {
+fn add_remote_member(node: &mut CommittingNode, address: &str) -> PeerId {
     let peer = PeerId::from_random([99; 16]);
     let member = Member {
         peer,
@@ -689,7 +689,7 @@ fn a_member_without_presence_is_told_when_a_counterpart_leaves() {
         DisconnectReason::Reset,
         DisconnectReason::Lost,
     ] {
-        let mut node = TestNode::new();
+        let mut node = CommittingNode::new();
         for name in ["ann", "ben"] {
             node.join(name, &WITHOUT_PRESENCE, JoinOptions::default());
         }
@@ -714,7 +714,7 @@ fn a_member_without_presence_is_told_when_a_counterpart_leaves() {
 
 #[test]
 fn an_offer_to_all_makes_every_member_without_presence_a_counterpart() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     for name in ["ann", "ben"] {
         node.join(name, &WITHOUT_PRESENCE, JoinOptions::default());
     }
@@ -727,7 +727,7 @@ fn an_offer_to_all_makes_every_member_without_presence_a_counterpart() {
 
 #[test]
 fn a_leave_of_a_counterpart_on_another_node_is_notified() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     let far = add_remote_member(&mut node, "far");
     node.send_offer("ann", at("far"), "offer");
@@ -740,7 +740,7 @@ fn a_leave_of_a_counterpart_on_another_node_is_notified() {
 
 #[test]
 fn a_suspended_member_is_told_that_its_remote_counterparts_left() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     node.join("near", &WITH_PRESENCE, JoinOptions::default());
     add_remote_member(&mut node, "far");
@@ -757,7 +757,7 @@ fn a_suspended_member_is_told_that_its_remote_counterparts_left() {
 
 #[test]
 fn an_address_that_has_left_another_node_expires_once_and_in_time() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     add_remote_member(&mut node, "far");
     for text in ["offer", "candidate", "candidate"] {
@@ -779,7 +779,7 @@ fn an_address_that_has_left_another_node_expires_once_and_in_time() {
 
 #[test]
 fn the_counterparts_of_a_member_are_bounded() {
-    let mut node = TestNode::new();
+    let mut node = CommittingNode::new();
     node.join("host", &WITH_PRESENCE, JoinOptions::default());
     let names: Vec<&'static str> = (0..1026)
         .map(|number| &*Box::leak(format!("p{number}").into_boxed_str()))

@@ -22,14 +22,14 @@ static OTHERS: DialectTraits = DialectTraits {
 };
 
 /// A hub with one room. Connections are numbers; joins are committed by the test.
-struct HubDriver {
+struct UncommittedHub {
     hub: Hub<u8>,
     proposed: Vec<Change>,
     delivered: Vec<(u8, Arc<Event>)>,
     position: Position,
 }
 
-impl HubDriver {
+impl UncommittedHub {
     fn new() -> Self {
         Self {
             hub: Hub::new(Arc::default()),
@@ -136,7 +136,7 @@ fn broadcast(reads: fn(&'static str, &str) -> bool) -> Input<u8> {
 
 #[test]
 fn unparsed_input_has_no_effect_until_it_is_parsed() {
-    let mut driver = HubDriver::new();
+    let mut driver = UncommittedHub::new();
     driver.join(1, &SENDERS);
     driver.join(2, &SENDERS);
     driver.join(3, &OTHERS);
@@ -150,7 +150,7 @@ fn unparsed_input_has_no_effect_until_it_is_parsed() {
 
 #[test]
 fn frame_for_the_same_dialect_is_not_parsed() {
-    let mut driver = HubDriver::new();
+    let mut driver = UncommittedHub::new();
     driver.join(1, &SENDERS);
     driver.join(2, &SENDERS);
     let input = broadcast(|_, _| panic!("parsed"));
@@ -161,7 +161,7 @@ fn frame_for_the_same_dialect_is_not_parsed() {
 #[test]
 fn untranslatable_broadcast_is_refused_only_if_a_receiver_needed_its_content() {
     for (other, refused) in [(&SENDERS, vec![]), (&OTHERS, vec![1])] {
-        let mut driver = HubDriver::new();
+        let mut driver = UncommittedHub::new();
         driver.join(2, &SENDERS);
         driver.join(3, other);
         driver.propose_join(1, &SENDERS);

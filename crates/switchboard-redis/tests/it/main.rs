@@ -1,6 +1,6 @@
 //! The store in Redis, against real servers.
 
-mod carrier;
+mod connection;
 mod contract;
 mod equality;
 mod server;

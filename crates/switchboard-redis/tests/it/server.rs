@@ -33,7 +33,7 @@ impl RedisProcess {
         Self::start_with(&[])
     }
 
-    /// The store of the cluster with this prefix.
+    /// A store over this server, for a cluster with this prefix.
     pub(crate) fn store(&self, prefix: &str) -> RedisStore {
         RedisStore::new(self.address(), prefix)
     }
@@ -164,7 +164,7 @@ impl RedisProcess {
         let all: Vec<_> = each.collect();
         let lines = all.iter().flat_map(|keys| keys.lines());
         lines
-            .filter(|arguments| !arguments.is_empty())
+            .filter(|line| !line.is_empty())
             .map(ToOwned::to_owned)
             .collect()
     }

@@ -15,14 +15,14 @@ use switchboard_testkit::{ClientId, Simulation, permissive_settings};
 use crate::drivers::{ClientEvent, DRIVERS, DialectDriver, OfferRule};
 
 /// A room with two members of one dialect.
-struct Pair {
+struct MemberPair {
     simulation: Simulation,
     driver: &'static DialectDriver,
     alice: ClientId,
     bob: ClientId,
 }
 
-impl Pair {
+impl MemberPair {
     fn new(driver: &'static DialectDriver) -> Self {
         Self::with(driver, Limits::default())
     }
@@ -213,7 +213,7 @@ fn the_name_server_is_reserved_in_dialects_whose_frames_use_it() {
 #[test]
 fn a_signal_for_an_absent_member_is_answered() {
     for driver in DRIVERS.iter().filter(|driver| driver.has_member_ids) {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         for absent in [
             "absent",
             "",
@@ -262,7 +262,7 @@ fn malformed_frames_are_answered_and_the_connection_stays_usable() {
         "\u{0}",
     ];
     for driver in &DRIVERS {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         for text in garbage {
             pair.simulation.send(pair.alice, text);
             assert!(
@@ -279,7 +279,7 @@ fn malformed_frames_are_answered_and_the_connection_stays_usable() {
 #[test]
 fn a_relayed_payload_may_be_nested_to_any_depth() {
     for driver in &DRIVERS {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         for depth in [50, 64, 200, 50_000] {
             let offer = (driver.offer)(&pair.id(pair.bob), "deep").to_string();
             let open = offer.trim_end_matches('}');
@@ -299,7 +299,7 @@ fn a_relayed_payload_may_be_nested_to_any_depth() {
 #[test]
 fn a_binary_frame_is_read_as_text_or_rejected() {
     for driver in &DRIVERS {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         let offer = (driver.offer)(&pair.id(pair.bob), "bytes").to_string();
         pair.simulation.send_binary(pair.alice, offer.into_bytes());
         let (is_rejected, delivered) = (pair.was_rejected(pair.alice), pair.take_events(pair.bob));
@@ -330,7 +330,7 @@ fn drivers_that_change_rooms() -> impl Iterator<Item = &'static DialectDriver> {
 #[test]
 fn a_join_of_another_room_leaves_the_first() {
     for driver in drivers_that_change_rooms() {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         let carol = driver.connect_and_join(&mut pair.simulation, "other", "carol");
         let alice = pair.id(pair.alice);
         pair.discard_output();
@@ -357,7 +357,7 @@ fn a_join_of_another_room_leaves_the_first() {
 #[test]
 fn a_repeated_join_is_not_announced() {
     for driver in drivers_that_change_rooms() {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         driver.join(&mut pair.simulation, pair.alice, "room", "alice");
         assert_eq!(pair.take_events(pair.bob), [], "{}", driver.name);
         assert!(!pair.was_rejected(pair.alice), "{}", driver.name);
@@ -375,7 +375,7 @@ fn drivers_that_announce_leaves() -> impl Iterator<Item = &'static DialectDriver
 fn a_leave_is_announced_once() {
     for driver in drivers_that_announce_leaves() {
         let Some(leave) = driver.leave else { continue };
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         let alice = pair.id(pair.alice);
         for events in [vec![ClientEvent::Left(alice)], vec![]] {
             pair.simulation.send(pair.alice, leave("room").to_string());
@@ -389,7 +389,7 @@ fn a_leave_is_announced_once() {
 #[test]
 fn a_lost_connection_is_announced_once() {
     for driver in drivers_that_announce_leaves() {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         let alice = pair.id(pair.alice);
         pair.simulation.crash(pair.alice);
         assert_eq!(
@@ -406,7 +406,7 @@ fn a_lost_connection_is_announced_once() {
 #[test]
 fn an_unresponsive_client_is_removed_within_a_minute() {
     for driver in &DRIVERS {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         let alice = pair.id(pair.alice);
         pair.simulation.freeze(pair.alice);
         pair.simulation.advance(Duration::from_secs(60));
@@ -439,7 +439,7 @@ fn clients_cannot_send_frames_of_the_server() {
         json!({"type": "pong"}),
     ];
     for driver in &DRIVERS {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         for frame in &server_frames {
             pair.simulation.send(pair.alice, frame.to_string());
             assert_eq!(pair.take_events(pair.bob), [], "{}: {frame}", driver.name);
@@ -463,7 +463,7 @@ fn clients_cannot_send_frames_of_the_server() {
 fn signals_never_cross_rooms() {
     for driver in &DRIVERS {
         for stranger in &DRIVERS {
-            let mut pair = Pair::new(driver);
+            let mut pair = MemberPair::new(driver);
             let mallory = stranger.connect_and_join(&mut pair.simulation, "other", "mallory");
             let bob = stranger.id_of(&pair.simulation, pair.bob);
             pair.discard_output();
@@ -499,7 +499,7 @@ fn signals_never_cross_rooms() {
 fn unknown_fields_are_relayed_within_a_dialect() {
     let unknown = json!({"deep": [1, null, "é\u{2028}\"", {"x": 1.5}], "": {}});
     for driver in &DRIVERS {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         let mut offer = (driver.offer)(&pair.id(pair.bob), "v=0");
         for object in driver.preserved_objects {
             let object = offer.pointer_mut(object).expect("an object in the offer");
@@ -525,7 +525,7 @@ fn a_join_of_a_full_room_is_rejected_until_a_member_leaves() {
         ..Limits::default()
     };
     for driver in &DRIVERS {
-        let mut pair = Pair::with(driver, limits.clone());
+        let mut pair = MemberPair::with(driver, limits.clone());
         let carol = driver.connect_and_join(&mut pair.simulation, "room", "carol");
         assert!(
             join_is_rejected(driver, &mut pair.simulation, carol),
@@ -583,7 +583,7 @@ fn a_peer_joins_at_most_the_configured_number_of_rooms() {
 #[test]
 fn a_responsive_holder_keeps_its_name() {
     for driver in DRIVERS.iter().filter(|driver| driver.chooses_name) {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         let mallory = driver.connect_and_join(&mut pair.simulation, "room", "alice");
         assert!(
             join_is_rejected(driver, &mut pair.simulation, mallory),
@@ -600,7 +600,7 @@ fn a_responsive_holder_keeps_its_name() {
 #[test]
 fn the_name_of_an_unresponsive_client_is_free_after_two_seconds() {
     for driver in DRIVERS.iter().filter(|driver| driver.chooses_name) {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         let holder = pair.id(pair.alice);
         pair.simulation.freeze(pair.alice);
         let claimant = driver.connect_and_join(&mut pair.simulation, "room", "alice");
@@ -632,7 +632,7 @@ fn the_name_of_an_unresponsive_client_is_free_after_two_seconds() {
 #[test]
 fn of_many_claimants_one_gets_the_name() {
     for driver in DRIVERS.iter().filter(|driver| driver.chooses_name) {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         pair.simulation.freeze(pair.alice);
         let claimants: Vec<_> = (0..20)
             .map(|_| driver.connect_and_join(&mut pair.simulation, "room", "alice"))

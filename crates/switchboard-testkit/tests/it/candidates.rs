@@ -56,7 +56,7 @@ fn candidate_in(driver: &DialectDriver, frame: &Value) -> Option<Value> {
     }
 }
 
-struct Pair {
+struct DialectPair {
     simulation: Simulation,
     from: &'static DialectDriver,
     to: &'static DialectDriver,
@@ -64,7 +64,7 @@ struct Pair {
     receiver: ClientId,
 }
 
-impl Pair {
+impl DialectPair {
     /// Two members of different dialects. The sender has sent an offer, because PeerJS accepts candidates only for a
     /// connection that it knows.
     fn new(from: &'static DialectDriver, to: &'static DialectDriver) -> Self {
@@ -115,12 +115,12 @@ impl Pair {
 }
 
 /// Every two dialects that carry candidates and differ.
-fn pairs() -> impl Iterator<Item = Pair> {
+fn pairs() -> impl Iterator<Item = DialectPair> {
     let carries = |driver: &&DialectDriver| driver.name != "y-webrtc";
     DRIVERS.iter().filter(carries).flat_map(move |from| {
         let others = DRIVERS.iter().filter(carries);
         let others = others.filter(|to| to.name != from.name);
-        others.map(|to| Pair::new(from, to))
+        others.map(|to| DialectPair::new(from, to))
     })
 }
 

@@ -154,7 +154,7 @@ async fn rooms_of_the_same_name_in_different_spaces_are_separate() {
 }
 
 #[derive(Debug, PartialEq)]
-struct User {
+struct ContextUser {
     name: &'static str,
     is_staff: bool,
 }
@@ -163,11 +163,11 @@ struct User {
 fn server_with_users() -> Server {
     let builder = Server::builder().on_connect(|request| async move {
         let user = match request.uri.query().unwrap_or_default() {
-            query if query.contains("user=ada") => User {
+            query if query.contains("user=ada") => ContextUser {
                 name: "ada",
                 is_staff: true,
             },
-            query if query.contains("user=bob") => User {
+            query if query.contains("user=bob") => ContextUser {
                 name: "bob",
                 is_staff: false,
             },
@@ -179,7 +179,7 @@ fn server_with_users() -> Server {
         Ok(Admission::as_identity(user.name).with_context(user))
     });
     let builder = builder.on_join(|request| async move {
-        let user = request.context.get::<User>().expect("a user");
+        let user = request.context.get::<ContextUser>().expect("a user");
         assert_eq!(request.identity.as_deref(), Some(user.name));
         let is_open = !["staff", "peerjs"].contains(&request.room.name.as_str());
         match user.is_staff || is_open {

@@ -27,7 +27,7 @@ use tokio_tungstenite::{
 
 use crate::client::{request, start};
 use dialects::{
-    AYAME, ClientEvent, DialectClient, LIGHTSTREAM, MATCHBOX, MESH, P2P, PEERJS, SINGO,
+    AYAME, DialectClient, LIGHTSTREAM, MATCHBOX, MESH, P2P, PEERJS, ParsedFrame, SINGO,
     SignalPeers, Y_WEBRTC,
 };
 
@@ -105,14 +105,14 @@ async fn newcomer_signals_with_every_member(dialect: &'static DialectClient, mem
     let joined = join_all(
         nicks
             .iter()
-            .map(|nick| Client::open(dialect, address, nick)),
+            .map(|nick| RoomClient::open(dialect, address, nick)),
     )
     .await;
     await_members(&server, members).await;
     let members = joined
         .into_iter()
         .map(|member| tokio::spawn(signal_with_newcomer(member, known_newcomer.clone())));
-    let members: Vec<JoinHandle<Client>> = members.collect();
+    let members: Vec<JoinHandle<RoomClient>> = members.collect();
     let newcomer = signal_with_members(dialect, address, nicks, newcomer_id);
     let all = try_join(tokio::spawn(newcomer), try_join_all(members));
     let (mut newcomer, mut members) = timeout(COMPLETE_WITHIN, all)
@@ -128,24 +128,24 @@ async fn newcomer_signals_with_every_member(dialect: &'static DialectClient, mem
 
 /// A member: receives the signals of the newcomer. In some dialects, it first offers to the newcomer.
 async fn signal_with_newcomer(
-    mut member: Client,
+    mut member: RoomClient,
     mut newcomer_id: watch::Receiver<String>,
-) -> Client {
+) -> RoomClient {
     let mut frames = Vec::new();
     while frames.len() < FRAMES {
         match member.next().await {
-            ClientEvent::MustOffer(id) if member.dialect.members_offer => {
+            ParsedFrame::MustOffer(id) if member.dialect.members_offer => {
                 let is_known = newcomer_id.wait_for(|id| !id.is_empty()).await;
                 if id == *is_known.expect("the newcomer has an id") {
                     member.send_signals(&id, "offer");
                 }
             }
-            ClientEvent::Signal(signal) => {
+            ParsedFrame::Signal(signal) => {
                 signal.assert_receiver(&member.id);
                 frames.push(signal.label);
             }
-            ClientEvent::Error(error) => panic!("member {}: {error}", member.id),
-            ClientEvent::Id(_) | ClientEvent::MustOffer(_) => {}
+            ParsedFrame::Error(error) => panic!("member {}: {error}", member.id),
+            ParsedFrame::Id(_) | ParsedFrame::MustOffer(_) => {}
         }
     }
     assert_eq!(frames, labels(member.dialect.newcomer_sends()));
@@ -158,9 +158,9 @@ async fn signal_with_members(
     address: SocketAddr,
     nicks: Vec<String>,
     newcomer_id: watch::Sender<String>,
-) -> Client {
+) -> RoomClient {
     let members = nicks.len();
-    let mut newcomer = Client::open(dialect, address, "newcomer").await;
+    let mut newcomer = RoomClient::open(dialect, address, "newcomer").await;
     if !dialect.assigns_ids {
         newcomer_id.send_replace(newcomer.id.clone());
     }
@@ -173,20 +173,20 @@ async fn signal_with_members(
     };
     while offered.len() < members || received < expected {
         match newcomer.next().await {
-            ClientEvent::Id(id) => drop(newcomer_id.send_replace(id)),
-            ClientEvent::MustOffer(id) if !dialect.members_offer && id != newcomer.id => {
+            ParsedFrame::Id(id) => drop(newcomer_id.send_replace(id)),
+            ParsedFrame::MustOffer(id) if !dialect.members_offer && id != newcomer.id => {
                 assert!(offered.insert(id.clone()), "{id} is announced twice");
                 newcomer.send_signals(&id, "offer");
             }
-            ClientEvent::Signal(signal) => {
+            ParsedFrame::Signal(signal) => {
                 signal.assert_receiver(&newcomer.id);
                 received += 1;
                 if signal.label == "offer" && offered.insert(signal.from.clone()) {
                     newcomer.send_signals(&signal.from, "answer");
                 }
             }
-            ClientEvent::Error(error) => panic!("newcomer: {error}"),
-            ClientEvent::MustOffer(_) => {}
+            ParsedFrame::Error(error) => panic!("newcomer: {error}"),
+            ParsedFrame::MustOffer(_) => {}
         }
     }
     newcomer
@@ -202,17 +202,17 @@ async fn each_pair_is_introduced_once(dialect: &'static DialectClient, clients: 
         .map(|number| {
             let (pairs, count) = (Arc::clone(&pairs), count.clone());
             tokio::spawn(async move {
-                let mut client = Client::open(dialect, address, &format!("m{number}")).await;
+                let mut client = RoomClient::open(dialect, address, &format!("m{number}")).await;
                 loop {
                     match client.next().await {
-                        ClientEvent::MustOffer(id) => {
+                        ParsedFrame::MustOffer(id) => {
                             let pair = sorted(id, client.id.clone());
                             let mut pairs = pairs.lock().expect("no client failed");
                             assert!(pairs.insert(pair), "introduced twice to {}", client.id);
                             count.send_replace(pairs.len());
                         }
-                        ClientEvent::Error(error) => panic!("{}: {error}", client.id),
-                        ClientEvent::Id(_) | ClientEvent::Signal(_) => {}
+                        ParsedFrame::Error(error) => panic!("{}: {error}", client.id),
+                        ParsedFrame::Id(_) | ParsedFrame::Signal(_) => {}
                     }
                 }
             })
@@ -243,7 +243,7 @@ fn sorted(one: String, other: String) -> (String, String) {
     }
 }
 
-/// The kinds of the frames of [`Client::send_signals`], in order.
+/// The kinds of the frames of [`RoomClient::send_signals`], in order.
 fn labels(description: &str) -> Vec<String> {
     let candidates = (0..CANDIDATES).map(|number| number.to_string());
     std::iter::once(description.to_owned())
@@ -263,17 +263,17 @@ async fn await_members(server: &Server, expected: usize) {
 }
 
 /// A client that reads and writes independently of each other, as a browser does.
-struct Client {
+struct RoomClient {
     dialect: &'static DialectClient,
     /// The id by which other members address the client.
     id: String,
     frames: SplitStream<WebSocketStream<MaybeTlsStream<TcpStream>>>,
     outgoing: mpsc::Sender<Message>,
     /// Events that were parsed from frames and not yet returned.
-    events: VecDeque<ClientEvent>,
+    events: VecDeque<ParsedFrame>,
 }
 
-impl Client {
+impl RoomClient {
     /// Connects and joins the room.
     async fn open(dialect: &'static DialectClient, address: SocketAddr, nick: &str) -> Self {
         let request = request(address, &(dialect.path)(nick));
@@ -309,7 +309,7 @@ impl Client {
         }
         if self.dialect.knows_members {
             self.events
-                .extend(nicks.into_iter().map(ClientEvent::MustOffer));
+                .extend(nicks.into_iter().map(ParsedFrame::MustOffer));
         }
     }
 
@@ -329,10 +329,10 @@ impl Client {
         self.outgoing.try_send(Message::text(text)).ok();
     }
 
-    async fn next(&mut self) -> ClientEvent {
+    async fn next(&mut self) -> ParsedFrame {
         loop {
             if let Some(event) = self.events.pop_front() {
-                if let ClientEvent::Id(id) = &event {
+                if let ParsedFrame::Id(id) = &event {
                     self.id.clone_from(id);
                 }
                 return event;

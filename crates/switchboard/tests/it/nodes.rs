@@ -44,15 +44,15 @@ struct NodeSlot {
 }
 
 /// The engine of one node.
-struct Node {
+struct NodeEngine {
     nodes: SharedEngine,
     id: NodeId,
     url: String,
 }
 
-impl fmt::Debug for Node {
+impl fmt::Debug for NodeEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("id", &self.id).finish()
+        f.debug_struct("NodeEngine").field("id", &self.id).finish()
     }
 }
 
@@ -88,7 +88,7 @@ impl SharedEngine {
         let id = NodeId::from(1 + state.nodes.len() as u64);
         state.nodes.push(NodeSlot { id, handler: None });
         drop(state);
-        let node = Node {
+        let node = NodeEngine {
             nodes: self.clone(),
             id,
             url: url.to_owned(),
@@ -178,7 +178,7 @@ fn voice_election() -> LogId {
     LogId::Election(switchboard_core::ElectionId::parse("voice", 0).expect("not empty"))
 }
 
-impl Engine for Node {
+impl Engine for NodeEngine {
     fn attach(&self, handler: Arc<dyn EngineHandler>) {
         let mut state = self.nodes.lock();
         let candidates = state

@@ -15,17 +15,17 @@ const P2P: [&str; 2] = [
     r#"{"type":"JOIN_ROOM","roomId":"r"}"#,
 ];
 
-type Socket = WebSocketStream<TcpStream>;
+type ServerSocket = WebSocketStream<TcpStream>;
 
 /// The next message.
-async fn next(socket: &mut Socket) -> Message {
+async fn next(socket: &mut ServerSocket) -> Message {
     let message = tokio::time::timeout(TEST_TIMEOUT, socket.next()).await;
     let message = message.expect("a message in time");
     message.expect("an open socket").expect("a message")
 }
 
 /// Connects a `p2p` member that sends far more frames than its budget.
-async fn connect_over_rate(address: std::net::SocketAddr) -> Socket {
+async fn connect_over_rate(address: std::net::SocketAddr) -> ServerSocket {
     let stream = TcpStream::connect(address).await.expect("a connection");
     let upgraded = client_async(request(address, "/ws"), stream).await;
     let mut socket = upgraded.expect("an upgrade").0;

@@ -131,21 +131,21 @@ type PendingCheck = oneshot::Sender<bool>;
 
 /// A node whose webhook requests and access checks the test answers.
 #[derive(Debug)]
-struct TestNode {
+struct AnsweringNode {
     webhooks: mpsc::Sender<PendingWebhook>,
     checks: mpsc::Sender<PendingCheck>,
     requests: mpsc::Sender<(OutboxHandle, HubRequest)>,
     detached: mpsc::Sender<String>,
 }
 
-impl HubClient for TestNode {
+impl HubClient for AnsweringNode {
     fn request(&self, _peer: PeerId, local: &OutboxHandle, request: HubRequest) {
         // At the end of a test the receiver is dropped.
         drop(self.requests.try_send((local.clone(), request)));
     }
 }
 
-impl JoinAuthorizer for TestNode {
+impl JoinAuthorizer for AnsweringNode {
     fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
         let (decide, decided) = oneshot::channel();
         drop(self.checks.try_send(decide));
@@ -156,7 +156,7 @@ impl JoinAuthorizer for TestNode {
     }
 }
 
-impl WebhookClient for TestNode {
+impl WebhookClient for AnsweringNode {
     fn send_webhook(&self, request: WebhookRequest) -> WebhookResponse {
         let (response, received) = oneshot::channel();
         let body = (request.body.to_string(), response);
@@ -195,7 +195,7 @@ impl WebhookTest {
         let (requesting, requests) = mpsc::channel(8);
         let (detached_sender, detached) = mpsc::channel(8);
         let drain = CancellationToken::new();
-        let node = Arc::new(TestNode {
+        let node = Arc::new(AnsweringNode {
             webhooks: webhook_sender,
             checks: checking,
             requests: requesting,

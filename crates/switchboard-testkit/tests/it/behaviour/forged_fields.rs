@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Pair;
+use super::MemberPair;
 use crate::drivers::{DRIVERS, DialectDriver};
 
 /// Copies of an offer with a forged value for the key at the end of `path`: the key in all variants of case and
@@ -72,7 +72,7 @@ fn values_of<'v>(frame: &'v Value, path: &[&str]) -> Vec<&'v Value> {
 #[test]
 fn no_delivered_frame_names_a_forged_sender() {
     for driver in DRIVERS.iter().filter(|driver| driver.has_member_ids) {
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         let carol = driver.connect_and_join(&mut pair.simulation, "room", "carol");
         pair.discard_output();
         let (alice, carol) = (pair.id(pair.alice), pair.id(carol));
@@ -110,7 +110,7 @@ fn a_delivered_frame_names_only_the_target_it_was_routed_to() {
         let Some(path) = target_of(driver) else {
             continue;
         };
-        let mut pair = Pair::new(driver);
+        let mut pair = MemberPair::new(driver);
         let carol = driver.connect_and_join(&mut pair.simulation, "room", "carol");
         pair.discard_output();
         let offer = (driver.offer)(&pair.id(pair.bob), "v=0");

@@ -32,7 +32,7 @@ pub(super) struct SignalPeers<'a> {
 }
 
 /// The meaning of a frame from the server for its client.
-pub(super) enum ClientEvent {
+pub(super) enum ParsedFrame {
     /// The client's own id.
     Id(String),
     /// The client must send an offer to that member.
@@ -51,7 +51,7 @@ pub(super) struct DialectClient {
     pub(super) describe: fn(peers: SignalPeers, kind: &str, sdp: &str) -> Value,
     pub(super) trickle: fn(peers: SignalPeers, candidate: &str) -> Value,
     /// The meaning of a frame for the client with this id.
-    pub(super) read: fn(frame: &Value, id: &str) -> Vec<ClientEvent>,
+    pub(super) read: fn(frame: &Value, id: &str) -> Vec<ParsedFrame>,
     /// Whether the server assigns the ids.
     pub(super) assigns_ids: bool,
     /// Whether members offer to the newcomer, which answers.
@@ -142,7 +142,7 @@ pub(super) static SINGO: DialectClient = DialectClient {
         let from = &payload["client_id"];
         match text(&frame["type"]) {
             "notify-client-id" => id(from),
-            "new-client" => vec![ClientEvent::MustOffer(text(from).to_owned())],
+            "new-client" => vec![ParsedFrame::MustOffer(text(from).to_owned())],
             kind @ ("offer" | "answer") => description(from, kind, &payload["sdp"]),
             "ice-candidate" => candidate(from, &payload["candidate"]),
             "error" => error(frame),
@@ -189,7 +189,7 @@ pub(super) static AYAME: DialectClient = DialectClient {
     describe: |_, kind, sdp| json!({"type": kind, "sdp": sdp}),
     trickle: |_, candidate| json!({"type": "candidate", "ice": init(candidate)}),
     read: |frame, _| match text(&frame["type"]) {
-        "accept" if frame["isExistUser"] == true => vec![ClientEvent::MustOffer("m0".to_owned())],
+        "accept" if frame["isExistUser"] == true => vec![ParsedFrame::MustOffer("m0".to_owned())],
         kind @ ("offer" | "answer") => description(&Value::Null, kind, &frame["sdp"]),
         "candidate" => candidate(&Value::Null, &frame["ice"]["candidate"]),
         "reject" => error(frame),
@@ -210,7 +210,7 @@ pub(super) static MATCHBOX: DialectClient = DialectClient {
         let event = frame.as_object().and_then(|frame| frame.keys().next());
         match event.map(String::as_str) {
             Some("IdAssigned") => id(&frame["IdAssigned"]),
-            Some("NewPeer") => vec![ClientEvent::MustOffer(text(&frame["NewPeer"]).to_owned())],
+            Some("NewPeer") => vec![ParsedFrame::MustOffer(text(&frame["NewPeer"]).to_owned())],
             Some("Signal") if data["Offer"].is_string() => {
                 description(from, "offer", &data["Offer"])
             }
@@ -276,7 +276,7 @@ pub(super) static Y_WEBRTC: DialectClient = DialectClient {
         let data = &frame["data"];
         let (from, signal) = (&data["from"], &data["signal"]);
         match text(&data["type"]) {
-            "announce" if from != id => vec![ClientEvent::MustOffer(text(from).to_owned())],
+            "announce" if from != id => vec![ParsedFrame::MustOffer(text(from).to_owned())],
             "signal" if data["to"] != id => error(frame),
             "signal" => match text(&signal["type"]) {
                 "candidate" => candidate(from, &signal["candidate"]["candidate"]),
@@ -298,36 +298,36 @@ fn init(candidate: &str) -> Value {
     json!({"candidate": candidate, "sdpMid": "0", "sdpMLineIndex": 0})
 }
 
-fn id(id: &Value) -> Vec<ClientEvent> {
-    vec![ClientEvent::Id(text(id).to_owned())]
+fn id(id: &Value) -> Vec<ParsedFrame> {
+    vec![ParsedFrame::Id(text(id).to_owned())]
 }
 
-fn offers_to(members: &Value, pointer: &str) -> Vec<ClientEvent> {
+fn offers_to(members: &Value, pointer: &str) -> Vec<ParsedFrame> {
     let members = members.as_array().into_iter().flatten();
     let ids = members.filter_map(|member| member.pointer(pointer));
-    ids.map(|id| ClientEvent::MustOffer(text(id).to_owned()))
+    ids.map(|id| ParsedFrame::MustOffer(text(id).to_owned()))
         .collect()
 }
 
-fn description(from: &Value, kind: &str, sdp: &Value) -> Vec<ClientEvent> {
+fn description(from: &Value, kind: &str, sdp: &Value) -> Vec<ParsedFrame> {
     signal(from, kind.to_owned(), sdp)
 }
 
-fn candidate(from: &Value, candidate: &Value) -> Vec<ClientEvent> {
+fn candidate(from: &Value, candidate: &Value) -> Vec<ParsedFrame> {
     let number = text(candidate).split([':', ' ']).nth(1);
     signal(from, number.unwrap_or_default().to_owned(), candidate)
 }
 
-fn signal(from: &Value, label: String, written: &Value) -> Vec<ClientEvent> {
-    vec![ClientEvent::Signal(Signal {
+fn signal(from: &Value, label: String, written: &Value) -> Vec<ParsedFrame> {
+    vec![ParsedFrame::Signal(Signal {
         from: text(from).to_owned(),
         label,
         text: text(written).to_owned(),
     })]
 }
 
-fn error(frame: &Value) -> Vec<ClientEvent> {
-    vec![ClientEvent::Error(frame.to_string())]
+fn error(frame: &Value) -> Vec<ParsedFrame> {
+    vec![ParsedFrame::Error(frame.to_string())]
 }
 
 fn text(value: &Value) -> &str {

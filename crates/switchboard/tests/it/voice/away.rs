@@ -1,4 +1,4 @@
-//! Voice across nodes: one does it, and clients of all of them take part.
+//! Voice in a cluster: the elected leader serves it, and every node forwards the requests of its clients.
 
 use std::{
     net::SocketAddr,
@@ -9,7 +9,7 @@ use switchboard::{Admission, Builder, Config, Denial, Server};
 use tokio::{runtime::Runtime, time::timeout};
 
 use super::{
-    http::{BodyPart, HttpRequest, encoded, metric_is, metric_of},
+    http::{BodyPart, HttpRequest, encoded, metric_of, wait_for_metric},
     listener::Listener,
     sound::{FRAME, RATE, Tone, bytes_of, decibels, pcm, steady_amplitude, usual_amplitude},
     source::Source,
@@ -25,54 +25,54 @@ const AMPLITUDE: f64 = 6000.0;
 /// The level below which a tone counts as absent.
 const SILENCE_DB: f64 = -40.0;
 
-/// Two nodes of which the first does voice.
-struct TwoNodes {
+/// Two nodes; the first is the voice leader.
+struct VoiceCluster {
     nodes: SharedEngine,
-    owner: RunningNode,
+    leader: RunningNode,
     other: RunningNode,
 }
 
-impl TwoNodes {
+impl VoiceCluster {
     fn new() -> Self {
         Self::of(Server::builder())
     }
 
     fn of(builder: Builder) -> Self {
         let nodes = SharedEngine::new();
-        let owner = nodes.serve(builder.clone());
+        let leader = nodes.serve(builder.clone());
         let other = nodes.serve(builder);
         Self {
             nodes,
-            owner,
+            leader,
             other,
         }
     }
 
     fn addresses(&self) -> [SocketAddr; 2] {
-        [self.owner.address, self.other.address]
+        [self.leader.address, self.other.address]
     }
 }
 
 #[tokio::test]
 async fn caller_and_callee_may_be_on_different_nodes() {
-    let two = TwoNodes::new();
+    let two = VoiceCluster::new();
     for [caller, callee] in [[0, 1], [1, 0], [1, 1]] {
         let mut ada = User::new(two.addresses()[caller]).await;
         let bob = User::new(two.addresses()[callee]).await;
-        let (mut ada_hears, mut bob_hears) = (ada.events().await, bob.events().await);
+        let (mut ada_listener, mut bob_listener) = (ada.events().await, bob.events().await);
         assert_eq!(ada.ring(&bob).await.0, 200);
-        let told = bob_hears.next().await;
-        assert_eq!(told.name, "newCall");
-        assert_eq!(told.json()["from"], ada.id());
+        let event = bob_listener.next().await;
+        assert_eq!(event.name, "newCall");
+        assert_eq!(event.json()["from"], ada.id());
         let answer = [
             ("Destination", &*ada.id()),
             ("challenge", "123456"),
-            ("signature", &bob.sign(&challenge_of(&told.json()))),
+            ("signature", &bob.sign(&challenge_of(&event.json()))),
         ];
         assert_eq!(bob.post("/answer", &answer).await.0, 200);
-        let told = ada_hears.next().await;
+        let event = ada_listener.next().await;
         assert_eq!(
-            (&*told.name, told.json()["from"].clone()),
+            (&*event.name, event.json()["from"].clone()),
             ("answer", bob.id().into())
         );
         let confirm = [
@@ -81,19 +81,19 @@ async fn caller_and_callee_may_be_on_different_nodes() {
             ("signature", &ada.sign("123456")),
         ];
         assert_eq!(ada.post("/answer2", &confirm).await.0, 200);
-        assert_eq!(bob_hears.next().await.name, "answer2");
+        assert_eq!(bob_listener.next().await.name, "answer2");
         let accept = [("From", &*ada.id()), ("signature", &bob.sign("654321"))];
         let (status, text) = bob.post("/acceptCall", &accept).await;
         assert_eq!(status, 200, "{text}");
-        assert_eq!(ada_hears.next().await.name, "acceptedCall");
+        assert_eq!(ada_listener.next().await.name, "acceptedCall");
         // Users on all nodes get the same list of a room.
         let (_, rooms) = HttpRequest::get("/listRoom").text(two.other.address).await;
         assert_eq!(rooms, "[]");
-        drop((ada_hears, bob_hears));
-        metric_is(two.owner.address, "voice_event_streams", 0).await;
+        drop((ada_listener, bob_listener));
+        wait_for_metric(two.leader.address, "voice_event_streams", 0).await;
     }
     assert_eq!(metric_of(two.other.address, "voice_calls_total").await, 0);
-    assert_eq!(metric_of(two.owner.address, "voice_calls_total").await, 3);
+    assert_eq!(metric_of(two.leader.address, "voice_calls_total").await, 3);
 }
 
 fn challenge_of(told: &serde_json::Value) -> String {
@@ -102,7 +102,7 @@ fn challenge_of(told: &serde_json::Value) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn room_is_shared_by_all_nodes() {
-    let two = TwoNodes::new();
+    let two = VoiceCluster::new();
     let [here, there] = two.addresses();
     let talkers = [
         (here, "GET", "wav", 440),
@@ -141,54 +141,54 @@ async fn room_is_shared_by_all_nodes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clip_posted_to_another_node_is_played_in_full() {
-    let two = TwoNodes::new();
+    let two = VoiceCluster::new();
     let (ada, bob) = User::two(two.other.address).await;
-    let hears = bob.listen("standup", "wav").await;
-    hears.samples(1).await;
+    let listener = bob.listen("standup", "wav").await;
+    listener.samples(1).await;
     let clip: Vec<i16> = (1..=30_000).cycle().take(RATE + RATE / 2).collect();
-    let ask = HttpRequest::post(ada.up_room("standup")).body(bytes_of(&clip));
-    assert_eq!(ask.text(two.other.address).await, (200, String::new()));
-    let heard = hears.samples(hears.samples_now() + 5 * FRAME).await;
+    let request = HttpRequest::post(ada.up_room("standup")).body(bytes_of(&clip));
+    assert_eq!(request.text(two.other.address).await, (200, String::new()));
+    let heard = listener.samples(listener.samples_now() + 5 * FRAME).await;
     let sound = heard.into_iter().filter(|sample| *sample != 0.0);
     assert_eq!(sound.map(|sample| sample as i16).collect::<Vec<_>>(), clip);
 }
 
 #[tokio::test]
-async fn client_disconnect_reaches_the_owner() {
-    let two = TwoNodes::new();
+async fn client_disconnect_reaches_the_leader() {
+    let two = VoiceCluster::new();
     let (ada, bob) = User::two(two.other.address).await;
     let events = bob.events().await;
     let listener = ada.listen("standup", "opus").await;
     let microphone = ada.speak("standup").await;
     let mut body = Source::body(two.other.address, "POST", &bob.up_room("standup")).await;
     body.send(&[1000; FRAME]).await;
-    let owner = two.owner.address;
-    metric_is(owner, "voice_sources", 2).await;
-    metric_is(owner, "voice_listeners", 1).await;
-    metric_is(owner, "voice_event_streams", 1).await;
+    let leader = two.leader.address;
+    wait_for_metric(leader, "voice_sources", 2).await;
+    wait_for_metric(leader, "voice_listeners", 1).await;
+    wait_for_metric(leader, "voice_event_streams", 1).await;
     let hung_up = Instant::now();
-    // No goodbye: the connections end.
+    // The connections end without close frames and without the last chunk of a body.
     drop((events, listener, microphone, body));
-    metric_is(owner, "voice_sources", 0).await;
-    metric_is(owner, "voice_listeners", 0).await;
-    metric_is(owner, "voice_event_streams", 0).await;
+    wait_for_metric(leader, "voice_sources", 0).await;
+    wait_for_metric(leader, "voice_listeners", 0).await;
+    wait_for_metric(leader, "voice_event_streams", 0).await;
     assert!(hung_up.elapsed() < Duration::from_secs(2));
-    // In good order.
+    // The sources end with a close frame and with a complete body.
     let microphone = ada.speak("standup").await;
     microphone.close().await;
     let body = Source::body(two.other.address, "PUT", &bob.up_room("standup")).await;
     assert_eq!(body.finish().await.status, 200);
     let path = bob.up_room("standup");
-    let when_told = Source::body_when_told(two.other.address, &path).await;
-    assert_eq!(when_told.finish().await.status, 200);
-    metric_is(owner, "voice_sources", 0).await;
+    let after_continue = Source::body_after_continue(two.other.address, &path).await;
+    assert_eq!(after_continue.finish().await.status, 200);
+    wait_for_metric(leader, "voice_sources", 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn next_node_takes_over_when_the_owner_dies() {
+async fn next_node_takes_over_when_the_leader_dies() {
     let nodes = SharedEngine::new();
     let runtime = Runtime::new().expect("a runtime");
-    let owner = {
+    let leader = {
         let _in_it = runtime.enter();
         nodes.serve(Server::builder())
     };
@@ -203,14 +203,14 @@ async fn next_node_takes_over_when_the_owner_dies() {
     let mut listener = bob.listen_to(&ada, "wav").await;
     let mut microphone = ada.speak_to(&bob).await;
     listener.samples(1).await;
-    assert_eq!(metric_of(owner.address, "voice_calls_total").await, 1);
+    assert_eq!(metric_of(leader.address, "voice_calls_total").await, 1);
     let died = Instant::now();
     runtime.shutdown_background();
     assert_eq!(listener.end().await.1, BodyPart::Cut);
     while events.next_or_end().await.is_ok() {}
     microphone.closed_or_cut().await;
     eprintln!(
-        "all streams have ended {:?} after their owner",
+        "all streams have ended {:?} after their leader",
         died.elapsed()
     );
     // No node has detected the failure yet.
@@ -219,12 +219,12 @@ async fn next_node_takes_over_when_the_owner_dies() {
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
-    let words = answer.text().await;
+    let text = answer.text().await;
     assert!(
-        !words.contains("://") && !words.contains("127.0.0.1"),
-        "{words}"
+        !text.contains("://") && !text.contains("127.0.0.1"),
+        "{text}"
     );
-    nodes.remove_node(owner.id);
+    nodes.remove_node(leader.id);
     let (mut ada, bob) = (User::new(second).await, User::new(third).await);
     ada.call(&bob).await;
     let listener = bob.listen_to(&ada, "wav").await;
@@ -235,23 +235,23 @@ async fn next_node_takes_over_when_the_owner_dies() {
 }
 
 #[tokio::test]
-async fn streams_of_a_deposed_owner_end() {
-    let two = TwoNodes::new();
+async fn streams_of_a_deposed_leader_end() {
+    let two = VoiceCluster::new();
     let (ada, bob) = User::two(two.other.address).await;
     let mut events = ada.events().await;
     let mut listener = bob.listen("standup", "wav").await;
     let mut microphone = bob.speak("standup").await;
     listener.samples(1).await;
-    two.nodes.remove_node(two.owner.id);
-    // New requests go to the new owner at once.
+    two.nodes.remove_node(two.leader.id);
+    // New requests go to the new leader at once.
     let carol = User::new(two.other.address).await;
     carol.listen("standup", "wav").await.samples(1).await;
     assert_eq!(listener.end().await.1, BodyPart::Cut);
     while events.next_or_end().await.is_ok() {}
     microphone.closed_or_cut().await;
     // The isolated node continues to serve its own clients.
-    metric_is(two.owner.address, "voice_sources", 0).await;
-    let (_, rooms) = HttpRequest::get("/listRoom").text(two.owner.address).await;
+    wait_for_metric(two.leader.address, "voice_sources", 0).await;
+    let (_, rooms) = HttpRequest::get("/listRoom").text(two.leader.address).await;
     assert!(rooms.contains("standup"), "{rooms}");
 }
 
@@ -266,9 +266,9 @@ async fn assert_is_heard(listener: &Listener) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deposed_leader_ends_all_and_restarts_empty() {
-    let two = TwoNodes::new();
+    let two = VoiceCluster::new();
     let [first, second] = two.addresses();
-    for (owner, address) in [(&two.owner, second), (&two.other, first)] {
+    for (leader, address) in [(&two.leader, second), (&two.other, first)] {
         let (mut ada, bob) = (User::new(first).await, User::new(second).await);
         ada.call(&bob).await;
         let mut events = [ada.events().await, bob.events().await];
@@ -278,7 +278,7 @@ async fn deposed_leader_ends_all_and_restarts_empty() {
         ];
         let mut microphones = [ada.speak("standup").await, bob.speak_to(&ada).await];
         for listener in &listeners {
-            listener.begins(40).await;
+            listener.first_bytes(40).await;
         }
         assert_eq!(
             HttpRequest::get("/listMembers?roomID=1")
@@ -286,12 +286,12 @@ async fn deposed_leader_ends_all_and_restarts_empty() {
                 .await,
             200
         );
-        two.nodes.end_candidacy(owner.id);
+        two.nodes.end_candidacy(leader.id);
         for listener in &mut listeners {
             assert_eq!(
                 listener.end().await.1,
                 BodyPart::End,
-                "its owner ends it itself"
+                "its leader ends it itself"
             );
         }
         for events in &mut events {
@@ -308,7 +308,7 @@ async fn deposed_leader_ends_all_and_restarts_empty() {
             let old = ada.join_room("standup", "wav");
             assert_eq!(old.status(address).await, 403, "another node's ticket");
             for gauge in ["voice_sources", "voice_listeners", "voice_event_streams"] {
-                metric_is(address, gauge, 0).await;
+                wait_for_metric(address, gauge, 0).await;
             }
         }
     }
@@ -321,41 +321,41 @@ async fn deposed_leader_ends_all_and_restarts_empty() {
 
 #[tokio::test]
 async fn stopping_leader_hands_over_and_ends_forwarded_requests() {
-    let two = TwoNodes::new();
+    let two = VoiceCluster::new();
     let [first, second] = two.addresses();
     let (ada, bob) = (User::new(first).await, User::new(second).await);
-    let mut hears = bob.listen("standup", "opus").await;
-    hears.begins(40).await;
+    let mut listener = bob.listen("standup", "opus").await;
+    listener.first_bytes(40).await;
     let mut microphone = bob.speak("standup").await;
-    assert!(two.owner.server.shutdown(Duration::from_secs(5)).await);
-    assert_eq!(hears.end().await.1, BodyPart::End);
+    assert!(two.leader.server.shutdown(Duration::from_secs(5)).await);
+    assert_eq!(listener.end().await.1, BodyPart::End);
     assert_eq!(
         microphone.closed().await,
         (1012, "The server stops.".to_owned())
     );
     let carol = User::new(second).await;
-    carol.listen("standup", "opus").await.begins(40).await;
+    carol.listen("standup", "opus").await.first_bytes(40).await;
     drop(ada);
 }
 
 #[tokio::test]
 async fn stopping_node_ends_forwarded_requests() {
-    let two = TwoNodes::new();
+    let two = VoiceCluster::new();
     let (ada, bob) = User::two(two.other.address).await;
-    let mut hears = bob.listen("standup", "opus").await;
-    hears.begins(40).await;
+    let mut listener = bob.listen("standup", "opus").await;
+    listener.first_bytes(40).await;
     let mut microphone = bob.speak("standup").await;
     let mut body = Source::body(two.other.address, "PUT", &ada.up_room("standup")).await;
     body.send(&[1000; FRAME]).await;
-    metric_is(two.owner.address, "voice_sources", 2).await;
+    wait_for_metric(two.leader.address, "voice_sources", 2).await;
     let server = two.other.server.clone();
     let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(5)).await });
-    assert_eq!(hears.end().await.1, BodyPart::End);
+    assert_eq!(listener.end().await.1, BodyPart::End);
     assert_eq!(
         microphone.closed().await,
         (1012, "The server stops.".to_owned())
     );
-    let answer = body.answer().await;
+    let answer = body.response().await;
     assert_eq!(
         (answer.status, &*answer.text().await),
         (200, "The server stops.\n")
@@ -364,8 +364,8 @@ async fn stopping_node_ends_forwarded_requests() {
         stopped.await.expect("no panic"),
         "everything has ended in time"
     );
-    metric_is(two.owner.address, "voice_sources", 0).await;
-    metric_is(two.owner.address, "voice_listeners", 0).await;
+    wait_for_metric(two.leader.address, "voice_sources", 0).await;
+    wait_for_metric(two.leader.address, "voice_listeners", 0).await;
 }
 
 #[tokio::test]
@@ -385,7 +385,7 @@ async fn node_headers_of_clients_are_ignored() {
     });
     let mut config = Config::default();
     config.voice.gostream.event_streams = 1;
-    let two = TwoNodes::of(asks_for_a_pass.config(config));
+    let two = VoiceCluster::of(asks_for_a_pass.config(config));
     let with =
         |secret: &str| HttpRequest::get("/listRoom").header("X-Switchboard-Node-Secret", secret);
     for address in two.addresses() {
@@ -400,41 +400,41 @@ async fn node_headers_of_clients_are_ignored() {
         let pass = HttpRequest::get("/listRoom").header("pass", "");
         assert_eq!(pass.status(address).await, 200);
     }
-    // A node with another secret might be brought its request again.
+    // A node with another secret could receive its own request again.
     let stranger = with("between other nodes").header("pass", "");
-    assert_eq!(stranger.clone().status(two.owner.address).await, 200);
+    assert_eq!(stranger.clone().status(two.leader.address).await, 200);
     let answer = stranger.send(two.other.address).await;
     assert_eq!(
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
-    // A node's word is believed, by the owner alone.
-    assert_eq!(with(SECRET).status(two.owner.address).await, 200);
+    // Only the leader accepts the headers of a forwarded request.
+    assert_eq!(with(SECRET).status(two.leader.address).await, 200);
     let answer = with(SECRET).send(two.other.address).await;
     assert_eq!(
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
-    // All streams are of one address, whatever their clients say.
+    // All streams count for the address of the connection, not for the one in the headers.
     let key = switchboard::SecretKey::generate().public().to_string();
     let events = |address: &str| {
-        let ask = HttpRequest::get(format!("/messages?PKey={key}")).header("pass", "");
-        ask.header("X-Switchboard-Client", address)
+        let request = HttpRequest::get(format!("/messages?PKey={key}")).header("pass", "");
+        request.header("X-Switchboard-Client", address)
     };
     let _first = Events::of(events("192.0.2.1").send(two.other.address).await).await;
     for address in two.addresses() {
         assert_eq!(events("192.0.2.2").status(address).await, 429);
     }
-    // The address that a node reports for its clients is believed.
+    // The leader uses the client address that a node reports.
     let of_node = events("192.0.2.2").header("X-Switchboard-Node-Secret", SECRET);
-    assert_eq!(of_node.status(two.owner.address).await, 200);
+    assert_eq!(of_node.status(two.leader.address).await, 200);
 }
 
 #[tokio::test]
 async fn forwarded_response_has_every_header_once() {
-    let two = TwoNodes::new();
+    let two = VoiceCluster::new();
     let ada = User::new(two.other.address).await;
-    let asks = [
+    let requests = [
         HttpRequest::get("/listRoom"),
         HttpRequest::get("/tokenCheck"),
         HttpRequest::get("/voice/mode"),
@@ -445,20 +445,20 @@ async fn forwarded_response_has_every_header_once() {
         HttpRequest::new("HEAD", ada.path("/joinRoom", &[("roomID", "standup")])),
         HttpRequest::new("HEAD", format!("/messages?PKey={}", ada.id())),
     ];
-    for ask in asks {
+    for request in requests {
         let [here, there] = [
-            ask.clone().send(two.owner.address).await,
-            ask.clone().send(two.other.address).await,
+            request.clone().send(two.leader.address).await,
+            request.clone().send(two.other.address).await,
         ];
         let names = |headers: &[(String, String)]| {
             let mut names: Vec<String> = headers.iter().map(|(name, _)| name.clone()).collect();
             names.sort_unstable();
             names
         };
-        assert_eq!(here.status, there.status, "{ask:?}");
+        assert_eq!(here.status, there.status, "{request:?}");
         let once = names(&there.headers);
         assert!(once.windows(2).all(|pair| pair[0] != pair[1]), "{once:?}");
-        assert_eq!(names(&here.headers), once, "{ask:?}");
+        assert_eq!(names(&here.headers), once, "{request:?}");
         assert!(there.header("access-control-allow-origin").is_some());
     }
 }
@@ -466,7 +466,7 @@ async fn forwarded_response_has_every_header_once() {
 #[tokio::test]
 async fn request_without_a_reachable_leader_gets_retry_after() {
     let nodes = SharedEngine::new();
-    // The first in the queue never comes.
+    // The first candidate is unreachable.
     let (_absent, _) = nodes.build(Server::builder().config(off()), "http://127.0.0.1:9");
     let waits = nodes.serve(Server::builder());
     let asked = Instant::now();
@@ -480,19 +480,19 @@ async fn request_without_a_reachable_leader_gets_retry_after() {
         HttpRequest::get("/voice/mode").status(waits.address).await,
         200
     );
-    // The owner's URL leads back here.
+    // The URL of the leader is that of this node.
     let nodes = SharedEngine::new();
     let (_twin, twin) = nodes.build(Server::builder(), "http://127.0.0.1:9");
     let listener = switchboard::Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
     let (server, _) = nodes.build(Server::builder(), "http://127.0.0.1:9/");
     server.serve(listener);
-    let (status, words) = HttpRequest::get("/listRoom").text(address).await;
+    let (status, text) = HttpRequest::get("/listRoom").text(address).await;
     assert_eq!(status, 503);
-    assert!(words.contains("advertise the same URL"), "{words}");
+    assert!(text.contains("advertise the same URL"), "{text}");
     nodes.remove_node(twin);
     assert_eq!(HttpRequest::get("/listRoom").status(address).await, 200);
-    // The owner does not answer.
+    // The leader does not respond.
     let nodes = SharedEngine::new();
     let (_deaf, deaf) = nodes.build(Server::builder(), "http://127.0.0.1:9");
     let other = nodes.serve(Server::builder());
@@ -515,19 +515,23 @@ fn off() -> Config {
     config
 }
 
-/// More than one sample in this cannot be mistaken for another.
+/// Period of the ramp of samples, in samples: longer than any gap that the test looks for.
 const PERIOD: usize = 30_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_client_is_disconnected_and_others_lose_no_frame() {
     let mut config = Config::default();
     config.voice.mix.latency_max = Duration::from_secs(5);
-    let two = TwoNodes::of(Server::builder().config(config));
-    let [owner, other] = two.addresses();
+    let two = VoiceCluster::of(Server::builder().config(config));
+    let [leader, other] = two.addresses();
     let (ada, bob) = User::two(other).await;
     let slow = User::new(other).await;
     let reads = bob.listen("standup", "wav").await;
-    let mut stuck = slow.join_room("standup", "wav").narrow().send(other).await;
+    let mut stuck = slow
+        .join_room("standup", "wav")
+        .small_receive_buffer()
+        .send(other)
+        .await;
     assert_eq!(stuck.status, 200);
     let mut source = ada.speak("standup").await;
     let mut position = 0;
@@ -540,13 +544,13 @@ async fn stalled_client_is_disconnected_and_others_lose_no_frame() {
     };
     source.send(&ramp(100)).await;
     let _playing = source.play_all(move || ramp(1));
-    metric_is(owner, "voice_listeners", 2).await;
+    wait_for_metric(leader, "voice_listeners", 2).await;
     let began = Instant::now();
-    metric_is(owner, "voice_listeners", 1).await;
+    wait_for_metric(leader, "voice_listeners", 1).await;
     eprintln!("cut off after {:?}", began.elapsed());
-    let cut_off = metric_of(owner, "slow_total").await + metric_of(other, "slow_total").await;
+    let cut_off = metric_of(leader, "slow_total").await + metric_of(other, "slow_total").await;
     assert!(cut_off >= 1);
-    let ends = async { while let BodyPart::Bytes(_) = stuck.body.any_time().await {} };
+    let ends = async { while let BodyPart::Bytes(_) = stuck.body.next_without_timeout().await {} };
     timeout(TEST_TIMEOUT, ends).await.expect("it is hung up on");
     let samples = pcm(&reads.bytes(reads.samples_now() + RATE).await);
     let heard: Vec<i16> = samples
@@ -561,7 +565,7 @@ async fn stalled_client_is_disconnected_and_others_lose_no_frame() {
 
 #[tokio::test]
 async fn parameters_are_forwarded_unchanged() {
-    let two = TwoNodes::new();
+    let two = VoiceCluster::new();
     let other = two.other.address;
     let ada = User::new(other).await;
     let pairs: Vec<(String, String)> = form_urlencoded::parse(ada.proof().as_bytes())
@@ -572,13 +576,13 @@ async fn parameters_are_forwarded_unchanged() {
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .collect();
     let borrowed: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (&**k, &**v)).collect();
-    for ask in [
+    for request in [
         HttpRequest::post("/joinRoom").multipart(&pairs),
         HttpRequest::post("/joinRoom").url_encoded(encoded(&borrowed)),
         HttpRequest::get(format!("/joinRoom?{}", encoded(&borrowed))),
     ] {
-        assert_eq!(ask.status(other).await, 200);
-        metric_is(two.owner.address, "voice_listeners", 0).await;
+        assert_eq!(request.status(other).await, 200);
+        wait_for_metric(two.leader.address, "voice_listeners", 0).await;
     }
     let form = "x".repeat(300_000);
     let too_much = HttpRequest::post("/joinRoom").url_encoded(form);

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     http::HttpRequest,
-    listener::{FORMATS, all_are_gone},
+    listener::{FORMATS, wait_until_all_are_detached},
     sound::{FRAME, RATE, Tone, usual_amplitude},
     source::Source,
     user::User,
@@ -16,39 +16,39 @@ use crate::client::{TEST_TIMEOUT, start};
 
 const CLIENTS: usize = 60;
 const ROOMS: [&str; 3] = ["one", "two", "three"];
-const LASTS: Duration = Duration::from_secs(5);
+const DURATION: Duration = Duration::from_secs(5);
 
-/// A number below this one.
-fn any(below: usize) -> usize {
+/// A random number below `below`.
+fn random(below: usize) -> usize {
     rand::rng().random_range(0..below)
 }
 
-async fn a_while() {
-    sleep(Duration::from_millis(any(150) as u64)).await;
+async fn short_pause() {
+    sleep(Duration::from_millis(random(150) as u64)).await;
 }
 
 /// One visit of a user to a room. A rejection means that the user is in the room twice.
-async fn stay(user: &User, room: &str) {
-    match any(5) {
+async fn visit_room(user: &User, room: &str) {
+    match random(5) {
         0 => {
             let Ok(mut source) = Source::try_websocket(user.address, &user.up_room(room)).await
             else {
                 return;
             };
-            for _ in 0..any(8) {
-                // Also what is odd, or nothing.
-                source.send_bytes(&vec![1; any(2 * FRAME)]).await;
+            for _ in 0..random(8) {
+                // The size may be odd or 0.
+                source.send_bytes(&vec![1; random(2 * FRAME)]).await;
             }
-            if any(2) == 0 {
+            if random(2) == 0 {
                 source.close().await;
             }
         }
         1 => {
             let mut source = Source::body(user.address, "PUT", &user.up_room(room)).await;
-            for _ in 0..any(8) {
-                source.send_bytes(&vec![1; any(2 * FRAME)]).await;
+            for _ in 0..random(8) {
+                source.send_bytes(&vec![1; random(2 * FRAME)]).await;
             }
-            if any(2) == 0 {
+            if random(2) == 0 {
                 let answer = source.finish().await;
                 assert!([200, 409].contains(&answer.status), "{}", answer.status);
             }
@@ -59,32 +59,34 @@ async fn stay(user: &User, room: &str) {
         }
         _ => {
             let answer = user
-                .join_room(room, FORMATS[any(FORMATS.len())])
+                .join_room(room, FORMATS[random(FORMATS.len())])
                 .send(user.address)
                 .await;
             assert!([200, 409].contains(&answer.status), "{}", answer.status);
-            a_while().await;
+            short_pause().await;
         }
     }
 }
 
 async fn churn(user: Arc<User>, until: Instant) {
     while Instant::now() < until {
-        let room = ROOMS[any(ROOMS.len())];
-        // Two things at once, so that one's own microphone comes and goes while one listens.
-        tokio::join!(stay(&user, room), stay(&user, room));
+        let room = ROOMS[random(ROOMS.len())];
+        // Two visits at once, so that a user's microphone comes and goes while the user listens.
+        tokio::join!(visit_room(&user, room), visit_room(&user, room));
     }
 }
 
-async fn nobody_is_in_any_room(address: SocketAddr) {
+async fn wait_until_rooms_are_empty(address: SocketAddr) {
     let (_, rooms) = HttpRequest::get("/listRoom").text(address).await;
     let rooms: Vec<serde_json::Value> = serde_json::from_str(&rooms).expect("JSON");
-    assert_eq!(rooms.len(), ROOMS.len(), "they linger");
+    assert_eq!(rooms.len(), ROOMS.len(), "empty rooms are kept for a while");
     for room in rooms {
         let members = format!("/listMembers?roomID={}", room["id"]);
-        // The gauges may be ahead of the rooms.
+        // The gauges are updated before the rooms.
         let empty = async { while HttpRequest::get(&members).text(address).await.1 != "[]" {} };
-        timeout(TEST_TIMEOUT, empty).await.expect("nobody is in it");
+        timeout(TEST_TIMEOUT, empty)
+            .await
+            .expect("the room is empty");
     }
 }
 
@@ -95,27 +97,28 @@ async fn churn_leaves_no_state_behind() {
     for _ in 0..CLIENTS {
         users.push(Arc::new(User::new(address).await));
     }
-    let until = Instant::now() + LASTS;
+    let until = Instant::now() + DURATION;
     let churning = users
         .iter()
         .map(|user| tokio::spawn(churn(user.clone(), until)));
     for task in churning.collect::<Vec<_>>() {
         task.await.expect("no panic");
     }
-    all_are_gone(address).await;
-    nobody_is_in_any_room(address).await;
+    wait_until_all_are_detached(address).await;
+    wait_until_rooms_are_empty(address).await;
     let (ada, bob) = (&users[0], &users[1]);
     for room in ROOMS {
-        let hears = bob.listen(room, "wav").await;
+        let listener = bob.listen(room, "wav").await;
         let _playing = ada.speak(room).await.play(Tone::new(440, 8000.0));
-        // At first the room may still catch up with what it was late with in the crowd.
-        let whole =
-            async { while usual_amplitude(&hears.next_samples(RATE / 2).await, 440) < 7500.0 {} };
+        // The room may first catch up with frames that were late under load.
+        let whole = async {
+            while usual_amplitude(&listener.next_samples(RATE / 2).await, 440) < 7500.0 {}
+        };
         timeout(TEST_TIMEOUT, whole)
             .await
             .expect("the tone is heard");
         let began = Instant::now();
-        hears.next_samples(RATE / 2).await;
+        listener.next_samples(RATE / 2).await;
         let elapsed = began.elapsed();
         assert!(
             elapsed > Duration::from_millis(400),

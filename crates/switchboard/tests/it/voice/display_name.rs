@@ -1,7 +1,7 @@
 //! A user's display name: the proof that it needs, the events and lists that carry it, and its lifetime.
 
 use super::{
-    http::{HttpRequest, metric_is},
+    http::{HttpRequest, wait_for_metric},
     user::User,
 };
 use crate::client::start;
@@ -34,10 +34,10 @@ async fn display_name_is_in_calls_and_member_lists() {
     assert_eq!(set(&ada, "").await, (200, String::new()));
     assert!(members(&ada).await[0].get("name").is_none());
 
-    // It is gone with the event stream.
+    // The name is removed with the event stream.
     assert_eq!(set(&ada, "Ada").await.0, 200);
     drop(own);
-    metric_is(address, "voice_event_streams", 1).await;
+    wait_for_metric(address, "voice_event_streams", 1).await;
     assert!(members(&ada).await[0].get("name").is_none());
 }
 

@@ -6,8 +6,8 @@ use switchboard::{Config, Server};
 use tokio::time::timeout;
 
 use super::{
-    http::{BodyPart, HttpRequest, metric_is},
-    listener::{FORMATS, Listener, all_are_gone},
+    http::{BodyPart, HttpRequest, wait_for_metric},
+    listener::{FORMATS, Listener, wait_until_all_are_detached},
     sound::{RATE, pages},
     source::Source,
     user::{User, in_call},
@@ -17,7 +17,7 @@ use crate::{
     nodes::SharedEngine,
 };
 
-/// The stream is whole: its last chunk, and in Ogg its last page, are there.
+/// Checks that the stream is complete: the body has its last chunk, and an Ogg stream its last page.
 async fn assert_ends(mut listener: Listener, format: &str) {
     let (bytes, end) = listener.end().await;
     assert_eq!(end, BodyPart::End, "{format}");
@@ -56,14 +56,14 @@ async fn hang_up_ends_all_streams_of_the_call() {
             microphone.closed().await,
             (1000, "The call has ended.".to_owned())
         );
-        let answer = body.answer().await;
+        let answer = body.response().await;
         assert_eq!(
             (answer.status, &*answer.text().await),
             (200, "The call has ended.\n")
         );
-        let told = events.next_of("declineCall").await.json();
+        let event = events.next_of("declineCall").await.json();
         assert_eq!(
-            (&told["from"], &told["answer"]),
+            (&event["from"], &event["answer"]),
             (&ada.id().into(), &"".into())
         );
         assert_eq!(bob.join_call(&ada, format).status(address).await, 404);
@@ -76,10 +76,10 @@ async fn ringing_ends_by_either_user_or_timeout() {
     config.voice.call.ring = Duration::from_millis(500);
     let (_server, address) = open(Server::builder().config(config));
     let (mut ada, bob) = User::two(address).await;
-    let (mut ada_hears, mut bob_hears) = (ada.events().await, bob.events().await);
+    let (mut ada_listener, mut bob_listener) = (ada.events().await, bob.events().await);
     assert_eq!(ada.ring(&bob).await.0, 200);
-    assert_eq!(bob_hears.next().await.name, "newCall");
-    for (events, from) in [(&mut bob_hears, ada.id()), (&mut ada_hears, bob.id())] {
+    assert_eq!(bob_listener.next().await.name, "newCall");
+    for (events, from) in [(&mut bob_listener, ada.id()), (&mut ada_listener, bob.id())] {
         let event = events.next().await;
         assert_eq!(
             (&*event.name, &event.json()["from"]),
@@ -89,13 +89,13 @@ async fn ringing_ends_by_either_user_or_timeout() {
     assert_eq!(bob.accept(&ada).await.0, 404);
     assert_eq!(ada.ring(&bob).await.0, 200);
     assert_eq!(ada.hang_up(&bob).await.0, 200);
-    assert_eq!(bob_hears.next().await.name, "newCall");
-    assert_eq!(bob_hears.next().await.name, "declineCall");
+    assert_eq!(bob_listener.next().await.name, "newCall");
+    assert_eq!(bob_listener.next().await.name, "declineCall");
     assert_eq!(bob.accept(&ada).await.0, 404);
 }
 
-/// Waits until there is no call any more. A repeated accept says whether there is, and changes nothing.
-async fn until_the_call_is_gone(ada: &User, bob: &User) {
+/// Waits until the call has ended. A repeated accept reports whether the call exists, and changes nothing.
+async fn wait_until_call_has_ended(ada: &User, bob: &User) {
     let gone = async { while bob.accept(ada).await.0 != 404 {} };
     timeout(TEST_TIMEOUT, gone).await.expect("the call ends");
 }
@@ -108,16 +108,16 @@ async fn call_outlives_its_last_connection_for_a_while() {
     let (ada, bob) = in_call(address).await;
     let microphone = bob.speak_to(&ada).await;
     let listener = ada.listen_to(&bob, "wav").await;
-    // Longer than the call lingers without connections.
+    // Longer than a call without connections is kept.
     listener.samples(RATE).await;
     drop(listener);
-    metric_is(address, "voice_listeners", 0).await;
+    wait_for_metric(address, "voice_listeners", 0).await;
     // A disconnected user can reconnect.
     let listener = ada.listen_to(&bob, "wav").await;
     listener.samples(1).await;
     drop(listener);
     microphone.close().await;
-    until_the_call_is_gone(&ada, &bob).await;
+    wait_until_call_has_ended(&ada, &bob).await;
     assert_eq!(ada.join_call(&bob, "wav").status(address).await, 404);
     assert_eq!(ada.hang_up(&bob).await.0, 404);
 }
@@ -129,7 +129,7 @@ async fn call_without_connections_ends() {
     let (_server, address) = open(Server::builder().config(config));
     let (ada, bob) = in_call(address).await;
     assert_eq!(bob.accept(&ada).await.0, 200);
-    until_the_call_is_gone(&ada, &bob).await;
+    wait_until_call_has_ended(&ada, &bob).await;
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn empty_room_is_removed_after_a_while() {
     let mut events = ada.events().await;
     let listener = ada.listen("standup", "wav").await;
     assert_eq!(events.next().await.json()["roomid"], 1);
-    // Longer than it lingers.
+    // Longer than an empty room is kept.
     listener.samples(RATE / 2).await;
     assert!(
         HttpRequest::get("/listRoom")
@@ -183,7 +183,7 @@ async fn shutdown_ends_streams_and_sources_in_time() {
     let microphones = [ada.speak("standup").await, ada.speak_to(&bob).await];
     let mut body = Source::body(address, "POST", &bob.up_room("standup")).await;
     body.send(&[1000; 960]).await;
-    metric_is(address, "voice_sources", 3).await;
+    wait_for_metric(address, "voice_sources", 3).await;
     for (_, listener) in &listeners {
         listener.samples(RATE / 10).await;
     }
@@ -196,7 +196,7 @@ async fn shutdown_ends_streams_and_sources_in_time() {
     for mut microphone in microphones {
         microphone.closed().await;
     }
-    assert_eq!(body.answer().await.status, 200);
+    assert_eq!(body.response().await.status, 200);
     loop {
         match events.next_or_end().await {
             Ok(_) => {}
@@ -216,13 +216,13 @@ async fn sources_are_notified_of_shutdown() {
     let microphones = [ada.speak("standup").await, ada.speak_to(&bob).await];
     let mut body = Source::body(address, "POST", &bob.up_room("standup")).await;
     body.send(&[1000; 960]).await;
-    metric_is(address, "voice_sources", 3).await;
+    wait_for_metric(address, "voice_sources", 3).await;
     let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(10)).await });
     for mut microphone in microphones {
-        let (code, words) = microphone.closed().await;
-        assert_eq!((code, &*words), (1012, "The server stops."));
+        let (code, text) = microphone.closed().await;
+        assert_eq!((code, &*text), (1012, "The server stops."));
     }
-    let answer = body.answer().await;
+    let answer = body.response().await;
     assert_eq!(
         (answer.status, &*answer.text().await),
         (200, "The server stops.\n")
@@ -241,18 +241,18 @@ async fn lost_connection_frees_its_attachments_and_notifies_others() {
     let _present = bob.listen("standup", "wav").await;
     let microphone = ada.speak("standup").await;
     let listener = ada.listen("standup", "wav").await;
-    let told =
+    let event =
         |event: super::user::Event| (event.json()["in"].clone(), event.json()["out"].clone());
     let conf = |mic: &str, hds: &str| (mic.into(), hds.into());
-    assert_eq!(told(events.next_of("setAudioConf").await), conf("1", "0"));
-    assert_eq!(told(events.next().await), conf("1", "1"));
-    // No goodbye: the connection ends.
+    assert_eq!(event(events.next_of("setAudioConf").await), conf("1", "0"));
+    assert_eq!(event(events.next().await), conf("1", "1"));
+    // The connection ends without a close frame.
     drop(microphone);
-    assert_eq!(told(events.next().await), conf("0", "1"));
+    assert_eq!(event(events.next().await), conf("0", "1"));
     drop(listener);
-    assert_eq!(told(events.next().await), conf("0", "0"));
+    assert_eq!(event(events.next().await), conf("0", "0"));
     drop((events, _present));
-    all_are_gone(address).await;
+    wait_until_all_are_detached(address).await;
 }
 
 #[tokio::test]
@@ -262,16 +262,16 @@ async fn ended_upload_gets_a_response() {
     for method in ["POST", "PUT"] {
         let mut source = Source::body(address, method, &ada.up_room("standup")).await;
         source.send(&[1000; 960]).await;
-        metric_is(address, "voice_sources", 1).await;
+        wait_for_metric(address, "voice_sources", 1).await;
         assert_eq!(source.finish().await.status, 200);
-        metric_is(address, "voice_sources", 0).await;
+        wait_for_metric(address, "voice_sources", 0).await;
     }
-    // Scripts wait for `100 Continue`.
-    let mut source = Source::body_when_told(address, &ada.up_room("standup")).await;
+    // Some HTTP clients wait for `100 Continue`.
+    let mut source = Source::body_after_continue(address, &ada.up_room("standup")).await;
     source.send(&[1000; 960]).await;
     assert_eq!(source.finish().await.status, 200);
-    // One that is there whole, with its length.
+    // A complete body with its length.
     let whole = HttpRequest::post(ada.up_room("standup")).body([0; 9600]);
     assert_eq!(whole.status(address).await, 200);
-    metric_is(address, "voice_sources", 0).await;
+    wait_for_metric(address, "voice_sources", 0).await;
 }

@@ -9,13 +9,13 @@ use super::{
 };
 use crate::client::start;
 
-async fn nothing_is_taken(address: SocketAddr) {
+async fn assert_nothing_is_attached(address: SocketAddr) {
     for gauge in ["voice_sources", "voice_listeners", "voice_event_streams"] {
         assert_eq!(metric(address, gauge).await, 0, "{gauge}");
     }
 }
 
-/// Asks with GET and HEAD, which are answered the same, the latter without a body.
+/// Checks that the responses to GET and HEAD have the same head, and that to HEAD has no body.
 async fn assert_same_head(address: SocketAddr, target: &str) {
     let mut head = HttpRequest::new("HEAD", target).send(address).await;
     let get = HttpRequest::get(target).send(address).await;
@@ -28,8 +28,8 @@ async fn assert_same_head(address: SocketAddr, target: &str) {
     ] {
         assert_eq!(head.header(name), get.header(name), "{target}: {name}");
     }
-    // The answer to HEAD has no body, even with a `content-length`: the next bytes are the next answer.
-    head.body.has_none();
+    // The response to HEAD has no body, even with a `content-length`: the next bytes are the next response.
+    head.body.skip();
     assert_eq!(head.body.next().await, BodyPart::End);
 }
 
@@ -45,7 +45,7 @@ async fn head_of_a_stream_does_not_attach() {
     for target in FORMATS.iter().map(|format| room(format)).chain(targets) {
         let answer = HttpRequest::new("HEAD", &target).send(address).await;
         assert_eq!(answer.status, 200, "{target}");
-        nothing_is_taken(address).await;
+        assert_nothing_is_attached(address).await;
         assert_same_head(address, &target).await;
     }
 }
@@ -68,7 +68,7 @@ async fn head_is_rejected_like_the_stream() {
         let answer = HttpRequest::new("HEAD", &target).send(address).await;
         assert_eq!(answer.status, status, "{target}");
     }
-    nothing_is_taken(address).await;
+    assert_nothing_is_attached(address).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! HTTP as its bytes are, so that a test sees whether an answer ended or broke off.
+//! A minimal HTTP client that exposes the framing, so that a test sees whether a response is complete.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -13,7 +13,7 @@ use crate::{client::TEST_TIMEOUT, nodes::SharedEngine};
 
 const BOUNDARY: &str = "----WebKitFormBoundaryX";
 
-/// A request, each on a connection of its own.
+/// A request; each is sent on its own connection.
 #[derive(Clone, Debug)]
 pub(super) struct HttpRequest {
     method: &'static str,
@@ -29,12 +29,13 @@ pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Body,
-    /// When the request was sent, and when the head of its answer was there.
-    pub(super) asked: Instant,
-    pub(super) answered: Instant,
+    /// When the request was sent.
+    pub(super) sent_at: Instant,
+    /// When the head of the response was received.
+    pub(super) head_at: Instant,
 }
 
-/// A body, read piece by piece.
+/// A body, read in parts.
 #[derive(Debug)]
 pub(super) struct Body {
     stream: TcpStream,
@@ -46,14 +47,14 @@ pub(super) struct Body {
 enum Framing {
     Chunked,
     Length(usize),
-    Over,
+    Empty,
 }
 
 /// The next part of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BodyPart {
     Bytes(Vec<u8>),
-    /// The body is whole: its last chunk is there, or all of its length.
+    /// The body is complete: its last chunk or all of its length was received.
     End,
     /// The connection ended within the body.
     Cut,
@@ -83,13 +84,13 @@ impl HttpRequest {
         self
     }
 
-    /// A form as scripts send it.
+    /// Adds a URL-encoded form.
     pub(super) fn url_encoded(self, text: impl Into<String>) -> Self {
         let form = self.header("Content-Type", "application/x-www-form-urlencoded");
         form.body(text.into())
     }
 
-    /// A form as browsers send it.
+    /// Adds a multipart form with the boundary of a browser.
     pub(super) fn multipart(self, pairs: &[(String, String)]) -> Self {
         let field = |(name, value): &(String, String)| {
             format!(
@@ -107,14 +108,14 @@ impl HttpRequest {
         self
     }
 
-    /// A client whose kernel takes next to nothing that it does not read.
-    pub(super) fn narrow(mut self) -> Self {
+    /// Makes the receive buffer of the connection small, so that a client that does not read soon blocks the server.
+    pub(super) fn small_receive_buffer(mut self) -> Self {
         self.receive_buffer = Some(4096);
         self
     }
 
     pub(super) async fn send(self, address: SocketAddr) -> HttpResponse {
-        let asked = Instant::now();
+        let sent_at = Instant::now();
         let mut stream = connect(address, self.receive_buffer).await;
         let mut head = format!(
             "{} {} HTTP/1.1\r\nHost: voice\r\n",
@@ -129,10 +130,10 @@ impl HttpRequest {
         head.push_str("\r\n");
         let request = [head.as_bytes(), &self.body].concat();
         stream.write_all(&request).await.expect("the server reads");
-        HttpResponse::read(stream, asked).await
+        HttpResponse::read(stream, sent_at).await
     }
 
-    /// Status and text of an answer that ends.
+    /// Sends the request. Returns the status and the whole text of the response.
     pub(super) async fn text(self, address: SocketAddr) -> (u16, String) {
         let answer = self.send(address).await;
         (answer.status, answer.text().await)
@@ -154,15 +155,15 @@ pub(super) async fn connect(address: SocketAddr, receive_buffer: Option<u32>) ->
 }
 
 impl HttpResponse {
-    /// Reads the head of what is answered on this connection.
-    pub(super) async fn read(mut stream: TcpStream, asked: Instant) -> Self {
+    /// Reads the head of a response from this connection.
+    pub(super) async fn read(mut stream: TcpStream, sent_at: Instant) -> Self {
         let mut buffer = Vec::new();
         let end = loop {
             if let Some(at) = find(&buffer, b"\r\n\r\n") {
                 break at;
             }
             let count = timeout(TEST_TIMEOUT, stream.read_buf(&mut buffer)).await;
-            let count = count.expect("an answer in time").expect("an answer");
+            let count = count.expect("a response in time").expect("a response");
             assert_ne!(
                 count,
                 0,
@@ -187,10 +188,10 @@ impl HttpResponse {
             body: Body {
                 stream,
                 buffer,
-                framing: Framing::Over,
+                framing: Framing::Empty,
             },
-            asked,
-            answered: Instant::now(),
+            sent_at,
+            head_at: Instant::now(),
         };
         answer.body.framing = answer.framing();
         answer
@@ -201,7 +202,7 @@ impl HttpResponse {
             return Framing::Chunked;
         }
         let length = self.header("content-length").map(str::parse);
-        length.map_or(Framing::Over, |length| {
+        length.map_or(Framing::Empty, |length| {
             Framing::Length(length.expect("a length"))
         })
     }
@@ -212,7 +213,7 @@ impl HttpResponse {
         Some(value)
     }
 
-    /// The body of an answer that ends.
+    /// The text of the whole body.
     pub(super) async fn text(mut self) -> String {
         let mut text = Vec::new();
         loop {
@@ -229,23 +230,23 @@ impl HttpResponse {
 }
 
 impl Body {
-    /// This answer is to a HEAD.
-    pub(super) fn has_none(&mut self) {
-        self.framing = Framing::Over;
+    /// Treats the body as empty, as that of a response to HEAD.
+    pub(super) fn skip(&mut self) {
+        self.framing = Framing::Empty;
     }
 
-    /// The next piece, which must come in time.
+    /// The next part; fails the test after [`TEST_TIMEOUT`].
     pub(super) async fn next(&mut self) -> BodyPart {
-        timeout(TEST_TIMEOUT, self.any_time())
+        timeout(TEST_TIMEOUT, self.next_without_timeout())
             .await
-            .expect("a piece in time")
+            .expect("a part of the body in time")
     }
 
-    /// The next piece, whenever it comes.
-    pub(super) async fn any_time(&mut self) -> BodyPart {
+    /// The next part, without a timeout.
+    pub(super) async fn next_without_timeout(&mut self) -> BodyPart {
         loop {
-            if let Some(piece) = self.ready() {
-                return piece;
+            if let Some(part) = self.buffered_part() {
+                return part;
             }
             match self.stream.read_buf(&mut self.buffer).await {
                 Ok(0) | Err(_) => return BodyPart::Cut,
@@ -254,10 +255,10 @@ impl Body {
         }
     }
 
-    /// A piece that is there whole.
-    fn ready(&mut self) -> Option<BodyPart> {
+    /// The next part if it was received completely.
+    fn buffered_part(&mut self) -> Option<BodyPart> {
         match self.framing {
-            Framing::Over | Framing::Length(0) => Some(BodyPart::End),
+            Framing::Empty | Framing::Length(0) => Some(BodyPart::End),
             Framing::Length(left) => {
                 let count = left.min(self.buffer.len());
                 self.framing = Framing::Length(left - count);
@@ -273,7 +274,7 @@ impl Body {
                 }
                 let chunk: Vec<u8> = self.buffer.drain(..end).collect();
                 if length == 0 {
-                    self.framing = Framing::Over;
+                    self.framing = Framing::Empty;
                     return Some(BodyPart::End);
                 }
                 Some(BodyPart::Bytes(chunk[line + 2..end - 2].to_vec()))
@@ -282,16 +283,18 @@ impl Body {
     }
 }
 
-/// Names and values, escaped for a query or a form.
+/// Encodes names and values for a query or a form.
 pub(super) fn encoded(pairs: &[(&str, &str)]) -> String {
     Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes.windows(what.len()).position(|window| window == what)
+fn find(bytes: &[u8], pattern: &[u8]) -> Option<usize> {
+    bytes
+        .windows(pattern.len())
+        .position(|window| window == pattern)
 }
 
-/// The value of one metric, of all nodes that belong together.
+/// The sum of a metric over the nodes of the cluster.
 pub(super) async fn metric(address: SocketAddr, name: &str) -> u64 {
     let mut sum = 0;
     for node in SharedEngine::cluster_of(address) {
@@ -300,7 +303,7 @@ pub(super) async fn metric(address: SocketAddr, name: &str) -> u64 {
     sum
 }
 
-/// The value of one metric of one node.
+/// The value of a metric of one node.
 pub(super) async fn metric_of(address: SocketAddr, name: &str) -> u64 {
     let (_, text) = HttpRequest::get("/metrics").text(address).await;
     let value = text
@@ -311,8 +314,8 @@ pub(super) async fn metric_of(address: SocketAddr, name: &str) -> u64 {
         .expect("a metric")
 }
 
-/// Waits until a metric is at this value.
-pub(super) async fn metric_is(address: SocketAddr, name: &str, value: u64) {
+/// Waits until a metric has this value.
+pub(super) async fn wait_for_metric(address: SocketAddr, name: &str, value: u64) {
     let mut last = 0;
     let arrives = async {
         loop {

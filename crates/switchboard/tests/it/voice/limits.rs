@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use switchboard::{Admission, Config, Denial, Server, SpaceName, config::VoiceIdentity};
 
 use super::{
-    http::{HttpRequest, encoded, metric_is},
+    http::{HttpRequest, encoded, wait_for_metric},
     listener::{FORMATS, Listener},
     source::Source,
     user::{Events, User},
@@ -32,21 +32,21 @@ async fn sources_of_a_room_are_limited_and_released() {
             .err(),
         Some(503)
     );
-    let (status, words) = HttpRequest::post(bob.up_room("standup"))
+    let (status, text) = HttpRequest::post(bob.up_room("standup"))
         .text(address)
         .await;
     assert_eq!(
-        (status, &*words),
+        (status, &*text),
         (
             503,
             "The room has reached its limit of microphones (room.sources).\n"
         )
     );
-    // Another room, and headphones in this one, are another matter.
+    // Sources of another room and listeners of this one are not limited by it.
     let _elsewhere = bob.speak("elsewhere").await;
     let _listener = bob.listen("standup", "wav").await;
     drop(first);
-    metric_is(address, "voice_sources", 1).await;
+    wait_for_metric(address, "voice_sources", 1).await;
     let _second = bob.speak("standup").await;
 }
 
@@ -55,9 +55,9 @@ async fn listeners_of_a_room_are_limited_and_released() {
     let (_server, address) = with(|config| config.voice.room.listeners = 1);
     let (ada, bob) = User::two(address).await;
     let first = ada.listen("standup", "wav").await;
-    let (status, words) = bob.join_room("standup", "wav").text(address).await;
+    let (status, text) = bob.join_room("standup", "wav").text(address).await;
     assert_eq!(
-        (status, &*words),
+        (status, &*text),
         (
             503,
             "The room has reached its limit of listeners (room.listeners).\n"
@@ -65,7 +65,7 @@ async fn listeners_of_a_room_are_limited_and_released() {
     );
     let _source = bob.speak("standup").await;
     drop(first);
-    metric_is(address, "voice_listeners", 0).await;
+    wait_for_metric(address, "voice_listeners", 0).await;
     let _second = bob.listen("standup", "wav").await;
 }
 
@@ -77,9 +77,9 @@ async fn rooms_are_limited_and_an_empty_room_frees_a_slot() {
     });
     let (ada, bob) = User::two(address).await;
     let first = ada.listen("one", "wav").await;
-    let (status, words) = bob.join_room("two", "wav").text(address).await;
+    let (status, text) = bob.join_room("two", "wav").text(address).await;
     assert_eq!(
-        (status, &*words),
+        (status, &*text),
         (
             503,
             "The server has reached its limit of voice rooms (room.rooms).\n"
@@ -87,7 +87,7 @@ async fn rooms_are_limited_and_an_empty_room_frees_a_slot() {
     );
     let _same = bob.listen("one", "opus").await;
     drop((first, _same));
-    metric_is(address, "voice_listeners", 0).await;
+    wait_for_metric(address, "voice_listeners", 0).await;
     let _second = bob.listen("two", "wav").await;
 }
 
@@ -119,9 +119,9 @@ async fn calls_from_made_up_keys_do_not_block_a_user() {
         let mut key = User::new(address).await;
         match key.ring(&bob).await {
             (200, _) => rung += 1,
-            (status, words) => {
+            (status, text) => {
                 let expected = "Too many callers from your address are ringing this user (call.rings_per_address). Retry later.\n";
-                assert_eq!((status, &*words), (429, expected));
+                assert_eq!((status, &*text), (429, expected));
             }
         }
     }
@@ -140,7 +140,7 @@ async fn event_streams_of_a_user_are_limited() {
     assert_eq!(HttpRequest::get(&path).status(address).await, 429);
     let _bob = bob.events().await;
     drop(first);
-    metric_is(address, "voice_event_streams", 1).await;
+    wait_for_metric(address, "voice_event_streams", 1).await;
     let _again = ada.events().await;
 }
 
@@ -150,16 +150,16 @@ async fn streams_count_as_connections() {
     let ada = User::new(address).await;
     let other = ada.listen("other", "wav").await;
     let listener = ada.listen("standup", "wav").await;
-    let (status, words) = HttpRequest::get("/listRoom").text(address).await;
+    let (status, text) = HttpRequest::get("/listRoom").text(address).await;
     assert_eq!(
-        (status, &*words),
+        (status, &*text),
         (
             503,
             "The server has reached its limit of connections (limits.connections).\n"
         )
     );
     drop((listener, other));
-    metric_is(address, "voice_listeners", 0).await;
+    wait_for_metric(address, "voice_listeners", 0).await;
     assert_eq!(HttpRequest::get("/listRoom").status(address).await, 200);
 }
 
@@ -207,12 +207,12 @@ async fn wrong_method_is_answered_with_the_allowed_ones() {
 #[tokio::test]
 async fn cors_allows_every_origin_with_key_identity() {
     let (_server, address) = start("");
-    for ask in [
+    for request in [
         HttpRequest::new("OPTIONS", "/newCall"),
         HttpRequest::get("/listRoom"),
         HttpRequest::get("/newCall"),
     ] {
-        let answer = ask.send(address).await;
+        let answer = request.send(address).await;
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
         assert_eq!(
             answer.header("access-control-allow-headers"),
@@ -275,9 +275,9 @@ async fn vorbis_is_501_in_a_build_without_it() {
 async fn invalid_requests_are_400_with_a_reason() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
-    let (status, words) = ada.join_room("standup", "mp3").text(address).await;
+    let (status, text) = ada.join_room("standup", "mp3").text(address).await;
     assert_eq!(status, 400);
-    assert!(FORMATS.iter().all(|name| words.contains(name)), "{words}");
+    assert!(FORMATS.iter().all(|name| text.contains(name)), "{text}");
     for (name, value) in [
         ("rate", "0"),
         ("rate", "7999"),
@@ -288,9 +288,9 @@ async fn invalid_requests_are_400_with_a_reason() {
         ("channels", "-1"),
     ] {
         let path = ada.path("/upRoom", &[("roomID", "standup"), (name, value)]);
-        let (status, words) = HttpRequest::post(&path).text(address).await;
-        assert_eq!(status, 400, "{name}={value}: {words}");
-        assert_eq!(words.trim_end().lines().count(), 1, "{words}");
+        let (status, text) = HttpRequest::post(&path).text(address).await;
+        assert_eq!(status, 400, "{name}={value}: {text}");
+        assert_eq!(text.trim_end().lines().count(), 1, "{text}");
     }
     assert_eq!(
         HttpRequest::get(ada.up_room("standup"))
@@ -364,18 +364,18 @@ async fn parameters_are_read_from_headers_body_and_query() {
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .collect();
     let borrowed: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (&**k, &**v)).collect();
-    for ask in [
+    for request in [
         HttpRequest::post("/joinRoom").multipart(&pairs),
         HttpRequest::post("/joinRoom").url_encoded(encoded(&borrowed)),
         HttpRequest::get(format!("/joinRoom?{}", encoded(&borrowed))),
     ] {
-        let answer = ask.send(address).await;
+        let answer = request.send(address).await;
         assert_eq!(
             (answer.status, answer.header("content-type")),
             (200, Some("audio/wav"))
         );
         drop(answer);
-        metric_is(address, "voice_listeners", 0).await;
+        wait_for_metric(address, "voice_listeners", 0).await;
     }
 }
 
@@ -501,13 +501,13 @@ async fn empty_messages_of_a_source_are_rate_limited() {
     let ada = User::new(address).await;
     for first in [0x82, 0x8A] {
         let mut source = RawClient::open(address, &ada.up_room("standup")).await;
-        // Ten seconds of all that may come at once; the server may close before all of it is sent.
+        // Ten bursts; the server may close the connection before all of them are sent.
         source.send(&frame(first, b"").repeat(160_000)).await;
-        let (code, words) = source.closed().await;
+        let (code, text) = source.closed().await;
         assert_eq!(code, 1008);
-        assert_eq!(words, "Too many messages per second.");
+        assert_eq!(text, "Too many messages per second.");
         drop(source);
-        metric_is(address, "voice_sources", 0).await;
+        wait_for_metric(address, "voice_sources", 0).await;
     }
 }
 
@@ -527,5 +527,5 @@ async fn protocol_error_of_a_source_gets_a_close_code() {
     let mut source = RawClient::open(address, &ada.up_room("standup")).await;
     source.send(b"\x82\x02ab").await;
     assert_eq!(source.closed().await.0, 1002);
-    metric_is(address, "protocol_errors_total", 1).await;
+    wait_for_metric(address, "protocol_errors_total", 1).await;
 }

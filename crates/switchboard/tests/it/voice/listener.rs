@@ -1,4 +1,4 @@
-//! Headphones: a stream that is read as it comes.
+//! A voice listener that records its stream.
 
 use std::{
     net::SocketAddr,
@@ -14,74 +14,78 @@ use super::{
 };
 use crate::client::TEST_TIMEOUT;
 
-/// Headphones that are on until they are dropped.
+/// A connected listener. It disconnects when dropped.
 pub(super) struct Listener {
     pub(super) format: &'static str,
-    /// From the request to the head of the answer.
-    pub(super) answered_in: Duration,
-    asked: Instant,
-    heard: Arc<Mutex<Heard>>,
-    news: watch::Receiver<()>,
+    /// Time from the request to the head of the response.
+    pub(super) head_latency: Duration,
+    sent_at: Instant,
+    recording: Arc<Mutex<StreamRecording>>,
+    changes: watch::Receiver<()>,
     reading: JoinHandle<()>,
 }
 
 #[derive(Debug, Default)]
-struct Heard {
+struct StreamRecording {
     bytes: Vec<u8>,
-    /// When so many bytes were there.
+    /// Time and total size in bytes after each chunk.
     arrivals: Vec<(Instant, usize)>,
     end: Option<BodyPart>,
 }
 
 impl Listener {
-    /// The stream that is the body of an answer.
+    /// Reads the stream in the body of a response.
     pub(super) fn of(answer: HttpResponse) -> Self {
         assert_eq!(answer.status, 200);
-        let heard = Arc::new(Mutex::new(Heard::default()));
-        let (told, news) = watch::channel(());
+        let recording = Arc::new(Mutex::new(StreamRecording::default()));
+        let (changed, changes) = watch::channel(());
         Self {
             format: match answer.header("content-type") {
                 Some("audio/wav") => "wav",
                 Some("audio/ogg") => "",
                 other => panic!("no audio: {other:?}"),
             },
-            answered_in: answer.answered - answer.asked,
-            asked: answer.asked,
-            reading: tokio::spawn(read(answer, heard.clone(), told)),
-            heard,
-            news,
+            head_latency: answer.head_at - answer.sent_at,
+            sent_at: answer.sent_at,
+            reading: tokio::spawn(read(answer, recording.clone(), changed)),
+            recording,
+            changes,
         }
     }
 
-    /// Says which of the Ogg formats this is.
+    /// Sets the format, because the media type does not tell Opus from Vorbis.
     pub(super) fn in_format(mut self, format: &'static str) -> Self {
         assert_eq!(self.format == "wav", format == "wav");
         self.format = format;
         self
     }
 
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().expect("no panic")
+    fn recording(&self) -> MutexGuard<'_, StreamRecording> {
+        self.recording.lock().expect("no panic")
     }
 
-    async fn until<T>(&self, there: impl Fn(&Heard) -> Option<T>) -> T {
-        let mut news = self.news.clone();
+    /// Waits until `find` returns a value.
+    async fn until<T>(&self, find: impl Fn(&StreamRecording) -> Option<T>) -> T {
+        let mut changes = self.changes.clone();
         let waits = async {
             loop {
-                news.mark_unchanged();
-                if let Some(found) = there(&self.heard()) {
+                changes.mark_unchanged();
+                if let Some(found) = find(&self.recording()) {
                     return found;
                 }
-                assert!(news.changed().await.is_ok(), "the stream goes on: {self:?}");
+                assert!(
+                    changes.changed().await.is_ok(),
+                    "the stream ended early: {self:?}"
+                );
             }
         };
         let found = timeout(TEST_TIMEOUT, waits).await;
-        found.unwrap_or_else(|_| panic!("it comes in time: {self:?}"))
+        found.unwrap_or_else(|_| panic!("timeout: {self:?}"))
     }
 
-    /// The first bytes.
-    pub(super) async fn begins(&self, count: usize) -> Vec<u8> {
-        self.until(|heard| heard.bytes.get(..count).map(<[u8]>::to_vec))
+    /// The first `count` bytes.
+    pub(super) async fn first_bytes(&self, count: usize) -> Vec<u8> {
+        self.until(|recording| recording.bytes.get(..count).map(<[u8]>::to_vec))
             .await
     }
 
@@ -91,59 +95,59 @@ impl Listener {
         sound::decode(self.format, &bytes)
     }
 
-    /// The bytes that came until there were so many samples.
+    /// The received bytes, once they contain at least `samples` samples.
     pub(super) async fn bytes(&self, samples: usize) -> Vec<u8> {
-        let enough = |heard: &Heard| {
-            (samples_in(self.format, &heard.bytes) >= samples).then(|| heard.bytes.clone())
+        let enough = |recording: &StreamRecording| {
+            (samples_in(self.format, &recording.bytes) >= samples).then(|| recording.bytes.clone())
         };
         self.until(enough).await
     }
 
-    /// How many samples there are already.
+    /// Number of samples received so far.
     pub(super) fn samples_now(&self) -> usize {
-        samples_in(self.format, &self.heard().bytes)
+        samples_in(self.format, &self.recording().bytes)
     }
 
-    /// So many samples that come from now on.
+    /// The next `count` samples received from now on.
     pub(super) async fn next_samples(&self, count: usize) -> Vec<f64> {
         let before = self.samples_now();
         let mut samples = self.samples(before + count).await;
         samples.split_off(samples.len().saturating_sub(count))
     }
 
-    /// From the request to the first sound, be it silence.
-    pub(super) async fn first_sound_in(&self) -> Duration {
-        self.samples_by(1).await - self.asked
+    /// Time from the request to the first samples, which may be silence.
+    pub(super) async fn first_samples_latency(&self) -> Duration {
+        self.samples_by(1).await - self.sent_at
     }
 
-    /// When so many samples were there.
+    /// When `count` samples had been received.
     pub(super) async fn samples_by(&self, count: usize) -> Instant {
-        let arrived = |heard: &Heard| {
-            let there = |(_, bytes): &&(Instant, usize)| {
-                samples_in(self.format, &heard.bytes[..*bytes]) >= count
+        let arrived = |recording: &StreamRecording| {
+            let is_enough = |(_, bytes): &&(Instant, usize)| {
+                samples_in(self.format, &recording.bytes[..*bytes]) >= count
             };
-            heard.arrivals.iter().find(there).map(|(at, _)| *at)
+            recording.arrivals.iter().find(is_enough).map(|(at, _)| *at)
         };
         self.until(arrived).await
     }
 
-    /// All that came, when the stream is over, and how it ended.
+    /// Waits for the end of the stream. Returns all bytes and how it ended.
     pub(super) async fn end(&mut self) -> (Vec<u8>, BodyPart) {
         let ended = timeout(TEST_TIMEOUT, &mut self.reading).await;
         ended.expect("an end in time").expect("no panic");
-        let mut heard = self.heard();
-        let end = heard.end.take().expect("an end");
-        (std::mem::take(&mut heard.bytes), end)
+        let mut recording = self.recording();
+        let end = recording.end.take().expect("an end");
+        (std::mem::take(&mut recording.bytes), end)
     }
 }
 
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let heard = self.heard();
+        let recording = self.recording();
         f.debug_struct("Listener")
             .field("format", &self.format)
-            .field("bytes", &heard.bytes.len())
-            .field("end", &heard.end)
+            .field("bytes", &recording.bytes.len())
+            .field("end", &recording.end)
             .finish_non_exhaustive()
     }
 }
@@ -154,23 +158,27 @@ impl Drop for Listener {
     }
 }
 
-async fn read(mut answer: HttpResponse, heard: Arc<Mutex<Heard>>, told: watch::Sender<()>) {
+async fn read(
+    mut answer: HttpResponse,
+    recording: Arc<Mutex<StreamRecording>>,
+    changed: watch::Sender<()>,
+) {
     loop {
-        let piece = answer.body.any_time().await;
-        let mut heard = heard.lock().expect("no panic");
-        match piece {
+        let part = answer.body.next_without_timeout().await;
+        let mut recording = recording.lock().expect("no panic");
+        match part {
             BodyPart::Bytes(bytes) => {
-                heard.bytes.extend(bytes);
-                let count = heard.bytes.len();
-                heard.arrivals.push((Instant::now(), count));
+                recording.bytes.extend(bytes);
+                let count = recording.bytes.len();
+                recording.arrivals.push((Instant::now(), count));
             }
             end @ (BodyPart::End | BodyPart::Cut) => {
-                heard.end = Some(end);
+                recording.end = Some(end);
                 return;
             }
         }
-        drop(heard);
-        told.send_replace(());
+        drop(recording);
+        changed.send_replace(());
     }
 }
 
@@ -181,9 +189,9 @@ pub(super) const FORMATS: &[&str] = if cfg!(feature = "vorbis") {
     &["wav", "opus"]
 };
 
-/// Waits until there are no listeners and no sources.
-pub(super) async fn all_are_gone(address: SocketAddr) {
+/// Waits until the metrics count no source, listener and event stream.
+pub(super) async fn wait_until_all_are_detached(address: SocketAddr) {
     for gauge in ["voice_sources", "voice_listeners", "voice_event_streams"] {
-        super::http::metric_is(address, gauge, 0).await;
+        super::http::wait_for_metric(address, gauge, 0).await;
     }
 }

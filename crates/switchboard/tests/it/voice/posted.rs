@@ -1,16 +1,16 @@
-//! Clips that are posted at once, and late audio.
+//! Clips that are posted at once, and audio that arrives late.
 
 use std::time::{Duration, Instant};
 
 use super::{
-    http::{HttpRequest, metric_is},
+    http::{HttpRequest, wait_for_metric},
     sound::{FRAME, RATE, Tone, bytes_of},
     source::Source,
     user::{User, in_call},
 };
 use crate::client::start;
 
-/// No sample of it is silence or like another of its neighbours.
+/// A clip without silence, in which neighbouring samples differ.
 fn clip(samples: usize) -> Vec<i16> {
     (0..samples).map(|at| (at % 30_000) as i16 + 1).collect()
 }
@@ -27,17 +27,17 @@ async fn clip_posted_at_once_is_played_in_full() {
     let (ada, bob) = in_call(address).await;
     let clip = clip(2 * RATE);
     for (method, target) in [("POST", ada.up_room("standup")), ("PUT", ada.up_call(&bob))] {
-        let hears = match method {
+        let listener = match method {
             "POST" => bob.listen("standup", "wav").await,
             _ => bob.listen_to(&ada, "wav").await,
         };
-        hears.samples(1).await;
+        listener.samples(1).await;
         let posted = Instant::now();
-        let ask = HttpRequest::new(method, target).body(bytes_of(&clip));
-        assert_eq!(ask.text(address).await, (200, String::new()));
+        let request = HttpRequest::new(method, target).body(bytes_of(&clip));
+        assert_eq!(request.text(address).await, (200, String::new()));
         let took = posted.elapsed();
         assert!(took >= Duration::from_millis(1900), "{method}: {took:?}");
-        let heard = hears.samples(hears.samples_now() + 5 * FRAME).await;
+        let heard = listener.samples(listener.samples_now() + 5 * FRAME).await;
         assert_eq!(sound(heard), clip, "{method}");
     }
 }
@@ -46,17 +46,17 @@ async fn clip_posted_at_once_is_played_in_full() {
 async fn clip_of_another_rate_and_many_channels_is_played_in_full() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
-    let hears = bob.listen("standup", "wav").await;
-    hears.samples(1).await;
+    let listener = bob.listen("standup", "wav").await;
+    listener.samples(1).await;
     let mut tone = Tone::new(1000, 8000.0);
-    // Six channels at 44.1 kHz: of each sample six, and every 160th left out.
+    // Six channels at 44.1 kHz: each sample six times, without every 160th.
     let samples: Vec<i16> = tone.next(RATE).into_iter().collect();
     let six: Vec<i16> = samples.iter().flat_map(|sample| [*sample; 6]).collect();
     let parameters = [("roomID", "standup"), ("rate", "44100"), ("channels", "6")];
-    let ask = HttpRequest::post(ada.path("/upRoom", &parameters)).body(bytes_of(&six));
-    assert_eq!(ask.status(address).await, 200);
-    let heard = hears.samples(hears.samples_now() + 5 * FRAME).await;
-    // A late scheduler may put silence between the samples, so these are counted.
+    let request = HttpRequest::post(ada.path("/upRoom", &parameters)).body(bytes_of(&six));
+    assert_eq!(request.status(address).await, 200);
+    let heard = listener.samples(listener.samples_now() + 5 * FRAME).await;
+    // A late mixer may insert silence between the samples, so the samples are counted.
     let lasts = sound(heard).len();
     let whole = RATE * 48_000 / 44_100;
     assert!(lasts.abs_diff(whole) < RATE / 100, "{lasts} of {whole}");
@@ -68,7 +68,7 @@ async fn upload_is_read_at_real_time() {
     let ada = User::new(address).await;
     let parameters = [("roomID", "standup"), ("rate", "8000")];
     let mut source = Source::body(address, "POST", &ada.path("/upRoom", &parameters)).await;
-    // A quarter of an hour: more than the kernel takes.
+    // 15 minutes: more than the buffers of the kernel hold.
     let mut sent = 0_usize;
     let flood = async {
         for _ in 0..900 {
@@ -78,10 +78,10 @@ async fn upload_is_read_at_real_time() {
     };
     let all = tokio::time::timeout(Duration::from_secs(2), flood).await;
     assert!(all.is_err(), "the server waits with {sent} bytes");
-    metric_is(address, "voice_sources", 1).await;
+    wait_for_metric(address, "voice_sources", 1).await;
     // The server still reads bytes in the kernel when the client is gone, unless a newer connection takes over.
     drop(source);
     let newer = Source::body(address, "POST", &ada.up_room("standup")).await;
     assert_eq!(newer.finish().await.status, 200);
-    metric_is(address, "voice_sources", 0).await;
+    wait_for_metric(address, "voice_sources", 0).await;
 }

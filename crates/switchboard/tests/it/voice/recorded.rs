@@ -1,4 +1,4 @@
-//! Recorded conversations of the reference's clients with it, and where our answers differ.
+//! Recorded conversations between the original server and its clients, and the responses in which this server differs.
 #![expect(non_snake_case, reason = "scenarios have the recorder's names")]
 
 use super::replay::replay;
@@ -21,7 +21,7 @@ macro_rules! scenarios {
             }
         )*
 
-        /// The same, on a node that passes everything on to another.
+        /// The same scenarios at a node that forwards all requests to the voice leader.
         mod away {
             $(
                 $(#[$attribute])*
@@ -68,8 +68,8 @@ scenarios! {
     site_listroom_deadlock site_listmembers_panic
 }
 
-/// A step that the reference answers otherwise than we do.
-pub(super) struct OwnServer {
+/// A step to which this server responds differently from the original.
+pub(super) struct Difference {
     pub(super) scenario: &'static str,
     pub(super) steps: &'static [u32],
     pub(super) instead: Substitution,
@@ -77,9 +77,9 @@ pub(super) struct OwnServer {
 }
 
 pub(super) enum Substitution {
-    /// Of a request: what it is answered with.
+    /// The response to the recorded request.
     Answer(&'static str),
-    /// The lines that replace the recorded answer.
+    /// Lines that replace the recorded step.
     Lines(&'static [&'static str]),
 }
 
@@ -88,8 +88,8 @@ const fn answer(
     steps: &'static [u32],
     answer: &'static str,
     why: &'static str,
-) -> OwnServer {
-    OwnServer {
+) -> Difference {
+    Difference {
         scenario,
         steps,
         instead: Substitution::Answer(answer),
@@ -102,8 +102,8 @@ const fn lines(
     steps: &'static [u32],
     lines: &'static [&'static str],
     why: &'static str,
-) -> OwnServer {
-    OwnServer {
+) -> Difference {
+    Difference {
         scenario,
         steps,
         instead: Substitution::Lines(lines),
@@ -111,49 +111,49 @@ const fn lines(
     }
 }
 
-const METHODS: &str = "a path takes its methods, and says so to others";
-const PLAYERS: &str = "GET is for players too, who must prove who they are";
-const BAD: &str = "what is wrong with a parameter is 400";
-const NO_CALL: &str = "no such call is 404";
-const NO_USER: &str = "a user who hears nothing is 404";
-const NO_ROOM: &str = "no such room is 404";
-const NO_SESSION: &str = "a token that the site does not know is 401";
-const TAKES_OVER: &str = "a newer connection of a user takes over, and the user is told";
-const LONG: &str = "what a challenge has beyond 32 bytes is bound by no signature";
+const METHODS: &str = "a path rejects other methods with the allowed ones";
+const PLAYERS: &str = "GET is accepted for media players and needs a signature";
+const BAD: &str = "an invalid parameter is 400";
+const NO_CALL: &str = "an unknown call is 404";
+const NO_USER: &str = "a user without an event stream is 404";
+const NO_ROOM: &str = "an unknown room is 404";
+const NO_SESSION: &str = "a token that the website does not know is 401";
+const TAKES_OVER: &str = "a newer connection of a user takes over, and the user gets an event";
+const LONG: &str = "a signature does not cover a challenge beyond 32 bytes";
 const QUOTED: &str = "JSON is ASCII and quoted, so that nothing is injected or misread";
 const FORMATS: &str = "ogg is Vorbis, and wav is WAV in any case";
-const AT_ONCE: &str = "headers and silence come at once";
-const HIMSELF: &str = "nobody hears himself";
-const TOLD: &str = "rooms of a site are told of as others are";
-const LOCKED: &str = "an occupied room locks nobody out";
+const AT_ONCE: &str = "headers and silence are sent at once";
+const NO_OWN_AUDIO: &str = "a user does not hear its own audio";
+const ANNOUNCED: &str = "rooms of a website are announced like other rooms";
+const LOCKED: &str = "an occupied room blocks no other user";
 
-pub(super) const OURS: &[OwnServer] = &[
+pub(super) const DIFFERENCES: &[Difference] = &[
     answer("errors", &[11, 15, 19], "405", METHODS),
     answer("errors", &[17], "403", PLAYERS),
-    answer("errors", &[25], "200", "the call page is there"),
+    answer("errors", &[25], "200", "the call page is served"),
     answer("errors", &[49, 51, 61], "400", BAD),
     answer("errors", &[53], "404", NO_USER),
     answer("errors", &[55, 57, 59, 63], "404", NO_CALL),
-    answer("errors", &[65], "400", "an empty challenge is no challenge"),
+    answer("errors", &[65], "400", "an empty challenge is invalid"),
     answer("errors", &[67, 71], "404", NO_CALL),
     lines(
         "errors",
         &[75, 76],
         &[],
-        "a request that is refused makes no room",
+        "a rejected request creates no room",
     ),
     answer(
         "errors",
         &[78],
         "404",
-        "keys have no tokens, and no site is asked",
+        "users with keys have no tokens, and no website is requested",
     ),
     answer("errors", &[80], "400", BAD),
     answer(
         "errors",
         &[84],
         "404",
-        "the reference's own page is not ours",
+        "the page of the original server is not served",
     ),
     answer("challenge_shapes", &[35, 41, 59, 68], "400", LONG),
     lines("challenge_shapes", &[36, 42, 60, 69], &[], LONG),
@@ -178,7 +178,7 @@ pub(super) const OURS: &[OwnServer] = &[
             "A POST /newCall Destination=$B&challenge=1&signature=$A(old) = 200 ticket",
             r#"B < newCall {"challenge": "1","from": "$A"}"#,
         ],
-        "whoever asks for tickets of a key takes none away from it",
+        "requesting tickets of a key does not invalidate its other tickets",
     ),
     lines(
         "hijack_messages",
@@ -187,7 +187,7 @@ pub(super) const OURS: &[OwnServer] = &[
             r#"X < newCall {"challenge": "1","from": "$A"}"#,
             r#"B < newCall {"challenge": "1","from": "$A"}"#,
         ],
-        "all streams of a key are told, whoever was first",
+        "all event streams of a key get the event",
     ),
     answer("sse_disconnect_then_send", &[12], "404", NO_USER),
     lines(
@@ -216,8 +216,8 @@ pub(super) const OURS: &[OwnServer] = &[
         AT_ONCE,
     ),
     answer("call_silent_no_input", &[23], "200 audio/wav wav", AT_ONCE),
-    lines("call_both_talk", &[31], &["A hears 1000"], HIMSELF),
-    lines("call_both_talk", &[33], &["B hears 8000"], HIMSELF),
+    lines("call_both_talk", &[31], &["A hears 1000"], NO_OWN_AUDIO),
+    lines("call_both_talk", &[33], &["B hears 8000"], NO_OWN_AUDIO),
     lines(
         "upcall_odd_and_text",
         &[26],
@@ -226,7 +226,7 @@ pub(super) const OURS: &[OwnServer] = &[
             "A is closed 1003",
             r#"B < setAudioConf {"answer": "","challenge": "","from": "$A","in": "0","out": "0"}"#,
         ],
-        "text is no audio",
+        "text messages are rejected",
     ),
     answer("format_ogg", &[25], "200 audio/ogg vorbis", FORMATS),
     answer("format_WAV", &[25], "200 audio/wav wav", FORMATS),
@@ -237,11 +237,11 @@ pub(super) const OURS: &[OwnServer] = &[
             "A POST /joinCall otherID=$B&format=WAV&signature=$A(ticket) = 200 audio/wav wav",
             r#"B < setAudioConf {"answer": "","challenge": "","from": "$A","in": "1","out": "1"}"#,
         ],
-        "names of parameters are of any case",
+        "parameter names are case-insensitive",
     ),
     answer("room_flow", &[25], "404", NO_ROOM),
     answer("room_flow", &[27], "400", BAD),
-    lines("room_self_echo", &[16], &["A hears 0"], HIMSELF),
+    lines("room_self_echo", &[16], &["A hears 0"], NO_OWN_AUDIO),
     answer("room_names", &[11, 23], "400", BAD),
     answer("room_names", &[27], "403", PLAYERS),
     lines(
@@ -312,7 +312,7 @@ pub(super) const OURS: &[OwnServer] = &[
             "1 POST /newCall [CSRFToken: nl] Destination=2 = 200",
             r#"2 < newCall {"from": 1}"#,
         ],
-        "a line may end",
+        "a token may end with a line break",
     ),
     answer("site_errors", &[19], "404", NO_USER),
     answer("site_errors", &[39, 45], "404", NO_CALL),
@@ -320,7 +320,7 @@ pub(super) const OURS: &[OwnServer] = &[
         "site_errors",
         &[48, 50],
         "404",
-        "a site's users have no keys",
+        "users of a website have no keys",
     ),
     lines(
         "site_errors",
@@ -330,7 +330,7 @@ pub(super) const OURS: &[OwnServer] = &[
             r#"1 < newRoom {"roomid": 7,"name": "7","type": "no type","desc": "no desc","count": 1}"#,
             r#"2 < newRoom {"roomid": 7,"name": "7","type": "no type","desc": "no desc","count": 1}"#,
         ],
-        TOLD,
+        ANNOUNCED,
     ),
     lines(
         "site_room",
@@ -340,7 +340,7 @@ pub(super) const OURS: &[OwnServer] = &[
             r#"1 < newRoom {"roomid": 7,"name": "7","type": "no type","desc": "no desc","count": 1}"#,
             r#"2 < newRoom {"roomid": 7,"name": "7","type": "no type","desc": "no desc","count": 1}"#,
         ],
-        TOLD,
+        ANNOUNCED,
     ),
     lines(
         "site_room",
@@ -349,7 +349,7 @@ pub(super) const OURS: &[OwnServer] = &[
             "2 FORM /joinRoom roomID=7&format=wav = 200 audio/wav wav",
             r#"1 < setAudioConf {"from": 2,"roomid": "7","in": "0","out": "1"}"#,
         ],
-        TOLD,
+        ANNOUNCED,
     ),
     answer(
         "site_listroom_deadlock",

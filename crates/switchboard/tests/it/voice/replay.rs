@@ -6,9 +6,9 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 use switchboard::{Builder, Config, SecretKey, Server, config::VoiceIdentity};
 
 use super::{
-    http::{HttpRequest, HttpResponse, metric, metric_is},
-    listener::{Listener, all_are_gone},
-    recorded::{OURS, RECORDED, Substitution},
+    http::{HttpRequest, HttpResponse, metric, wait_for_metric},
+    listener::{Listener, wait_until_all_are_detached},
+    recorded::{DIFFERENCES, RECORDED, Substitution},
     site::FakeSite,
     sound::{RATE, Tone},
     source::{Playing, Source},
@@ -18,8 +18,7 @@ use crate::client::TEST_TIMEOUT;
 
 const ORIGIN: &str = "http://site.example";
 
-/// How streams begin; dots are not compared: lengths, which the reference made up, serials and
-/// checksums, and the delay of an encoder.
+/// The first bytes of each format in hex. Dots are not compared: lengths, serial numbers, checksums and the pre-skip.
 const BEGINNINGS: [(&str, &str); 3] = [
     (
         "wav",
@@ -46,21 +45,21 @@ pub(super) async fn replay(scenario: &str, open: fn(Builder) -> (Server, SocketA
         config.voice.gostream.site.url = site.url();
     }
     let (_server, address) = open(Server::builder().config(config));
-    let mut stage = ReplayStage {
+    let mut runner = ReplayRunner {
         scenario: scenario.to_owned(),
         is_site: lines.is_site,
         address,
-        actors: BTreeMap::new(),
+        clients: BTreeMap::new(),
     };
     for line in &lines.lines {
-        stage.play(line).await;
+        runner.play(line).await;
     }
-    stage.nobody_is_told_more().await;
-    drop(stage);
-    all_are_gone(address).await;
+    runner.assert_no_further_events().await;
+    drop(runner);
+    wait_until_all_are_detached(address).await;
 }
 
-/// The lines of one scenario, as they are for us.
+/// The lines of one scenario, with the differences of this server.
 struct Script {
     is_site: bool,
     lines: Vec<String>,
@@ -97,24 +96,24 @@ impl Script {
         script
     }
 
-    /// One line, or what is ours instead.
+    /// Adds a line, or its replacement in [`DIFFERENCES`].
     fn add(&mut self, scenario: &str, line: &str) {
         let (step, line) = split_step(line);
-        match step.and_then(|step| instead(scenario, step)) {
+        match step.and_then(|step| substitution(scenario, step)) {
             None => self.lines.push(line.to_owned()),
             Some(Substitution::Answer(answer)) => {
                 let (action, _) = line.rsplit_once(" = ").expect("a request");
                 self.lines.push(format!("{action} = {answer}"));
             }
-            Some(Substitution::Lines(ours)) => {
+            Some(Substitution::Lines(lines)) => {
                 self.lines
-                    .extend(ours.iter().map(|line| (*line).to_owned()));
+                    .extend(lines.iter().map(|line| (*line).to_owned()));
             }
         }
     }
 }
 
-/// A line begins with its step and its client, or with its client alone.
+/// Splits a line into its step number, if it has one, and the rest, which begins with the client.
 fn split_step(line: &str) -> (Option<u32>, &str) {
     let Some((first, rest)) = line.split_once(' ') else {
         return (None, line);
@@ -129,33 +128,33 @@ fn split_step(line: &str) -> (Option<u32>, &str) {
     }
 }
 
-fn instead(scenario: &str, step: u32) -> Option<&'static Substitution> {
-    let mut ours = OURS.iter();
-    let ours = ours.find(|ours| ours.scenario == scenario && ours.steps.contains(&step));
-    ours.map(|ours| &ours.instead)
+fn substitution(scenario: &str, step: u32) -> Option<&'static Substitution> {
+    let mut all = DIFFERENCES.iter();
+    let found = all.find(|one| one.scenario == scenario && one.steps.contains(&step));
+    found.map(|difference| &difference.instead)
 }
 
 #[test]
 fn every_exception_refers_to_a_recorded_step() {
-    for ours in OURS {
-        assert!(!ours.why.is_empty());
-        let head = format!("## {} ", ours.scenario);
+    for difference in DIFFERENCES {
+        assert!(!difference.why.is_empty());
+        let head = format!("## {} ", difference.scenario);
         let all = RECORDED.iter().flat_map(|file| file.lines());
         let own = all.skip_while(|line| !line.starts_with(&head)).skip(1);
         let own = own.take_while(|line| !line.starts_with("## "));
         let steps: Vec<u32> = own.filter_map(|line| split_step(line).0).collect();
-        assert!(!steps.is_empty(), "{}", ours.scenario);
-        for step in ours.steps {
-            assert!(steps.contains(step), "{} {step}", ours.scenario);
+        assert!(!steps.is_empty(), "{}", difference.scenario);
+        for step in difference.steps {
+            assert!(steps.contains(step), "{} {step}", difference.scenario);
         }
     }
 }
 
-struct ReplayStage {
+struct ReplayRunner {
     scenario: String,
     is_site: bool,
     address: SocketAddr,
-    actors: BTreeMap<String, ReplayClient>,
+    clients: BTreeMap<String, ReplayClient>,
 }
 
 struct ReplayClient {
@@ -183,17 +182,17 @@ impl Default for ReplayClient {
     }
 }
 
-impl ReplayStage {
-    fn actor(&mut self, name: &str) -> &mut ReplayClient {
-        self.actors.entry(name.to_owned()).or_default()
+impl ReplayRunner {
+    fn client(&mut self, name: &str) -> &mut ReplayClient {
+        self.clients.entry(name.to_owned()).or_default()
     }
 
     async fn play(&mut self, line: &str) {
-        let (client, rest) = line.split_once(' ').expect("who does what");
+        let (client, rest) = line.split_once(' ').expect("a client and an action");
         let (verb, rest) = rest.split_once(' ').unwrap_or((rest, ""));
         match verb {
-            "<" => self.hears_event(client, rest).await,
-            "WS" => self.opens(client, rest).await,
+            "<" => self.expect_event(client, rest).await,
+            "WS" => self.open_websocket(client, rest).await,
             "sends" => {
                 let byte = |at| u8::from_str_radix(&rest[at..at + 2], 16).expect("hex");
                 let bytes: Vec<u8> = (0..rest.len()).step_by(2).map(byte).collect();
@@ -201,57 +200,57 @@ impl ReplayStage {
             }
             "says" => self.microphone(client).send_text(rest).await,
             "is" => {
-                let (code, words) = self.microphone(client).closed().await;
-                assert_eq!(format!("closed {code}"), rest, "{line}: {words}");
-                self.actor(client).sources.pop();
+                let (code, text) = self.microphone(client).closed().await;
+                assert_eq!(format!("closed {code}"), rest, "{line}: {text}");
+                self.client(client).sources.pop();
             }
-            "tone" => self.plays(client, rest),
-            "hears" => self.hears_peak(client, rest).await,
+            "tone" => self.play_tone(client, rest),
+            "hears" => self.expect_peak(client, rest).await,
             "leaves" => {
                 let before = metric(self.address, "voice_listeners").await;
-                self.actor(client).listeners.pop().expect("a listener");
-                metric_is(self.address, "voice_listeners", before - 1).await;
+                self.client(client).listeners.pop().expect("a listener");
+                wait_for_metric(self.address, "voice_listeners", before - 1).await;
             }
             "closes" => {
                 let before = metric(self.address, "voice_event_streams").await;
-                self.actor(client).events.take().expect("an event stream");
-                metric_is(self.address, "voice_event_streams", before - 1).await;
+                self.client(client).events.take().expect("an event stream");
+                wait_for_metric(self.address, "voice_event_streams", before - 1).await;
             }
             "hangs" => {
                 let before = metric(self.address, "voice_sources").await;
-                match self.actor(client).sources.pop().expect("a source") {
+                match self.client(client).sources.pop().expect("a source") {
                     Microphone::Open(source) => source.close().await,
                     Microphone::Playing(playing) => drop(playing),
                 }
-                metric_is(self.address, "voice_sources", before - 1).await;
+                wait_for_metric(self.address, "voice_sources", before - 1).await;
             }
-            _ => self.asks(client, verb, rest).await,
+            _ => self.send_request(client, verb, rest).await,
         }
     }
 
-    /// The newest microphone of a client, which nothing is played into.
+    /// The newest source of a client, into which nothing is played.
     fn microphone(&mut self, client: &str) -> &mut Source {
-        match self.actor(client).sources.last_mut() {
+        match self.client(client).sources.last_mut() {
             Some(Microphone::Open(source)) => source,
             Some(Microphone::Playing(_)) | None => panic!("{client} has no microphone"),
         }
     }
 
-    fn plays(&mut self, client: &str, tone: &str) {
+    fn play_tone(&mut self, client: &str, tone: &str) {
         let (hertz, amplitude) = tone.split_once(' ').expect("a tone");
         let hertz = hertz.parse().expect("hertz");
         let tone = Tone::new(hertz, amplitude.parse().expect("an amplitude"));
-        let actor = self.actor(client);
-        match actor.sources.pop() {
+        let state = self.client(client);
+        match state.sources.pop() {
             Some(Microphone::Open(source)) => {
-                actor.sources.push(Microphone::Playing(source.play(tone)));
+                state.sources.push(Microphone::Playing(source.play(tone)));
             }
             Some(Microphone::Playing(_)) | None => panic!("{client} has no microphone"),
         }
     }
 
-    async fn hears_peak(&mut self, client: &str, peak: &str) {
-        let listener = self.actor(client).listeners.last().expect("a listener");
+    async fn expect_peak(&mut self, client: &str, peak: &str) {
+        let listener = self.client(client).listeners.last().expect("a listener");
         let samples = listener.next_samples(RATE / 2).await;
         let loudest = samples
             .iter()
@@ -263,13 +262,21 @@ impl ReplayStage {
         );
     }
 
-    async fn hears_event(&mut self, client: &str, told: &str) {
-        let told = self.filled(told);
-        let what = format!("{}: {client} < {told}", self.scenario);
+    async fn expect_event(&mut self, client: &str, expected: &str) {
+        let expected = self.fill_in(expected);
+        let what = format!("{}: {client} < {expected}", self.scenario);
         let is_site = self.is_site;
-        let events = self.actor(client).events.as_mut().expect("an event stream");
+        let events = self
+            .client(client)
+            .events
+            .as_mut()
+            .expect("an event stream");
         let event = events.next().await;
-        assert_eq!(format!("{} {}", event.name, event.text()), told, "{what}");
+        assert_eq!(
+            format!("{} {}", event.name, event.text()),
+            expected,
+            "{what}"
+        );
         assert_eq!(
             event.data.starts_with('{'),
             is_site,
@@ -278,17 +285,17 @@ impl ReplayStage {
         );
     }
 
-    async fn opens(&mut self, client: &str, rest: &str) {
+    async fn open_websocket(&mut self, client: &str, rest: &str) {
         let (target, status) = rest.rsplit_once(" = ").expect("a status");
-        let target = self.filled(target);
+        let target = self.fill_in(target);
         let opened = Source::try_websocket(self.address, &target).await;
         let became = opened.as_ref().map_or_else(|status| *status, |_| 101);
         assert_eq!(became.to_string(), status, "{}: {target}", self.scenario);
-        let sources = &mut self.actor(client).sources;
+        let sources = &mut self.client(client).sources;
         sources.extend(opened.ok().map(Microphone::Open));
     }
 
-    async fn asks(&mut self, client: &str, verb: &str, rest: &str) {
+    async fn send_request(&mut self, client: &str, verb: &str, rest: &str) {
         let what = format!("{}: {client} {verb} {rest}", self.scenario);
         let (request, due) = rest.split_once(" = ").expect("an answer");
         let answer = self.request(client, verb, request).send(self.address).await;
@@ -300,29 +307,29 @@ impl ReplayStage {
         }
         if due == "text/event-stream" {
             let events = Events::of(answer).await;
-            self.actor(client).events = Some(events);
+            self.client(client).events = Some(events);
         } else if let Some(due) = due.strip_prefix("audio/") {
-            self.begins_to_hear(client, answer, due).await;
+            self.add_listener(client, answer, due).await;
         } else if answer.status >= 400 {
-            let words = answer.text().await;
-            let is_a_line = words.is_empty() || words.find('\n') == Some(words.len() - 1);
-            assert!(is_a_line && !words.contains("://"), "{what}: {words:?}");
+            let text = answer.text().await;
+            let is_a_line = text.is_empty() || text.find('\n') == Some(text.len() - 1);
+            assert!(is_a_line && !text.contains("://"), "{what}: {text:?}");
         } else if due == "ticket" {
             let ticket = answer.text().await;
             let is_letters = ticket.bytes().all(|byte| byte.is_ascii_alphabetic());
             assert!(is_letters && ticket.len() >= 20, "{what}: {ticket:?}");
-            self.actor(client).tickets.push(ticket);
+            self.client(client).tickets.push(ticket);
         } else if request != "/" {
-            let due = self.filled(due);
+            let due = self.fill_in(due);
             let mut text = without_levels(&answer.text().await);
-            // The gauges, which this test waits for, may be ahead of the rooms.
+            // The gauges, for which this test waits, are updated before the rooms.
             let is_listed = |text: &str| in_any_order(text) == in_any_order(&due);
-            let asked = Instant::now();
+            let began = Instant::now();
             while request.starts_with("/list")
                 && !is_listed(&text)
-                && asked.elapsed() < TEST_TIMEOUT
+                && began.elapsed() < TEST_TIMEOUT
             {
-                let again = HttpRequest::get(self.filled(request))
+                let again = HttpRequest::get(self.fill_in(request))
                     .text(self.address)
                     .await;
                 text = without_levels(&again.1);
@@ -352,24 +359,24 @@ impl ReplayStage {
             }
             None => (usual, rest),
         };
-        let ask = HttpRequest::new(method, self.filled(target));
-        let ask = match self.filled(&header).split_once(": ") {
-            Some((name, value)) => ask.header(name, value),
-            None => ask,
+        let message = HttpRequest::new(method, self.fill_in(target));
+        let message = match self.fill_in(&header).split_once(": ") {
+            Some((name, value)) => message.header(name, value),
+            None => message,
         };
-        let body = self.filled(body);
+        let body = self.fill_in(body);
         match verb {
             "FORM" => {
                 let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
                 let pairs: Vec<_> = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-                ask.multipart(&pairs)
+                message.multipart(&pairs)
             }
-            "POST" => ask.url_encoded(body),
-            _ => ask,
+            "POST" => message.url_encoded(body),
+            _ => message,
         }
     }
 
-    async fn begins_to_hear(&mut self, client: &str, answer: HttpResponse, due: &str) {
+    async fn add_listener(&mut self, client: &str, answer: HttpResponse, due: &str) {
         let (kind, format) = due.split_once(' ').expect("a format");
         let kind = format!("audio/{kind}");
         assert_eq!(
@@ -381,7 +388,7 @@ impl ReplayStage {
         let known = BEGINNINGS.iter().find(|(name, _)| *name == format);
         let (_, beginning) = known.expect("a format that is known");
         let listener = Listener::of(answer);
-        let bytes = listener.begins(beginning.len() / 2).await;
+        let bytes = listener.first_bytes(beginning.len() / 2).await;
         let begins: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let same = |(is, due): (char, char)| due == '.' || is == due;
         let is_same = begins.chars().zip(beginning.chars()).all(same);
@@ -391,19 +398,19 @@ impl ReplayStage {
             "opus" => listener.in_format("opus"),
             _ => listener,
         };
-        self.actor(client).listeners.push(listener);
+        self.client(client).listeners.push(listener);
     }
 
-    /// Replaces what the recording had other values of: keys, signatures, tickets, numbers of rooms.
-    fn filled(&mut self, text: &str) -> String {
+    /// Fills in the values of this run: keys, signatures, tickets, numbers of rooms.
+    fn fill_in(&mut self, text: &str) -> String {
         let mut filled = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
             filled.push_str(before);
             rest = after;
             if let Some(after) = rest.strip_prefix("server") {
-                let mut actors = self.actors.values();
-                let events = actors.find_map(|actor| actor.events.as_ref());
+                let mut clients = self.clients.values();
+                let events = clients.find_map(|client| client.events.as_ref());
                 filled.push_str(&events.expect("an event stream").server_key);
                 rest = after;
                 continue;
@@ -425,50 +432,51 @@ impl ReplayStage {
                     rest = after;
                 }
                 None if upper.is_some() => {
-                    let key = self.actor(name).key.public().to_string();
+                    let key = self.client(name).key.public().to_string();
                     filled.push_str(&key.to_uppercase());
                 }
-                None => filled.push_str(&self.actor(name).key.public().to_string()),
+                None => filled.push_str(&self.client(name).key.public().to_string()),
             }
         }
         filled + rest
     }
 
-    /// A signature; of what cannot be signed, one that is none.
+    /// Signs a challenge. Returns an invalid signature if the challenge cannot be signed.
     fn signature(&mut self, name: &str, challenge: &str) -> String {
-        let ticket = |actor: &ReplayClient, back: usize| {
-            let ticket = actor.tickets.iter().nth_back(back);
+        let ticket = |client: &ReplayClient, back: usize| {
+            let ticket = client.tickets.iter().nth_back(back);
             ticket.expect("a ticket").clone().into_bytes()
         };
         let signed = match challenge {
-            "ticket" => ticket(self.actor(name), 0),
-            "old" => ticket(self.actor(name), 1),
-            "ticket of A" => ticket(self.actor("A"), 0),
+            "ticket" => ticket(self.client(name), 0),
+            "old" => ticket(self.client(name), 1),
+            "ticket of A" => ticket(self.client("A"), 0),
             "handshake" => vec![1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
             text => text.as_bytes().to_vec(),
         };
-        let signature = self.actor(name).key.sign(signed);
+        let signature = self.client(name).key.sign(signed);
         signature.unwrap_or_else(|| "3006020101020101".to_owned())
     }
 
-    /// Creates a room, whose event reaches every user: events received before it were sent before it.
-    async fn nobody_is_told_more(&mut self) {
+    /// Creates a room and checks that its event is the next one of every user: no other event was sent before.
+    async fn assert_no_further_events(&mut self) {
         let line = if self.is_site {
             "9 FORM /joinRoom roomID=999&format=wav = 200 audio/wav wav"
         } else {
-            self.asks("Z", "GET", "/getCallTicket = 200 ticket").await;
+            self.send_request("Z", "GET", "/getCallTicket = 200 ticket")
+                .await;
             "Z FORM /joinRoom roomID=999&format=wav&Signature=$Z(ticket) = 200 audio/wav wav"
         };
         self.play(line).await;
-        for (client, actor) in &mut self.actors {
-            let Some(events) = &mut actor.events else {
+        for (client, state) in &mut self.clients {
+            let Some(events) = &mut state.events else {
                 continue;
             };
             let event = events.next().await;
             let is_last = event.name == "newRoom" && event.text().contains("\"name\": \"999\"");
             assert!(
                 is_last,
-                "{}: {client} is told {} {}",
+                "{}: {client} gets {} {}",
                 self.scenario,
                 event.name,
                 event.text()
@@ -486,7 +494,7 @@ fn without_levels(text: &str) -> String {
     })
 }
 
-/// The members of a room have no order.
+/// Splits a list into sorted parts, because the members of a room have no order.
 fn in_any_order(text: &str) -> Vec<&str> {
     let list = text.trim_start_matches('[').trim_end_matches(']');
     let mut items: Vec<&str> = list

@@ -13,7 +13,7 @@ async fn room_is_streamed_over_tls() {
     let (ada, bob) = User::two(start_tunnel(address).await).await;
     let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
     for &format in FORMATS {
-        let hears = bob.listen("standup", format).await.in_format(format);
-        while usual_amplitude(&hears.next_samples(RATE / 2).await, 440) < 7000.0 {}
+        let listener = bob.listen("standup", format).await.in_format(format);
+        while usual_amplitude(&listener.next_samples(RATE / 2).await, 440) < 7000.0 {}
     }
 }

@@ -1,4 +1,4 @@
-//! Identity `site`, against a site that the test is.
+//! Identity `site`: users are accounts of a website, which the test provides.
 
 use std::{
     net::SocketAddr,
@@ -14,7 +14,7 @@ use switchboard::{Config, Server, config::VoiceIdentity};
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 use super::{
-    http::{HttpRequest, encoded, metric_is},
+    http::{HttpRequest, encoded, wait_for_metric},
     listener::Listener,
     sound::{RATE, Tone, usual_amplitude},
     source::Source,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::client::{TEST_TIMEOUT, open};
 
-/// A website of whose users `tokN` is the Nth. User 66 may not be called, and room 66 may not be entered.
+/// A website in which `tokN` is the token of user N. User 66 may not be called, and room 66 may not be entered.
 #[derive(Clone)]
 pub(super) struct FakeSite {
     address: SocketAddr,
@@ -30,21 +30,21 @@ pub(super) struct FakeSite {
 }
 
 struct SiteRequest {
-    /// Paths as they stand in the request.
+    /// The requested paths.
     paths: Mutex<Vec<String>>,
     news: watch::Sender<()>,
-    mood: Mutex<SiteBehaviour>,
+    behaviour: Mutex<SiteBehaviour>,
 }
 
-/// How the site answers.
+/// How the website responds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SiteBehaviour {
     Well,
-    /// Does not answer in time.
+    /// Does not respond in time.
     Slow,
-    /// Answers with an error status.
+    /// Responds with an error status.
     Broken,
-    /// With so much that it is no answer.
+    /// Responds with a body over the size limit.
     Wordy,
 }
 
@@ -56,7 +56,7 @@ impl FakeSite {
             state: Arc::new(SiteRequest {
                 paths: Mutex::default(),
                 news: watch::channel(()).0,
-                mood: Mutex::new(SiteBehaviour::Well),
+                behaviour: Mutex::new(SiteBehaviour::Well),
             }),
         };
         let app = Router::new()
@@ -70,16 +70,16 @@ impl FakeSite {
         format!("http://{}", self.address)
     }
 
-    fn is(&self, mood: SiteBehaviour) {
-        *self.state.mood.lock().expect("no panic") = mood;
+    fn behave(&self, behaviour: SiteBehaviour) {
+        *self.state.behaviour.lock().expect("no panic") = behaviour;
     }
 
     fn paths(&self) -> MutexGuard<'_, Vec<String>> {
         self.state.paths.lock().expect("no panic")
     }
 
-    /// Waits until it has been asked this, and says how often.
-    async fn was_asked(&self, path: &str) -> usize {
+    /// Waits until this path has been requested. Returns how often.
+    async fn wait_for_request(&self, path: &str) -> usize {
         let mut news = self.state.news.subscribe();
         let waits = async {
             loop {
@@ -107,8 +107,8 @@ async fn answer(
     let answer = word(&path);
     state.paths.lock().expect("no panic").push(path);
     state.news.send_replace(());
-    let mood = *state.mood.lock().expect("no panic");
-    match mood {
+    let behaviour = *state.behaviour.lock().expect("no panic");
+    match behaviour {
         SiteBehaviour::Well => (axum::http::StatusCode::OK, answer),
         SiteBehaviour::Slow => std::future::pending().await,
         SiteBehaviour::Broken => (axum::http::StatusCode::BAD_GATEWAY, "1".to_owned()),
@@ -167,8 +167,8 @@ fn up(token: &str, room: &str) -> String {
 }
 
 fn new_call(token: &str, destination: &str) -> HttpRequest {
-    let ask = HttpRequest::post("/newCall").header("CSRFToken", token);
-    ask.url_encoded(encoded(&[("Destination", destination)]))
+    let request = HttpRequest::post("/newCall").header("CSRFToken", token);
+    request.url_encoded(encoded(&[("Destination", destination)]))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,19 +206,21 @@ async fn site_is_notified_of_start_and_stop() {
     assert!(!asked.ends_with("/0"), "nobody has stopped: {asked}");
     drop(playing);
     assert_eq!(
-        site.was_asked("/Groupes/envoieAudioGroup/7/tok1/0").await,
+        site.wait_for_request("/Groupes/envoieAudioGroup/7/tok1/0")
+            .await,
         1
     );
     drop(listener);
     assert_eq!(
-        site.was_asked("/Groupes/ecouteAudioGroup/7/tok2/0").await,
+        site.wait_for_request("/Groupes/ecouteAudioGroup/7/tok2/0")
+            .await,
         1
     );
     for once in [
         "/Groupes/envoieAudioGroup/7/tok1/1",
         "/Groupes/ecouteAudioGroup/7/tok2/1",
     ] {
-        assert_eq!(site.was_asked(once).await, 1, "{once}");
+        assert_eq!(site.wait_for_request(once).await, 1, "{once}");
     }
 }
 
@@ -236,9 +238,15 @@ async fn site_sessions_are_cached_and_call_permissions_are_not() {
         .url_encoded("From=1");
     assert_eq!(accept.status(address).await, 200);
     assert_eq!(one.next().await.data, "{\"from\": 2}");
-    assert_eq!(site.was_asked("/Membres/crossLogin/tok1").await, 1);
-    assert_eq!(site.was_asked("/Membres/peuxAppeller/2/tok1").await, 2);
-    assert_eq!(site.was_asked("/Membres/peuxAppeller/1/tok2").await, 1);
+    assert_eq!(site.wait_for_request("/Membres/crossLogin/tok1").await, 1);
+    assert_eq!(
+        site.wait_for_request("/Membres/peuxAppeller/2/tok1").await,
+        2
+    );
+    assert_eq!(
+        site.wait_for_request("/Membres/peuxAppeller/1/tok2").await,
+        1
+    );
 }
 
 #[tokio::test]
@@ -276,20 +284,22 @@ async fn site_gets_a_stop_if_the_room_is_full() {
         .iter()
         .any(|path| path == "/Groupes/envoieAudioGroup/7/tok2/1");
     if was_told {
-        site.was_asked("/Groupes/envoieAudioGroup/7/tok2/0").await;
+        site.wait_for_request("/Groupes/envoieAudioGroup/7/tok2/0")
+            .await;
     }
     // The user stays in the room when a newer connection takes over.
     let second = Source::websocket(address, &up("tok1", "7")).await;
     assert_eq!(first.closed().await.0, 1008);
     drop(first);
-    metric_is(address, "voice_sources", 1).await;
+    wait_for_metric(address, "voice_sources", 1).await;
     let has_left = |site: &FakeSite| {
         let left = "/Groupes/envoieAudioGroup/7/tok1/0";
         site.paths().iter().any(|path| path == left)
     };
     assert!(!has_left(&site));
     second.close().await;
-    site.was_asked("/Groupes/envoieAudioGroup/7/tok1/0").await;
+    site.wait_for_request("/Groupes/envoieAudioGroup/7/tok1/0")
+        .await;
 }
 
 #[tokio::test]
@@ -300,7 +310,7 @@ async fn head_request_does_not_notify_the_site() {
         .await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("audio/ogg"));
-    site.was_asked("/Membres/crossLogin/tok1").await;
+    site.wait_for_request("/Membres/crossLogin/tok1").await;
     let rooms = site.paths().iter().any(|path| path.contains("/Groupes/"));
     assert!(!rooms, "it would believe that the user listens");
 }
@@ -308,13 +318,15 @@ async fn head_request_does_not_notify_the_site() {
 #[tokio::test]
 async fn site_gets_a_stop_if_the_client_leaves_during_the_request() {
     let (_server, address, site) = start().await;
-    // Known already, so that it is the room that the site thinks about.
+    // The session is cached, so the next request to the website is about the room.
     assert_eq!(join("tok1", "66").status(address).await, 403);
-    site.is(SiteBehaviour::Slow);
+    site.behave(SiteBehaviour::Slow);
     let asking = tokio::spawn(join("tok1", "7").send(address));
-    site.was_asked("/Groupes/ecouteAudioGroup/7/tok1/1").await;
+    site.wait_for_request("/Groupes/ecouteAudioGroup/7/tok1/1")
+        .await;
     asking.abort();
-    site.was_asked("/Groupes/ecouteAudioGroup/7/tok1/0").await;
+    site.wait_for_request("/Groupes/ecouteAudioGroup/7/tok1/0")
+        .await;
 }
 
 #[tokio::test]
@@ -330,7 +342,7 @@ async fn shutdown_sends_stop_notifications_to_the_site() {
         "/Groupes/envoieAudioGroup/7/tok1/0",
         "/Groupes/ecouteAudioGroup/7/tok2/0",
     ] {
-        assert_eq!(site.was_asked(path).await, 1, "{path}");
+        assert_eq!(site.wait_for_request(path).await, 1, "{path}");
     }
 }
 
@@ -344,7 +356,7 @@ async fn token_is_one_segment_of_the_path() {
         ("tok1#\u{e9}", "tok1%23%C3%A9"),
     ] {
         assert_eq!(join(token, "7").status(address).await, 401, "{token}");
-        site.was_asked(&format!("/Membres/crossLogin/{segment}"))
+        site.wait_for_request(&format!("/Membres/crossLogin/{segment}"))
             .await;
     }
     let long = "t".repeat(10_000);
@@ -367,36 +379,36 @@ async fn unreachable_site_denies_access() {
     config.voice.gostream.site.cache_ttl = Duration::ZERO;
     let (_server, address) = open(Server::builder().config(config.clone()));
     let listener = Listener::of(join("tok1", "7").send(address).await);
-    for mood in [SiteBehaviour::Slow, SiteBehaviour::Broken] {
-        site.is(mood);
-        let refused = |status: u16, words: String| {
-            assert_eq!(status, 503, "{mood:?}: {words}");
+    for behaviour in [SiteBehaviour::Slow, SiteBehaviour::Broken] {
+        site.behave(behaviour);
+        let refused = |status: u16, text: String| {
+            assert_eq!(status, 503, "{behaviour:?}: {text}");
             assert!(
-                !words.contains("://") && !words.contains("127.0.0.1"),
-                "{words}"
+                !text.contains("://") && !text.contains("127.0.0.1"),
+                "{text}"
             );
         };
-        let (status, words) = new_call("tok1", "2").text(address).await;
-        refused(status, words);
-        let (status, words) = join("tok2", "7").text(address).await;
-        refused(status, words);
-        let (status, words) = HttpRequest::get("/messages?CSRFtoken=tok1")
+        let (status, text) = new_call("tok1", "2").text(address).await;
+        refused(status, text);
+        let (status, text) = join("tok2", "7").text(address).await;
+        refused(status, text);
+        let (status, text) = HttpRequest::get("/messages?CSRFtoken=tok1")
             .text(address)
             .await;
-        refused(status, words);
+        refused(status, text);
         assert_eq!(
             Source::try_websocket(address, &up("tok2", "7")).await.err(),
             Some(503)
         );
     }
-    site.is(SiteBehaviour::Wordy);
+    site.behave(SiteBehaviour::Wordy);
     assert_eq!(join("tok2", "7").status(address).await, 401);
-    // Members stay in the room and can leave, whatever the site responds.
+    // Members stay in the room and can leave, independently of the website.
     listener.next_samples(RATE / 10).await;
-    site.is(SiteBehaviour::Slow);
+    site.behave(SiteBehaviour::Slow);
     drop(listener);
-    metric_is(address, "voice_listeners", 0).await;
-    site.is(SiteBehaviour::Well);
+    wait_for_metric(address, "voice_listeners", 0).await;
+    site.behave(SiteBehaviour::Well);
     assert_eq!(join("tok2", "7").status(address).await, 200);
 
     let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

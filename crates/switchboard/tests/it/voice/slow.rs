@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use switchboard::{Config, Server};
 
 use super::{
-    http::{HttpRequest, metric, metric_is},
+    http::{HttpRequest, metric, wait_for_metric},
     sound::{FRAME, RATE, pcm},
     user::{Events, User},
 };
 use crate::client::open;
 
-/// More than one sample in this cannot be mistaken for another.
+/// Period of the ramp of samples, in samples: longer than any gap that the test looks for.
 const PERIOD: usize = 30_000;
 
-/// Frames sent ahead of time, so that no pause of this machine is a gap.
+/// Frames sent ahead of time, so that a pause of the machine causes no gap.
 const LEAD: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,10 +24,10 @@ async fn stalled_listener_is_disconnected_and_others_lose_no_frame() {
     let (_server, address) = open(Server::builder().config(config));
     let (ada, bob) = User::two(address).await;
     let slow = User::new(address).await;
-    let reads = bob.listen("standup", "wav").await;
+    let listener = bob.listen("standup", "wav").await;
     let stuck = slow
         .join_room("standup", "wav")
-        .narrow()
+        .small_receive_buffer()
         .send(address)
         .await;
     assert_eq!(stuck.status, 200);
@@ -42,18 +42,18 @@ async fn stalled_listener_is_disconnected_and_others_lose_no_frame() {
     };
     source.send(&ramp(LEAD)).await;
     let _playing = source.play_all(move || ramp(1));
-    let (began, before) = (Instant::now(), reads.samples(FRAME).await.len());
-    metric_is(address, "slow_total", 1).await;
-    let after = reads.samples_now();
-    let (elapsed, came) = (began.elapsed(), (after - before) as f64 / RATE as f64);
-    eprintln!("cut off after {elapsed:?}; {came:.3} s of sound came meanwhile");
+    let (began, before) = (Instant::now(), listener.samples(FRAME).await.len());
+    wait_for_metric(address, "slow_total", 1).await;
+    let after = listener.samples_now();
+    let (elapsed, received) = (began.elapsed(), (after - before) as f64 / RATE as f64);
+    eprintln!("disconnected after {elapsed:?}; {received:.3} s of audio received meanwhile");
     assert!(
-        (came - elapsed.as_secs_f64()).abs() < 0.5,
-        "{came} s came in {elapsed:?}"
+        (received - elapsed.as_secs_f64()).abs() < 0.5,
+        "{received} s of audio in {elapsed:?}"
     );
-    metric_is(address, "voice_listeners", 1).await;
-    // It goes on.
-    let samples = pcm(&reads.bytes(after + RATE).await);
+    wait_for_metric(address, "voice_listeners", 1).await;
+    // The stream of the other listener has no gap.
+    let samples = pcm(&listener.bytes(after + RATE).await);
     let heard: Vec<i16> = samples
         .into_iter()
         .skip_while(|sample| *sample == 0)
@@ -74,31 +74,37 @@ async fn stalled_event_stream_is_disconnected_and_blocks_no_other() {
     let (mut ada, bob) = User::two(address).await;
     let stuck_user = User::new(address).await;
     let path = format!("/messages?PKey={}", stuck_user.id());
-    let stuck = Events::of(HttpRequest::get(&path).narrow().send(address).await).await;
-    let mut reads = bob.events().await;
+    let stuck = Events::of(
+        HttpRequest::get(&path)
+            .small_receive_buffer()
+            .send(address)
+            .await,
+    )
+    .await;
+    let mut events = bob.events().await;
     assert_eq!(metric(address, "voice_event_streams").await, 2);
     // Every user gets an event for each new room, with its name.
     let filler = "n".repeat(20_000);
     let mut rooms = 0;
     while metric(address, "slow_total").await == 0 {
         rooms += 1;
-        assert!(rooms < 1000, "the one who does not read is never cut off");
+        assert!(rooms < 1000, "the stalled stream is not disconnected");
         let pairs = [
             ("roomID".to_owned(), format!("{rooms} {filler}")),
             ("format".to_owned(), "wav".to_owned()),
         ];
-        let ask = HttpRequest::post(format!("/joinRoom?{}", ada.proof())).multipart(&pairs);
-        assert_eq!(ask.status(address).await, 200);
-        let told = reads.next().await;
-        assert_eq!(told.json()["roomid"], rooms);
+        let request = HttpRequest::post(format!("/joinRoom?{}", ada.proof())).multipart(&pairs);
+        assert_eq!(request.status(address).await, 200);
+        let event = events.next().await;
+        assert_eq!(event.json()["roomid"], rooms);
     }
-    metric_is(address, "voice_event_streams", 1).await;
+    wait_for_metric(address, "voice_event_streams", 1).await;
     assert_eq!(ada.ring(&bob).await.0, 200);
-    assert_eq!(reads.next().await.name, "newCall");
+    assert_eq!(events.next().await.name, "newCall");
     assert_eq!(
         ada.ring(&stuck_user).await.0,
         404,
-        "he hears nothing any more"
+        "the user has no event stream"
     );
     drop(stuck);
     let _again = stuck_user.events().await;
@@ -110,13 +116,13 @@ async fn source_that_does_not_read_stays_connected() {
     let (_server, address) = crate::client::start("[heartbeat]\nping = 1\ngone = 2\n");
     let (ada, bob) = User::two(address).await;
     let listener = bob.listen("standup", "wav").await;
-    // It sends, and never takes the pings that it gets.
+    // The client sends, and does not read the pings that it gets.
     let _playing = ada.speak("standup").await.play_all(|| vec![1000; FRAME]);
     let heard = listener.samples(3 * RATE).await;
     let last = &heard[heard.len() - RATE / 2..];
     assert!(
         last.iter().any(|sample| *sample > 900.0),
-        "it is heard after its time to answer"
+        "the source is audible after the timeout of the heartbeat"
     );
 }
 
@@ -127,7 +133,7 @@ async fn silent_source_connection_times_out() {
     let _silent = ada.speak("standup").await;
     let mut body = super::source::Source::body(address, "PUT", &bob.up_room("standup")).await;
     body.send(&[0; FRAME]).await;
-    metric_is(address, "voice_sources", 2).await;
-    assert_eq!(body.answer().await.status, 408);
-    metric_is(address, "voice_sources", 0).await;
+    wait_for_metric(address, "voice_sources", 2).await;
+    assert_eq!(body.response().await.status, 408);
+    wait_for_metric(address, "voice_sources", 0).await;
 }

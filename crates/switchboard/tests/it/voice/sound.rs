@@ -1,4 +1,4 @@
-//! Tones, and how loud each is in what a listener got.
+//! Tones, and their levels in received audio.
 
 use std::f64::consts::TAU;
 
@@ -8,17 +8,17 @@ use vorbis_rs::VorbisDecoder;
 
 pub(super) const RATE: usize = 48_000;
 
-/// The samples of 20 ms.
+/// Samples of 20 ms.
 pub(super) const FRAME: usize = 960;
 
-/// Long enough to tell tones apart that are multiples of 10 Hz, short enough that a pause of the
-/// machine spoils few of them.
+/// Samples of a window: long enough to tell multiples of 10 Hz apart, short enough that a pause of the machine affects
+/// few windows.
 const WINDOW: usize = RATE / 10;
 
-/// Bytes before the samples of a WAV stream.
+/// Size of the header of a WAV stream in bytes.
 pub(super) const WAV_HEADER: usize = 44;
 
-/// A tone that goes on and on.
+/// An endless tone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tone {
     pub(super) hertz: u32,
@@ -62,24 +62,24 @@ pub(super) fn amplitude(samples: &[f64], hertz: u32) -> f64 {
     2.0 * power.max(0.0).sqrt() / samples.len() as f64
 }
 
-/// How loud one tone is in most windows of these samples.
+/// The median amplitude of a tone over the windows of these samples.
 pub(super) fn usual_amplitude(samples: &[f64], hertz: u32) -> f64 {
     let all = amplitudes(samples, hertz);
     all[all.len() / 2]
 }
 
-/// The amplitude of one tone in clean windows. A pause of this machine is a gap in the audio that it
-/// plays, and a gap contains all tones. A tone that was sent is present in every window.
+/// The lower quartile of the amplitude of a tone. A pause of the machine is a gap in the audio, which contains all
+/// frequencies; a tone that was sent is present in every window.
 pub(super) fn steady_amplitude(samples: &[f64], hertz: u32) -> f64 {
     let all = amplitudes(samples, hertz);
     all[all.len() / 4]
 }
 
-/// How loud one tone is in each window, in order of loudness.
+/// The amplitude of a tone in each window, sorted.
 fn amplitudes(samples: &[f64], hertz: u32) -> Vec<f64> {
     let windows = samples.chunks_exact(WINDOW);
     let mut all: Vec<f64> = windows.map(|window| amplitude(window, hertz)).collect();
-    assert!(!all.is_empty(), "there is less than a window of sound");
+    assert!(!all.is_empty(), "less than a window of audio");
     all.sort_by(f64::total_cmp);
     all
 }
@@ -88,7 +88,7 @@ pub(super) fn decibels(ratio: f64) -> f64 {
     20.0 * ratio.max(1e-9).log10()
 }
 
-/// The samples of a stream of this format, as far as it is there.
+/// Decodes a stream of this format, which may be incomplete.
 pub(super) fn decode(format: &str, bytes: &[u8]) -> Vec<f64> {
     match format {
         "wav" => pcm(bytes).into_iter().map(f64::from).collect(),
@@ -98,7 +98,7 @@ pub(super) fn decode(format: &str, bytes: &[u8]) -> Vec<f64> {
     }
 }
 
-/// The samples of a WAV stream as they are.
+/// The samples of a WAV stream.
 pub(super) fn pcm(bytes: &[u8]) -> Vec<i16> {
     let samples = bytes.get(WAV_HEADER..).unwrap_or_default().chunks_exact(2);
     samples
@@ -145,18 +145,18 @@ fn vorbis(bytes: &[u8]) -> Vec<f64> {
     samples
 }
 
-/// A page of Ogg as its header says.
+/// The header of an Ogg page.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Page {
+pub(super) struct OggPage {
     pub(super) is_first: bool,
     pub(super) is_last: bool,
-    /// Samples until the end of this page.
+    /// Granule position: samples until the end of this page.
     pub(super) position: u64,
     pub(super) sequence: u32,
 }
 
-/// The whole pages of a stream, one after the other.
-pub(super) fn pages(bytes: &[u8]) -> Vec<Page> {
+/// The headers of the complete pages of a stream.
+pub(super) fn pages(bytes: &[u8]) -> Vec<OggPage> {
     let mut pages = Vec::new();
     let mut rest = bytes;
     while rest.len() >= 27 {
@@ -170,7 +170,7 @@ pub(super) fn pages(bytes: &[u8]) -> Vec<Page> {
         if rest.len() < end {
             break;
         }
-        pages.push(Page {
+        pages.push(OggPage {
             is_first: rest[5] & 2 != 0,
             is_last: rest[5] & 4 != 0,
             position: u64::from_le_bytes(rest[6..14].try_into().expect("8 bytes")),
@@ -181,7 +181,7 @@ pub(super) fn pages(bytes: &[u8]) -> Vec<Page> {
     pages
 }
 
-/// How many samples of sound are in what came of a stream.
+/// Number of samples in the received bytes of a stream.
 pub(super) fn samples_in(format: &str, bytes: &[u8]) -> usize {
     if format == "wav" {
         return bytes.len().saturating_sub(WAV_HEADER) / 2;

@@ -1,4 +1,4 @@
-//! Microphones: WebSocket messages, or a body that is streamed.
+//! Audio sources: a WebSocket connection or a streamed request body.
 
 use std::{
     net::SocketAddr,
@@ -28,7 +28,7 @@ const LEAD: usize = 4;
 
 type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// A microphone that is on until it is dropped.
+/// A connected source. It disconnects when dropped.
 pub(super) enum Source {
     WebSocket(Box<WebSocket>),
     Body(TcpStream),
@@ -41,16 +41,16 @@ impl Source {
             .expect("an upgrade")
     }
 
-    /// The microphone, or the status it is refused with.
+    /// Connects a source. The error is the status of the response.
     pub(super) async fn try_websocket(address: SocketAddr, target: &str) -> Result<Self, u16> {
         match connect_async(request(address, target)).await {
             Ok((socket, _)) => Ok(Self::WebSocket(Box::new(socket))),
             Err(Error::Http(response)) => Err(response.status().as_u16()),
-            Err(other) => panic!("an answer was due, not {other:?}"),
+            Err(other) => panic!("expected a response, got {other:?}"),
         }
     }
 
-    /// A body that is sent as it is spoken.
+    /// Sends the head of a request with a chunked body.
     pub(super) async fn body(address: SocketAddr, method: &str, target: &str) -> Self {
         let mut stream = connect(address, None).await;
         let head = format!(
@@ -63,20 +63,20 @@ impl Source {
         Self::Body(stream)
     }
 
-    /// A body that is sent once the server has said that it wants it, as curl does.
-    pub(super) async fn body_when_told(address: SocketAddr, target: &str) -> Self {
+    /// Like [`Self::body`], and waits for `100 Continue`, as curl does.
+    pub(super) async fn body_after_continue(address: SocketAddr, target: &str) -> Self {
         const EXPECT: &str = "Transfer-Encoding: chunked\r\nExpect: 100-continue";
-        const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+        const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
         let mut stream = connect(address, None).await;
         let head = format!("PUT {target} HTTP/1.1\r\nHost: voice\r\n{EXPECT}\r\n\r\n");
         stream
             .write_all(head.as_bytes())
             .await
             .expect("the server reads");
-        let mut told = [0; GO_ON.len()];
-        let reading = timeout(TEST_TIMEOUT, stream.read_exact(&mut told)).await;
+        let mut received = [0; CONTINUE.len()];
+        let reading = timeout(TEST_TIMEOUT, stream.read_exact(&mut received)).await;
         reading.expect("an answer in time").expect("an answer");
-        assert_eq!(told, GO_ON);
+        assert_eq!(received, CONTINUE);
         Self::Body(stream)
     }
 
@@ -87,7 +87,7 @@ impl Source {
         );
     }
 
-    /// Sends one message or chunk; says whether it could.
+    /// Sends one message or chunk. Returns false if the connection has ended.
     pub(super) async fn send_bytes(&mut self, bytes: &[u8]) -> bool {
         match self {
             Self::WebSocket(socket) => socket
@@ -105,7 +105,7 @@ impl Source {
 
     pub(super) async fn send_text(&mut self, text: &str) {
         let Self::WebSocket(socket) = self else {
-            panic!("a body has no text");
+            panic!("a body has no text messages");
         };
         socket
             .send(Message::text(text))
@@ -113,12 +113,12 @@ impl Source {
             .expect("the server reads");
     }
 
-    /// Speaks a tone in real time, until it is dropped or hung up on.
+    /// Sends a tone in real time until dropped or disconnected.
     pub(super) fn play(self, mut tone: Tone) -> Playing {
         self.play_all(move || tone.next(FRAME))
     }
 
-    /// Speaks whatever comes, frame by frame in real time.
+    /// Sends the frames of `next` in real time until dropped or disconnected.
     pub(super) fn play_all(
         mut self,
         mut next: impl FnMut() -> Vec<i16> + Send + 'static,
@@ -138,35 +138,35 @@ impl Source {
         }))
     }
 
-    /// Waits until the server says goodbye: its code and its words.
+    /// Waits for the close frame of the server. Returns its code and reason.
     pub(super) async fn closed(&mut self) -> (u16, String) {
         let Self::WebSocket(socket) = self else {
-            panic!("a body is answered");
+            panic!("a body has no close frame");
         };
         loop {
             let message = timeout(TEST_TIMEOUT, socket.next())
                 .await
                 .expect("an end in time");
-            match message.expect("a goodbye") {
+            match message.expect("a close frame") {
                 Ok(Message::Close(Some(frame))) => {
                     return (frame.code.into(), frame.reason.to_string());
                 }
                 Ok(_) => {}
-                Err(error) => panic!("a goodbye was due, not {error:?}"),
+                Err(error) => panic!("expected a close frame, got {error:?}"),
             }
         }
     }
 
-    /// Waits until the connection has ended, with a goodbye or without.
+    /// Waits until the connection has ended, with or without a close frame.
     pub(super) async fn closed_or_cut(&mut self) {
         let Self::WebSocket(socket) = self else {
-            panic!("a body is answered");
+            panic!("a body has no close frame");
         };
         let ends = async { while let Some(Ok(_)) = socket.next().await {} };
         timeout(TEST_TIMEOUT, ends).await.expect("an end in time");
     }
 
-    /// Says goodbye, and waits for the answer.
+    /// Closes the connection, or ends the body, and waits for the response.
     pub(super) async fn close(self) {
         match self {
             Self::WebSocket(mut socket) => {
@@ -182,26 +182,26 @@ impl Source {
         }
     }
 
-    /// Ends the body, and reads what is answered.
+    /// Ends the body and reads the response.
     pub(super) async fn finish(self) -> HttpResponse {
         let Self::Body(mut stream) = self else {
-            panic!("a WebSocket is closed");
+            panic!("a WebSocket connection has no response");
         };
-        // The server may have answered, and gone, before.
+        // The server may have responded and closed the connection before.
         drop(stream.write_all(b"0\r\n\r\n").await);
         HttpResponse::read(stream, Instant::now()).await
     }
 
-    /// Reads what is answered to a body that goes on.
-    pub(super) async fn answer(self) -> HttpResponse {
+    /// Reads the response before the body has ended.
+    pub(super) async fn response(self) -> HttpResponse {
         let Self::Body(stream) = self else {
-            panic!("a WebSocket is closed");
+            panic!("a WebSocket connection has no response");
         };
         HttpResponse::read(stream, Instant::now()).await
     }
 }
 
-/// A microphone that is spoken into.
+/// A source that sends audio until dropped.
 pub(super) struct Playing(JoinHandle<()>);
 
 impl Drop for Playing {

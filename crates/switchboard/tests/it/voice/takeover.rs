@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    http::{BodyPart, HttpRequest, metric_is},
-    listener::{Listener, all_are_gone},
+    http::{BodyPart, HttpRequest, wait_for_metric},
+    listener::{Listener, wait_until_all_are_detached},
     sound::{FRAME, RATE, Tone, usual_amplitude},
     source::Source,
     user::{User, in_call},
@@ -24,12 +24,12 @@ async fn newer_microphone_takes_over_at_once() {
         let (code, reason) = first.closed().await;
         assert_eq!((code, &*reason), REPLACED);
         drop(first);
-        metric_is(address, "voice_sources", 1).await;
+        wait_for_metric(address, "voice_sources", 1).await;
         let body = Source::body(address, "POST", &path).await;
         let (code, reason) = second.closed().await;
         assert_eq!((code, &*reason), REPLACED);
         let third = Source::body(address, "PUT", &path).await;
-        let answer = body.answer().await;
+        let answer = body.response().await;
         assert_eq!(answer.status, 409);
         assert!(answer.text().await.starts_with("replaced: "));
         assert_eq!(third.finish().await.status, 200);
@@ -40,7 +40,7 @@ async fn newer_microphone_takes_over_at_once() {
     }
     assert_eq!(events.next().await.name, "newRoom");
     drop(events);
-    all_are_gone(address).await;
+    wait_until_all_are_detached(address).await;
 }
 
 #[tokio::test]
@@ -61,19 +61,19 @@ async fn newer_headphones_take_over_and_the_old_stream_ends() {
         let second = Listener::of(named(path, place, "two").send(address).await);
         assert_eq!(first.end().await.1, BodyPart::End);
         second.samples(RATE / 10).await;
-        metric_is(address, "voice_listeners", 1).await;
-        let told = events.next_of("replaced").await.json();
+        wait_for_metric(address, "voice_listeners", 1).await;
+        let event = events.next_of("replaced").await.json();
         assert_eq!(
-            (&told["way"], &told["connection"]),
+            (&event["way"], &event["connection"]),
             (&"out".into(), &"one".into())
         );
         assert_eq!(
-            told["from"].as_str(),
+            event["from"].as_str(),
             (path == "/joinCall").then_some(&*other)
         );
-        assert_eq!(told["roomid"].is_string(), path == "/joinRoom");
+        assert_eq!(event["roomid"].is_string(), path == "/joinRoom");
         drop(second);
-        metric_is(address, "voice_listeners", 0).await;
+        wait_for_metric(address, "voice_listeners", 0).await;
     }
 }
 
@@ -81,13 +81,13 @@ async fn newer_headphones_take_over_and_the_old_stream_ends() {
 async fn resumed_phone_is_audible_again_at_once() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
-    let hears = bob.listen("standup", "wav").await;
+    let listener = bob.listen("standup", "wav").await;
     let asleep = ada.speak("standup").await;
-    metric_is(address, "voice_sources", 1).await;
-    // The old connection sends nothing, and is not closed.
+    wait_for_metric(address, "voice_sources", 1).await;
+    // The old connection is neither used nor closed.
     let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
     let whole =
-        async { while usual_amplitude(&hears.next_samples(RATE / 2).await, 440) < 7500.0 {} };
+        async { while usual_amplitude(&listener.next_samples(RATE / 2).await, 440) < 7500.0 {} };
     tokio::time::timeout(Duration::from_secs(10), whole)
         .await
         .expect("the tone is heard");
@@ -103,8 +103,8 @@ async fn resumed_phone_is_audible_again_at_once() {
         "the old connection took nothing with it"
     );
     drop(asleep);
-    hears.next_samples(FRAME).await;
-    metric_is(address, "voice_sources", 1).await;
+    listener.next_samples(FRAME).await;
+    wait_for_metric(address, "voice_sources", 1).await;
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn connection_name_is_bounded() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     let name = "x".repeat(65);
-    let ask =
+    let request =
         HttpRequest::get(ada.path("/joinRoom", &[("roomID", "standup"), ("connection", &name)]));
-    assert_eq!(ask.status(address).await, 400);
+    assert_eq!(request.status(address).await, 400);
 }

@@ -6,7 +6,7 @@ use switchboard::{Config, Server};
 use tokio::time::timeout;
 
 use super::{
-    http::{HttpRequest, metric_is},
+    http::{HttpRequest, wait_for_metric},
     listener::Listener,
     sound::{FRAME, RATE, Tone, bytes_of, decibels, pcm, steady_amplitude, usual_amplitude},
     source::Source,
@@ -14,13 +14,13 @@ use super::{
 };
 use crate::client::{TEST_TIMEOUT, open, start};
 
-/// Gathered before it is looked at: the encoders' beginning, and two seconds.
+/// Samples to record: the start of an encoder and two seconds.
 const SOUND: usize = 2 * RATE + RATE / 2;
 
-/// One tone is so loud.
+/// Amplitude of each tone.
 const AMPLITUDE: f64 = 6000.0;
 
-/// How much quieter what one must not hear has to be.
+/// Level below which a tone counts as absent, in dB relative to its amplitude.
 const SILENCE_DB: f64 = -40.0;
 
 /// The largest change of a level by the encoding of a format, in dB.
@@ -46,38 +46,38 @@ fn assert_heard(format: &str, samples: &[f64], heard: &[u32], unheard: &[u32]) {
     }
 }
 
-async fn a_call_is_heard_by_the_other_one(format: &'static str) {
+async fn assert_call_plays_the_other_user(format: &'static str) {
     let (_server, address) = start("");
     let (ada, bob) = in_call(address).await;
-    let ada_hears = ada.listen_to(&bob, format).await.in_format(format);
-    let bob_hears = bob.listen_to(&ada, format).await.in_format(format);
+    let ada_listener = ada.listen_to(&bob, format).await.in_format(format);
+    let bob_listener = bob.listen_to(&ada, format).await.in_format(format);
     let by_websocket = ada.speak_to(&bob).await;
     let by_body = Source::body(address, "PUT", &bob.up_call(&ada)).await;
     let _ada = by_websocket.play(Tone::new(440, AMPLITUDE));
     let _bob = by_body.play(Tone::new(660, AMPLITUDE));
-    assert_heard(format, &ada_hears.samples(SOUND).await, &[660], &[440]);
-    assert_heard(format, &bob_hears.samples(SOUND).await, &[440], &[660]);
+    assert_heard(format, &ada_listener.samples(SOUND).await, &[660], &[440]);
+    assert_heard(format, &bob_listener.samples(SOUND).await, &[440], &[660]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn call_plays_only_the_other_user_in_wav() {
-    a_call_is_heard_by_the_other_one("wav").await;
+    assert_call_plays_the_other_user("wav").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn call_plays_only_the_other_user_in_opus() {
-    a_call_is_heard_by_the_other_one("opus").await;
+    assert_call_plays_the_other_user("opus").await;
 }
 
 #[cfg(feature = "vorbis")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn call_plays_only_the_other_user_in_vorbis() {
-    a_call_is_heard_by_the_other_one("ogg").await;
+    assert_call_plays_the_other_user("ogg").await;
 }
 
 const TONES: [u32; 3] = [440, 1000, 1500];
 
-async fn a_room_is_heard_by_everybody(format: &'static str) {
+async fn assert_room_plays_the_others(format: &'static str) {
     let (_server, address) = start("");
     let mut playing = Vec::new();
     let mut listeners = Vec::new();
@@ -103,18 +103,18 @@ async fn a_room_is_heard_by_everybody(format: &'static str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn room_plays_all_but_own_audio_in_wav() {
-    a_room_is_heard_by_everybody("wav").await;
+    assert_room_plays_the_others("wav").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn room_plays_all_but_own_audio_in_opus() {
-    a_room_is_heard_by_everybody("opus").await;
+    assert_room_plays_the_others("opus").await;
 }
 
 #[cfg(feature = "vorbis")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn room_plays_all_but_own_audio_in_vorbis() {
-    a_room_is_heard_by_everybody("ogg").await;
+    assert_room_plays_the_others("ogg").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,19 +123,19 @@ async fn echo_self_plays_own_audio() {
     config.voice.mix.echo_self = true;
     let (_server, address) = open(Server::builder().config(config));
     let ada = User::new(address).await;
-    let hears = ada.listen("standup", "wav").await;
+    let listener = ada.listen("standup", "wav").await;
     let _playing = ada.speak("standup").await.play(Tone::new(440, AMPLITUDE));
-    assert_heard("wav", &hears.samples(SOUND).await, &[440], &[660]);
+    assert_heard("wav", &listener.samples(SOUND).await, &[440], &[660]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_rate_and_stereo_are_converted() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
-    let hears = bob.listen("standup", "wav").await;
+    let listener = bob.listen("standup", "wav").await;
     let parameters = [("roomID", "standup"), ("rate", "24000"), ("channels", "2")];
     let source = Source::websocket(address, &ada.path("/upRoom", &parameters)).await;
-    // At half the rate a tone of half the speed, the same in both channels.
+    // Half the sample rate doubles the frequency of the tone; both channels are equal.
     let mut tone = Tone::new(880, AMPLITUDE);
     let _playing = source.play_all(move || {
         let half = tone.next(FRAME / 2);
@@ -143,7 +143,7 @@ async fn other_rate_and_stereo_are_converted() {
             .flat_map(|sample| [sample, sample])
             .collect()
     });
-    assert_heard("wav", &hears.samples(SOUND).await, &[440], &[880]);
+    assert_heard("wav", &listener.samples(SOUND).await, &[440], &[880]);
 }
 
 /// Samples that are distinguishable from each other and from silence.
@@ -156,7 +156,7 @@ async fn audio_is_independent_of_message_boundaries() {
     let (_server, address) = start("");
     for method in ["GET", "PUT"] {
         let (ada, bob) = User::two(address).await;
-        let hears = bob.listen(method, "wav").await;
+        let listener = bob.listen(method, "wav").await;
         let mut source = match method {
             "GET" => ada.speak(method).await,
             method => Source::body(address, method, &ada.up_room(method)).await,
@@ -176,10 +176,10 @@ async fn audio_is_independent_of_message_boundaries() {
             heard.take(sent.len()).collect()
         };
         let mut samples = RATE / 10;
-        while heard(&hears.bytes(samples).await).len() < sent.len() {
+        while heard(&listener.bytes(samples).await).len() < sent.len() {
             samples += FRAME;
         }
-        assert_eq!(heard(&hears.bytes(samples).await), sent, "{method}");
+        assert_eq!(heard(&listener.bytes(samples).await), sent, "{method}");
     }
 }
 
@@ -187,10 +187,10 @@ async fn audio_is_independent_of_message_boundaries() {
 async fn flooding_source_gets_no_extra_latency() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
-    let hears = bob.listen("standup", "wav").await;
+    let listener = bob.listen("standup", "wav").await;
     let mut source = ada.speak("standup").await;
     let mut flood = Tone::new(440, AMPLITUDE);
-    // 20 s in one.
+    // 20 s in one message.
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     for _ in 0..50 {
         ticks.tick().await;
@@ -200,24 +200,24 @@ async fn flooding_source_gets_no_extra_latency() {
     source
         .send(&Tone::new(2000, AMPLITUDE).next(10 * FRAME))
         .await;
-    let (at, position) = marker(&hears, 2000).await;
+    let (at, position) = marker(&listener, 2000).await;
     let late = at - marked;
     eprintln!("after a flood of 20 s, sound is {late:?} late, at sample {position}");
     assert!(late < Duration::from_millis(700), "{late:?}");
-    // And it was not cut off for it: the limit is in bytes, and higher.
+    // The source stays connected, because the byte limit is higher.
     source.send(&flood.next(FRAME)).await;
     source.close().await;
 }
 
 /// The time and the sample position of the first audible tone.
-async fn marker(hears: &Listener, hertz: u32) -> (Instant, usize) {
+async fn marker(listener: &Listener, hertz: u32) -> (Instant, usize) {
     let mut samples = FRAME;
     loop {
-        let heard = hears.samples(samples).await;
+        let heard = listener.samples(samples).await;
         let is_there = |frame: &[f64]| super::sound::amplitude(frame, hertz) > AMPLITUDE / 2.0;
         if let Some(at) = heard.chunks_exact(FRAME).position(is_there) {
             let position = (at + 1) * FRAME;
-            return (hears.samples_by(position).await, position);
+            return (listener.samples_by(position).await, position);
         }
         samples = heard.len() + FRAME;
     }
@@ -228,12 +228,12 @@ async fn byte_limit_closes_the_websocket_with_a_reason() {
     let mut config = Config::default();
     config.voice.gostream.audio_bytes_per_second = 10_000;
     let (_server, address) = open(Server::builder().config(config));
-    let words = "Too much audio: the byte limit is exceeded.";
+    let text = "Too much audio: the byte limit is exceeded.";
     let ada = User::new(address).await;
     let path = ada.path("/upRoom", &[("roomID", "standup"), ("rate", "8000")]);
     let mut source = Source::websocket(address, &path).await;
-    // 20 kB a second are always allowed, and eight seconds' worth at once. Not much more is sent: bytes
-    // after the end may reset the connection before the answer is read.
+    // 20 kB/s are always allowed, with a burst of eight seconds. Little more is sent: bytes after the close may reset the
+    // connection before the close frame is read.
     let mut ended = None;
     for _ in 0..80 {
         assert!(source.send_bytes(&[0; 4096]).await);
@@ -244,8 +244,8 @@ async fn byte_limit_closes_the_websocket_with_a_reason() {
             break;
         }
     }
-    assert_eq!(ended, Some((1008, words.to_owned())));
-    metric_is(address, "voice_sources", 0).await;
+    assert_eq!(ended, Some((1008, text.to_owned())));
+    wait_for_metric(address, "voice_sources", 0).await;
 }
 
 #[tokio::test]
@@ -258,7 +258,7 @@ async fn message_size_is_limited() {
     assert!(source.send_bytes(&[0; 50_000]).await);
     assert!(source.send_bytes(&[0; 50_001]).await);
     assert_eq!(source.closed().await.0, 1009);
-    metric_is(address, "voice_sources", 0).await;
+    wait_for_metric(address, "voice_sources", 0).await;
 }
 
 #[tokio::test]
@@ -293,33 +293,33 @@ async fn text_messages_are_rejected() {
     let ada = User::new(address).await;
     let mut source = ada.speak("standup").await;
     source.send_text("AB").await;
-    let (code, words) = source.closed().await;
-    assert_eq!((code, &*words), (1003, "Send audio in binary messages."));
+    let (code, text) = source.closed().await;
+    assert_eq!((code, &*text), (1003, "Send audio in binary messages."));
 }
 
 #[tokio::test]
 async fn listener_continues_while_its_microphone_comes_and_goes() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
-    let mut hears = ada.listen("standup", "opus").await.in_format("opus");
+    let mut listener = ada.listen("standup", "opus").await.in_format("opus");
     let _bob = bob.speak("standup").await.play(Tone::new(660, AMPLITUDE));
     for _ in 0..3 {
         let mut source = ada.speak("standup").await;
         source
             .send(&Tone::new(440, AMPLITUDE).next(4 * FRAME))
             .await;
-        hears.next_samples(RATE / 4).await;
+        listener.next_samples(RATE / 4).await;
         source.close().await;
-        hears.next_samples(RATE / 4).await;
+        listener.next_samples(RATE / 4).await;
     }
-    // One stream all the while: one beginning, and pages in their order.
-    let bytes = hears.bytes(RATE).await;
+    // One Ogg stream: one first page, and pages in sequence.
+    let bytes = listener.bytes(RATE).await;
     for (at, page) in super::sound::pages(&bytes).iter().enumerate() {
         assert_eq!((page.is_first, page.sequence as usize), (at == 0, at));
         assert!(!page.is_last);
     }
     assert!(
-        timeout(Duration::from_millis(1), hears.end())
+        timeout(Duration::from_millis(1), listener.end())
             .await
             .is_err()
     );

@@ -24,8 +24,8 @@ impl User {
             address,
             ticket: String::new(),
         };
-        let ask = HttpRequest::get("/getCallTicket").header("PKey", &user.id());
-        let (status, ticket) = ask.text(address).await;
+        let request = HttpRequest::get("/getCallTicket").header("PKey", &user.id());
+        let (status, ticket) = request.text(address).await;
         assert_eq!(status, 200, "{ticket}");
         user.ticket = ticket;
         user
@@ -45,7 +45,7 @@ impl User {
             .expect("a challenge that is signed")
     }
 
-    /// Key and signature, for a query.
+    /// The key and a signature of the ticket, as query parameters.
     pub(super) fn proof(&self) -> String {
         encoded(&[
             ("PKey", &self.id()),
@@ -74,12 +74,12 @@ impl User {
         HttpRequest::post(self.path("/joinCall", &[("otherID", &other.id()), ("format", format)]))
     }
 
-    /// A microphone in a room.
+    /// Connects a source to a room.
     pub(super) async fn speak(&self, room: &str) -> Source {
         Source::websocket(self.address, &self.up_room(room)).await
     }
 
-    /// Headphones in a room.
+    /// Connects a listener to a room.
     pub(super) async fn listen(&self, room: &str, format: &str) -> Listener {
         Listener::of(self.join_room(room, format).send(self.address).await)
     }
@@ -96,10 +96,11 @@ impl User {
         Events::open(self.address, &format!("/messages?PKey={}", self.id())).await
     }
 
-    /// A request of this user's, its parameters in a form.
+    /// Posts a form as this user.
     pub(super) async fn post(&self, path: &str, parameters: &[(&str, &str)]) -> (u16, String) {
-        let ask = HttpRequest::post(path).header("PKey", &self.id());
-        ask.url_encoded(encoded(parameters))
+        let request = HttpRequest::post(path).header("PKey", &self.id());
+        request
+            .url_encoded(encoded(parameters))
             .text(self.address)
             .await
     }
@@ -124,7 +125,7 @@ impl User {
         (status, text)
     }
 
-    /// Makes a call of a ring.
+    /// Accepts the call of a caller that rings.
     pub(super) async fn accept(&self, caller: &Self) -> (u16, String) {
         let parameters = [
             ("From", &*caller.id()),
@@ -198,7 +199,7 @@ impl Events {
         Self::of(answer).await
     }
 
-    /// The stream that is the body of an answer; its first event is the server's key.
+    /// Reads the event stream in the body of a response; its first event is the key of the server.
     pub(super) async fn of(answer: HttpResponse) -> Self {
         assert_eq!(answer.header("content-type"), Some("text/event-stream"));
         let mut events = Self {
@@ -213,7 +214,7 @@ impl Events {
         events
     }
 
-    /// The next event; comments are passed over.
+    /// The next event; skips comments.
     pub(super) async fn next(&mut self) -> Event {
         self.next_or_end().await.expect("an event, not the end")
     }

@@ -637,7 +637,7 @@ async fn tls_requires_a_trusted_certificate() {
     let (server, authority) = RedisProcess::start_tls();
     for (trusted, expected) in [(true, true), (false, false)] {
         let mut command = std::process::Command::new(std::env::current_exe().expect("this test"));
-        command.args(["--exact", "carrier::tls_requires_a_trusted_certificate"]);
+        command.args(["--exact", "connection::tls_requires_a_trusted_certificate"]);
         command.env(URL, server.url());
         if trusted {
             command.env("SSL_CERT_FILE", &authority);
