@@ -19,7 +19,7 @@ function moduleOf(path) {
 
 // ---- keys
 
-const VECTORS = new URL('../../crates/switchboard/src/voice/vectors.jsonl', import.meta.url);
+const VECTORS = new URL('../../crates/switchboard-voice/src/vectors.jsonl', import.meta.url);
 
 test('signatures of the reference client are verified as the reference does', () => {
   for (const line of readFileSync(VECTORS, 'utf8').trim().split('\n')) {

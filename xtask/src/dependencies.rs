@@ -13,9 +13,9 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("switchboard-redis", &["switchboard-cluster", "switchboard-core"]),
     ("switchboard-session", &["switchboard-dialects", "switchboard-core"]),
     ("switchboard-transport", &["switchboard-session", "switchboard-dialects", "switchboard-core"]),
-    ("switchboard-voice", &["switchboard-core"]),
+    ("switchboard-voice", &["switchboard-transport", "switchboard-dialects", "switchboard-core", "switchboard-audio"]),
     ("switchboard-testkit", &["switchboard-core", "switchboard-dialects", "switchboard-session", "switchboard-cluster"]),
-    ("switchboard", &["switchboard-transport", "switchboard-session", "switchboard-dialects", "switchboard-redis", "switchboard-cluster", "switchboard-core", "switchboard-audio", "switchboard-voice"]),
+    ("switchboard", &["switchboard-transport", "switchboard-session", "switchboard-dialects", "switchboard-redis", "switchboard-cluster", "switchboard-core", "switchboard-voice"]),
     ("switchboard-cli", &["switchboard"]),
     ("xtask", &[]),
 ];

@@ -36,7 +36,16 @@ struct AddressBuckets {
     by_time: BTreeSet<(Instant, IpAddr)>,
 }
 
+/// Each full multiple of this size in a list counts as one expensive request.
+const LIST_BYTES_PER_REQUEST: u64 = 64 * 1024;
+
 impl AddressRates {
+    /// The expensive requests that a list of this many bytes counts as, in addition to its own.
+    #[must_use]
+    pub fn cost_of_list(bytes: u64) -> u32 {
+        u32::try_from(bytes / LIST_BYTES_PER_REQUEST).unwrap_or(u32::MAX)
+    }
+
     /// A limit of `per_second` requests with a burst of `burst` (0: no limit). Addresses in `exempt` have no
     /// limit.
     #[must_use]

@@ -13,9 +13,6 @@ const JOIN_SECONDS: [f64; 10] = [1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 
 /// Upper bounds for the number of events that wait for a connection.
 const OUTBOX_EVENTS: [f64; 7] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 
-/// Upper bounds in seconds for the lateness of a mixer, whose frames last 20 ms.
-const MIXER_SECONDS: [f64; 8] = [1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 5e-1];
-
 /// Declares each metric once: its field, and its help text, which is also the doc comment of the field.
 macro_rules! counters {
     ($($name:ident: $kind:ty = $declare:ident($help:literal $(, $extra:expr)?);)+) => {
@@ -54,11 +51,6 @@ counters! {
     slow_total: IntCounter = counter("Connections ended because the client did not read.");
     protocol_errors_total: IntCounter = counter("Connections ended because the client broke the WebSocket protocol or did not complete a message.");
     unfinished_bytes: IntGauge = gauge("Bytes kept for messages that clients have not completed.");
-    voice_event_streams: IntGauge = gauge("Event streams of voice users open now.");
-    voice_sources: IntGauge = gauge("Microphones connected now.");
-    voice_listeners: IntGauge = gauge("Listeners connected now.");
-    voice_calls_total: IntCounter = counter("Voice calls accepted.");
-    voice_mixer_late_seconds: Histogram = histogram("Seconds that a mixer is late for a frame of 20 ms.", &MIXER_SECONDS);
 }
 
 impl Default for Counters {

@@ -35,6 +35,22 @@ impl fmt::Debug for User {
     }
 }
 
+/// Identifies a mixer: that of a call or of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum MixId {
+    Call(CallId),
+    Room(VoiceRoomId),
+}
+
+impl fmt::Display for MixId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(call) => write!(f, "voice call {call}"),
+            Self::Room(room) => write!(f, "voice room {room}"),
+        }
+    }
+}
+
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident) => {
         $(#[$doc])*

@@ -1,14 +1,57 @@
 //! Voice calls and rooms of Switchboard for clients that speak only HTTP: the dialect `gostream`.
 //!
-//! [`Calls`] and [`VoiceRooms`] are sans-IO state machines: the current time is an argument of their inputs.
-//! [`gostream`] encodes their events.
+//! A request is admitted by the application ([`VoiceHost`]), its parameters are read (`parameters`), its caller is
+//! authenticated (`identity`), and `state` updates the state machines [`Calls`] and [`VoiceRooms`] and sends the
+//! resulting events. Audio bypasses them: it goes from a source to its mixer (`room_mixer`), which runs on
+//! threads of its own (`audio_threads`), and from there to the bounded queues of the listeners.
+//!
+//! In a cluster, the elected voice leader serves all voice requests (`clustered`). The other nodes forward theirs to
+//! it (`forwarder`).
 #![warn(missing_docs)]
 
+mod answer;
+mod attachment;
+mod audio;
+mod audio_threads;
+mod backend;
+mod calls;
+mod clock;
+mod clustered;
+pub mod config;
+mod connections;
+mod cost;
+mod display_names;
+mod drain_on_drop;
+mod endpoint;
+mod event_stream;
+mod forwarder;
 pub mod gostream;
+mod host;
 mod id;
+mod identity;
+mod keys;
+mod leader;
+mod metrics;
+mod node_headers;
+mod parameters;
+mod room_mixer;
+mod rooms;
+mod service;
 mod signaling;
+mod site;
+mod source_decoder;
+mod state;
+mod streams;
+mod upload;
+mod users;
 
+pub use backend::VoiceBackend;
+pub use endpoint::is_reserved_path;
+pub use host::{AdmittedRequest, ClusterContext, NodeSecret, VoiceContext, VoiceHost};
 pub use id::{CallId, User, VoiceRoomId};
+pub use keys::{PublicKey, SecretKey};
+pub use leader::{Leader, Term};
+pub use metrics::VoiceMetrics;
 pub use signaling::{
     Audience, CallError, CallLimits, Calls, Direction, RingOrigin, RoomKey, RoomListing,
     VoiceEvent, VoiceRoomError, VoiceRoomLimits, VoiceRooms,

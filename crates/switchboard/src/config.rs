@@ -29,12 +29,11 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod voice;
 
 pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
 pub use error::{ConfigError, SettingSource, SettingSources};
+pub use switchboard_voice::config::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 pub use tls::TlsConfig;
-pub use voice::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 
 /// All settings. The default is used without any configuration.
 #[derive(Clone, Debug, Default)]

@@ -13,13 +13,11 @@ use std::{
 use rand::RngExt;
 use switchboard_cluster::{Engine, ProposeOutcome};
 use switchboard_core::{
-    Address, Change, DialectTraits, Entry, Identity, LeaveCause, LeaveKind, LogId, Member,
-    OfferPolicy, PeerId, Position, RejectReason,
+    Address, Change, DialectTraits, ElectionId, Entry, Identity, LeaveCause, LeaveKind, LogId,
+    Member, OfferPolicy, PeerId, Position, RejectReason,
 };
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use switchboard_voice::{Leader, Term};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 /// The traits of the members of an election log. They send and receive no frames.
@@ -30,6 +28,11 @@ pub(crate) static ELECTION_TRAITS: DialectTraits = DialectTraits {
     messages: false,
     ..DialectTraits::DEFAULT
 };
+
+/// The election log of the voice leader.
+pub(crate) fn voice_log() -> LogId {
+    LogId::Election(ElectionId::parse("voice", 0).expect("not empty"))
+}
 
 /// Separates the URL in a candidate's address from a random suffix, which distinguishes this process from an
 /// earlier one with the same URL.
@@ -43,9 +46,16 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Election {
     peer: PeerId,
     own: Address,
-    candidates: Mutex<BTreeMap<Position, ElectionCandidate>>,
+    candidates: Mutex<Candidates>,
     term: watch::Sender<Term>,
     state: watch::Sender<CandidateState>,
+}
+
+/// The candidates in the order of their joins, and the one that leads the current term.
+#[derive(Debug, Default)]
+struct Candidates {
+    by_position: BTreeMap<Position, ElectionCandidate>,
+    leader: Option<(Position, PeerId)>,
 }
 
 /// A node that can become the leader.
@@ -53,28 +63,6 @@ pub(crate) struct Election {
 struct ElectionCandidate {
     peer: PeerId,
     leader: Leader,
-}
-
-/// The node that leads, as seen from this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Leader {
-    /// The node of this process.
-    ThisNode,
-    /// The node with this URL.
-    OtherNode(Arc<str>),
-    /// Another node that advertises the URL of this one, and so cannot be reached.
-    DuplicateAddress,
-    /// No leader is known.
-    None,
-}
-
-/// A leader and its term: the time from its election until the next change of the leader.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Term {
-    /// Increases with each term. A leader that loses its candidacy and is elected again begins a new term.
-    pub(crate) number: u64,
-    pub(crate) leader: Leader,
-    leader_key: Option<(Position, PeerId)>,
 }
 
 /// The state of this node's candidacy.
@@ -95,7 +83,6 @@ impl Election {
             term: watch::Sender::new(Term {
                 number: 0,
                 leader: Leader::None,
-                leader_key: None,
             }),
             state: watch::Sender::new(CandidateState::Withdrawn),
         }
@@ -119,26 +106,13 @@ impl Election {
         self.term.subscribe()
     }
 
-    /// Waits for a term whose leader is `wanted`. Returns the current term after `wait_max`.
-    pub(crate) async fn wait_for(
-        &self,
-        wanted: impl Fn(&Leader) -> bool,
-        wait_max: Duration,
-    ) -> Term {
-        let mut terms = self.terms();
-        let matching = terms.wait_for(|term| wanted(&term.leader));
-        match timeout(wait_max, matching).await {
-            Ok(Ok(term)) => term.clone(),
-            Ok(Err(_)) | Err(_) => self.term.borrow().clone(),
-        }
-    }
-
     /// Applies the entries that the engine has committed to the log, as one change.
     pub(crate) fn committed(&self, entries: &[Entry]) {
-        let mut candidates = self
+        let mut locked = self
             .candidates
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let candidates = &mut locked.by_position;
         for entry in entries {
             match &entry.change {
                 Change::Join(member) => {
@@ -165,18 +139,15 @@ impl Election {
         let first = candidates.first_key_value();
         let leader_key = first.map(|(position, candidate)| (*position, candidate.peer));
         let leader = first.map_or(Leader::None, |(_, candidate)| candidate.leader.clone());
+        if locked.leader == leader_key {
+            return;
+        }
+        locked.leader = leader_key;
+        log_leader(&leader, url_of(&self.own));
         // The lock is still held, so that the order of the terms is the order of the entries.
-        self.term.send_if_modified(|term| {
-            if term.leader_key == leader_key {
-                return false;
-            }
-            log_leader(&leader, url_of(&self.own));
-            *term = Term {
-                number: term.number + 1,
-                leader,
-                leader_key,
-            };
-            true
+        self.term.send_modify(|term| {
+            term.number += 1;
+            term.leader = leader;
         });
     }
 
@@ -252,7 +223,12 @@ impl Election {
                 .candidates
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            candidates.keys().next_back().copied().unwrap_or_default()
+            candidates
+                .by_position
+                .keys()
+                .next_back()
+                .copied()
+                .unwrap_or_default()
         };
         match engine.propose(log, last(), &change) {
             ProposeOutcome::Committed(position) => self.committed(&[Entry {
@@ -383,23 +359,6 @@ mod tests {
         assert_eq!(election.leader(), Leader::ThisNode);
     }
 
-    #[tokio::test]
-    async fn waiting_for_a_leader_ends_with_a_leader_or_after_a_time() {
-        let election = new_election();
-        let any_leader = |leader: &Leader| *leader != Leader::None;
-        let term = election
-            .wait_for(any_leader, Duration::from_millis(20))
-            .await;
-        assert_eq!(term.leader, Leader::None);
-        let wait_max = Duration::from_secs(10);
-        let joining = async {
-            sleep(Duration::from_millis(20)).await;
-            election.committed(&[join(&election, 1, 4)]);
-        };
-        let (term, ()) = tokio::join!(election.wait_for(any_leader, wait_max), joining);
-        assert_eq!(term.leader, other_node(4));
-    }
-
     /// An engine that rejects the first proposals and records whether each proposal is a join.
     #[derive(Debug)]
     struct RejectingEngine {
@@ -448,7 +407,7 @@ mod tests {
             proposed_joins: Mutex::default(),
         });
         let stop = CancellationToken::new();
-        let log = LogId::Election(switchboard_core::ElectionId::parse("voice", 0).unwrap());
+        let log = voice_log();
         let keeper = tokio::spawn(election.clone().keep(engine.clone(), log, stop.clone()));
         let mut terms = election.terms();
         let mut leads = async || {

@@ -20,9 +20,9 @@ use switchboard_transport::{
 
 use crate::{
     access::Admission,
+    app_state::AppState,
     cors,
     route_table::{Route, RouteTable, main_endpoint},
-    server::Server,
 };
 
 /// The prefix of a WebSocket subprotocol that names a dialect.
@@ -30,19 +30,19 @@ const SUBPROTOCOL: &str = "switchboard.";
 
 /// Adds the routes of the dialects to a router. With `alone`, clients can select only this dialect.
 pub(crate) fn routes(
-    router: Router<Server>,
+    router: Router<Arc<AppState>>,
     routes: &RouteTable,
     alone: Option<DialectName>,
-) -> Router<Server> {
+) -> Router<Arc<AppState>> {
     for conflict in routes.conflicts() {
         let (dialect, error) = (conflict.dialect, error_chain(&conflict.error));
         tracing::error!(dialect, error, "route conflict");
     }
     routes.iter().fold(router, |router, route| {
         let shared = Arc::new((route.clone(), alone));
-        let handler = move |State(server): State<Server>, request: Request| async move {
+        let handler = move |State(app): State<Arc<AppState>>, request: Request| async move {
             let (route, alone) = &*shared;
-            handle_request(&server, route, *alone, request).await
+            handle_request(&app, route, *alone, request).await
         };
         let method_router = match (route.accepts, route.cors) {
             (Accepts::Sockets | Accepts::Nothing, _) => any(handler),
@@ -57,25 +57,25 @@ pub(crate) fn routes(
 }
 
 async fn handle_request(
-    server: &Server,
+    app: &AppState,
     route: &Route,
     alone: Option<DialectName>,
     request: Request,
 ) -> Response {
     let (mut parts, _body) = request.into_parts();
-    let Some(origins) = server.cors_origins(route) else {
-        return route_request(server, route, alone, &mut parts).await;
+    let Some(origins) = app.cors_origins(route) else {
+        return route_request(app, route, alone, &mut parts).await;
     };
     let mut response = match cors::preflight(&parts.method, &parts.headers) {
         Some(response) => response,
-        None => route_request(server, route, alone, &mut parts).await,
+        None => route_request(app, route, alone, &mut parts).await,
     };
     cors::allow(response.headers_mut(), &parts.headers, &origins);
     response
 }
 
 async fn route_request(
-    server: &Server,
+    app: &AppState,
     route: &Route,
     alone: Option<DialectName>,
     parts: &mut Parts,
@@ -87,8 +87,8 @@ async fn route_request(
         Accepts::Nothing => return respond(HttpReply::not_found()),
     };
     let result = match (wants_socket, route.only()) {
-        (false, Some(dialect)) => answer_request(server, dialect, route, parts).await,
-        _ => begin_session(server, route, alone, parts).await,
+        (false, Some(dialect)) => answer_request(app, dialect, route, parts).await,
+        _ => begin_session(app, route, alone, parts).await,
     };
     result.unwrap_or_else(|error| *error)
 }
@@ -103,35 +103,35 @@ pub(crate) fn reject_method(method: &Method) -> Option<Box<Response>> {
 
 /// Accepts a WebSocket and begins its session. If the route has several dialects, the first frame selects one.
 async fn begin_session(
-    server: &Server,
+    app: &AppState,
     route: &Route,
     alone: Option<DialectName>,
     parts: &mut Parts,
 ) -> Result<Response, Box<Response>> {
     let upgrade = Upgrade::from_parts(parts).map_err(|error| {
-        server.log_refused(parts, RefusalReason::Handshake);
+        app.log_refused(parts, RefusalReason::Handshake);
         error_response(error)
     })?;
-    let (permit, mut handshake, admission) = admit_request(server, route, parts).await?;
+    let (permit, mut handshake, admission) = admit_request(app, route, parts).await?;
     let chosen = choose(upgrade, &handshake, (route, alone));
     let (upgrade, dialect) =
-        chosen.inspect_err(|_| server.log_refused(parts, RefusalReason::Dialect))?;
-    if server.uses_webhook(dialect, route) {
-        server.charge(parts)?;
+        chosen.inspect_err(|_| app.log_refused(parts, RefusalReason::Dialect))?;
+    if app.uses_webhook(dialect, route) {
+        app.charge(parts)?;
     }
     if let Some(elsewhere) = dialect.filter(|dialect| !route.has(dialect.traits().name)) {
         handshake.endpoint = main_endpoint(elsewhere);
         handshake.params = Query::default();
     }
-    log_connected(server, parts, &handshake, dialect);
-    let contexts = server.inner.shards.contexts();
+    log_connected(app, parts, &handshake, dialect);
+    let contexts = app.shards.contexts();
     let context_guard = contexts.keep(handshake.peer, admission.context);
     let opened = ClientSession::open(dialect, handshake, admission.space);
-    let (response, connecting) = upgrade.accept(server.limits().frame_bytes);
-    let context = server.context().clone();
+    let (response, connecting) = upgrade.accept(app.limits().frame_bytes);
+    let context = app.context().clone();
     // Boxed, so that the future of the task is smaller.
     let begin = Box::new(move |socket| websocket::serve(socket, opened, context, permit));
-    server.tasks().spawn(async move {
+    app.tasks().spawn(async move {
         let _context_guard = context_guard;
         if let Some(socket) = connecting.socket().await {
             // The block frees the box before the connection is served.
@@ -146,12 +146,12 @@ async fn begin_session(
 }
 
 fn log_connected(
-    server: &Server,
+    app: &AppState,
     parts: &Parts,
     handshake: &Handshake,
     dialect: Option<&'static dyn Dialect>,
 ) {
-    let client = server.client_address(parts).map(tracing::field::display);
+    let client = app.client_address(parts).map(tracing::field::display);
     let dialect = dialect.map_or("undetected", |dialect| dialect.traits().name);
     let user = match &handshake.identity {
         Identity::Claimed => None,
@@ -162,13 +162,13 @@ fn log_connected(
 
 /// Answers an HTTP request that is not an upgrade.
 async fn answer_request(
-    server: &Server,
+    app: &AppState,
     dialect: &'static dyn Dialect,
     route: &Route,
     parts: &mut Parts,
 ) -> Result<Response, Box<Response>> {
     reject_method(&parts.method).map_or(Ok(()), Err)?;
-    let (_permit, handshake, Admission { space, .. }) = admit_request(server, route, parts).await?;
+    let (_permit, handshake, Admission { space, .. }) = admit_request(app, route, parts).await?;
     let reply = match dialect.respond(route.name, &handshake) {
         HttpAnswer::Ready(reply) => reply,
         HttpAnswer::Members {
@@ -176,10 +176,10 @@ async fn answer_request(
             scope,
             reply,
         } => {
-            server.charge(parts)?;
+            app.charge(parts)?;
             let room = RoomId { space, name, scope };
-            let reply = reply(&server.inner.shards.members(&room));
-            server.charge_for_length(parts, reply.body.len());
+            let reply = reply(&app.shards.members(&room));
+            app.charge_for_length(parts, reply.body.len());
             reply
         }
     };
@@ -200,14 +200,14 @@ fn respond(reply: HttpReply) -> Response {
 
 /// Runs the admission checks on a request and collects its handshake data.
 async fn admit_request(
-    server: &Server,
+    app: &AppState,
     route: &Route,
     parts: &mut Parts,
 ) -> Result<(Permit, Handshake, Admission), Box<Response>> {
-    let params = RawPathParams::from_request_parts(parts, server).await;
+    let params = RawPathParams::from_request_parts(parts, app).await;
     let params = params.map_err(error_response)?;
-    let (permit, admission) = server.admit(parts).await.map_err(|response| {
-        Counters::add(&server.counters().connections_refused_total, 1);
+    let (permit, admission) = app.admit(parts).await.map_err(|response| {
+        Counters::add(&app.counters().connections_refused_total, 1);
         Box::new(response)
     })?;
     let query = UrlQuery::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
@@ -218,12 +218,12 @@ async fn admit_request(
         endpoint: route.name,
         params: params.collect(),
         query: query.0.into_iter().collect(),
-        ..server.handshake(admission.identity.clone())
+        ..app.handshake(admission.identity.clone())
     };
     Ok((permit, handshake, admission))
 }
 
-impl Server {
+impl AppState {
     /// Whether a webhook is set for this dialect or, before the dialect is known, for one of the route's dialects.
     fn uses_webhook(&self, dialect: Option<&'static dyn Dialect>, route: &Route) -> bool {
         let has_webhook = |dialect: &&dyn Dialect| {
@@ -231,7 +231,7 @@ impl Server {
             let mut values = dialect
                 .settings()
                 .iter()
-                .map(|setting| self.config().dialects.get(name, setting));
+                .map(|setting| self.config.dialects.get(name, setting));
             values.any(|value| matches!(value, SettingValue::Url(url) if !url.is_empty()))
         };
         match dialect {
@@ -385,7 +385,7 @@ mod tests {
     fn router(builder: Builder) -> Router {
         let table = RouteTable::new(&[(&Lobby, vec!["/".to_owned()])], |_| false);
         let server = builder.build().expect("valid settings");
-        routes(Router::new(), &table, None).with_state(server)
+        routes(Router::new(), &table, None).with_state(server.state)
     }
 
     async fn send(router: &Router, method: Method, uri: &str) -> (StatusCode, HeaderMap, String) {

@@ -1,6 +1,8 @@
 //! `GET /ice-servers`: the STUN and TURN servers for a client of any dialect, in the shape of
 //! `RTCConfiguration`.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::{HeaderValue, header, request::Parts},
@@ -11,9 +13,10 @@ use serde_json::{Value, json};
 use switchboard_dialects::ice::IceServer;
 
 use crate::{
-    Config, cors,
+    Config,
+    app_state::{AppState, unix_ms},
+    cors,
     handlers::reject_method,
-    server::{Server, unix_ms},
 };
 
 /// The path of the document.
@@ -27,13 +30,11 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// Answers a request for the ICE servers, with new TURN credentials.
-pub(crate) async fn answer(State(server): State<Server>, request: Request) -> Response {
+pub(crate) async fn answer(State(app): State<Arc<AppState>>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
     let mut response = match cors::preflight(&parts.method, &parts.headers) {
         Some(response) => response,
-        None => respond(&server, &parts)
-            .await
-            .unwrap_or_else(|error| *error),
+        None => respond(&app, &parts).await.unwrap_or_else(|error| *error),
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, NO_STORE);
@@ -44,11 +45,11 @@ pub(crate) async fn answer(State(server): State<Server>, request: Request) -> Re
 
 /// The ICE servers for a client that may connect. The access hook is asked, because TURN credentials give access to
 /// a relay.
-async fn respond(server: &Server, parts: &Parts) -> Result<Response, Box<Response>> {
+async fn respond(app: &AppState, parts: &Parts) -> Result<Response, Box<Response>> {
     reject_method(&parts.method).map_or(Ok(()), Err)?;
-    server.charge(parts)?;
-    let (_permit, admission) = server.admit(parts).await.map_err(Box::new)?;
-    let document = document(&server.handshake(admission.identity).ice_servers()).to_string();
+    app.charge(parts)?;
+    let (_permit, admission) = app.admit(parts).await.map_err(Box::new)?;
+    let document = document(&app.handshake(admission.identity).ice_servers()).to_string();
     Ok(([(header::CONTENT_TYPE, JSON)], document).into_response())
 }
 

@@ -21,6 +21,7 @@ struct Readme;
 struct Embedding;
 
 mod access;
+mod app_state;
 mod build_error;
 pub mod cluster;
 pub mod config;
@@ -33,11 +34,11 @@ mod probes;
 mod proxy;
 mod rooms;
 mod route_table;
+mod router;
 mod server;
 mod sessions;
 mod shards;
 pub mod tls;
-mod voice;
 mod web;
 mod webhook;
 
@@ -55,4 +56,4 @@ pub use switchboard_core::{
     Address, DisplayName, Identity, Limits, Member, PeerId, RoomId, RoomName, RoomScope, SpaceName,
 };
 pub use switchboard_transport::{Heartbeat, ListenError, Listener, Tls};
-pub use voice::{PublicKey, SecretKey};
+pub use switchboard_voice::{PublicKey, SecretKey};

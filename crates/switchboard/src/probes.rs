@@ -1,6 +1,9 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -13,13 +16,16 @@ use prometheus::{Gauge, TEXT_FORMAT};
 use switchboard_cluster::Status;
 use switchboard_transport::MetricsRegistry;
 
-use crate::server::Server;
+use crate::app_state::AppState;
 
 /// Time without an answer of the engine after which `/readyz` fails.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Adds `/healthz` and `/readyz` where `is_free` allows their paths.
-pub(crate) fn routes(mut router: Router<Server>, is_free: impl Fn(&str) -> bool) -> Router<Server> {
+pub(crate) fn routes(
+    mut router: Router<Arc<AppState>>,
+    is_free: impl Fn(&str) -> bool,
+) -> Router<Arc<AppState>> {
     if is_free("/healthz") {
         router = router.route("/healthz", get(live));
     }
@@ -35,13 +41,13 @@ pub(crate) async fn live() -> &'static str {
 }
 
 /// Answers `/readyz`: 200 if the server accepts new clients, 503 while it stops or its engine does not answer.
-pub(crate) async fn ready(State(server): State<Server>) -> (StatusCode, String) {
+pub(crate) async fn ready(State(app): State<Arc<AppState>>) -> (StatusCode, String) {
     let unready = |text| (StatusCode::SERVICE_UNAVAILABLE, text);
-    if !server.inner.ready.load(Ordering::Relaxed) {
+    if !app.ready.load(Ordering::Relaxed) {
         return unready("stopping\n".to_owned());
     }
-    let reason = server.inner.shards.status().and_then(|status| {
-        let address = server.inner.config.engine.url.address();
+    let reason = app.shards.status().and_then(|status| {
+        let address = app.config.engine.url.address();
         unready_reason(&status, address.map(ToString::to_string))
     });
     reason.map_or_else(|| (StatusCode::OK, "ready\n".to_owned()), unready)
@@ -71,8 +77,8 @@ fn unready_reason(status: &Status, address: Option<String>) -> Option<String> {
 }
 
 /// The metrics in the text format of Prometheus, version 0.0.4.
-pub(crate) async fn metrics(State(server): State<Server>) -> impl IntoResponse {
-    let shards = &server.inner.shards;
+pub(crate) async fn metrics(State(app): State<Arc<AppState>>) -> impl IntoResponse {
+    let shards = &app.shards;
     let mut text = shards.registry().text();
     if let Some(status) = shards.status() {
         text += &engine_metrics(&status);
@@ -157,14 +163,14 @@ fn engine_metrics(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use switchboard_cluster::{CloseFuture, Engine, EngineHandler, NodeLine, ProposeOutcome};
     use switchboard_core::{Change, LogId, NodeId, NodeMessage, Position};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::{Config, Listener};
+    use crate::{Config, Listener, Server};
 
     /// An engine that commits at once and reports the status that the test gives.
     #[derive(Debug)]

@@ -50,13 +50,7 @@ async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
     let Some(file) = Page::get(path) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let hash = file
-        .metadata
-        .sha256_hash()
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
+    let hash = base16ct::lower::encode_string(&file.metadata.sha256_hash()[..16]);
     let tag = format!("\"{hash}{}\"", if base.is_some() { "b" } else { "" });
     if request
         .headers()
@@ -131,6 +125,6 @@ pub(crate) fn is_reserved_path(path: &str) -> bool {
         "/ice-servers",
     ];
     reserved.contains(&path)
-        || crate::voice::is_reserved_path(path)
+        || switchboard_voice::is_reserved_path(path)
         || Page::get(path.trim_start_matches('/')).is_some()
 }

@@ -117,14 +117,14 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::voice) fn audio_threads() -> AudioThreads {
+    pub(crate) fn audio_threads() -> AudioThreads {
         let late_seconds = Histogram::with_opts(HistogramOpts::new("late", "Lateness."));
         AudioThreads::new(TaskTracker::new(), late_seconds.expect("valid options"))
     }
 
     impl AudioThreads {
         /// Completes when no room is mixed.
-        pub(in crate::voice) async fn all_mixers_ended(&self) {
+        pub(crate) async fn all_mixers_ended(&self) {
             self.tasks.close();
             self.tasks.wait().await;
             self.tasks.reopen();

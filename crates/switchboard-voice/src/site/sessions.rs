@@ -65,11 +65,12 @@ impl CachedSession {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
 
     #[test]
     fn sessions_expire_and_their_number_is_bounded() {
         let ttl = Duration::from_secs(10);
-        let (mut sessions, start) = (SessionCache::new(ttl), Instant::now());
+        let (mut sessions, start) = (SessionCache::new(ttl), clock::now());
         sessions.insert("a", 1, start);
         let later = start + Duration::from_secs(5);
         sessions.insert("a", 2, later);

@@ -3,19 +3,17 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use prometheus::Histogram;
+use prometheus::{Histogram, IntCounter};
 use switchboard_audio::{AudioSink, Format, MixSettings, Mixer, SourceHandle, Ticker};
-use switchboard_transport::{ConnectionAbort, Counters};
-use switchboard_voice::User;
+use switchboard_transport::ConnectionAbort;
 use tokio::{sync::mpsc, task::yield_now, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::audio_threads::AudioThreads;
-use crate::shards::Shards;
+use crate::{audio_threads::AudioThreads, clock, id::User};
 
 /// Maximum chunks queued for a listener that does not read: 2.5 s of WAV.
 const QUEUED_CHUNKS_MAX: usize = 128;
@@ -32,7 +30,7 @@ pub(super) struct RoomMixer<S: AudioSink + 'static = ListenerSink> {
     ended: CancellationToken,
 }
 
-/// What connections have requested since the last frame. This lock is never held while audio is encoded.
+/// The requests of connections since the last frame. This lock is never held while audio is encoded.
 struct MixerRequests<S> {
     is_ticking: bool,
     /// The open microphones, for reading their levels.
@@ -115,7 +113,7 @@ impl<S: AudioSink> RoomMixer<S> {
         });
         if !requests.is_ticking {
             requests.is_ticking = true;
-            let ticker = Ticker::new(Instant::now());
+            let ticker = Ticker::new(clock::now());
             threads.spawn_mixer(self.clone().tick(ticker, threads.late_seconds.clone()));
         }
     }
@@ -123,7 +121,7 @@ impl<S: AudioSink> RoomMixer<S> {
     /// Current level of a user, from 0 (-60 dBFS or less) to 1 (full scale).
     pub(super) fn level(&self, user: &User) -> f32 {
         let input = self.requests().inputs.get(user).cloned();
-        let dbfs = input.map_or(f32::NEG_INFINITY, |input| input.level(Instant::now()));
+        let dbfs = input.map_or(f32::NEG_INFINITY, |input| input.level(clock::now()));
         (dbfs / 60.0 + 1.0).clamp(0.0, 1.0)
     }
 
@@ -147,17 +145,17 @@ impl<S: AudioSink> RoomMixer<S> {
                 () = self.ended() => return self.mix().end(),
                 () = sleep_until(ticker.next().into()) => {}
             }
-            let (due, now) = (ticker.next(), Instant::now());
+            let (due, now) = (ticker.next(), clock::now());
             late_seconds.observe(now.saturating_duration_since(due).as_secs_f64());
             ticker.advance(now);
             if !self.begin_frame() {
                 return;
             }
-            let mut began = Instant::now();
+            let mut began = clock::now();
             while self.mixer().render_next() {
-                if began.elapsed() >= TIME_SLICE {
+                if clock::since(began) >= TIME_SLICE {
                     yield_now().await;
-                    began = Instant::now();
+                    began = clock::now();
                 }
             }
         }
@@ -213,19 +211,19 @@ impl<S: AudioSink> Drop for TickerGuard<'_, S> {
 pub(super) struct ListenerSink {
     chunks: mpsc::Sender<Bytes>,
     abort_handle: ConnectionAbort,
-    shards: Arc<Shards>,
+    slow_total: IntCounter,
 }
 
 impl ListenerSink {
     pub(super) fn new(
         abort_handle: ConnectionAbort,
-        shards: Arc<Shards>,
+        slow_total: IntCounter,
     ) -> (Self, mpsc::Receiver<Bytes>) {
         let (chunks, receiver) = mpsc::channel(QUEUED_CHUNKS_MAX);
         let sink = Self {
             chunks,
             abort_handle,
-            shards,
+            slow_total,
         };
         (sink, receiver)
     }
@@ -237,7 +235,7 @@ impl AudioSink for ListenerSink {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {
-                Counters::add(&self.shards.counters().slow_total, 1);
+                self.slow_total.inc();
                 self.abort_handle.abort();
                 false
             }
@@ -258,7 +256,7 @@ mod tests {
     /// How long a blocked encoder waits for the test, so that a failing test ends.
     const BLOCKED_MAX: Duration = Duration::from_secs(10);
 
-    /// What a [`BlockingSink`] reports.
+    /// The events that a [`BlockingSink`] reports.
     #[derive(Debug, PartialEq)]
     enum SinkEvent {
         Blocked,

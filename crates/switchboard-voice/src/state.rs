@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
-    fmt,
     hash::BuildHasher,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
@@ -16,36 +15,23 @@ use bytestring::ByteString;
 use switchboard_audio::MixSettings;
 use switchboard_core::DisplayName;
 use switchboard_transport::{Counters, network};
-use switchboard_voice::gostream::{SseEvent, UserEncoding};
-use switchboard_voice::{
-    Audience, CallError, CallId, Calls, Direction, RingOrigin, RoomKey, User, VoiceEvent,
-    VoiceRoomError, VoiceRoomId, VoiceRooms,
-};
 use tokio::sync::mpsc;
 
-use super::{
+use crate::{
+    clock,
     connections::{ConnectionHold, Connections},
     display_names::DisplayNames,
+    gostream::{SseEvent, UserEncoding},
+    host::{VoiceContext, VoiceHost},
+    id::{MixId, User, VoiceRoomId},
+    metrics::VoiceMetrics,
     room_mixer::RoomMixer,
+    signaling::{
+        Audience, CallError, Calls, Direction, RingOrigin, RoomKey, VoiceEvent, VoiceRoomError,
+        VoiceRooms,
+    },
     streams::{EventStreams, StreamId, StreamListener},
 };
-use crate::{config::VoiceConfig, shards::Shards};
-
-/// Identifies a mixer: that of a call or of a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum MixId {
-    Call(CallId),
-    Room(VoiceRoomId),
-}
-
-impl fmt::Display for MixId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Call(call) => write!(f, "voice call {call}"),
-            Self::Room(room) => write!(f, "voice room {room}"),
-        }
-    }
-}
 
 /// The mixer and the hold of a newly connected microphone or headphones.
 pub(super) struct AudioConnection {
@@ -60,7 +46,8 @@ pub(super) struct VoiceState {
     state: Mutex<VoiceStateInner>,
     users: UserEncoding,
     mix: Arc<MixSettings>,
-    shards: Arc<Shards>,
+    host: Arc<dyn VoiceHost>,
+    metrics: VoiceMetrics,
     hasher: RandomState,
     this: OnceLock<Weak<Self>>,
 }
@@ -84,7 +71,8 @@ pub(super) struct VoiceStateInner {
 }
 
 impl VoiceState {
-    pub(super) fn new(config: &VoiceConfig, users: UserEncoding, shards: Arc<Shards>) -> Arc<Self> {
+    pub(super) fn new(context: &VoiceContext, users: UserEncoding) -> Arc<Self> {
+        let config = &context.config;
         let this = Arc::new(Self {
             state: Mutex::new(VoiceStateInner {
                 calls: Calls::new(config.call.clone()),
@@ -100,7 +88,8 @@ impl VoiceState {
             }),
             users,
             mix: Arc::new(config.mix.clone()),
-            shards,
+            host: context.host.clone(),
+            metrics: context.metrics.clone(),
             hasher: RandomState::new(),
             this: OnceLock::new(),
         });
@@ -120,7 +109,7 @@ impl VoiceState {
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut VoiceStateInner, Instant) -> T) -> T {
         let mut ended = Vec::new();
         let mut state = self.lock();
-        let done = act(&mut state, Instant::now());
+        let done = act(&mut state, clock::now());
         self.drain_events(&mut state, &mut ended);
         self.arm_timer(&mut state);
         drop(state);
@@ -140,7 +129,7 @@ impl VoiceState {
             state.streams.end();
         }
         drop(state);
-        Counters::add(&self.shards.counters().voice_event_streams, 1);
+        self.metrics.event_streams.inc();
         Some(opened)
     }
 
@@ -151,7 +140,7 @@ impl VoiceState {
             state.display_names.set(user, None);
         }
         drop(state);
-        Counters::less(&self.shards.counters().voice_event_streams);
+        self.metrics.event_streams.dec();
     }
 
     /// Whether the user has an open event stream.
@@ -262,10 +251,7 @@ impl VoiceState {
             self.send_event(state, &audience, event, &mut last);
         }
         let made = state.calls.calls_made();
-        Counters::add(
-            &self.shards.counters().voice_calls_total,
-            made - state.calls_counted,
-        );
+        self.metrics.calls.inc_by(made - state.calls_counted);
         state.calls_counted = made;
         while let Some(call) = state.calls.poll_ended() {
             ended.extend(state.mixers.remove(&MixId::Call(call)));
@@ -297,7 +283,7 @@ impl VoiceState {
             }
         };
         let cut_off = state.streams.send(audience, &encoded);
-        Counters::add(&self.shards.counters().slow_total, cut_off);
+        Counters::add(&self.host.counters().slow_total, cut_off);
     }
 
     /// Spawns a task for the next timeout of the state machines, unless an earlier one is armed.

@@ -13,11 +13,12 @@ use futures_util::StreamExt;
 use switchboard_audio::FRAME;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::{
-    SERVER_STOPS, VoiceService,
+use crate::{
     answer::{REPLACED, VoiceError, VoiceResult},
     attachment::AudioAttachment,
     audio::{AudioSource, BURST_SECS, PcmParameters},
+    clock,
+    service::{SERVER_STOPS, VoiceService},
 };
 
 /// How far ahead of real time audio is passed to the mixer; at most half of the mixer's queue.
@@ -79,15 +80,15 @@ impl Upload {
         while let Some(mut bytes) = self.next().await? {
             while !bytes.is_empty() {
                 let chunk = bytes.split_to(self.chunk.clamp(1, bytes.len()));
-                let now = Instant::now();
+                let now = clock::now();
                 let due = self.pace.due(now);
                 if due > now {
                     sleep_until(due.into()).await;
-                    self.pace.record_wait(due, Instant::now());
+                    self.pace.record_wait(due, clock::now());
                 }
                 let length = chunk.len();
                 self.source.push(chunk).await;
-                self.pace.passed(length, Instant::now());
+                self.pace.passed(length, clock::now());
             }
         }
         self.source.finish().await;
@@ -110,9 +111,9 @@ impl Upload {
 
     /// Waits until the mixer has consumed all audio, or would have if there were a listener.
     async fn wait_until_mixed(&mut self) {
-        let now = Instant::now();
+        let now = clock::now();
         let end = self.pace.end(now) + self.latency_max + TAIL;
-        while !self.source.is_empty() && Instant::now() < end {
+        while !self.source.is_empty() && clock::now() < end {
             sleep(FRAME).await;
         }
     }
@@ -231,7 +232,7 @@ mod tests {
 
     #[test]
     fn clip_sent_at_once_is_passed_on_in_real_time() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pace = pace(400_000);
         let now = pass(&mut pace, 250, start);
         assert_eq!(now - start, CHUNK_DURATION * 249 - LEAD_MAX);
@@ -240,7 +241,7 @@ mod tests {
 
     #[test]
     fn mixer_queue_holds_at_most_the_lead_and_one_chunk() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pace = pace(0);
         let mut now = start;
         for count in 1..=500 {
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn late_audio_is_passed_on_at_once_and_catches_up() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pace = pace(0);
         pass(&mut pace, 1, start);
         let late = start + Duration::from_secs(5);
@@ -263,7 +264,7 @@ mod tests {
 
     #[test]
     fn late_audio_is_bounded_by_the_byte_limit() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pace = pace(192_000);
         pass(&mut pace, 1, start);
         let late = start + Duration::from_secs(3600);
@@ -276,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_pause_of_the_process_does_not_make_audio_late() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pace = pace(0);
         let now = pass(&mut pace, 50, start);
         let due = pace.due(now);

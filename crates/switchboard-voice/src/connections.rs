@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 
 use bytestring::ByteString;
-use switchboard_voice::{Direction, User};
 use tokio_util::sync::CancellationToken;
 
-use super::state::MixId;
+use crate::{
+    id::{MixId, User},
+    signaling::Direction,
+};
 
 /// The key of a hold: a microphone or headphones of one user in one call or room.
 type ConnectionKey = (MixId, User, Direction);

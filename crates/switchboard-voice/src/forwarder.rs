@@ -42,14 +42,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    AdmittedRequest, VoiceService,
-    answer::{VoiceError, VoiceResult},
-    clustered::{CLIENT, NODE_SECRET, NodeSecret, retry_later},
-};
 use crate::{
-    election::{Election, Term},
-    shards::Shards,
+    answer::{VoiceError, VoiceResult, retry_later},
+    host::{AdmittedRequest, NodeSecret, VoiceHost},
+    leader::Term,
+    node_headers::{CLIENT, NODE_SECRET},
+    service::VoiceService,
 };
 
 /// Maximum chunks of a response queued for the client.
@@ -79,23 +77,27 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// Forwards requests to the voice leader.
 pub(super) struct Forwarder {
-    election: Arc<Election>,
+    terms: watch::Receiver<Term>,
     secret: NodeSecret,
     client: HttpClient,
     is_unreachable: AtomicBool,
-    shards: Arc<Shards>,
+    host: Arc<dyn VoiceHost>,
     drain: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Forwarder {
-    pub(super) fn new(voice: &VoiceService, election: Arc<Election>, secret: NodeSecret) -> Self {
+    pub(super) fn new(
+        voice: &VoiceService,
+        terms: watch::Receiver<Term>,
+        secret: NodeSecret,
+    ) -> Self {
         Self {
-            election,
+            terms,
             secret,
             client: HttpClient::for_streams(voice.heartbeat.gone),
             is_unreachable: AtomicBool::new(false),
-            shards: voice.shards.clone(),
+            host: voice.host.clone(),
             drain: voice.drain.clone(),
             tasks: voice.tasks.clone(),
         }
@@ -122,7 +124,7 @@ impl Forwarder {
         let opened: Result<_, ForwardError> = opened.await;
         let (request, mut connection) = opened.map_err(|error| self.unreachable(&error))?;
         self.is_unreachable.store(false, Ordering::Relaxed);
-        let mut ended = Box::pin(term_ended(self.election.terms(), term.number));
+        let mut ended = Box::pin(term_ended(self.terms.clone(), term.number));
         let response = tokio::select! {
             response = connection.send(request) => response,
             () = &mut ended => {
@@ -133,7 +135,7 @@ impl Forwarder {
             ended,
             drain: self.drain.clone(),
             abort_handle: abort_handle.unwrap_or_default(),
-            shards: self.shards.clone(),
+            host: self.host.clone(),
             _admitted: admitted,
             _connection: connection,
         };
@@ -297,7 +299,7 @@ struct ForwardedRequest {
     ended: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     drain: CancellationToken,
     abort_handle: ConnectionAbort,
-    shards: Arc<Shards>,
+    host: Arc<dyn VoiceHost>,
     _admitted: AdmittedRequest,
     _connection: HttpConnection,
 }
@@ -332,7 +334,7 @@ impl ForwardedRequest {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return,
                     Err(_) => {
-                        Counters::add(&self.shards.counters().slow_total, 1);
+                        Counters::add(&self.host.counters().slow_total, 1);
                         self.abort_handle.abort();
                         return;
                     }

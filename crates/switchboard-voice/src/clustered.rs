@@ -20,53 +20,30 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{HeaderName, StatusCode, header, request::Parts},
+    http::request::Parts,
     response::{IntoResponse, Response},
 };
 use p256::elliptic_curve::subtle::ConstantTimeEq;
-use switchboard_core::{ElectionId, LogId};
+use switchboard_core::SpaceName;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    AdmittedRequest, SERVER_STOPS, VoiceEndpoint, VoiceService,
-    answer::{VoiceError, VoiceResult, json},
-    forwarder::Forwarder,
-};
 use crate::{
-    config::Config,
-    election::{Election, Leader, Term},
-    server::Server,
+    answer::{VoiceError, VoiceResult, json, retry_later},
+    endpoint::VoiceEndpoint,
+    forwarder::Forwarder,
+    host::{AdmittedRequest, ClusterContext, NodeSecret},
+    leader::{Leader, Term, wait_for_leader},
+    node_headers::{CLIENT, NODE_SECRET},
+    service::{SERVER_STOPS, VoiceService},
 };
-
-/// Header that authenticates a request as forwarded by another node. Removed from every received request.
-pub(super) const NODE_SECRET: HeaderName = HeaderName::from_static("x-switchboard-node-secret");
-
-/// Header with the client's address, set by the node that forwards the request.
-pub(super) const CLIENT: HeaderName = HeaderName::from_static("x-switchboard-client");
 
 /// How long a request waits for an owner to be elected.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The election log of the voice leader.
-pub(crate) fn election_log() -> LogId {
-    LogId::Election(ElectionId::parse("voice", 0).expect("not empty"))
-}
-
-/// Returns the secret that the nodes share, or `None` if it is not known yet.
-pub(super) type NodeSecret = Arc<dyn Fn() -> Option<String> + Send + Sync>;
-
-/// The parts of the cluster that voice uses: the leader election and the node secret.
-pub(crate) struct ClusterContext {
-    /// The election of the voice leader.
-    pub(crate) election: Arc<Election>,
-    /// The node secret, which authenticates forwarded requests.
-    pub(crate) secret: NodeSecret,
-}
-
 /// Serves voice requests on this node if it is the leader, and forwards them otherwise.
 pub(crate) struct ClusteredVoice {
-    config: Arc<Config>,
-    election: Arc<Election>,
+    terms: watch::Receiver<Term>,
     secret: NodeSecret,
     forwarder: Forwarder,
     local: Mutex<LocalVoice>,
@@ -93,23 +70,18 @@ struct LocalVoice {
 impl fmt::Debug for ClusteredVoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClusteredVoice")
-            .field("election", &self.election)
+            .field("terms", &self.terms)
             .finish_non_exhaustive()
     }
 }
 
 impl ClusteredVoice {
     /// Starts following the election. Must be called within a Tokio runtime.
-    pub(super) fn new(
-        voice: &Arc<VoiceService>,
-        config: Arc<Config>,
-        nodes: ClusterContext,
-    ) -> Arc<Self> {
-        let ClusterContext { election, secret } = nodes;
+    pub(super) fn new(voice: &Arc<VoiceService>, cluster: ClusterContext) -> Arc<Self> {
+        let ClusterContext { terms, secret } = cluster;
         let this = Arc::new(Self {
-            config,
-            forwarder: Forwarder::new(voice, election.clone(), secret.clone()),
-            election,
+            forwarder: Forwarder::new(voice, terms.clone(), secret.clone()),
+            terms,
             secret,
             local: Mutex::new(LocalVoice {
                 term: 0,
@@ -129,19 +101,17 @@ impl ClusteredVoice {
 
     pub(super) async fn serve(
         self: Arc<Self>,
-        server: &Server,
         endpoint: VoiceEndpoint,
         request: Request,
     ) -> Response {
         let voice = self.local().voice.clone();
-        let answer = self.respond(&voice, server, endpoint, request).await;
+        let answer = self.respond(&voice, endpoint, request).await;
         voice.add_headers(endpoint, answer)
     }
 
     async fn respond(
         &self,
         voice: &VoiceService,
-        server: &Server,
         endpoint: VoiceEndpoint,
         request: Request,
     ) -> VoiceResult {
@@ -152,14 +122,14 @@ impl ClusteredVoice {
         let sender = self.take_sender(&mut parts);
         let admitted = match sender {
             RequestSender::Node(address) => AdmittedRequest {
-                permit: server
-                    .admit_from_node(&parts)
+                permit: voice
+                    .host
+                    .admit_forwarded(&parts)
                     .map_err(VoiceError::Response)?,
                 address,
+                space: SpaceName::default(),
             },
-            RequestSender::Client | RequestSender::SecretMismatch => {
-                AdmittedRequest::admit(server, &parts).await?
-            }
+            RequestSender::Client | RequestSender::SecretMismatch => voice.admit(&parts).await?,
         };
         if let VoiceEndpoint::Mode = endpoint {
             return Ok(json(voice.mode.clone()));
@@ -170,7 +140,7 @@ impl ClusteredVoice {
             Leader::OtherNode(_) => !matches!(sender, RequestSender::Node(_)),
             Leader::DuplicateAddress | Leader::None => false,
         };
-        let term = self.election.wait_for(is_decided, TIMEOUT).await;
+        let term = wait_for_leader(self.terms.clone(), is_decided, TIMEOUT).await;
         if let Some(answer) = voice.answer_without_body(endpoint, &parts.method) {
             return answer;
         }
@@ -240,7 +210,7 @@ impl ClusteredVoice {
             return;
         }
         local.term = term.number;
-        let next = local.voice.with_fresh_state(&self.config);
+        let next = local.voice.with_fresh_state();
         let ended = std::mem::replace(&mut local.voice, next);
         drop(local);
         ended.state.end();
@@ -248,7 +218,7 @@ impl ClusteredVoice {
 
     /// Follows the election: each new term ends the local service of the previous one.
     async fn follow_terms(self: Arc<Self>, drain: CancellationToken) {
-        let mut terms = self.election.terms();
+        let mut terms = self.terms.clone();
         loop {
             tokio::select! {
                 () = drain.cancelled() => return,
@@ -284,11 +254,4 @@ impl VoiceService {
 
 fn no_leader() -> VoiceError {
     retry_later("No voice leader elected yet. Retry soon.")
-}
-
-/// A 503 with `Retry-After: 1`, for conditions that are temporary.
-pub(super) fn retry_later(message: &'static str) -> VoiceError {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    let response = (status, [(header::RETRY_AFTER, "1")], format!("{message}\n"));
-    VoiceError::from(response.into_response())
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use switchboard_audio::{PcmDecoder, SourceHandle};
 use tokio::task::JoinHandle;
 
-use super::audio_threads::{AudioThreads, finish};
+use crate::audio_threads::{AudioThreads, finish};
 
 /// Maximum size of a message that is decoded in place if it needs no resampling, in bytes: about 15 µs, less
 /// than a change of threads costs.

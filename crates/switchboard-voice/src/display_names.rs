@@ -3,15 +3,10 @@
 
 use std::collections::HashMap;
 
-use axum::{http::StatusCode, response::IntoResponse};
+use axum::http::StatusCode;
 use switchboard_core::DisplayName;
-use switchboard_voice::User;
 
-use super::{
-    VoiceService,
-    answer::{VoiceError, VoiceResult},
-    parameters::RequestParameters,
-};
+use crate::{answer::VoiceError, id::User};
 
 /// Maximum length of a display name, in characters.
 const CHARACTERS_MAX: usize = 40;
@@ -36,27 +31,9 @@ impl DisplayNames {
     }
 }
 
-impl VoiceService {
-    /// `/voice/name`: sets the display name of a key, for as long as the key has an event stream open.
-    pub(super) async fn set_display_name(&self, params: &RequestParameters) -> VoiceResult {
-        self.identity.keys()?;
-        let caller = self.identity.authenticate(params).await?;
-        let name = parse(params.text("name").unwrap_or_default())?;
-        let kept = name
-            .as_ref()
-            .map_or(String::new(), |name| name.as_str().to_owned());
-        if !self.state.set_display_name(&caller.user, name) {
-            return Err(VoiceError::not_found(
-                "A display name needs an open event stream: open /messages first.",
-            ));
-        }
-        Ok(kept.into_response())
-    }
-}
-
 /// Reads a display name: white space becomes single spaces, and characters that control the display of their
 /// neighbours are removed. `None` if no visible character is left.
-fn parse(text: &str) -> Result<Option<DisplayName>, VoiceError> {
+pub(crate) fn parse(text: &str) -> Result<Option<DisplayName>, VoiceError> {
     let shown: String = text.chars().filter(|c| !is_control(*c)).collect();
     let words: Vec<_> = shown.split_whitespace().collect();
     let name = words.join(" ");

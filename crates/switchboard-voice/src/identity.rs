@@ -1,29 +1,25 @@
 //! Identification and authentication of the callers of voice requests.
 
-use std::{
-    num::NonZero,
-    sync::Arc,
-    thread::available_parallelism,
-    time::{Duration, Instant},
-};
+use std::{num::NonZero, sync::Arc, thread::available_parallelism, time::Duration};
 
 use axum::http::StatusCode;
 use bytestring::ByteString;
-use switchboard_voice::User;
-use switchboard_voice::gostream::UserEncoding;
 use tokio::{
     sync::Semaphore,
     task::spawn_blocking,
     time::{Interval, interval},
 };
 
-use super::{
+use crate::{
     answer::VoiceError,
+    clock,
+    config::{Gostream, VoiceIdentity},
+    gostream::UserEncoding,
+    id::User,
     keys::{ChallengeStore, Proof, PublicKey, challenge_is_sound, verify},
     parameters::RequestParameters,
     site::{Site, SiteError, SiteUrlError},
 };
-use crate::config::{Gostream, VoiceIdentity};
 
 /// The source of user identities: public keys or a website.
 #[derive(Debug)]
@@ -56,7 +52,7 @@ impl KeyIdentity {
     async fn check(self: &Arc<Self>, key: &PublicKey, params: &RequestParameters) -> Option<Proof> {
         let signature = params.signature()?.to_owned();
         let (keys, key) = (self.clone(), key.clone());
-        self.run_blocking(move || keys.tickets.check(&key, &signature, Instant::now()))
+        self.run_blocking(move || keys.tickets.check(&key, &signature, clock::now()))
             .await
     }
 
@@ -309,7 +305,7 @@ impl TicketKeepAlive {
     /// Waits until the next refresh is due, then refreshes the tickets.
     pub(super) async fn when_due(&mut self) {
         self.due.tick().await;
-        self.keys.tickets.refresh(&self.key, Instant::now());
+        self.keys.tickets.refresh(&self.key, clock::now());
     }
 }
 

@@ -1,14 +1,15 @@
 //! Requests about voice rooms.
 
 use switchboard_core::RoomName;
-use switchboard_voice::gostream::RoomMember;
-use switchboard_voice::{RoomKey, VoiceRoomId};
 
-use super::{
-    VoiceService,
+use crate::{
     answer::{VoiceError, VoiceResult, json},
+    gostream::RoomMember,
+    id::VoiceRoomId,
     identity::{IdentityProvider, number},
     parameters::RequestParameters,
+    service::VoiceService,
+    signaling::RoomKey,
 };
 
 /// Minimum length of a room name in bytes, as in the reference server.

@@ -6,7 +6,8 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use switchboard_voice::{CallError, VoiceRoomError};
+
+use crate::signaling::{CallError, VoiceRoomError};
 
 /// An error response.
 #[derive(Debug)]
@@ -112,6 +113,13 @@ impl IntoResponse for VoiceError {
             Self::Response(response) => *response,
         }
     }
+}
+
+/// A 503 with `Retry-After: 1`, for conditions that are temporary.
+pub(crate) fn retry_later(message: &'static str) -> VoiceError {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let response = (status, [(header::RETRY_AFTER, "1")], format!("{message}\n"));
+    VoiceError::from(response.into_response())
 }
 
 /// A JSON response from already encoded text.

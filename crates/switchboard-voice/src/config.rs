@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use switchboard_audio::MixSettings;
-use switchboard_voice::{CallLimits, VoiceRoomLimits};
+
+use crate::signaling::{CallLimits, VoiceRoomLimits};
 
 /// The settings of voice.
 #[derive(Clone, Debug, Default)]

@@ -1,17 +1,22 @@
 //! Per-address rate limits of voice requests that are expensive for the server or the website.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     body::Body,
     http::{StatusCode, request::Parts},
 };
 use hyper::body::Body as _;
+use switchboard_transport::AddressRates;
 
-use super::{
-    AdmittedRequest, IdentityProvider, VoiceEndpoint, VoiceError, VoiceResult, VoiceService,
+use crate::{
+    answer::{VoiceError, VoiceResult},
+    clock,
+    endpoint::VoiceEndpoint,
+    host::AdmittedRequest,
+    identity::IdentityProvider,
+    service::VoiceService,
 };
-use crate::server::{LIST_BYTES_PER_REQUEST, rate_limit_response};
 
 /// The cost of a request, charged to the rate limit of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +43,18 @@ impl VoiceService {
             self.charge(address)?;
         }
         let answer = self.dispatch(endpoint, admitted, parts, body).await;
-        let now = Instant::now();
+        let now = clock::now();
         match cost {
             RequestCost::Free | RequestCost::One => {}
             RequestCost::OneIfForbidden => {
                 if !answer.as_ref().is_err_and(is_forbidden) {
-                    self.rates.refund(address, now);
+                    self.host.rates().refund(address, now);
                 }
             }
             RequestCost::ByLength => {
-                self.rates.refund(address, now);
-                self.rates
+                self.host.rates().refund(address, now);
+                self.host
+                    .rates()
                     .charge_more(address, cost_of_length(&answer), now);
             }
         }
@@ -56,8 +62,8 @@ impl VoiceService {
     }
 
     fn charge(&self, address: Option<IpAddr>) -> Result<(), VoiceError> {
-        let charged = self.rates.try_charge(address, Instant::now());
-        charged.map_err(|wait| VoiceError::from(rate_limit_response(wait)))
+        let charged = self.host.rates().try_charge(address, clock::now());
+        charged.map_err(|wait| VoiceError::from(self.host.rate_limit_response(wait)))
     }
 
     fn cost(&self, endpoint: VoiceEndpoint) -> RequestCost {
@@ -91,7 +97,7 @@ fn cost_of_length(answer: &VoiceResult) -> u32 {
         .as_ref()
         .ok()
         .and_then(|response| response.body().size_hint().exact());
-    u32::try_from(length.unwrap_or_default() / LIST_BYTES_PER_REQUEST).unwrap_or(u32::MAX)
+    AddressRates::cost_of_list(length.unwrap_or_default())
 }
 
 fn is_forbidden(error: &VoiceError) -> bool {
@@ -104,7 +110,7 @@ fn is_forbidden(error: &VoiceError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::voice::json;
+    use crate::answer::json;
 
     #[test]
     fn list_is_charged_by_its_length_and_an_error_is_free() {

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use multer::Multipart;
 use tokio::time::timeout;
 
-use super::answer::VoiceError;
+use crate::answer::VoiceError;
 
 /// Maximum length of a form body, in bytes. Signatures and keys are short.
 const BODY_MAX: usize = 64 * 1024;

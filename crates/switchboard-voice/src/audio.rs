@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -22,19 +22,22 @@ use switchboard_transport::{
     frame::{CloseFrame, Decoded, WebSocketMessage},
     upgrade,
 };
-use switchboard_voice::{Direction, User};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{
-    NOT_BUFFERED, PROXY_BUFFERING, VoiceService,
+use crate::{
     answer::{VoiceError, VoiceResult},
-    attachment::{AudioAttachment, AudioTarget},
+    attachment::AudioAttachment,
+    clock,
+    endpoint::AudioTarget,
+    id::User,
     parameters::RequestParameters,
     room_mixer::{ListenerSink, RoomMixer},
+    service::{NOT_BUFFERED, PROXY_BUFFERING, VoiceService},
+    signaling::Direction,
     source_decoder::SourceDecoder,
 };
 
@@ -99,7 +102,7 @@ impl VoiceService {
         let mut source = AudioSource::new(&self, &attachment, pcm);
         let mut pings = interval(self.heartbeat.ping);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last_received = Instant::now();
+        let mut last_received = clock::now();
         let (code, reason) = loop {
             tokio::select! {
                 biased;
@@ -107,11 +110,11 @@ impl VoiceService {
                 () = attachment.mixer.ended() => break (1000, "The call has ended."),
                 () = attachment.replaced() => break (CloseReason::REPLACED.code, CloseReason::REPLACED.reason),
                 _ = pings.tick() => {
-                    if last_received.elapsed() >= self.heartbeat.gone {
+                    if clock::since(last_received) >= self.heartbeat.gone {
                         return;
                     }
                     // A source that sends audio is alive. A ping could block on a client that does not read.
-                    if last_received.elapsed() < self.heartbeat.ping {
+                    if clock::since(last_received) < self.heartbeat.ping {
                         continue;
                     }
                     let ping = timeout(CLOSE_TIMEOUT, socket.send(WebSocketMessage::Ping(Bytes::new())));
@@ -120,9 +123,9 @@ impl VoiceService {
                     }
                 }
                 received = source.receive_from(&mut socket) => {
-                    last_received = Instant::now();
+                    last_received = clock::now();
                     if received.as_ref().is_err_and(SocketError::is_protocol_error) {
-                        Counters::add(&self.shards.counters().protocol_errors_total, 1);
+                        Counters::add(&self.host.counters().protocol_errors_total, 1);
                     }
                     match source.on_received(received) {
                         ControlFlow::Continue(()) => {}
@@ -140,7 +143,7 @@ impl VoiceService {
         let is_refused = matches!(code, 1002 | 1003 | 1007..=1009);
         let is_replaced = reason == CloseReason::REPLACED.reason;
         Counters::add(
-            &self.shards.counters().refused_total,
+            &self.host.counters().refused_total,
             u64::from(is_refused && !is_replaced),
         );
         let close = CloseFrame {
@@ -170,7 +173,8 @@ impl VoiceService {
         let attachment = self
             .attach(target, Direction::Subscribe, params, permit)
             .await?;
-        let (sink, chunks) = ListenerSink::new(abort_handle, self.shards.clone());
+        let (sink, chunks) =
+            ListenerSink::new(abort_handle, self.host.counters().slow_total.clone());
         let owner = self.state.owner(&attachment.user);
         attachment
             .mixer
@@ -239,7 +243,11 @@ impl VoiceService {
             decoder,
             rate,
             channels,
-            bytes_per_second: byte_limit(self.audio_bytes_per_second, rate, channels),
+            bytes_per_second: byte_limit(
+                self.config.gostream.audio_bytes_per_second,
+                rate,
+                channels,
+            ),
         })
     }
 }
@@ -296,11 +304,11 @@ impl AudioSource {
             user: attachment.user.clone(),
             mixer: attachment.mixer.clone(),
             decoder: SourceDecoder::new(pcm.decoder, input, voice.audio_threads.clone()),
-            bucket: TokenBucket::new(rate, rate.saturating_mul(BURST_SECS), Instant::now()),
+            bucket: TokenBucket::new(rate, rate.saturating_mul(BURST_SECS), clock::now()),
             frames: TokenBucket::new(
                 FRAMES_PER_SECOND,
                 FRAMES_PER_SECOND * BURST_SECS,
-                Instant::now(),
+                clock::now(),
             ),
         }
     }
@@ -318,7 +326,7 @@ impl AudioSource {
         received: Result<Decoded, SocketError>,
     ) -> ControlFlow<Option<CloseReason>> {
         let close = |code, reason| ControlFlow::Break(Some(CloseReason { code, reason }));
-        let now = Instant::now();
+        let now = clock::now();
         let has_room = |frames: &mut TokenBucket| frames.try_take(1, now);
         if !self.frames.as_mut().is_none_or(has_room) {
             return close(1008, "Too many messages per second.");
@@ -348,7 +356,7 @@ impl AudioSource {
     /// Starts to decode samples. Returns false if they exceed the byte limit.
     fn try_take(&mut self, bytes: Bytes) -> bool {
         let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let has_room = |bucket: &mut TokenBucket| bucket.try_take(count, Instant::now());
+        let has_room = |bucket: &mut TokenBucket| bucket.try_take(count, clock::now());
         let is_accepted = self.bucket.as_mut().is_none_or(has_room);
         if is_accepted {
             self.decoder.decode(bytes);

@@ -9,7 +9,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::http::{Request, Response, StatusCode, Uri, uri::InvalidUri};
@@ -20,6 +20,8 @@ use switchboard_transport::{HttpClient, HttpClientError, error_chain};
 use tokio::{sync::Semaphore, time::timeout};
 
 use sessions::SessionCache;
+
+use crate::clock;
 
 /// Maximum length of a session token, in bytes.
 const TOKEN_MAX: usize = 256;
@@ -138,7 +140,7 @@ impl Site {
 
     /// The user of a session. The answer is cached.
     pub(crate) async fn user(&self, token: &str) -> Result<u64, SiteError> {
-        let requested_at = Instant::now();
+        let requested_at = clock::now();
         if let Some(user) = self.sessions().user(token, requested_at) {
             return Ok(user);
         }

@@ -1,7 +1,7 @@
 //! Event streams (SSE) of the users.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     net::IpAddr,
     sync::{
         Arc,
@@ -10,9 +10,9 @@ use std::{
 };
 
 use switchboard_transport::{ConnectionAbort, network};
-use switchboard_voice::gostream::SseEvent;
-use switchboard_voice::{Audience, User};
 use tokio::sync::mpsc;
+
+use crate::{gostream::SseEvent, id::User, signaling::Audience};
 
 /// Maximum events queued for a client that does not read.
 const EVENTS_WAITING_MAX: usize = 256;
@@ -21,7 +21,7 @@ const EVENTS_WAITING_MAX: usize = 256;
 /// client that misses an event has inconsistent state.
 #[derive(Debug)]
 pub(super) struct EventStreams {
-    by_user: HashMap<User, Vec<OpenStream>>,
+    by_user: BTreeMap<User, Vec<OpenStream>>,
     per_user_max: usize,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct StreamId(u64);
 impl EventStreams {
     pub(super) fn new(per_user_max: usize) -> Self {
         Self {
-            by_user: HashMap::new(),
+            by_user: BTreeMap::new(),
             per_user_max,
         }
     }

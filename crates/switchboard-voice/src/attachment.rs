@@ -6,26 +6,21 @@ use axum::http::StatusCode;
 use bytestring::ByteString;
 
 use prometheus::IntGauge;
-use switchboard_transport::{Counters, Permit};
-use switchboard_voice::{Direction, RoomKey, User};
+use switchboard_transport::Permit;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{
-    VoiceService,
+use crate::{
     answer::VoiceError,
     connections::ConnectionHold,
+    endpoint::AudioTarget,
+    id::{MixId, User},
     identity::{Caller, Credential, IdentityProvider},
     parameters::RequestParameters,
     room_mixer::RoomMixer,
-    state::{AudioConnection, MixId, VoiceStateInner},
+    service::VoiceService,
+    signaling::{Direction, RoomKey},
+    state::{AudioConnection, VoiceStateInner},
 };
-
-/// The kind of mix that an upload or a listener attaches to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AudioTarget {
-    Call,
-    Room,
-}
 
 /// One user's microphone or headphones in a call or room; detached when dropped.
 pub(super) struct AudioAttachment {
@@ -63,7 +58,7 @@ impl Drop for AudioAttachment {
         }
         let is_replaced = !is_last;
         tracing::info!(user = %self.user, mix = %self.mix, direction = ?self.direction, is_replaced, "audio detached");
-        Counters::less(self.voice.attachment_gauge(self.direction));
+        self.voice.attachment_gauge(self.direction).dec();
     }
 }
 
@@ -126,7 +121,7 @@ impl VoiceService {
             AudioTarget::Room => self.enter_room(&caller, params, direction, name).await?,
         };
         let AudioConnection { mix, mixer, hold } = connected;
-        Counters::add(self.attachment_gauge(direction), 1);
+        self.attachment_gauge(direction).inc();
         tracing::info!(user = %caller.user, %mix, ?direction, "audio attached");
         Ok(AudioAttachment {
             voice: self.clone(),
@@ -157,16 +152,15 @@ impl VoiceService {
                 self.state.with(|state, _| find_call(state))?;
                 Ok(())
             }
-            AudioTarget::Room => self.may_enter(&caller, &self.room(params)?).await,
+            AudioTarget::Room => self.may_enter(&caller.user, &self.room(params)?).await,
         }
     }
 
     /// The gauge that counts attachments of this direction.
     fn attachment_gauge(&self, direction: Direction) -> &IntGauge {
-        let counters = self.shards.counters();
         match direction {
-            Direction::Publish => &counters.voice_sources,
-            Direction::Subscribe => &counters.voice_listeners,
+            Direction::Publish => &self.metrics.sources,
+            Direction::Subscribe => &self.metrics.listeners,
         }
     }
 
@@ -178,7 +172,7 @@ impl VoiceService {
         name: ByteString,
     ) -> Result<(AudioConnection, Option<SiteNotification>), VoiceError> {
         let room = self.room(params)?;
-        self.may_enter(caller, &room).await?;
+        self.may_enter(&caller.user, &room).await?;
         let site = match (&room, &caller.credential) {
             (RoomKey::Numbered(room), Credential::Token(token)) => {
                 let attachment = SiteNotification {

@@ -1,0 +1,116 @@
+//! The HTTP endpoints of voice: paths, methods and parameters.
+
+use axum::http::Method;
+
+use crate::parameters::ParameterName;
+
+/// The kind of mix that an upload or a listener attaches to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AudioTarget {
+    Call,
+    Room,
+}
+
+/// An HTTP endpoint of voice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum VoiceEndpoint {
+    Messages,
+    Ticket,
+    TokenCheck,
+    KeyExchange,
+    NewCall,
+    Answer,
+    Answer2,
+    Accept,
+    Reject,
+    HangUp,
+    ListRooms,
+    ListMembers,
+    Mode,
+    DisplayName,
+    Up(AudioTarget),
+    Join(AudioTarget),
+}
+
+/// The path of each endpoint. The voice page is served by another module.
+pub(crate) const ENDPOINTS: [(&str, VoiceEndpoint); 18] = [
+    ("/messages", VoiceEndpoint::Messages),
+    ("/getCallTicket", VoiceEndpoint::Ticket),
+    ("/tokenCheck", VoiceEndpoint::TokenCheck),
+    ("/keyXCHG", VoiceEndpoint::KeyExchange),
+    ("/newCall", VoiceEndpoint::NewCall),
+    ("/answer", VoiceEndpoint::Answer),
+    ("/answer2", VoiceEndpoint::Answer2),
+    ("/acceptCall", VoiceEndpoint::Accept),
+    ("/rejectCall", VoiceEndpoint::Reject),
+    ("/hangupCall", VoiceEndpoint::HangUp),
+    ("/listRoom", VoiceEndpoint::ListRooms),
+    ("/listMembers", VoiceEndpoint::ListMembers),
+    ("/voice/mode", VoiceEndpoint::Mode),
+    ("/voice/name", VoiceEndpoint::DisplayName),
+    ("/upCall", VoiceEndpoint::Up(AudioTarget::Call)),
+    ("/upRoom", VoiceEndpoint::Up(AudioTarget::Room)),
+    ("/joinCall", VoiceEndpoint::Join(AudioTarget::Call)),
+    ("/joinRoom", VoiceEndpoint::Join(AudioTarget::Room)),
+];
+
+impl VoiceEndpoint {
+    pub(crate) fn methods(self) -> &'static [Method] {
+        match self {
+            Self::Messages
+            | Self::Ticket
+            | Self::TokenCheck
+            | Self::ListRooms
+            | Self::ListMembers
+            | Self::Mode => &[Method::GET, Method::HEAD],
+            // GET is for media players that accept a URL only.
+            Self::Join(_) | Self::KeyExchange => &[Method::POST, Method::GET, Method::HEAD],
+            Self::Up(_) => &[Method::GET, Method::HEAD, Method::POST, Method::PUT],
+            Self::NewCall
+            | Self::Answer
+            | Self::Answer2
+            | Self::Accept
+            | Self::Reject
+            | Self::HangUp
+            | Self::DisplayName => &[Method::POST],
+        }
+    }
+
+    /// The parameters that the endpoint reads, except those that identify the caller.
+    pub(crate) fn parameters(self) -> &'static [ParameterName] {
+        match self {
+            Self::Messages
+            | Self::Ticket
+            | Self::TokenCheck
+            | Self::KeyExchange
+            | Self::ListRooms
+            | Self::Mode
+            | Self::DisplayName => &[],
+            Self::NewCall
+            | Self::Answer
+            | Self::Answer2
+            | Self::Accept
+            | Self::Reject
+            | Self::HangUp => &[ParameterName::Destination],
+            Self::ListMembers => &[ParameterName::Room],
+            Self::Up(AudioTarget::Call) => &[
+                ParameterName::Destination,
+                ParameterName::Rate,
+                ParameterName::Channels,
+            ],
+            Self::Up(AudioTarget::Room) => &[
+                ParameterName::Room,
+                ParameterName::Rate,
+                ParameterName::Channels,
+            ],
+            Self::Join(AudioTarget::Call) => &[ParameterName::Destination, ParameterName::Format],
+            Self::Join(AudioTarget::Room) => &[ParameterName::Room, ParameterName::Format],
+        }
+    }
+}
+
+/// Whether a path belongs to a voice endpoint. The voice page has another one.
+#[must_use]
+pub fn is_reserved_path(path: &str) -> bool {
+    ENDPOINTS.iter().any(|(reserved, _)| *reserved == path)
+}

@@ -1,0 +1,240 @@
+//! The state of a server that the handlers of requests share, and the checks that every request passes.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant, SystemTime},
+};
+
+use axum::{
+    extract::{ConnectInfo, OriginalUri},
+    http::{StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use futures_util::future::BoxFuture;
+use rand::RngExt;
+use switchboard_core::{Identity, Limits, PeerId, RoomId, RoomName, SpaceName};
+use switchboard_dialects::{CorsPolicy, Endpoint, Handshake, Query};
+use switchboard_transport::{
+    AddressRates, ConnectionLimit, ConnectionPermit, Counters, JoinCheck, Permit, PermitPool,
+    RefusalReason, RefusedConnections, websocket,
+};
+use switchboard_voice::{AdmittedRequest, User, VoiceHost};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    access::{Admission, ConnectRequest, HOOK_TIMEOUT, HostContext, JoinRequest},
+    config::Config,
+    proxy,
+    route_table::Route,
+    shards::Shards,
+};
+
+/// The state of a server, without its voice service: what the handlers of its requests share.
+#[derive(Debug)]
+pub(crate) struct AppState {
+    pub(crate) config: Arc<Config>,
+    pub(crate) context: Arc<websocket::ConnectionContext>,
+    pub(crate) settings: Arc<switchboard_dialects::DialectSettings>,
+    pub(crate) shards: Arc<Shards>,
+    /// Limits the signaling connections.
+    pub(crate) permits: Arc<PermitPool>,
+    /// Limits the TCP connections that are not, or not yet, signaling connections.
+    pub(crate) plain_permits: Arc<PermitPool>,
+    /// Limits the TCP connections for health probes that are accepted when `plain_permits` are used up.
+    pub(crate) reserve_permits: Arc<PermitPool>,
+    /// Limits the expensive requests of each address.
+    pub(crate) rates: Arc<AddressRates>,
+    /// Logs refused connections.
+    pub(crate) refused: Arc<RefusedConnections>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) ready: AtomicBool,
+    /// The URL at which other nodes reach this one; `None` outside a cluster.
+    pub(crate) url: Option<String>,
+}
+
+impl AppState {
+    /// Admits a connection within the limits, and asks the connect hook. The error is the response.
+    pub(crate) async fn admit(&self, request: &Parts) -> Result<(Permit, Admission), Response> {
+        let address = self.client_address(request);
+        let permit = self.permits.try_acquire(address).map_err(|full| {
+            self.log_refused(request, RefusalReason::Limit(full));
+            connection_limit_response(full).into_response()
+        })?;
+        let connect_request = || ConnectRequest {
+            uri: request
+                .extensions
+                .get::<OriginalUri>()
+                .map_or_else(|| request.uri.clone(), |uri| uri.0.clone()),
+            headers: request.headers.clone(),
+            address,
+        };
+        let decision = self.shards.access().admit(connect_request);
+        let Ok(admission) = timeout(HOOK_TIMEOUT, decision).await else {
+            tracing::warn!(timeout_s = HOOK_TIMEOUT.as_secs(), "connect hook timed out");
+            self.log_refused(request, RefusalReason::HookTimeout);
+            let message = "The access check of the server timed out. Try again later.\n";
+            return Err((StatusCode::SERVICE_UNAVAILABLE, message).into_response());
+        };
+        match admission {
+            Ok(admission) => Ok((permit, admission)),
+            Err(denial) => {
+                self.log_refused(request, RefusalReason::Denied);
+                Err(denial.into_response())
+            }
+        }
+    }
+
+    /// Charges the client's address for an expensive request.
+    ///
+    /// # Errors
+    /// If the address has reached its rate limit: the response with status 429.
+    pub(crate) fn charge(&self, request: &Parts) -> Result<(), Box<Response>> {
+        let address = self.client_address(request);
+        let charged = self.rates.try_charge(address, Instant::now());
+        charged.map_err(|wait| {
+            Counters::add(&self.counters().connections_refused_total, 1);
+            self.log_refused(request, RefusalReason::Rate);
+            Box::new(rate_limit_response(wait))
+        })
+    }
+
+    /// Logs that the client of a request is refused.
+    pub(crate) fn log_refused(&self, request: &Parts, reason: RefusalReason) {
+        self.refused.log(self.client_address(request), reason);
+    }
+
+    /// Charges the client's address for the length of a requested list.
+    pub(crate) fn charge_for_length(&self, request: &Parts, bytes: usize) {
+        let count = AddressRates::cost_of_list(bytes as u64);
+        let address = self.client_address(request);
+        self.rates.charge_more(address, count, Instant::now());
+    }
+
+    pub(crate) fn client_address(&self, request: &Parts) -> Option<IpAddr> {
+        let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
+        Some(proxy::client_address(
+            peer.ip(),
+            &request.headers,
+            &self.config.server.trusted_proxies,
+        ))
+    }
+
+    /// The handshake data of a client without those of its URL.
+    pub(crate) fn handshake(&self, identity: Option<Arc<str>>) -> Handshake {
+        let mut rng = rand::rng();
+        Handshake {
+            peer: PeerId::from_random(rng.random()),
+            identity: identity.map_or(Identity::Claimed, Identity::Proven),
+            endpoint: Endpoint::MAIN,
+            params: Query::default(),
+            query: Query::default(),
+            random: rng.random(),
+            unix_ms: unix_ms(),
+            limits: self.context.limits.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// The origins whose pages may read the responses of this route, separated by commas. `None` if pages of other
+    /// origins may not.
+    pub(crate) fn cors_origins(&self, route: &Route) -> Option<String> {
+        match route.cors {
+            CorsPolicy::SameOrigin => None,
+            CorsPolicy::AnyOrigin => Some("*".to_owned()),
+            CorsPolicy::Listed(setting) => {
+                let dialect = route.only()?.traits().name;
+                Some(self.settings.text(dialect, setting))
+            }
+        }
+    }
+
+    pub(crate) fn context(&self) -> &Arc<websocket::ConnectionContext> {
+        &self.context
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.context.limits
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        self.shards.counters()
+    }
+}
+
+impl VoiceHost for AppState {
+    fn admit<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<AdmittedRequest, Response>> {
+        Box::pin(async {
+            let (permit, admission) = Self::admit(self, request).await?;
+            Ok(AdmittedRequest {
+                permit,
+                address: self.client_address(request),
+                space: admission.space,
+            })
+        })
+    }
+
+    fn admit_forwarded(&self, request: &Parts) -> Result<Permit, Box<Response>> {
+        if let Some(permit) = request.extensions.get::<ConnectionPermit>() {
+            permit.uncount_address();
+        }
+        let admitted = self.permits.try_acquire(None);
+        admitted.map_err(|full| Box::new(connection_limit_response(full).into_response()))
+    }
+
+    fn check_join(&self, user: &User, room: RoomName) -> Option<JoinCheck> {
+        self.shards.access().may_enter(|| JoinRequest {
+            peer: PeerId::from_random(rand::rng().random()),
+            identity: Some(user.as_str().into()),
+            dialect: "gostream",
+            room: RoomId::shared(SpaceName::default(), room),
+            context: HostContext::default(),
+        })
+    }
+
+    fn rates(&self) -> &AddressRates {
+        &self.rates
+    }
+
+    fn rate_limit_response(&self, wait: Duration) -> Response {
+        rate_limit_response(wait)
+    }
+
+    fn counters(&self) -> &Counters {
+        self.shards.counters()
+    }
+}
+
+/// The milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn connection_limit_response(full: ConnectionLimit) -> (StatusCode, &'static str) {
+    match full {
+        ConnectionLimit::Total => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The server has reached its limit of connections (limits.connections).\n",
+        ),
+        ConnectionLimit::PerAddress => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "Your address has reached its limit of connections (limits.connections_per_address).\n",
+        ),
+    }
+}
+
+/// The response to an expensive request over the rate limit. The client may try again after `wait`.
+fn rate_limit_response(wait: Duration) -> Response {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let message = format!(
+        "Your address has reached limits.expensive_requests_per_second. Try again in {seconds} s.\n"
+    );
+    let retry_after = [(header::RETRY_AFTER, seconds.to_string())];
+    (StatusCode::TOO_MANY_REQUESTS, retry_after, message).into_response()
+}
