@@ -49,19 +49,13 @@ missing() {
 
 install_packages() {
     local apt=(apt-get -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120) package
-    if ! type -P apt-get >/dev/null; then
-        echo "setup: apt-get is missing; install these Debian packages, or those with the same programs, by hand: $*"
+    if ! type -P apt-get >/dev/null || { [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; }; then
+        echo "setup: no permission to install packages, or no apt-get; install these by hand, then try again:"
+        echo "    sudo apt-get install -y --no-install-recommends $*"
         return
     fi
-    if [ "$(id -u)" != 0 ]; then
-        if ! sudo -n true 2>/dev/null; then
-            echo "setup: no permission to install packages; run this, then try again:"
-            echo "    sudo apt-get install -y --no-install-recommends $*"
-            return
-        fi
-        # sudo does not pass the environment on.
-        apt=(sudo -n env DEBIAN_FRONTEND=noninteractive "${apt[@]}")
-    fi
+    # sudo does not pass the environment on.
+    [ "$(id -u)" = 0 ] || apt=(sudo -n env DEBIAN_FRONTEND=noninteractive "${apt[@]}")
     "${apt[@]}" update
     # Each package separately, so that a missing one does not prevent the others.
     for package in "$@"; do

@@ -41,7 +41,7 @@ together() {
     (
         trap - EXIT INT TERM
         start=$SECONDS log=$(mktemp -p "$results")
-        limited "$1" "${@:3}" >"$log" 2>&1
+        timeout --kill-after=10s "$1m" "${@:3}" >"$log" 2>&1
         status=$?
         exec 9>"$results/lock" && flock 9
         heading "${@:2}" && cat "$log"
@@ -66,20 +66,16 @@ skip_missing() {
 finish() {
     echo
     cat "$results/rows"
-    sum "$results/counts" | awk '{ print $1 " passed, " $2 " failed, " $3 " skipped"; exit $2 > 0 }'
+    sum "$results/counts" | in_words
 }
 
 run_visibly() {
     start=$SECONDS log=$(mktemp -p "$results")
     heading "${@:2}"
-    limited "$1" "${@:3}" >"$log" 2>&1 &
+    timeout --kill-after=10s "$1m" "${@:3}" >"$log" 2>&1 &
     # No pipe: a process that the command left behind could keep it open for ever.
     tail -s 0.2 -n +1 -f --pid=$! "$log"
     wait $!
-}
-
-limited() {
-    timeout --kill-after=10s "$1m" "${@:2}"
 }
 
 heading() {
@@ -98,13 +94,18 @@ add_row() {
         [0-9]*) reason="status $2" ;;
         *) reason=$2 ;;
     esac
-    row "$1" "$(($4 / 60)):$(printf %02d $(($4 % 60)))" \
-        "${tests:+$(awk '{ print $1 " passed, " $2 " failed, " $3 " skipped" }' <<<"$tests")}${reason:+  FAILED: $reason}"
-    [ -z "$reason" ] || { [ -n "$tests" ] && [ "$(cut -d' ' -f2 <<<"$tests")" != 0 ]; } || tests="0 1 0${tests:+
-$tests}"
+    row "$1" "$(clock "$4")" "${tests:+$(in_words <<<"$tests")}${reason:+  FAILED: $reason}"
+    [ -z "$reason" ] || [[ $tests =~ ^[0-9]+\ [1-9] ]] || echo "0 1 0" >>"$results/counts"
     echo "${tests:-0 0 0}" >>"$results/counts"
-    [ -z "$reason" ] || printf '!!! %s failed: %s\n' "$1" "$reason"
-    [ -z "$reason" ]
+    [ -z "$reason" ] || { printf '!!! %s failed: %s\n' "$1" "$reason" && return 1; }
+}
+
+in_words() {
+    awk '{ print $1 " passed, " $2 " failed, " $3 " skipped"; exit $2 > 0 }'
+}
+
+clock() {
+    printf '%d:%02d' $(($1 / 60)) $(($1 % 60))
 }
 
 row() {

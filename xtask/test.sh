@@ -23,24 +23,19 @@ programs() {
         sort -k2,2 | awk '$2 == "cluster" { print; next } { rest = rest $0 "\n" } END { printf "%s", rest }'
 }
 
-build_tests() {
-    cargo test --workspace --no-run --message-format=json-render-diagnostics >"$results/messages"
-}
-
 build() {
-    export -f build_tests
-    export results
-    stage 25 "test build" bash -c build_tests
+    stage 25 "test build" sh -c "cargo test --workspace --no-run --message-format=json-render-diagnostics >$results/messages"
     stage 25 "release build" cargo build --release --package switchboard-cli && is_built=yes
     is_set --no-browser || stage 10 "matchbox build" \
         cargo build --locked --manifest-path compat/matchbox/Cargo.toml --target-dir "$TARGET/matchbox"
 }
 
 rust_tests() {
-    local folder name program server
+    local folder name program command server
     while read -r folder name program; do
-        together 12 "$(basename "$folder") $name" env -C "$folder" CARGO_MANIFEST_DIR="$folder" "$program"
-        [ "$(basename "$folder") $name" != "switchboard it" ] || server=(env -C "$folder" CARGO_MANIFEST_DIR="$folder" "$program")
+        command=(env -C "$folder" CARGO_MANIFEST_DIR="$folder" "$program")
+        together 12 "${folder##*/} $name" "${command[@]}"
+        [ "${folder##*/} $name" != "switchboard it" ] || server=("${command[@]}")
     done < <(programs <"$results/messages")
     together 12 "examples in documentation" cargo test --workspace --doc
     [ -n "${server:-}" ] || return
@@ -73,7 +68,10 @@ long_tests() {
 
 # The type check and the tests of compat/. A test whose browser is missing says so.
 web_tests() {
-    [ -d compat/node_modules ] || { skip_missing "web type check, browser tests" "no compat/node_modules; run xtask/setup.sh test" && return; }
+    if [ ! -d compat/node_modules ]; then
+        skip_missing "web type check, browser tests" "no compat/node_modules; run xtask/setup.sh test"
+        return
+    fi
     stage 5 "web type check" npm --prefix compat run --silent check
     if is_set --no-browser; then
         skip "browser tests" "--no-browser"
@@ -84,16 +82,14 @@ web_tests() {
     fi
 }
 
-if ! is_set --no-install; then
-    # The stages that need a missing tool report it.
-    xtask/setup.sh test "$(is_set --no-browser && echo --no-browser)"
-fi
+# The stages that need a missing tool report it.
+is_set --no-install || xtask/setup.sh test "$(is_set --no-browser && echo --no-browser)"
 build
 if is_set --no-browser; then skip "matchbox clients" "--no-browser"; elif [ -n "${is_built:-}" ]; then matchbox; fi
 before=$SECONDS
 rust_tests
 wait
-row "all of these" "$(((SECONDS - before) / 60)):$(printf %02d $(((SECONDS - before) % 60)))" ""
+row "all of these" "$(clock $((SECONDS - before)))" ""
 ! is_set --long || long_tests
 web_tests
 finish

@@ -8,7 +8,6 @@
 )]
 
 mod dependencies;
-mod names;
 mod tidy;
 
 use std::{
@@ -39,10 +38,8 @@ Flags
 Environment
     CHROMIUM, FIREFOX   the browsers to test with; else those in /usr/bin
     CI=true             a test whose tool is missing fails, and is not skipped
-    CARGO_TARGET_DIR    the build folder of cargo
 
-The exit code is 0 if every stage passed. `test` ends with the duration of each stage, and the line
-`N passed, N failed, N skipped`.
+The exit code is 0 if every stage passed. The last lines are the duration of each stage, and the counts of tests.
 ";
 
 fn main() -> ExitCode {

@@ -1,11 +1,17 @@
 //! `cargo xtask tidy`: the rules of this repository that no other tool checks.
 
-use std::process::Command;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
 
-use crate::{Result, dependencies, names, output, root};
+use crate::{Result, dependencies, output, root};
 
 /// Maximum lines of a source file.
 const LINES_MAX: usize = 800;
+
+/// Type names that are always written with their module.
+const QUALIFIED_TYPES: &[&str] = &["Error", "Result"];
 
 /// Sources that are written here.
 const SOURCES: &[&str] = &["*.rs", "*.js", "*.mjs", "*.css", ":!*/vendor*"];
@@ -62,7 +68,7 @@ pub(crate) fn run() -> Result<()> {
         errors.extend(too_long(file, &text));
     }
     errors.extend(forbidden_lines()?);
-    errors.extend(names::doubled_types(&files, text));
+    errors.extend(doubled_types(&files, text));
     for error in &errors {
         println!("tidy: {error}");
     }
@@ -107,6 +113,40 @@ fn forbidden_lines() -> Result<Vec<String>> {
         errors.extend(lines.lines().map(|line| format!("{line:.200}: {advice}")));
     }
     Ok(errors)
+}
+
+/// Checks the type names of the crates.
+fn doubled_types(files: &[String], text: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut types: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    let is_library = |file: &&String| file.starts_with("crates/") && file.contains("/src/");
+    for file in files
+        .iter()
+        .filter(is_library)
+        .filter(|file| file.ends_with(".rs"))
+    {
+        for name in text(file).unwrap_or_default().lines().filter_map(type_name) {
+            types.entry(name.to_owned()).or_default().insert(file);
+        }
+    }
+    types.retain(|name, files| files.len() > 1 && !QUALIFIED_TYPES.contains(&name.as_str()));
+    let error = |(name, files): (&String, &BTreeSet<&str>)| {
+        let files: Vec<&str> = files.iter().copied().collect();
+        format!("type {name} is defined in {}", files.join(", "))
+    };
+    types.iter().map(error).collect()
+}
+
+/// The name of the type or trait that this line defines. An associated type has its trait beside it, and is indented.
+fn type_name(line: &str) -> Option<&str> {
+    let is_indented = line.starts_with(' ');
+    let is_prefix =
+        |word: &&str| word.starts_with("pub") || *word == "unsafe" || word.ends_with(')');
+    let mut words = line.split_whitespace().skip_while(is_prefix);
+    let keyword = words.next()?;
+    let defines =
+        matches!(keyword, "struct" | "enum" | "trait") || (keyword == "type" && !is_indented);
+    let name = words.next()?.split(|c: char| !c.is_alphanumeric()).next()?;
+    (defines && !name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]
@@ -162,5 +202,17 @@ mod tests {
         ] {
             assert!(!matches(3, sentence), "{sentence}");
         }
+    }
+
+    #[test]
+    fn type_names_in_two_modules_are_errors() {
+        let files = ["crates/a/src/a.rs", "crates/b/src/b.rs"].map(str::to_owned);
+        let texts = [
+            "pub(crate) struct Room<T> {\n  type Item = u8;\npub enum Error {",
+            "  enum Room {\n  type Item = u8;\npub struct Error;",
+        ];
+        let text = |file: &str| Some(texts[usize::from(file == files[1])].to_owned());
+        let expected = ["type Room is defined in crates/a/src/a.rs, crates/b/src/b.rs"];
+        assert_eq!(doubled_types(&files, text), expected);
     }
 }
