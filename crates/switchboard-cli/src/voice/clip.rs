@@ -202,9 +202,8 @@ fn read_full(input: &mut impl io::Read, to: &mut [u8]) -> io::Result<usize> {
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn unreadable(error: io::Error) -> anyhow::Error {
-    anyhow!("cannot be read: {error}")
+    anyhow::Error::new(error).context("cannot be read")
 }
 
 fn sample_bytes(samples: impl Iterator<Item = i16>) -> Vec<u8> {

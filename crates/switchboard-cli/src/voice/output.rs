@@ -38,7 +38,7 @@ pub(super) fn print(line: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(anyhow!("cannot write: {error}"))
+            Err(anyhow::Error::new(error).context("cannot write"))
         }
         Ok(()) | Err(_) => Ok(()),
     }
@@ -107,7 +107,7 @@ impl OutputTarget {
         };
         match written {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(anyhow!("cannot write {name}: {error}"))
+                Err(anyhow::Error::new(error).context(format!("cannot write {name}")))
             }
             Ok(()) | Err(_) => Ok(()),
         }

@@ -81,7 +81,10 @@ impl StdinSource {
     pub(super) async fn next(&mut self) -> Option<anyhow::Result<Bytes>> {
         if self.next.is_none() {
             self.next = match self.chunks.recv().await? {
-                Err(error) => return Some(Err(anyhow!("cannot read standard input: {error}"))),
+                Err(error) => {
+                    let error = anyhow::Error::new(error).context("cannot read standard input");
+                    return Some(Err(error));
+                }
                 Ok(chunk) if self.is_wav(&chunk) => return Some(Err(anyhow!(NOT_WAV))),
                 Ok(chunk) => Some(chunk),
             };

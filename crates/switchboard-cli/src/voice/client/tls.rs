@@ -16,6 +16,10 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
+/// The error for a system without root certificates.
+pub(super) const NO_ROOTS: &str =
+    "no root certificates to know the server by; name one with --ca FILE";
+
 /// The certificates that are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
@@ -68,9 +72,7 @@ impl Trust {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .context("no TLS")?;
-        let builder = builder.with_native_roots().map_err(|error| {
-            anyhow!("no root certificates to know the server by: {error}; name one with --ca FILE")
-        })?;
+        let builder = builder.with_native_roots().context(NO_ROOTS)?;
         Ok(builder.with_no_client_auth())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use anyhow::anyhow;
+use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::Request;
@@ -12,7 +12,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 
-use super::tls::Trust;
+use super::tls::{NO_ROOTS, Trust};
 
 /// Timeout for connecting.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,11 +39,7 @@ impl VoiceTransport {
         let builder = HttpsConnectorBuilder::new();
         let builder = match trust.config()? {
             Some(config) => builder.with_tls_config(config),
-            None => builder.with_native_roots().map_err(|error| {
-                anyhow!(
-                    "no root certificates to know the server by: {error}; name one with --ca FILE"
-                )
-            })?,
+            None => builder.with_native_roots().context(NO_ROOTS)?,
         };
         let connector = builder
             .https_only()
