@@ -169,6 +169,27 @@ async fn refused_connections_are_one_line_per_address_with_the_first_reason() {
     assert_eq!(rest.iter().find(is_refused), None);
 }
 
+#[test]
+fn rejected_voice_requests_are_one_line_per_address() {
+    let mut server = LoggingServer::json(&[]);
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(server.address).expect("a connection");
+        let request = b"GET /newCall HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).expect("the server reads");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("text");
+        assert!(response.starts_with("HTTP/1.1 4"), "{response}");
+    }
+    let rejected = server.next_line("voice request rejected");
+    assert_eq!(rejected["level"], "INFO");
+    assert_eq!(rejected["client"], "127.0.0.1");
+    assert_eq!(rejected["endpoint"], "NewCall");
+    assert_eq!(rejected["count"], 1);
+    let rest = server.stop();
+    let is_rejected = |line: &&String| line.contains("voice request rejected");
+    assert_eq!(rest.iter().find(is_rejected), None);
+}
+
 #[tokio::test]
 async fn a_refused_dialect_and_a_failed_handshake_have_their_reasons() {
     let server = |variables: &[_]| LoggingServer::json(variables);

@@ -19,6 +19,7 @@ use std::{
 };
 
 use axum::{
+    body::Body,
     extract::Request,
     http::request::Parts,
     response::{IntoResponse, Response},
@@ -105,21 +106,29 @@ impl ClusteredVoice {
         request: Request,
     ) -> Response {
         let voice = self.local().voice.clone();
-        let answer = self.respond(&voice, endpoint, request).await;
-        voice.add_headers(endpoint, answer)
+        let (mut parts, body) = request.into_parts();
+        let sender = self.take_sender(&mut parts);
+        let client = match sender {
+            RequestSender::Node(client) => client,
+            RequestSender::Client | RequestSender::SecretMismatch => {
+                voice.host.client_address(&parts)
+            }
+        };
+        let answer = self.respond(&voice, endpoint, sender, parts, body).await;
+        voice.add_headers(endpoint, client, answer)
     }
 
     async fn respond(
         &self,
         voice: &VoiceService,
         endpoint: VoiceEndpoint,
-        request: Request,
+        sender: RequestSender,
+        parts: Parts,
+        body: Body,
     ) -> VoiceResult {
-        if let Some(answer) = voice.answer_without_body(endpoint, request.method()) {
+        if let Some(answer) = voice.answer_without_body(endpoint, &parts.method) {
             return answer;
         }
-        let (mut parts, body) = request.into_parts();
-        let sender = self.take_sender(&mut parts);
         let admitted = match sender {
             RequestSender::Node(address) => AdmittedRequest {
                 permit: voice

@@ -24,6 +24,9 @@ pub trait VoiceHost: fmt::Debug + Send + Sync + 'static {
     /// Starts the access check of the host program for a user that enters a voice room. `None` if every user may.
     fn check_join(&self, user: &User, room: RoomName) -> Option<JoinCheck>;
 
+    /// The address of the client of a request, if it is known.
+    fn client_address(&self, request: &Parts) -> Option<IpAddr>;
+
     /// The rate limits of expensive requests, by address.
     fn rates(&self) -> &AddressRates;
 

@@ -1,6 +1,6 @@
 //! The voice service of one node: checks, authenticates and dispatches requests.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     body::Body,
@@ -9,7 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use switchboard_core::{Limits, SpaceName};
-use switchboard_transport::{ConnectionAbort, Counters, Heartbeat, error_chain};
+use switchboard_transport::{
+    ConnectionAbort, Counters, Heartbeat, RefusalCount, RefusalCounts, error_chain,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -54,6 +56,8 @@ pub(crate) struct VoiceService {
     pub(crate) drain: CancellationToken,
     pub(crate) tasks: TaskTracker,
     origin: HeaderValue,
+    /// Rejected requests without a log line of their own.
+    rejected: RefusalCounts,
 }
 
 impl VoiceService {
@@ -101,6 +105,7 @@ impl VoiceService {
             mode: mode(gostream),
             origin: HeaderValue::from_str(&gostream.origin())
                 .unwrap_or(HeaderValue::from_static("null")),
+            rejected: RefusalCounts::default(),
             host: context.host,
             config: context.config,
             limits: context.limits,
@@ -141,20 +146,28 @@ impl VoiceService {
         endpoint: VoiceEndpoint,
         request: Request,
     ) -> Response {
-        let answer = self.respond(endpoint, request).await;
-        self.add_headers(endpoint, answer)
+        let (parts, body) = request.into_parts();
+        let client = self.host.client_address(&parts);
+        let answer = self
+            .respond(endpoint, Request::from_parts(parts, body))
+            .await;
+        self.add_headers(endpoint, client, answer)
     }
 
-    /// Counts and logs an error, and adds the headers that every voice response has.
-    pub(crate) fn add_headers(&self, endpoint: VoiceEndpoint, answer: VoiceResult) -> Response {
+    /// Counts an error, logs it at most once a minute for each address, and adds the headers that every voice response has.
+    pub(crate) fn add_headers(
+        &self,
+        endpoint: VoiceEndpoint,
+        client: Option<IpAddr>,
+        answer: VoiceResult,
+    ) -> Response {
         let mut response = answer.unwrap_or_else(|refusal| {
             Counters::add(&self.host.counters().refused_total, 1);
             let response = refusal.into_response();
-            tracing::info!(
-                ?endpoint,
-                status = response.status().as_u16(),
-                "voice request rejected"
-            );
+            if let Some(RefusalCount { client, count }) = self.rejected.add(client) {
+                let status = response.status().as_u16();
+                tracing::info!(%client, ?endpoint, status, count, "voice request rejected");
+            }
             response
         });
         let headers = response.headers_mut();

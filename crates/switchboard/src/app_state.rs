@@ -197,6 +197,10 @@ impl VoiceHost for AppState {
         })
     }
 
+    fn client_address(&self, request: &Parts) -> Option<IpAddr> {
+        Self::client_address(self, request)
+    }
+
     fn rates(&self) -> &AddressRates {
         &self.rates
     }
