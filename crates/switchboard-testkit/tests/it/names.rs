@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use serde_json::json;
-use switchboard_core::{DisplayName, RoomId};
+use switchboard_core::RoomId;
 use switchboard_testkit::{ClientId, Simulation};
 
 const NAMES: [&str; 4] = ["ada", "a\u{200b}da ", "ada (2)", "bob"];
