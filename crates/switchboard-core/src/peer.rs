@@ -83,6 +83,12 @@ impl Peer {
         &self.identity
     }
 
+    /// The namespace of the peer's rooms and names.
+    #[must_use]
+    pub fn space(&self) -> &SpaceName {
+        &self.space
+    }
+
     /// The traits of the peer's dialect.
     #[must_use]
     pub fn dialect(&self) -> &'static DialectTraits {

@@ -22,6 +22,7 @@ pub mod ice;
 pub mod json;
 mod member_metadata;
 mod output;
+mod resume;
 mod settings;
 mod webidl;
 
@@ -42,6 +43,7 @@ pub use error_message::error_message;
 pub use handshake::{ClientIce, Handshake, Query};
 pub use member_metadata::{MetadataError, decode_member, encode_member};
 pub use output::{ClientFrame, FirstFrameTimeout, SessionOutput, WebhookRequest};
+pub use resume::{KeepSession, ResumeError, ResumeRequest};
 pub use settings::{
     DialectSetting, DialectSettings, SECS_MAX, SettingConflict, SettingError, SettingValue,
 };
@@ -154,6 +156,13 @@ pub trait Session: Send {
     /// the response was late. Between the request and its response no other method is called, except
     /// [`Session::on_event`] with [`Event::Evicted`], after which the connection ends.
     fn on_webhook_response(&mut self, _reply: Option<&str>, _out: &mut SessionOutput) {}
+
+    /// Called when a new connection continues the session. The frames in `output` precede those that the client has
+    /// missed, and have no numbers.
+    fn on_resumed(&mut self, _out: &mut SessionOutput) {}
+
+    /// Called when the session that [`SessionOutput::resume`] names cannot be resumed. This session goes on.
+    fn on_resume_refused(&mut self, _error: ResumeError, _out: &mut SessionOutput) {}
 
     /// Called after the connection has ended. Returns a last webhook request; its response is ignored.
     fn on_end(&mut self) -> Option<WebhookRequest> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use switchboard_core::{Command, ErrorCode, HubRequest, RequestError, ResourceKey};
 
-use crate::CloseReason;
+use crate::{CloseReason, KeepSession, ResumeRequest};
 
 /// A frame from the client.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +99,12 @@ pub struct SessionOutput {
     pub first_frame: FirstFrameTimeout,
     /// The interval of calls of [`crate::Session::on_tick`] from now on.
     pub tick: Option<Duration>,
+    /// Keep the session and its output for a client that resumes it.
+    pub keep: Option<Box<KeepSession>>,
+    /// The number of the last frame that the client has received, for a session that is kept.
+    pub acknowledged: Option<u64>,
+    /// Continue an earlier session over this connection, in place of this session.
+    pub resume: Option<Box<ResumeRequest>>,
     /// The current time in seconds since 1970, set by the caller for frames and events.
     pub unix_secs: u64,
 }

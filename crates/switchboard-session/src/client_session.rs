@@ -1,6 +1,6 @@
 //! The protocol state of one connection: the session of its dialect, and its peer in the core.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
 use switchboard_core::{
@@ -8,10 +8,12 @@ use switchboard_core::{
     RequestError, SpaceName,
 };
 use switchboard_dialects::{
-    ALL, ClientFrame, CloseReason, Dialect, DialectSettings, Handshake, Session, SessionOutput,
-    WebhookRequest, error_message,
+    ALL, ClientFrame, CloseReason, Dialect, DialectSettings, Handshake, ResumeError, ResumeRequest,
+    Session, SessionOutput, WebhookRequest, error_message,
     json::{JsonObject, JsonWriter},
 };
+
+use crate::kept_output::KeptOutput;
 
 /// The session of a connection. While the dialect is unknown, the handshake is kept to open the session
 /// when the first frame has shown the dialect.
@@ -26,6 +28,8 @@ pub struct ClientSession {
     peer: Peer,
     state: SessionState,
     limits: Arc<Limits>,
+    /// The output of a session that outlives its connection.
+    kept: Option<Box<KeptOutput>>,
 }
 
 impl fmt::Debug for ClientSession {
@@ -67,6 +71,7 @@ impl ClientSession {
             peer,
             state,
             limits,
+            kept: None,
         };
         session.authorize_commands(&mut output);
         (session, output)
@@ -151,6 +156,47 @@ impl ClientSession {
         self.authorize_commands(output);
     }
 
+    /// The time for which the session outlives a connection that is lost. `None` if it ends with the connection, or
+    /// if frames that the client may have missed were dropped.
+    #[must_use]
+    pub fn kept_time(&self) -> Option<Duration> {
+        let kept = self.kept.as_ref().filter(|kept| kept.is_complete());
+        kept.map(|kept| kept.time())
+    }
+
+    /// Continues this session over the connection of the client that `by` is the peer of. `output` gets the frames
+    /// that the client has missed.
+    ///
+    /// # Errors
+    /// The reason why this session cannot be resumed; it is unchanged then.
+    pub fn resume(
+        &mut self,
+        request: &ResumeRequest,
+        by: &Peer,
+        output: &mut SessionOutput,
+    ) -> Result<(), ResumeError> {
+        let own = &self.peer;
+        let is_same = (by.dialect().name, by.identity(), by.space())
+            == (own.dialect().name, own.identity(), own.space());
+        let (Some(kept), SessionState::Active(session), true) =
+            (&mut self.kept, &mut self.state, is_same)
+        else {
+            return Err(ResumeError::NotFound);
+        };
+        let missed = kept.resume(&request.token, request.received)?;
+        session.on_resumed(output);
+        output.frames.extend(missed);
+        Ok(())
+    }
+
+    /// Tells this session that the one which it wanted to continue cannot be resumed.
+    pub fn refuse_resume(&mut self, error: ResumeError, output: &mut SessionOutput) {
+        if let SessionState::Active(session) = &mut self.state {
+            session.on_resume_refused(error, output);
+        }
+        self.authorize_commands(output);
+    }
+
     /// The requests to the hubs after the connection has ended.
     #[must_use]
     pub fn disconnect(&mut self, reason: DisconnectReason) -> Vec<HubRequest> {
@@ -210,13 +256,19 @@ impl ClientSession {
     /// Turns the commands in `output` into requests. A command that the peer is not authorized to send is
     /// reported to the session as an error at once.
     fn authorize_commands(&mut self, output: &mut SessionOutput) {
+        if let Some(received) = output.acknowledged.take()
+            && let Some(kept) = &mut self.kept
+            && kept.acknowledge(received).is_err()
+        {
+            self.report_error(ErrorCode::BadField("received").into(), output);
+        }
         loop {
             for error in std::mem::take(&mut output.errors) {
                 self.report_error(error, output);
             }
             let commands = std::mem::take(&mut output.commands);
             if commands.is_empty() {
-                return;
+                return self.keep_output(output);
             }
             for command in commands {
                 match self.peer.authorize(command, &self.limits) {
@@ -224,6 +276,17 @@ impl ClientSession {
                     Err(error) => self.report_error(error, output),
                 }
             }
+        }
+    }
+
+    /// Keeps the frames of a step, if the session outlives its connection.
+    fn keep_output(&mut self, output: &mut SessionOutput) {
+        if let Some(settings) = output.keep.take() {
+            let kept = KeptOutput::new(*settings, self.limits.outbox_bytes);
+            self.kept = Some(Box::new(kept));
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.extend(&output.frames);
         }
     }
 }

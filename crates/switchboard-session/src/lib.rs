@@ -10,6 +10,7 @@ mod bucket;
 mod budget;
 mod client_session;
 mod event_queue;
+mod kept_output;
 mod machine;
 mod queue_memory;
 mod suspended;

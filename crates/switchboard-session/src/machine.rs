@@ -9,7 +9,8 @@ use switchboard_core::{
     DisconnectReason, ErrorCode, Event, HubRequest, Limits, Peer, RequestError, ResourceKey,
 };
 use switchboard_dialects::{
-    ClientFrame, CloseReason, FirstFrameTimeout, SessionOutput, WebhookRequest,
+    ClientFrame, CloseReason, FirstFrameTimeout, ResumeError, ResumeRequest, SessionOutput,
+    WebhookRequest,
 };
 
 use crate::{
@@ -332,6 +333,38 @@ impl SessionMachine {
                 self.pings_unanswered = self.pings_unanswered.saturating_add(1);
             }
         }
+    }
+
+    /// The time until which the session outlives its lost connection; `None` if it ends with the connection.
+    #[must_use]
+    pub fn detach(&self, now: Instant) -> Option<Instant> {
+        self.session.kept_time().map(|time| now + time)
+    }
+
+    /// Attaches the session to another connection of its client, whose own session has the peer `by`. The heartbeat
+    /// begins anew. `output` gets the frames that the client has missed.
+    ///
+    /// # Errors
+    /// The reason why this session cannot be resumed.
+    pub fn attach(
+        &mut self,
+        request: &ResumeRequest,
+        by: &Peer,
+        now: Instant,
+        output: &mut SessionOutput,
+    ) -> Result<(), ResumeError> {
+        self.session.resume(request, by, output)?;
+        self.last_sign = now;
+        self.next_ping = now + self.heartbeat.ping;
+        self.pings_unanswered = 0;
+        self.first_frame = None;
+        Ok(())
+    }
+
+    /// Tells the session that the one which it wanted to continue cannot be resumed.
+    pub fn refuse_resume(&mut self, error: ResumeError, now: Instant, output: &mut SessionOutput) {
+        self.session.refuse_resume(error, output);
+        self.apply_output(output, now);
     }
 
     /// The requests to the hubs after the connection has ended.

@@ -58,6 +58,8 @@ pub(crate) struct SimClient {
     pub(crate) held: bool,
     /// The time since which the client does not respond, although its connection is open.
     pub(crate) frozen: Option<Duration>,
+    /// The time until which the session is kept without a connection.
+    pub(crate) detached_until: Option<Duration>,
     /// The deadline of the first frame.
     pub(crate) first_frame: Option<Duration>,
     /// The ticks of its dialect: interval and time of the next one.
@@ -79,12 +81,13 @@ impl SimClient {
             disconnected: false,
             held: false,
             frozen: None,
+            detached_until: None,
             first_frame: None,
             tick: None,
         }
     }
 
-    /// Whether neither side has ended the connection.
+    /// Whether neither side has ended the connection, or the session is kept without one.
     pub(crate) fn is_connected(&self) -> bool {
         self.closed.is_none() && !self.disconnected
     }
@@ -96,6 +99,9 @@ impl SimClient {
 
     /// The time of the next timer, and which one it is.
     pub(crate) fn next_due(&self, silence_max: Duration) -> Option<(Duration, ClientTimer)> {
+        if let Some(until) = self.detached_until.filter(|_| self.is_connected()) {
+            return Some((until, ClientTimer::DetachedTimeout));
+        }
         if let Some(pending) = &self.pending_webhook {
             return Some((pending.until, ClientTimer::WebhookTimeout));
         }
@@ -116,6 +122,8 @@ pub(crate) enum ClientTimer {
     FirstFrame,
     Tick,
     HeartbeatTimeout,
+    /// No connection has resumed the session in time.
+    DetachedTimeout,
     /// The response of a webhook did not arrive in time.
     WebhookTimeout,
 }

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod engine_contract;
 pub mod fuzz;
 mod in_memory_store;
+pub mod resumable;
 mod shared_store;
 mod simulation;
 pub mod transcript;

@@ -15,8 +15,8 @@ use switchboard_core::{
     LogId, Member, PeerId, Position, RoomId, SpaceName,
 };
 use switchboard_dialects::{
-    ALL, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query, SessionOutput,
-    SettingValue as Setting, WebhookRequest, find,
+    ALL, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query, ResumeError,
+    ResumeRequest, SessionOutput, SettingValue as Setting, WebhookRequest, find,
 };
 use switchboard_session::ClientSession;
 
@@ -364,7 +364,8 @@ impl Simulation {
 
     fn receive(&mut self, id: ClientId, sent: InboundFrame) {
         let client = &mut self.clients[id.0];
-        if !client.is_connected() || client.frozen.is_some() {
+        let is_away = client.frozen.is_some() || client.detached_until.is_some();
+        if !client.is_connected() || is_away {
             return;
         }
         if client.pending_webhook.is_some() {
@@ -408,10 +409,17 @@ impl Simulation {
     }
 
     fn disconnect(&mut self, client: ClientId, reason: DisconnectReason) {
-        if self.is_connected(client) {
-            self.end(client, reason);
-            self.run_until_quiescent();
+        if !self.is_connected(client) {
+            return;
         }
+        let detached = &mut self.clients[client.0];
+        match detached.session.kept_time() {
+            Some(time) if reason != DisconnectReason::Graceful => {
+                detached.detached_until.get_or_insert(self.elapsed + time);
+            }
+            _ => self.end(client, reason),
+        }
+        self.run_until_quiescent();
     }
 
     fn deliver_event(&mut self, id: ClientId, at: usize, event: &Event) {
@@ -425,19 +433,23 @@ impl Simulation {
     }
 
     /// Applies the output of a session in the order that [`SessionOutput`] specifies.
-    fn apply_output(&mut self, id: ClientId, output: SessionOutput, at: usize) {
+    fn apply_output(&mut self, id: ClientId, mut output: SessionOutput, at: usize) {
+        let resume = output.resume.take();
         let client = &mut self.clients[id.0];
         if output.frames.is_empty() {
             client.silent_errors.extend(&output.error_codes);
         }
         let frames = output.frames.into_iter().map(|text| SentFrame { text, at });
-        client.frames.extend(frames);
+        if client.detached_until.is_none() {
+            client.frames.extend(frames);
+        }
         client.error_codes.extend(output.error_codes);
         client.tick = match output.tick {
             Some(every) => Some((every, self.elapsed + every)),
             None => client.tick,
         };
-        let alive = output.probe.filter(|_| client.frozen.is_none());
+        let is_away = client.frozen.is_some() || client.detached_until.is_some();
+        let alive = output.probe.filter(|_| !is_away);
         for request in output
             .requests
             .into_iter()
@@ -453,6 +465,42 @@ impl Simulation {
         } else if let Some(close) = output.close {
             client.closed = output.close;
             self.end(id, close.disconnect_reason());
+        } else if client.detached_until.is_some() && client.session.kept_time().is_none() {
+            self.end(id, DisconnectReason::Lost);
+        }
+        if let Some(request) = resume {
+            self.resume(id, &request);
+        }
+    }
+
+    /// Continues the session of another client over the connection of `by`, or refuses to.
+    fn resume(&mut self, by: ClientId, request: &ResumeRequest) {
+        let mut output = SessionOutput::at(self.unix_secs());
+        let is_requested = |id: &ClientId| {
+            *id != by && self.is_connected(*id) && self.peer(*id) == request.session
+        };
+        let resumed = match self.ids().find(is_requested) {
+            None => Err(ResumeError::NotFound),
+            Some(id) => {
+                let clients = self.clients.get_disjoint_mut([id.0, by.0]);
+                let [kept, new] = clients.expect("two clients");
+                let peer = new.session.peer();
+                let resumed = kept.session.resume(request, peer, &mut output);
+                resumed.map(|()| id)
+            }
+        };
+        match resumed {
+            Ok(id) => {
+                self.end(by, DisconnectReason::Graceful);
+                let client = &mut self.clients[id.0];
+                (client.detached_until, client.frozen) = (None, None);
+                self.apply_output(id, output, self.log.len());
+            }
+            Err(error) => {
+                let client = &mut self.clients[by.0];
+                client.session.refuse_resume(error, &mut output);
+                self.apply_output(by, output, self.log.len());
+            }
         }
     }
 
@@ -563,6 +611,7 @@ impl Simulation {
                 client.session.on_tick(&mut output);
             }
             ClientTimer::WebhookTimeout => {}
+            ClientTimer::DetachedTimeout => return self.end(id, DisconnectReason::Lost),
             ClientTimer::HeartbeatTimeout => output.close = Some(CloseReason::GONE),
         }
         self.apply_output(id, output, self.log.len());

@@ -15,7 +15,7 @@ use bytestring::ByteString;
 use switchboard_core::{
     DisconnectReason, ErrorCode, Event, EvictionReason, HubRequest, Limits, RequestError, RoomId,
 };
-use switchboard_dialects::{ClientFrame, CloseReason, SessionOutput};
+use switchboard_dialects::{ClientFrame, CloseReason, ResumeError, SessionOutput};
 use switchboard_session::{
     Awaited, ClientSession, Decision, Heartbeat, PendingCharges, PopMode, QueueMemory,
     SessionMachine,
@@ -518,6 +518,11 @@ impl WebSocketConnection {
 
     /// Executes the output of a step, and leaves it empty.
     fn apply_output(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
+        if output.resume.take().is_some() {
+            // Each session ends with its connection, so there is none to resume.
+            let now = Instant::now();
+            self.state.refuse_resume(ResumeError::NotFound, now, output);
+        }
         let counters = &self.context.counters;
         Counters::add(&counters.refused_total, output.error_codes.len() as u64);
         Counters::add(&counters.frames_out_total, output.frames.len() as u64);

@@ -1,8 +1,12 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use switchboard_core::{Address, Identity, PeerId, RequestError, RoomId, RoomName, SpaceName};
-use switchboard_dialects::{Endpoint, Handshake, Query, find};
+use switchboard_core::{
+    Address, DialectTraits, Identity, PeerId, RequestError, RoomId, RoomName, SpaceName,
+};
+use switchboard_dialects::{
+    Content, Dialect, Endpoint, Handshake, KeepSession, Query, Session, find,
+};
 
 use super::*;
 
@@ -11,7 +15,13 @@ fn machine(dialect: &str, now: Instant) -> SessionMachine {
 }
 
 fn limited_machine(dialect: &str, limits: &Limits, now: Instant) -> SessionMachine {
-    let handshake = Handshake {
+    let (session, mut first) =
+        ClientSession::open(find(dialect), handshake(), SpaceName::default());
+    SessionMachine::new(session, &mut first, limits, Heartbeat::default(), now)
+}
+
+fn handshake() -> Handshake {
+    Handshake {
         peer: PeerId::from_random([1; 16]),
         identity: Identity::Claimed,
         endpoint: Endpoint::MAIN,
@@ -21,9 +31,7 @@ fn limited_machine(dialect: &str, limits: &Limits, now: Instant) -> SessionMachi
         unix_ms: 0,
         limits: Arc::default(),
         settings: Arc::default(),
-    };
-    let (session, mut first) = ClientSession::open(find(dialect), handshake, SpaceName::default());
-    SessionMachine::new(session, &mut first, limits, Heartbeat::default(), now)
+    }
 }
 
 /// The output of one step.
@@ -410,6 +418,82 @@ fn singo_sends_its_ping_frame_every_30_seconds() {
             .frames
             .is_empty()
     );
+}
+
+/// A dialect whose sessions are kept for a minute.
+#[derive(Debug)]
+struct Kept;
+
+impl Dialect for Kept {
+    fn traits(&self) -> &'static DialectTraits {
+        &DialectTraits::DEFAULT
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn open(&self, _handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
+        let (token, time) = ("secret".to_owned(), Duration::from_secs(60));
+        output.keep = Some(Box::new(KeepSession { token, time }));
+        output.frames.push("welcome".into());
+        Box::new(Self)
+    }
+
+    fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+        None
+    }
+}
+
+impl Session for Kept {
+    fn on_frame(
+        &mut self,
+        _frame: ClientFrame<'_>,
+        output: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        output.frames.push("answer".into());
+        Ok(())
+    }
+
+    fn on_event(&mut self, _event: &Event, _output: &mut SessionOutput) {}
+}
+
+fn kept_machine(now: Instant) -> SessionMachine {
+    let (session, mut first) = ClientSession::open(Some(&Kept), handshake(), SpaceName::default());
+    let (limits, heartbeat) = (Limits::default(), Heartbeat::default());
+    SessionMachine::new(session, &mut first, &limits, heartbeat, now)
+}
+
+#[test]
+fn an_attached_connection_gets_the_missed_frames_and_a_new_heartbeat() {
+    let start = Instant::now();
+    let mut state = kept_machine(start);
+    for _ in 0..300 {
+        drop(frame(&mut state, "hello", start));
+    }
+    let lost = start + Duration::from_secs(70);
+    assert_eq!(state.detach(lost), Some(lost + Duration::from_secs(60)));
+    let request = |received| ResumeRequest {
+        session: state.peer().id(),
+        token: "secret".to_owned(),
+        received,
+    };
+    let (request, too_many) = (request(299), request(302));
+    let (by, attached) = (kept_machine(start), lost + Duration::from_secs(59));
+    let mut output = SessionOutput::default();
+    let refused = state.attach(&too_many, by.peer(), attached, &mut output);
+    assert_eq!(refused, Err(ResumeError::NotSent));
+    let resumed = state.attach(&request, by.peer(), attached, &mut output);
+    assert_eq!((resumed, output.frames.len()), (Ok(()), 2));
+    drop(timeout(&mut state, attached));
+    assert_eq!(state.poll_timeout(), attached + Heartbeat::default().ping);
+}
+
+#[test]
+fn a_session_of_a_dialect_that_keeps_none_ends_with_its_connection() {
+    let start = Instant::now();
+    let state = machine("mesh", start);
+    assert_eq!(state.detach(start), None);
 }
 
 #[test]

@@ -12,5 +12,6 @@ mod names;
 mod oracle;
 mod races;
 mod random_run;
+mod resume;
 mod topics;
 mod transcripts;
