@@ -96,8 +96,8 @@ async fn caller_and_callee_may_be_on_different_nodes() {
     assert_eq!(metric_of(two.leader.address, "voice_calls_total").await, 3);
 }
 
-fn challenge_of(told: &serde_json::Value) -> String {
-    told["challenge"].as_str().expect("a challenge").to_owned()
+fn challenge_of(event: &serde_json::Value) -> String {
+    event["challenge"].as_str().expect("a challenge").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,8 +148,8 @@ async fn clip_posted_to_another_node_is_played_in_full() {
     let clip: Vec<i16> = (1..=30_000).cycle().take(RATE + RATE / 2).collect();
     let request = HttpRequest::post(ada.up_room("standup")).body(bytes_of(&clip));
     assert_eq!(request.text(two.other.address).await, (200, String::new()));
-    let heard = listener.samples(listener.samples_now() + 5 * FRAME).await;
-    let sound = heard.into_iter().filter(|sample| *sample != 0.0);
+    let received = listener.samples(listener.samples_now() + 5 * FRAME).await;
+    let sound = received.into_iter().filter(|sample| *sample != 0.0);
     assert_eq!(sound.map(|sample| sample as i16).collect::<Vec<_>>(), clip);
 }
 
@@ -256,12 +256,12 @@ async fn streams_of_a_deposed_leader_end() {
 }
 
 async fn assert_is_heard(listener: &Listener) {
-    let heard = async {
+    let received = async {
         while usual_amplitude(&listener.next_samples(RATE / 2).await, 440) < AMPLITUDE * 0.9 {}
     };
-    timeout(TEST_TIMEOUT, heard)
+    timeout(TEST_TIMEOUT, received)
         .await
-        .expect("the tone is heard");
+        .expect("the tone is audible");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -553,14 +553,16 @@ async fn stalled_client_is_disconnected_and_others_lose_no_frame() {
     let ends = async { while let BodyPart::Bytes(_) = stuck.body.next_without_timeout().await {} };
     timeout(TEST_TIMEOUT, ends).await.expect("it is hung up on");
     let samples = pcm(&reads.bytes(reads.samples_now() + RATE).await);
-    let heard: Vec<i16> = samples
+    let received: Vec<i16> = samples
         .into_iter()
         .skip_while(|sample| *sample == 0)
         .collect();
     let next = |sample: i16| 1 + sample % PERIOD as i16;
-    let gap = heard.windows(2).position(|pair| pair[1] != next(pair[0]));
-    assert_eq!(gap, None, "of {} samples", heard.len());
-    assert!(heard.len() > 2 * RATE);
+    let gap = received
+        .windows(2)
+        .position(|pair| pair[1] != next(pair[0]));
+    assert_eq!(gap, None, "of {} samples", received.len());
+    assert!(received.len() > 2 * RATE);
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ async fn churn_leaves_no_state_behind() {
         };
         timeout(TEST_TIMEOUT, whole)
             .await
-            .expect("the tone is heard");
+            .expect("the tone is audible");
         let began = Instant::now();
         listener.next_samples(RATE / 2).await;
         let elapsed = began.elapsed();

@@ -29,7 +29,7 @@ async fn display_name_is_in_calls_and_member_lists() {
     assert_eq!(ringing["name"], "Ada");
     assert_eq!(ringing["from"], ada.id());
 
-    let _hears = ada.listen("standup", "wav").await;
+    let _listener = ada.listen("standup", "wav").await;
     assert_eq!(members(&ada).await[0]["name"], "Ada");
     assert_eq!(set(&ada, "").await, (200, String::new()));
     assert!(members(&ada).await[0].get("name").is_none());
@@ -52,6 +52,6 @@ async fn display_name_requires_proof_event_stream_and_length_limit() {
     assert_eq!(unproven.status(address).await, 403);
     let forged = format!("/voice/name?name=Ada&PKey={}&Signature=30", ada.id());
     assert_eq!(HttpRequest::post(forged).status(address).await, 403);
-    let _hears = ada.listen("standup", "wav").await;
+    let _listener = ada.listen("standup", "wav").await;
     assert!(members(&bob).await[0].get("name").is_none());
 }

@@ -1,5 +1,6 @@
-//! Measures the latency of signaling while rooms are mixed. Run it with
-//! `cargo test -p switchboard --test it -- --ignored --nocapture latency`.
+//! Measures how much signaling is delayed while rooms are mixed: `cargo test -p switchboard --test it -- --ignored
+//! --nocapture latency`. For each relayed frame it takes the latency, and the processor time that the signaling thread
+//! used meanwhile. Encoding on that thread would add to both; other load of the machine adds to the latency only.
 
 use std::{
     net::SocketAddr,
@@ -18,7 +19,11 @@ use super::{
 use crate::client::{Client, start};
 
 const ROOMS: usize = 30;
-const FRAMES: usize = 1_500;
+const FRAMES: usize = 1_000;
+
+/// Name of the thread of the server that carries signaling.
+const SIGNALING_THREAD: &str = "signaling";
+
 /// A session description, as the dialect `lightstream` sends it.
 const SIGNAL: &str =
     r#"{"type":"offer","senderID":"a","targetID":"b","data":{"type":"offer","sdp":"v=0"}}"#;
@@ -40,22 +45,53 @@ impl SignalingPair {
         Self { sender, receiver }
     }
 
-    /// Relays frames one by one. Returns their latencies, in order of size.
-    async fn latencies(&mut self) -> Vec<Duration> {
+    /// Relays frames one by one.
+    async fn measure(&mut self) -> Measurement {
         let mut latencies = Vec::with_capacity(FRAMES);
+        let mut cpu_times = Vec::with_capacity(FRAMES);
         for _ in 0..FRAMES {
             tokio::time::sleep(FRAME_INTERVAL).await;
-            let sent = Instant::now();
+            let (cpu, sent) = (signaling_cpu_time(), Instant::now());
             self.sender.send(SIGNAL).await;
             self.receiver.next_of("offer").await;
             latencies.push(sent.elapsed());
+            cpu_times.push(signaling_cpu_time() - cpu);
         }
         latencies.sort();
-        latencies
+        cpu_times.sort();
+        Measurement {
+            latencies,
+            cpu_times,
+        }
     }
 }
 
-/// A room in which one user is heard by itself and by another, so that two mixes are encoded.
+/// The measured values of each frame, sorted.
+struct Measurement {
+    latencies: Vec<Duration>,
+    cpu_times: Vec<Duration>,
+}
+
+/// Processor time of the signaling thread so far.
+fn signaling_cpu_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("a list of threads");
+    let paths = threads.map(|thread| thread.expect("a thread").path());
+    let is_signaling = |path: &std::path::PathBuf| {
+        let name = std::fs::read_to_string(path.join("comm"));
+        name.is_ok_and(|name| name.trim() == SIGNALING_THREAD)
+    };
+    let nanos = paths.filter(is_signaling).map(|path| {
+        let times = std::fs::read_to_string(path.join("schedstat")).expect("Linux");
+        let cpu = times
+            .split(' ')
+            .next()
+            .and_then(|cpu| cpu.parse::<u64>().ok());
+        cpu.expect("nanoseconds")
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+/// A room in which one user is in the mixes of itself and of another, so that two mixes are encoded.
 struct AudibleRoom {
     _source: Playing,
     _listeners: [Listener; 2],
@@ -78,46 +114,49 @@ impl AudibleRoom {
     }
 }
 
-fn runtime(threads: usize) -> Runtime {
+fn runtime(thread_name: &str) -> Runtime {
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(threads).enable_all();
-    builder.build().expect("threads")
+    builder.worker_threads(1).thread_name(thread_name);
+    builder.enable_all().build().expect("a thread")
 }
 
-/// A quantile of sorted latencies, in microseconds.
+/// A quantile of sorted values, in microseconds.
 fn micros(sorted: &[Duration], percent: usize) -> u128 {
     sorted[sorted.len() * percent / 100].as_micros()
+}
+
+fn print_ratios(name: &str, idle: &[Duration], mixing: &[Duration]) {
+    for percent in [50, 99] {
+        let (idle, mixing) = (micros(idle, percent), micros(mixing, percent));
+        let ratio = mixing as f64 / idle.max(1) as f64;
+        println!("{name} p{percent}: idle {idle} µs, {ROOMS} rooms {mixing} µs, ratio {ratio:.2}");
+    }
 }
 
 #[test]
 #[ignore = "a measurement, not a test"]
 fn latency_of_a_relayed_frame_while_rooms_are_mixed() {
-    // One thread carries signaling, as on a machine with one core. The clients have threads of their own.
-    let (server_runtime, clients, signaling) = (runtime(1), runtime(1), runtime(1));
+    let server_runtime = runtime(SIGNALING_THREAD);
+    let (members, users) = (runtime("members"), runtime("users"));
     let (server, address) = server_runtime.block_on(async { start(CONFIG) });
-    let mut pair = signaling.block_on(SignalingPair::join(address));
-    let idle = signaling.block_on(pair.latencies());
-    let rooms = clients.block_on(async {
+    let mut pair = members.block_on(SignalingPair::join(address));
+    let idle = members.block_on(pair.measure());
+    let rooms = users.block_on(async {
         let mut rooms = Vec::new();
         for number in 0..ROOMS {
             rooms.push(AudibleRoom::open(address, number).await);
         }
         rooms
     });
-    let mixing = signaling.block_on(pair.latencies());
-    let lateness = clients
-        .block_on(HttpRequest::get("/metrics").text(address))
-        .1;
-    for line in lateness.lines().filter(|line| line.contains("mixer_late")) {
+    let mixing = members.block_on(pair.measure());
+    let metrics = users.block_on(HttpRequest::get("/metrics").text(address)).1;
+    for line in metrics
+        .lines()
+        .filter(|line| line.contains("mixer_late_seconds_"))
+    {
         println!("{line}");
     }
-    drop(rooms);
-    let idle_again = signaling.block_on(pair.latencies());
-    for percent in [50, 99] {
-        let idle = micros(&idle, percent).min(micros(&idle_again, percent));
-        let mixing = micros(&mixing, percent);
-        let ratio = mixing as f64 / idle as f64;
-        println!("p{percent}: idle {idle} µs, {ROOMS} rooms {mixing} µs, ratio {ratio:.2}");
-    }
-    drop(server);
+    print_ratios("latency", &idle.latencies, &mixing.latencies);
+    print_ratios("processor time", &idle.cpu_times, &mixing.cpu_times);
+    drop((rooms, server));
 }

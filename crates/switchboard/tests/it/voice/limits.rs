@@ -419,7 +419,7 @@ async fn ticket_is_valid_for_its_key_until_it_expires() {
     assert_eq!(
         ada.join_room("ab", "wav").status(address).await,
         400,
-        "he is known, the room is none"
+        "the user is known, the room name is missing"
     );
     tokio::time::sleep_until(got + 2 * ttl).await;
     assert_eq!(ada.join_room("ab", "wav").status(address).await, 403);

@@ -16,8 +16,8 @@ fn clip(samples: usize) -> Vec<i16> {
 }
 
 /// The samples that are not silence.
-fn sound(heard: Vec<f64>) -> Vec<i16> {
-    let sound = heard.into_iter().filter(|sample| *sample != 0.0);
+fn sound(received: Vec<f64>) -> Vec<i16> {
+    let sound = received.into_iter().filter(|sample| *sample != 0.0);
     sound.map(|sample| sample as i16).collect()
 }
 
@@ -37,8 +37,8 @@ async fn clip_posted_at_once_is_played_in_full() {
         assert_eq!(request.text(address).await, (200, String::new()));
         let took = posted.elapsed();
         assert!(took >= Duration::from_millis(1900), "{method}: {took:?}");
-        let heard = listener.samples(listener.samples_now() + 5 * FRAME).await;
-        assert_eq!(sound(heard), clip, "{method}");
+        let received = listener.samples(listener.samples_now() + 5 * FRAME).await;
+        assert_eq!(sound(received), clip, "{method}");
     }
 }
 
@@ -55,9 +55,9 @@ async fn clip_of_another_rate_and_many_channels_is_played_in_full() {
     let parameters = [("roomID", "standup"), ("rate", "44100"), ("channels", "6")];
     let request = HttpRequest::post(ada.path("/upRoom", &parameters)).body(bytes_of(&six));
     assert_eq!(request.status(address).await, 200);
-    let heard = listener.samples(listener.samples_now() + 5 * FRAME).await;
+    let received = listener.samples(listener.samples_now() + 5 * FRAME).await;
     // A late mixer may insert silence between the samples, so the samples are counted.
-    let lasts = sound(heard).len();
+    let lasts = sound(received).len();
     let whole = RATE * 48_000 / 44_100;
     assert!(lasts.abs_diff(whole) < RATE / 100, "{lasts} of {whole}");
 }

@@ -15,14 +15,14 @@ const SOON: Duration = Duration::from_secs(1);
 #[expect(clippy::print_stderr, reason = "it measures")]
 async fn assert_prompt(what: &str, format: &'static str, listener: Listener) {
     let listener = listener.in_format(format);
-    let (answered, heard) = (
+    let (head, audio) = (
         listener.head_latency,
         listener.first_samples_latency().await,
     );
-    eprintln!("{what}, {format}: the head after {answered:?}, sound after {heard:?}");
+    eprintln!("{what}, {format}: the head after {head:?}, audio after {audio:?}");
     assert!(
-        answered < SOON && heard < SOON,
-        "{what}, {format}: {answered:?}, {heard:?}"
+        head < SOON && audio < SOON,
+        "{what}, {format}: {head:?}, {audio:?}"
     );
     if format != "wav" {
         // Each listener gets its own stream, which begins with its first page.
@@ -47,13 +47,13 @@ async fn first_audio_is_sent_at_once_in_every_format() {
     let ada = User::new(address).await;
     for &format in FORMATS {
         let bob = User::new(address).await;
-        assert_prompt("nobody speaks", format, bob.listen("silent", format).await).await;
+        assert_prompt("silent room", format, bob.listen("silent", format).await).await;
     }
     let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
     for &format in FORMATS {
         let bob = User::new(address).await;
         let first = bob.listen("standup", format).await;
-        assert_prompt("somebody speaks", format, first).await;
+        assert_prompt("audible room", format, first).await;
         let carol = User::new(address).await;
         let later = carol.listen("standup", format).await;
         assert_prompt("a later one", format, later).await;

@@ -83,15 +83,19 @@ impl FakeSite {
         let mut news = self.state.news.subscribe();
         let waits = async {
             loop {
-                let count = self.paths().iter().filter(|asked| *asked == path).count();
+                let count = self
+                    .paths()
+                    .iter()
+                    .filter(|requested| *requested == path)
+                    .count();
                 if count > 0 {
                     return count;
                 }
                 news.changed().await.expect("the site lives");
             }
         };
-        let asked = timeout(TEST_TIMEOUT, waits).await;
-        asked.unwrap_or_else(|_| panic!("{path} is asked: {:?}", self.paths()))
+        let requested = timeout(TEST_TIMEOUT, waits).await;
+        requested.unwrap_or_else(|_| panic!("{path} is not requested: {:?}", self.paths()))
     }
 }
 
@@ -177,8 +181,8 @@ async fn site_is_notified_of_start_and_stop() {
     let playing = Source::websocket(address, &up("tok1", "7")).await;
     let playing = playing.play(Tone::new(440, 8000.0));
     let listener = Listener::of(join("tok2", "7").send(address).await);
-    let heard = listener.next_samples(RATE).await;
-    assert!(usual_amplitude(&heard, 440) > 7000.0);
+    let received = listener.next_samples(RATE).await;
+    assert!(usual_amplitude(&received, 440) > 7000.0);
     let (status, rooms) = HttpRequest::get("/listRoom").text(address).await;
     assert_eq!(
         (status, rooms.contains("\"count\" : 2")),
@@ -202,8 +206,8 @@ async fn site_is_notified_of_start_and_stop() {
         (&2.into(), &1.into())
     );
     assert_eq!(members[1]["level"], 0.0);
-    let asked = site.paths().join(" ");
-    assert!(!asked.ends_with("/0"), "nobody has stopped: {asked}");
+    let paths = site.paths().join(" ");
+    assert!(!paths.ends_with("/0"), "a stop notification: {paths}");
     drop(playing);
     assert_eq!(
         site.wait_for_request("/Groupes/envoieAudioGroup/7/tok1/0")
@@ -366,7 +370,7 @@ async fn token_is_one_segment_of_the_path() {
         assert_eq!(
             site.paths().len(),
             before,
-            "it is not asked about what cannot be a token"
+            "no request for an invalid token"
         );
     }
 }
@@ -411,9 +415,9 @@ async fn unreachable_site_denies_access() {
     site.behave(SiteBehaviour::Well);
     assert_eq!(join("tok2", "7").status(address).await, 200);
 
-    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let nowhere = nobody.local_addr().expect("bound");
-    drop(nobody);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let nowhere = listener.local_addr().expect("bound");
+    drop(listener);
     config.voice.gostream.site.url = format!("http://{nowhere}");
     let (_server, address) = open(Server::builder().config(config));
     assert_eq!(join("tok1", "7").status(address).await, 503);

@@ -54,15 +54,22 @@ async fn stalled_listener_is_disconnected_and_others_lose_no_frame() {
     wait_for_metric(address, "voice_listeners", 1).await;
     // The stream of the other listener has no gap.
     let samples = pcm(&listener.bytes(after + RATE).await);
-    let heard: Vec<i16> = samples
+    let received: Vec<i16> = samples
         .into_iter()
         .skip_while(|sample| *sample == 0)
         .collect();
     let next = |sample: i16| 1 + sample % PERIOD as i16;
-    let gap = heard.windows(2).position(|pair| pair[1] != next(pair[0]));
-    let around = gap.map(|at| (at, &heard[at.saturating_sub(2)..(at + 4).min(heard.len())]));
-    assert_eq!(around, None, "of {} samples", heard.len());
-    assert!(heard.len() > 2 * RATE);
+    let gap = received
+        .windows(2)
+        .position(|pair| pair[1] != next(pair[0]));
+    let around = gap.map(|at| {
+        (
+            at,
+            &received[at.saturating_sub(2)..(at + 4).min(received.len())],
+        )
+    });
+    assert_eq!(around, None, "of {} samples", received.len());
+    assert!(received.len() > 2 * RATE);
     drop(stuck);
 }
 
@@ -118,8 +125,8 @@ async fn source_that_does_not_read_stays_connected() {
     let listener = bob.listen("standup", "wav").await;
     // The client sends, and does not read the pings that it gets.
     let _playing = ada.speak("standup").await.play_all(|| vec![1000; FRAME]);
-    let heard = listener.samples(3 * RATE).await;
-    let last = &heard[heard.len() - RATE / 2..];
+    let received = listener.samples(3 * RATE).await;
+    let last = &received[received.len() - RATE / 2..];
     assert!(
         last.iter().any(|sample| *sample > 900.0),
         "the source is audible after the timeout of the heartbeat"

@@ -90,7 +90,7 @@ async fn resumed_phone_is_audible_again_at_once() {
         async { while usual_amplitude(&listener.next_samples(RATE / 2).await, 440) < 7500.0 {} };
     tokio::time::timeout(Duration::from_secs(10), whole)
         .await
-        .expect("the tone is heard");
+        .expect("the tone is audible");
     let (_, members) = HttpRequest::get("/listMembers?roomID=1")
         .text(address)
         .await;

@@ -28,21 +28,18 @@ fn tolerance_db(format: &str) -> f64 {
     if format == "wav" { 0.3 } else { 1.0 }
 }
 
-fn assert_heard(format: &str, samples: &[f64], heard: &[u32], unheard: &[u32]) {
+fn assert_tones(format: &str, samples: &[f64], present: &[u32], absent: &[u32]) {
     let settled = &samples[samples.len() - 2 * RATE..];
-    for hertz in heard {
+    for hertz in present {
         let level = decibels(usual_amplitude(settled, *hertz) / AMPLITUDE);
         assert!(
             level.abs() <= tolerance_db(format),
-            "{format}: {hertz} Hz is heard at {level:.2} dB"
+            "{format}: {hertz} Hz at {level:.2} dB"
         );
     }
-    for hertz in unheard {
+    for hertz in absent {
         let level = decibels(steady_amplitude(settled, *hertz) / AMPLITUDE);
-        assert!(
-            level <= SILENCE_DB,
-            "{format}: {hertz} Hz is heard at {level:.2} dB"
-        );
+        assert!(level <= SILENCE_DB, "{format}: {hertz} Hz at {level:.2} dB");
     }
 }
 
@@ -55,8 +52,8 @@ async fn assert_call_plays_the_other_user(format: &'static str) {
     let by_body = Source::body(address, "PUT", &bob.up_call(&ada)).await;
     let _ada = by_websocket.play(Tone::new(440, AMPLITUDE));
     let _bob = by_body.play(Tone::new(660, AMPLITUDE));
-    assert_heard(format, &ada_listener.samples(SOUND).await, &[660], &[440]);
-    assert_heard(format, &bob_listener.samples(SOUND).await, &[440], &[660]);
+    assert_tones(format, &ada_listener.samples(SOUND).await, &[660], &[440]);
+    assert_tones(format, &bob_listener.samples(SOUND).await, &[440], &[660]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,9 +92,9 @@ async fn assert_room_plays_the_others(format: &'static str) {
     listeners.push((None, mute.listen("standup", format).await));
     for (own, listener) in listeners {
         let samples = listener.in_format(format).samples(SOUND).await;
-        let (unheard, heard): (Vec<u32>, Vec<u32>) =
+        let (absent, present): (Vec<u32>, Vec<u32>) =
             TONES.into_iter().partition(|hertz| Some(*hertz) == own);
-        assert_heard(format, &samples, &heard, &unheard);
+        assert_tones(format, &samples, &present, &absent);
     }
 }
 
@@ -125,7 +122,7 @@ async fn echo_self_plays_own_audio() {
     let ada = User::new(address).await;
     let listener = ada.listen("standup", "wav").await;
     let _playing = ada.speak("standup").await.play(Tone::new(440, AMPLITUDE));
-    assert_heard("wav", &listener.samples(SOUND).await, &[440], &[660]);
+    assert_tones("wav", &listener.samples(SOUND).await, &[440], &[660]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,7 +140,7 @@ async fn other_rate_and_stereo_are_converted() {
             .flat_map(|sample| [sample, sample])
             .collect()
     });
-    assert_heard("wav", &listener.samples(SOUND).await, &[440], &[880]);
+    assert_tones("wav", &listener.samples(SOUND).await, &[440], &[880]);
 }
 
 /// Samples that are distinguishable from each other and from silence.
@@ -164,22 +161,22 @@ async fn audio_is_independent_of_message_boundaries() {
         let sent = ramp(5 * FRAME);
         let mut rest = &bytes_of(&sent)[..];
         for length in [0, 1, 1, 3, 0, 2047, 1, 5, 999].into_iter().cycle() {
-            let (piece, later) = rest.split_at(length.min(rest.len()));
-            assert!(source.send_bytes(piece).await);
+            let (message, later) = rest.split_at(length.min(rest.len()));
+            assert!(source.send_bytes(message).await);
             rest = later;
             if rest.is_empty() {
                 break;
             }
         }
-        let heard = |bytes: &[u8]| -> Vec<i16> {
-            let heard = pcm(bytes).into_iter().skip_while(|sample| *sample == 0);
-            heard.take(sent.len()).collect()
+        let received = |bytes: &[u8]| -> Vec<i16> {
+            let received = pcm(bytes).into_iter().skip_while(|sample| *sample == 0);
+            received.take(sent.len()).collect()
         };
         let mut samples = RATE / 10;
-        while heard(&listener.bytes(samples).await).len() < sent.len() {
+        while received(&listener.bytes(samples).await).len() < sent.len() {
             samples += FRAME;
         }
-        assert_eq!(heard(&listener.bytes(samples).await), sent, "{method}");
+        assert_eq!(received(&listener.bytes(samples).await), sent, "{method}");
     }
 }
 
@@ -213,13 +210,13 @@ async fn flooding_source_gets_no_extra_latency() {
 async fn marker(listener: &Listener, hertz: u32) -> (Instant, usize) {
     let mut samples = FRAME;
     loop {
-        let heard = listener.samples(samples).await;
-        let is_there = |frame: &[f64]| super::sound::amplitude(frame, hertz) > AMPLITUDE / 2.0;
-        if let Some(at) = heard.chunks_exact(FRAME).position(is_there) {
+        let received = listener.samples(samples).await;
+        let is_audible = |frame: &[f64]| super::sound::amplitude(frame, hertz) > AMPLITUDE / 2.0;
+        if let Some(at) = received.chunks_exact(FRAME).position(is_audible) {
             let position = (at + 1) * FRAME;
             return (listener.samples_by(position).await, position);
         }
-        samples = heard.len() + FRAME;
+        samples = received.len() + FRAME;
     }
 }
 
