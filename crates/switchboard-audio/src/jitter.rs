@@ -1,13 +1,10 @@
 //! The jitter buffer of a source: a bounded buffer between a network that delivers at irregular times and a
 //! mixer that takes 20 ms every 20 ms.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use crate::{FRAME_SAMPLES, Frame, MixSettings, level::LevelMeter};
+use parking_lot::{Mutex, MutexGuard};
 
 /// Samples buffered before a source starts or resumes playing: 40 ms, because browsers send 1024 samples every
 /// 21 ms, and a buffer that underruns at every second frame crackles.
@@ -103,8 +100,8 @@ impl SourceHandle {
     }
 
     fn lock(&self) -> MutexGuard<'_, JitterBuffer> {
-        // No code panics under this lock with the state half changed, so poison is ignored.
-        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+        // No code panics under this lock with the state half changed.
+        self.buffer.lock()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Ogg Vorbis, by the crate vorbis_rs (libvorbis with the aoTuV changes).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::{
     FRAME_SAMPLES, Frame, MixSettings,
@@ -30,7 +31,7 @@ impl VorbisCodec {
             true => MixSettings::default().vorbis_quality,
             false => settings.vorbis_quality.clamp(-0.2, 1.0),
         };
-        let mut last_used = LAST_USED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last_used = LAST_USED.lock();
         match &*last_used {
             Some(vorbis) if vorbis.quality == quality => Ok(vorbis.clone()),
             Some(_) | None => {

@@ -10,7 +10,6 @@ use std::{
     num::NonZero,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel},
     },
@@ -21,6 +20,7 @@ use crate::{
     encoder::{EncodeError, Packet},
     vorbis_encoder::VorbisStream,
 };
+use parking_lot::Mutex;
 
 /// Maximum number of threads. More would compete with each other and with signaling.
 const THREADS_MAX: usize = 8;
@@ -139,8 +139,8 @@ impl VorbisWorker {
 
     /// Sends a work item and returns the queue for further items.
     fn send(&self, work: (u64, WorkItem)) -> Result<WorkQueue, EncodeError> {
-        // No code panics under this lock with the state half changed, so poison is ignored.
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // No code panics under this lock with the state half changed.
+        let mut last = self.0.lock();
         let work = match &*last {
             None => work,
             Some(queue) => match queue.send(work) {

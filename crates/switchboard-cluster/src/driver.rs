@@ -9,13 +9,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use bytestring::ByteString;
+use parking_lot::{Mutex, MutexGuard};
 use rand::RngExt as _;
 use switchboard_core::{
     Address, Change, DialectTraits, Limits, LogId, Member, MessageKind, NodeId, NodeMessage,
@@ -105,13 +106,11 @@ struct DriverState {
 
 impl DriverState {
     fn status(&self) -> MutexGuard<'_, Status> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+        self.status.lock()
     }
 
     fn down_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.down_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.down_since.lock()
     }
 }
 
@@ -174,11 +173,7 @@ impl<S: Store> Driver<S> {
 
 impl<S: Store> Engine for Driver<S> {
     fn attach(&self, handler: Arc<dyn EngineHandler>) {
-        let tasks = self
-            .tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let tasks = self.tasks.lock().take();
         let Some(tasks) = tasks else {
             return;
         };

@@ -1,8 +1,9 @@
 //! A message between members: the frame, as a receiver of the sender's dialect gets it.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use bytestring::ByteString;
+use parking_lot::Mutex;
 
 use crate::{alias::Aliases, id::DialectName, introduction::DialectTraits};
 
@@ -125,10 +126,7 @@ impl RelayedMessage {
         translate: impl FnOnce() -> Option<ByteString>,
     ) -> Option<ByteString> {
         // The list is only appended to, so it is consistent after a panic of another thread.
-        let mut translations = self
-            .translations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut translations = self.translations.lock();
         if let Some((_, frame)) = translations.iter().find(|(made, _)| *made == name) {
             return frame.clone();
         }

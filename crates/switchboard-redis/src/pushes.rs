@@ -1,10 +1,8 @@
 //! The push messages of Redis.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::BTreeMap;
 
+use parking_lot::{Mutex, MutexGuard};
 use redis::{PushInfo, PushKind};
 use switchboard_cluster::{PushQueue, store::StorePush};
 use switchboard_core::{NodeId, error_chain};
@@ -60,9 +58,7 @@ impl PushReader {
     }
 
     fn pending_unsubscribes(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
-        self.pending_unsubscribes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.pending_unsubscribes.lock()
     }
 
     /// Decodes a push. Returns it with its size in bytes.

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use bytestring::ByteString;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use switchboard_cluster::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
 use switchboard_core::{
     Address, Change, DialectTraits, Entry, Identity, LeaveCause, LeaveKind, LogId, Member,
@@ -340,7 +341,7 @@ struct ObservedRoom {
 
 impl ObservedLogs {
     fn state(&self) -> MutexGuard<'_, ObservedState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn change(&self, update: impl FnOnce(&mut ObservedState)) {
@@ -350,10 +351,9 @@ impl ObservedLogs {
 
     /// Waits until `condition` holds.
     fn wait(&self, condition: impl Fn(&ObservedState) -> bool) {
-        let (state, waited) = self
-            .changed
-            .wait_timeout_while(self.state(), TIMEOUT, |state| !condition(state))
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let is_unmet = |state: &mut ObservedState| !condition(state);
+        let waited = self.changed.wait_while_for(&mut state, is_unmet, TIMEOUT);
         drop(state);
         assert!(
             !waited.timed_out(),

@@ -1,11 +1,8 @@
 //! A store in memory that several nodes of one process share in real time.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use switchboard_cluster::{
     PushQueue,
     store::{
@@ -60,7 +57,7 @@ impl SharedStore {
     }
 
     fn state(&self) -> MutexGuard<'_, SharedState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -3,11 +3,11 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::permits::{is_exempt, network};
 
@@ -109,7 +109,7 @@ impl AddressRates {
 
     fn lock(&self) -> MutexGuard<'_, AddressBuckets> {
         // No code under this lock panics in the middle of a change.
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+        self.buckets.lock()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytestring::ByteString;
+use parking_lot::{Mutex, MutexGuard};
 use switchboard_core::{Charge, DialectName, Event, Identity, Limits, Peer, PeerId};
 use switchboard_session::{EventQueue, FillLevel, Overflow, PendingCharges, PopMode, QueueMemory};
 
@@ -190,7 +191,7 @@ impl Outbox {
 
     fn lock(&self) -> MutexGuard<'_, OutboxState> {
         // No code under this lock panics in the middle of a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Instant,
 };
 
 use ipnet::{IpNet, Ipv4Net};
+use parking_lot::{Mutex, MutexGuard};
 
 use switchboard_session::SpentBudgets;
 
@@ -120,7 +121,7 @@ impl Permit {
     }
 
     fn address(&self) -> MutexGuard<'_, Option<IpAddr>> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counted.lock()
     }
 }
 
@@ -169,7 +170,7 @@ impl PermitPool {
 
     fn lock(&self) -> MutexGuard<'_, PermitCounts> {
         // No code under this lock panics in the middle of a change.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 }
 
@@ -190,7 +191,7 @@ impl PermitCounts {
 impl Drop for Permit {
     fn drop(&mut self) {
         let counted = self.counted.get_mut();
-        let counted = counted.unwrap_or_else(PoisonError::into_inner).take();
+        let counted = counted.take();
         let mut counts = self.permits.lock();
         counts.all -= 1;
         counts.forget(counted);

@@ -4,11 +4,11 @@ use std::{
     collections::HashMap,
     fmt,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use crate::{ConnectionLimit, network};
+use parking_lot::Mutex;
 
 /// The minimum time between two lines about one address.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -76,7 +76,7 @@ pub struct RefusalCounts(Mutex<RefusalLines>);
 impl RefusalCounts {
     /// Counts a refusal of this client. Returns the content of a log line, if one is due.
     pub fn add(&self, client: Option<IpAddr>) -> Option<RefusalCount> {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lock();
         lines.add(client, Instant::now())
     }
 }

@@ -1,13 +1,9 @@
 //! The sessions of a node, by id.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use bytestring::ByteString;
+use parking_lot::Mutex;
 use switchboard_core::{DialectName, Identity, PeerId};
 
 use crate::OutboxHandle;
@@ -48,7 +44,7 @@ impl SessionRegistry {
     pub fn list(&self) -> Vec<SessionStatus> {
         let mut handles: Vec<_> = Vec::new();
         for shard in &self.shards {
-            handles.extend(lock(shard).values().cloned());
+            handles.extend(shard.lock().values().cloned());
         }
         let mut sessions: Vec<_> = handles.iter().map(|handle| handle.status()).collect();
         sessions.sort_unstable_by_key(|session| session.id);
@@ -58,7 +54,7 @@ impl SessionRegistry {
     /// Ends a session. The dialect informs its client as of a removal by the host program, and the connection is
     /// closed with 1008 and the first 123 bytes of `reason`. Returns whether there is such a session.
     pub fn end(&self, id: PeerId, reason: &str) -> bool {
-        let Some(handle) = lock(self.shard(id)).get(&id).cloned() else {
+        let Some(handle) = self.shard(id).lock().get(&id).cloned() else {
             return false;
         };
         let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
@@ -68,12 +64,12 @@ impl SessionRegistry {
 
     /// Adds a session.
     pub(crate) fn add(&self, handle: OutboxHandle) {
-        lock(self.shard(handle.id())).insert(handle.id(), handle);
+        self.shard(handle.id()).lock().insert(handle.id(), handle);
     }
 
     /// Removes a session that has ended.
     pub(crate) fn remove(&self, id: PeerId) {
-        lock(self.shard(id)).remove(&id);
+        self.shard(id).lock().remove(&id);
     }
 
     fn shard(&self, id: PeerId) -> &Mutex<BTreeMap<PeerId, OutboxHandle>> {
@@ -81,11 +77,4 @@ impl SessionRegistry {
         let [first, ..] = id.bytes();
         &self.shards[usize::from(first) % SHARDS]
     }
-}
-
-fn lock(
-    shard: &Mutex<BTreeMap<PeerId, OutboxHandle>>,
-) -> MutexGuard<'_, BTreeMap<PeerId, OutboxHandle>> {
-    // No code under this lock panics in the middle of a change.
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

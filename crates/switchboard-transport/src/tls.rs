@@ -1,10 +1,6 @@
 //! TLS of a listener: the handshake, and the answer to a client that speaks plain HTTP there.
 
-use std::{
-    fmt, io,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -12,6 +8,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, Uri, header, uri::Authority},
     response::{IntoResponse, Response},
 };
+use parking_lot::RwLock;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
@@ -42,11 +39,11 @@ impl Tls {
 
     /// Replaces the configuration for new connections.
     pub fn replace(&self, config: ServerConfig) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = acceptor(config);
+        *self.0.write() = acceptor(config);
     }
 
     fn acceptor(&self) -> TlsAcceptor {
-        let acceptor = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let acceptor = self.0.read();
         acceptor.clone()
     }
 

@@ -12,7 +12,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -25,6 +25,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use p256::elliptic_curve::subtle::ConstantTimeEq;
+use parking_lot::{Mutex, MutexGuard};
 use switchboard_core::SpaceName;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -239,7 +240,7 @@ impl ClusteredVoice {
     }
 
     fn local(&self) -> MutexGuard<'_, LocalVoice> {
-        self.local.lock().unwrap_or_else(PoisonError::into_inner)
+        self.local.lock()
     }
 }
 

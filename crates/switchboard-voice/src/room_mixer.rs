@@ -1,12 +1,9 @@
 //! The mixer of one call or room, and the task on the audio threads that drives it while it has listeners.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::{Histogram, IntCounter};
 use switchboard_audio::{AudioSink, Format, MixSettings, Mixer, SourceHandle, Ticker};
 use switchboard_transport::ConnectionAbort;
@@ -187,12 +184,12 @@ impl<S: AudioSink> RoomMixer<S> {
     }
 
     fn mixer(&self) -> MutexGuard<'_, Mixer<S>> {
-        // A panic under the lock is a bug of this server; ignore the poison so that the room continues.
-        self.mixer.lock().unwrap_or_else(PoisonError::into_inner)
+        // A panic under the lock is a bug of this server. It releases the lock, so the room continues.
+        self.mixer.lock()
     }
 
     fn requests(&self) -> MutexGuard<'_, MixerRequests<S>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.requests.lock()
     }
 }
 

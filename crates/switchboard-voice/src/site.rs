@@ -5,16 +5,14 @@ mod sessions;
 use std::{
     error::Error,
     fmt,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use axum::http::{Request, Response, StatusCode, Uri, uri::InvalidUri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use parking_lot::{Mutex, MutexGuard};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use switchboard_transport::{HttpClient, HttpClientError, error_chain};
 use tokio::{sync::Semaphore, time::timeout};
@@ -260,7 +258,7 @@ impl Site {
     }
 
     fn sessions(&self) -> MutexGuard<'_, SessionCache> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock()
     }
 }
 
@@ -352,7 +350,7 @@ mod tests {
         }
 
         fn requested_paths(&self) -> Vec<String> {
-            self.paths.lock().unwrap().clone()
+            self.paths.lock().clone()
         }
 
         fn site(&self, cache_ttl: Duration) -> Site {
@@ -383,7 +381,7 @@ mod tests {
                 .next()
                 .unwrap();
             let number = {
-                let mut paths = paths.lock().unwrap();
+                let mut paths = paths.lock();
                 paths.push(path.to_owned());
                 paths.len()
             };

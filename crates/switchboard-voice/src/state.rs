@@ -7,11 +7,12 @@ use std::{
     collections::{BTreeMap, hash_map::RandomState},
     hash::BuildHasher,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Instant,
 };
 
 use bytestring::ByteString;
+use parking_lot::{Mutex, MutexGuard};
 use switchboard_audio::MixSettings;
 use switchboard_core::DisplayName;
 use switchboard_transport::{Counters, network};
@@ -312,8 +313,8 @@ impl VoiceState {
     }
 
     fn lock(&self) -> MutexGuard<'_, VoiceStateInner> {
-        // A panic under the lock is a bug of this server; ignore the poison so that other calls continue.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        // A panic under the lock is a bug of this server. It releases the lock, so other calls continue.
+        self.state.lock()
     }
 }
 

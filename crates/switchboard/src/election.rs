@@ -4,12 +4,9 @@
 //! lease expires, the next candidate leads. [`Election::committed`] and [`Election::declined`] receive the results
 //! from the log; [`Election::keep`] keeps this node a candidate.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use rand::RngExt;
 use switchboard_cluster::{Engine, ProposeOutcome};
 use switchboard_core::{
@@ -108,10 +105,7 @@ impl Election {
 
     /// Applies the entries that the engine has committed to the log, as one change.
     pub(crate) fn committed(&self, entries: &[Entry]) {
-        let mut locked = self
-            .candidates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut locked = self.candidates.lock();
         let candidates = &mut locked.by_position;
         for entry in entries {
             match &entry.change {
@@ -219,10 +213,7 @@ impl Election {
 
     fn propose(&self, engine: &dyn Engine, log: &LogId, change: Change) {
         let last = || {
-            let candidates = self
-                .candidates
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let candidates = self.candidates.lock();
             candidates
                 .by_position
                 .keys()
@@ -372,9 +363,8 @@ mod tests {
         fn propose(&self, _log: &LogId, at: Position, change: &Change) -> ProposeOutcome {
             self.proposed_joins
                 .lock()
-                .unwrap()
                 .push(matches!(change, Change::Join(_)));
-            let mut rejections_left = self.rejections_left.lock().unwrap();
+            let mut rejections_left = self.rejections_left.lock();
             if *rejections_left == 0 {
                 return ProposeOutcome::Committed(at.next());
             }
@@ -422,7 +412,7 @@ mod tests {
         stop.cancel();
         keeper.await.unwrap();
         assert_eq!(election.leader(), Leader::None);
-        let proposed_joins = engine.proposed_joins.lock().unwrap().clone();
+        let proposed_joins = engine.proposed_joins.lock().clone();
         assert_eq!(proposed_joins, [true, true, true, true, false]);
     }
 }

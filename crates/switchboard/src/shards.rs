@@ -8,11 +8,12 @@ use std::{
     collections::hash_map::RandomState,
     fmt,
     hash::BuildHasher,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Instant,
 };
 
 use bytestring::ByteString;
+use parking_lot::Mutex;
 use prometheus::{IntCounter, IntCounterVec};
 use switchboard_cluster::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
 use switchboard_core::{
@@ -211,7 +212,7 @@ impl Shards {
     pub(crate) fn rooms(&self) -> Vec<(RoomId, usize)> {
         self.shards
             .iter()
-            .flat_map(|shard| lock(shard).hub.rooms())
+            .flat_map(|shard| shard.lock().hub.rooms())
             .collect()
     }
 
@@ -219,12 +220,13 @@ impl Shards {
     pub(crate) fn local_memberships(&self) -> Vec<(PeerId, RoomId)> {
         self.shards
             .iter()
-            .flat_map(|shard| lock(shard).hub.local_memberships())
+            .flat_map(|shard| shard.lock().hub.local_memberships())
             .collect()
     }
 
     pub(crate) fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
-        lock(&self.shards[self.index_of_room(room)])
+        self.shards[self.index_of_room(room)]
+            .lock()
             .hub
             .members(room)
     }
@@ -275,7 +277,7 @@ impl Shards {
     /// with a high backlog.
     fn with_shard(&self, index: usize, act: impl FnOnce(&mut Shard)) -> usize {
         let mut changes = Vec::new();
-        let mut shard = lock(&self.shards[index]);
+        let mut shard = self.shards[index].lock();
         act(&mut shard);
         let slow_receiver_bytes = self.drain_effects(&mut shard, &mut changes);
         self.arm_timer(index, &mut shard);
@@ -581,11 +583,6 @@ static UNKNOWN: DialectTraits = DialectTraits {
     messages: false,
     ..DialectTraits::DEFAULT
 };
-
-/// Locks a shard. The lock ignores poisoning, so that the other rooms of the shard work after a panic.
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[cfg(test)]
 mod tests;

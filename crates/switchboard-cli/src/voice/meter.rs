@@ -4,12 +4,14 @@ use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 /// Interval between redraws.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -71,7 +73,7 @@ impl LevelGauge {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut GaugeState) -> T) -> T {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.state.lock())
     }
 }
 

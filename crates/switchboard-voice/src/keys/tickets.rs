@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use rand::distr::{Alphabetic, SampleString};
 
 use super::{ParsedSignature, PublicKey};
@@ -156,7 +157,7 @@ impl ChallengeStore {
     }
 
     fn lock(&self, now: Instant) -> MutexGuard<'_, ChallengeIndex> {
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index.lock();
         index.sweep(now, self.ttl);
         index
     }
@@ -298,7 +299,7 @@ mod tests {
     }
 
     fn count(tickets: &ChallengeStore) -> usize {
-        let index = tickets.index.lock().unwrap();
+        let index = tickets.index.lock();
         let mut listed = 0;
         for (key, tickets_of_key) in &index.by_key {
             listed += tickets_of_key.len();

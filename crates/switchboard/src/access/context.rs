@@ -1,12 +1,8 @@
 //! Values of the host program's own types, one for each connection.
 
-use std::{
-    any::Any,
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{any::Any, collections::HashMap, fmt, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use switchboard_core::PeerId;
 
 /// A value of the host program's own type that belongs to one connection, from
@@ -55,7 +51,7 @@ impl Contexts {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, HostContext>> {
         // Each change is one call of the map, so the map is consistent after a panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -2,15 +2,10 @@
 //! share rooms.
 
 use std::{
-    collections::HashMap,
-    fmt,
-    future::Future,
-    net::SocketAddr,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    collections::HashMap, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use switchboard::{Builder, Listener, Server};
 use switchboard_cluster::{Engine, EngineHandler, ProposeOutcome, Status};
 use switchboard_core::{
@@ -127,26 +122,26 @@ impl SharedEngine {
 
     /// Records that two nodes are a cluster: [`Self::cluster_of`] the second returns both.
     pub(crate) fn link_nodes(first: SocketAddr, second: SocketAddr) {
-        let mut linked = LINKED_NODES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut linked = LINKED_NODES.lock();
         let linked = linked.get_or_insert_default();
         linked.insert(second, first);
     }
 
     /// Records that a node is in no cluster. An earlier test may have used its port.
     pub(crate) fn unlink_node(address: SocketAddr) {
-        let mut linked = LINKED_NODES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut linked = LINKED_NODES.lock();
         linked.get_or_insert_default().remove(&address);
     }
 
     /// The nodes of the cluster of this node.
     pub(crate) fn cluster_of(address: SocketAddr) -> Vec<SocketAddr> {
-        let linked = LINKED_NODES.lock().unwrap_or_else(PoisonError::into_inner);
+        let linked = LINKED_NODES.lock();
         let first = linked.as_ref().and_then(|all| all.get(&address));
         first.copied().into_iter().chain([address]).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no panic")
+        self.0.lock()
     }
 }
 
