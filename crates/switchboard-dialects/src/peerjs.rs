@@ -666,8 +666,7 @@ fn secret_of(id: &str, token: &str) -> Arc<str> {
         .chain_update([0])
         .chain_update(token)
         .finalize();
-    let digits = hash.iter().map(|byte| format!("{byte:02x}"));
-    digits.collect::<String>().into()
+    base16ct::lower::encode_string(&hash).into()
 }
 
 /// The frame for a client whose join was rejected.

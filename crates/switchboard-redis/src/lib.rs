@@ -149,7 +149,7 @@ impl StoreConnection for RedisConnection {
 
     async fn secret(&self) -> Result<String, StoreError> {
         let bytes: [u8; SECRET_BYTES] = rand::rng().random();
-        let new_secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let new_secret = base16ct::lower::encode_string(&bytes);
         let key = self.keys.secret();
         let set = RedisCommand {
             cmd: cmd("SET").arg(&key).arg(new_secret).arg("NX").take(),

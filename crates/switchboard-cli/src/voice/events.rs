@@ -86,7 +86,7 @@ impl CallEvents {
 fn read(identity: &CliIdentity, event: &ParsedEvent) -> Option<CallEvent> {
     let value: Value = serde_json::from_str(&event.data).ok()?;
     let value = match value.as_str() {
-        Some(hex) => serde_json::from_slice(&unhex(hex)?).ok()?,
+        Some(hex) => serde_json::from_slice(&base16ct::mixed::decode_vec(hex).ok()?).ok()?,
         None => value,
     };
     let field = |name: &str| text(&value[name]);
@@ -126,15 +126,6 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let byte = |pair: &[u8]| match *pair {
-        [high, low] => u8::try_from(digit(high)? << 4 | digit(low)?).ok(),
-        _ => None,
-    };
-    text.as_bytes().chunks(2).map(byte).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use switchboard::SecretKey;
@@ -170,7 +161,7 @@ mod tests {
     fn events_of_keys_are_in_hex() {
         let key = SecretKey::generate().public();
         let json = format!("{{\"answer\": \"30\",\"challenge\": \"12\",\"from\": \"{key}\"}}");
-        let hex: String = json.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = base16ct::lower::encode_string(json.as_bytes());
         let event = ParsedEvent {
             name: "answer".to_owned(),
             data: format!("\"{hex}\""),

@@ -122,12 +122,5 @@ fn duration(source: &str) -> Result<Duration, LineError> {
 
 fn hex(source: &str) -> Result<Vec<u8>, LineError> {
     let digits: String = source.split_whitespace().collect();
-    let byte = |index| {
-        let pair = digits.get(index..index + 2)?;
-        u8::from_str_radix(pair, 16).ok()
-    };
-    let bytes = (0..digits.len()).step_by(2).map(byte);
-    bytes
-        .collect::<Option<_>>()
-        .ok_or_else(|| LineError::Hex(source.into()))
+    base16ct::mixed::decode_vec(digits).map_err(|_| LineError::Hex(source.into()))
 }
