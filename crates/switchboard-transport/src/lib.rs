@@ -47,7 +47,6 @@ pub use refused_connections::{
 };
 pub use session_registry::{SessionRegistry, SessionStatus};
 pub use socket::{Socket, SocketError};
-pub use switchboard_core::error_chain;
 pub use switchboard_session::{FillLevel, Heartbeat, QueueMemory, TokenBucket};
 pub use timed_stream::RequestTimeouts;
 pub use tls::Tls;

@@ -11,33 +11,33 @@ use crate::signaling::{CallError, VoiceRoomError};
 
 /// An error response.
 #[derive(Debug)]
-pub(super) enum VoiceError {
+pub(crate) enum VoiceError {
     /// A status and one human-readable line.
     Message(StatusCode, Cow<'static, str>),
     /// A complete response that the server produces for all of its paths.
     Response(Box<Response>),
 }
 
-pub(super) type VoiceResult = Result<Response, VoiceError>;
+pub(crate) type VoiceResult = Result<Response, VoiceError>;
 
 impl VoiceError {
-    pub(super) fn new(status: StatusCode, message: &str) -> Self {
+    pub(crate) fn new(status: StatusCode, message: &str) -> Self {
         Self::Message(status, Cow::Owned(message.to_owned()))
     }
 
-    pub(super) fn bad(message: &'static str) -> Self {
+    pub(crate) fn bad(message: &'static str) -> Self {
         Self::Message(StatusCode::BAD_REQUEST, Cow::Borrowed(message))
     }
 
-    pub(super) fn forbidden(message: &'static str) -> Self {
+    pub(crate) fn forbidden(message: &'static str) -> Self {
         Self::Message(StatusCode::FORBIDDEN, Cow::Borrowed(message))
     }
 
-    pub(super) fn not_found(message: &'static str) -> Self {
+    pub(crate) fn not_found(message: &'static str) -> Self {
         Self::Message(StatusCode::NOT_FOUND, Cow::Borrowed(message))
     }
 
-    pub(super) fn too_many(message: &'static str) -> Self {
+    pub(crate) fn too_many(message: &'static str) -> Self {
         Self::Message(StatusCode::TOO_MANY_REQUESTS, Cow::Borrowed(message))
     }
 }
@@ -56,7 +56,7 @@ impl From<CallError> for VoiceError {
                 StatusCode::CONFLICT,
                 "This user has reached its limit of calls (call.per_user).",
             ),
-            CallError::TooMany => (
+            CallError::TooManyCalls => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "You have reached your limit of calls (call.per_user).",
             ),
@@ -64,16 +64,16 @@ impl From<CallError> for VoiceError {
                 StatusCode::CONFLICT,
                 "The caller has not proven its identity yet. Wait for its /answer2.",
             ),
-            CallError::TooManyFromAddress => (
+            CallError::TooManyRingsFromAddress => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too many callers from your address are ringing this user (call.rings_per_address). Retry later.",
             ),
-            CallError::WithOneself => (StatusCode::BAD_REQUEST, "A user cannot call itself."),
+            CallError::SelfCall => (StatusCode::BAD_REQUEST, "A user cannot call itself."),
             CallError::ChallengeInUse => (
                 StatusCode::CONFLICT,
                 "This challenge is already in use in another call. Send a new one.",
             ),
-            CallError::TooOften => (
+            CallError::RateExceeded => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too many calls: a caller may ring a user ten times at once and then once a second, an address four times as often. Retry later.",
             ),
@@ -103,7 +103,7 @@ impl From<VoiceRoomError> for VoiceError {
 }
 
 /// Response to an upload that a newer connection has replaced. Programs compare the first word.
-pub(super) const REPLACED: &str =
+pub(crate) const REPLACED: &str =
     "replaced: a newer connection of this user has taken over its microphone.";
 
 impl IntoResponse for VoiceError {
@@ -123,7 +123,7 @@ pub(crate) fn retry_later(message: &'static str) -> VoiceError {
 }
 
 /// A JSON response from already encoded text.
-pub(super) fn json(text: String) -> Response {
+pub(crate) fn json(text: String) -> Response {
     let content_type = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }

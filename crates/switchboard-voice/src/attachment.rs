@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// One user's microphone or headphones in a call or room; detached when dropped.
-pub(super) struct AudioAttachment {
-    pub(super) user: User,
-    pub(super) mixer: Arc<RoomMixer>,
+pub(crate) struct AudioAttachment {
+    pub(crate) user: User,
+    pub(crate) mixer: Arc<RoomMixer>,
     voice: Arc<VoiceService>,
     mix: MixId,
     direction: Direction,
@@ -39,11 +39,11 @@ const CONNECTION_NAME_MAX: usize = 64;
 
 impl AudioAttachment {
     /// Completes when a newer connection of the same user has taken over.
-    pub(super) async fn replaced(&self) {
+    pub(crate) async fn replaced(&self) {
         self.hold.replaced.cancelled().await;
     }
 
-    pub(super) fn replaced_owned(&self) -> WaitForCancellationFutureOwned {
+    pub(crate) fn replaced_owned(&self) -> WaitForCancellationFutureOwned {
         self.hold.replaced.clone().cancelled_owned()
     }
 }
@@ -101,7 +101,7 @@ impl Drop for SiteNotification {
 
 impl VoiceService {
     /// Attaches the caller's microphone or headphones to a call or room, if the caller has access.
-    pub(super) async fn attach(
+    pub(crate) async fn attach(
         self: &Arc<Self>,
         target: AudioTarget,
         direction: Direction,
@@ -137,7 +137,7 @@ impl VoiceService {
 
     /// Checks access without attaching. The website is not asked about the room, because the request
     /// would count as a join of the user.
-    pub(super) async fn check_access(
+    pub(crate) async fn check_access(
         &self,
         target: AudioTarget,
         params: &RequestParameters,

@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// Burst of the byte limit of a source, in seconds of audio.
-pub(super) const BURST_SECS: u32 = 8;
+pub(crate) const BURST_SECS: u32 = 8;
 
 /// Lower bound of a source's byte limit, in quarters of its real-time byte rate.
 const MARGIN_QUARTERS: u64 = 5;
@@ -56,7 +56,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl VoiceService {
     /// `/upCall`, `/upRoom`: receives the audio of a microphone.
-    pub(super) async fn up(
+    pub(crate) async fn publish(
         self: &Arc<Self>,
         target: AudioTarget,
         params: &RequestParameters,
@@ -75,7 +75,7 @@ impl VoiceService {
             let attachment = self
                 .attach(target, Direction::Publish, params, permit)
                 .await?;
-            return self.up_by_body(attachment, pcm, body).await;
+            return self.publish_by_body(attachment, pcm, body).await;
         }
         let upgrade = Upgrade::from_parts(&mut parts)
             .map_err(|error| VoiceError::from(error.into_response()))?
@@ -87,13 +87,13 @@ impl VoiceService {
         let voice = self.clone();
         self.tasks.spawn(async move {
             if let Some(socket) = connecting.socket().await {
-                voice.up_by_websocket(socket, attachment, pcm).await;
+                voice.publish_by_websocket(socket, attachment, pcm).await;
             }
         });
         Ok(response)
     }
 
-    async fn up_by_websocket(
+    async fn publish_by_websocket(
         self: Arc<Self>,
         mut socket: Socket,
         attachment: AudioAttachment,
@@ -162,7 +162,7 @@ impl VoiceService {
     }
 
     /// `/joinCall`, `/joinRoom`: streams the mix to a listener.
-    pub(super) async fn join(
+    pub(crate) async fn subscribe(
         self: &Arc<Self>,
         target: AudioTarget,
         params: &RequestParameters,
@@ -188,7 +188,7 @@ impl VoiceService {
     }
 
     /// `HEAD` of `/joinCall`, `/joinRoom`: the head of the response to `GET`, without attaching.
-    pub(super) async fn join_head(
+    pub(crate) async fn subscribe_head(
         &self,
         target: AudioTarget,
         params: &RequestParameters,
@@ -267,23 +267,23 @@ fn byte_limit(setting: u32, rate: u32, channels: u16) -> u32 {
 }
 
 /// The format of a source, and its limits.
-pub(super) struct PcmParameters {
+pub(crate) struct PcmParameters {
     decoder: PcmDecoder,
     rate: u32,
     channels: u16,
     /// Byte limit per second; 0 is no limit.
-    pub(super) bytes_per_second: u32,
+    pub(crate) bytes_per_second: u32,
 }
 
 impl PcmParameters {
     /// Bytes per second of audio.
-    pub(super) fn real_time(&self) -> u64 {
+    pub(crate) fn real_time(&self) -> u64 {
         u64::from(self.rate) * u64::from(self.channels) * 2
     }
 }
 
 /// One microphone: decodes and limits its audio on the way to the mixer.
-pub(super) struct AudioSource {
+pub(crate) struct AudioSource {
     user: User,
     mixer: Arc<RoomMixer>,
     decoder: SourceDecoder,
@@ -292,7 +292,7 @@ pub(super) struct AudioSource {
 }
 
 impl AudioSource {
-    pub(super) fn new(
+    pub(crate) fn new(
         voice: &VoiceService,
         attachment: &AudioAttachment,
         pcm: PcmParameters,
@@ -333,7 +333,7 @@ impl AudioSource {
         }
         match received {
             Ok(Decoded::Message(WebSocketMessage::Binary(bytes))) => {
-                if !self.try_take(bytes) {
+                if !self.try_push(bytes) {
                     return close(1008, "Too much audio: the byte limit is exceeded.");
                 }
                 ControlFlow::Continue(())
@@ -354,7 +354,7 @@ impl AudioSource {
     }
 
     /// Starts to decode samples. Returns false if they exceed the byte limit.
-    fn try_take(&mut self, bytes: Bytes) -> bool {
+    fn try_push(&mut self, bytes: Bytes) -> bool {
         let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let has_room = |bucket: &mut TokenBucket| bucket.try_take(count, clock::now());
         let is_accepted = self.bucket.as_mut().is_none_or(has_room);
@@ -365,19 +365,19 @@ impl AudioSource {
     }
 
     /// Passes samples to the mixer.
-    pub(super) async fn push(&mut self, bytes: Bytes) {
+    pub(crate) async fn push(&mut self, bytes: Bytes) {
         self.decoder.decode(bytes);
         self.decoder.decoded().await;
     }
 
     /// Flushes the resampler to the mixer.
-    pub(super) async fn finish(&mut self) {
+    pub(crate) async fn finish(&mut self) {
         self.decoder.finish();
         self.decoder.decoded().await;
     }
 
     /// Whether the mixer has consumed all samples.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.decoder.input().is_empty()
     }
 }

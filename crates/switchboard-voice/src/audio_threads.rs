@@ -29,17 +29,17 @@ const THREADS_MAX: usize = 8;
 
 /// A runtime of a few threads for audio. It starts with the first task.
 #[derive(Debug)]
-pub(super) struct AudioThreads {
+pub(crate) struct AudioThreads {
     /// Empty until the first task. `None` if the system provides no threads.
     runtime: OnceLock<Option<Runtime>>,
     /// Counts the tasks of rooms; the server waits for them when it shuts down.
     tasks: TaskTracker,
     /// Receives the lateness of each frame of each mixer, in seconds.
-    pub(super) late_seconds: Histogram,
+    pub(crate) late_seconds: Histogram,
 }
 
 impl AudioThreads {
-    pub(super) fn new(tasks: TaskTracker, late_seconds: Histogram) -> Self {
+    pub(crate) fn new(tasks: TaskTracker, late_seconds: Histogram) -> Self {
         Self {
             runtime: OnceLock::new(),
             tasks,
@@ -48,12 +48,12 @@ impl AudioThreads {
     }
 
     /// Spawns the task of a room.
-    pub(super) fn spawn_mixer(&self, mixing: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn_mixer(&self, mixing: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn_on(mixing, &self.handle());
     }
 
     /// Starts `work` on one of the threads.
-    pub(super) fn start<T: Send + 'static>(
+    pub(crate) fn start<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {
@@ -61,7 +61,7 @@ impl AudioThreads {
     }
 
     /// Runs `work` on one of the threads. Panics if `work` does.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
@@ -88,7 +88,7 @@ impl Drop for AudioThreads {
 
 /// Waits for work that [`AudioThreads::start`] started. Panics if the work did. Does not complete after the
 /// threads have ended; their owner has then been dropped.
-pub(super) async fn finish<T>(work: &mut JoinHandle<T>) -> T {
+pub(crate) async fn finish<T>(work: &mut JoinHandle<T>) -> T {
     match work.await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
@@ -110,7 +110,7 @@ fn start_threads() -> Option<Runtime> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::sync::mpsc;
 
     use prometheus::HistogramOpts;

@@ -26,28 +26,28 @@ struct HandshakeStep {
 }
 
 const ANSWER: HandshakeStep = HandshakeStep {
-    challenges: Calls::to_answer,
+    challenges: Calls::challenges_to_answer,
     apply: Calls::answer,
 };
 
 const CONFIRM: HandshakeStep = HandshakeStep {
-    challenges: Calls::to_confirm,
+    challenges: Calls::challenges_to_confirm,
     apply: Calls::confirm,
 };
 
 const ACCEPT: HandshakeStep = HandshakeStep {
-    challenges: Calls::to_accept,
+    challenges: Calls::challenges_to_accept,
     apply: |calls, by, from, signature, _, now| calls.accept(by, from, signature, now).map(drop),
 };
 
 const REJECT: HandshakeStep = HandshakeStep {
-    challenges: Calls::to_accept,
+    challenges: Calls::challenges_to_accept,
     apply: |calls, by, from, signature, _, now| calls.reject(by, from, signature, now),
 };
 
 impl VoiceService {
     /// `/newCall`: rings a user. The response to a key is its next challenge.
-    pub(super) async fn new_call(
+    pub(crate) async fn new_call(
         &self,
         params: &RequestParameters,
         address: Option<IpAddr>,
@@ -71,17 +71,17 @@ impl VoiceService {
     }
 
     /// `/answer`: the callee has signed the caller's challenge and sends its own.
-    pub(super) async fn answer(&self, params: &RequestParameters) -> VoiceResult {
+    pub(crate) async fn answer(&self, params: &RequestParameters) -> VoiceResult {
         self.handshake(params, &ANSWER).await
     }
 
     /// `/answer2`: the caller has signed the callee's challenge and sends another one.
-    pub(super) async fn answer2(&self, params: &RequestParameters) -> VoiceResult {
+    pub(crate) async fn answer2(&self, params: &RequestParameters) -> VoiceResult {
         self.handshake(params, &CONFIRM).await
     }
 
     /// `/acceptCall`: the callee accepts, which establishes the call.
-    pub(super) async fn accept(&self, params: &RequestParameters) -> VoiceResult {
+    pub(crate) async fn accept(&self, params: &RequestParameters) -> VoiceResult {
         let (caller, destination) = self.pair(params).await?;
         self.identity.check_may_call(&caller, &destination).await?;
         let done = self
@@ -92,14 +92,14 @@ impl VoiceService {
     }
 
     /// `/rejectCall`: the callee rejects the call.
-    pub(super) async fn reject(&self, params: &RequestParameters) -> VoiceResult {
+    pub(crate) async fn reject(&self, params: &RequestParameters) -> VoiceResult {
         let (caller, destination) = self.pair(params).await?;
         self.signed_step(params, &caller, &destination, ByteString::new(), &REJECT)
             .await
     }
 
     /// `/hangupCall`: ends a call, or its ringing. An extension that the reference server does not have.
-    pub(super) async fn hang_up(&self, params: &RequestParameters) -> VoiceResult {
+    pub(crate) async fn hang_up(&self, params: &RequestParameters) -> VoiceResult {
         let caller = self.identity.authenticate(params).await?;
         let destination = self.identity.destination(params)?;
         self.state

@@ -79,7 +79,7 @@ impl fmt::Debug for ClusteredVoice {
 
 impl ClusteredVoice {
     /// Starts following the election. Must be called within a Tokio runtime.
-    pub(super) fn new(voice: &Arc<VoiceService>, cluster: ClusterContext) -> Arc<Self> {
+    pub(crate) fn new(voice: &Arc<VoiceService>, cluster: ClusterContext) -> Arc<Self> {
         let ClusterContext { terms, secret } = cluster;
         let this = Arc::new(Self {
             forwarder: Forwarder::new(voice, terms.clone(), secret.clone()),
@@ -97,11 +97,11 @@ impl ClusteredVoice {
     }
 
     /// Ends all streams and calls when the server shuts down.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.local().voice.state.end();
     }
 
-    pub(super) async fn serve(
+    pub(crate) async fn serve(
         self: Arc<Self>,
         endpoint: VoiceEndpoint,
         request: Request,
@@ -167,7 +167,7 @@ impl ClusteredVoice {
                     RequestSender::Node(_) => return Err(no_leader()),
                     RequestSender::SecretMismatch => return Err(self.reject_secret_mismatch()),
                 }
-                let is_source = matches!(endpoint, VoiceEndpoint::Up(_));
+                let is_source = matches!(endpoint, VoiceEndpoint::Publish(_));
                 let forwarding = self.forwarder.forward(url, &term, admitted, parts, body);
                 voice.until_term_ends(is_source, forwarding).await
             }

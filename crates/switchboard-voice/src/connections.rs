@@ -16,7 +16,7 @@ type ConnectionKey = (MixId, User, Direction);
 
 /// The connections that hold a microphone or headphones, by user, mix and direction.
 #[derive(Debug, Default)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     held: HashMap<ConnectionKey, HeldConnection>,
     count: u64,
 }
@@ -30,17 +30,17 @@ struct HeldConnection {
 
 /// The hold of one connection on a microphone or headphones.
 #[derive(Debug)]
-pub(super) struct ConnectionHold {
+pub(crate) struct ConnectionHold {
     id: u64,
     /// Cancelled when a newer connection has taken over.
-    pub(super) replaced: CancellationToken,
+    pub(crate) replaced: CancellationToken,
 }
 
 impl Connections {
     /// Gives the hold to a new connection, which its client calls `name`. Also returns the name of the
     /// replaced connection, if any. A connection of the same name is not reported, because a player may
     /// request its stream again.
-    pub(super) fn take_over(
+    pub(crate) fn take_over(
         &mut self,
         key: ConnectionKey,
         name: ByteString,
@@ -66,7 +66,7 @@ impl Connections {
     }
 
     /// Releases a hold. Returns false if a newer connection has it.
-    pub(super) fn release(&mut self, key: &ConnectionKey, hold: &ConnectionHold) -> bool {
+    pub(crate) fn release(&mut self, key: &ConnectionKey, hold: &ConnectionHold) -> bool {
         let is_current = self.held.get(key).is_some_and(|held| held.id == hold.id);
         if is_current {
             self.held.remove(key);

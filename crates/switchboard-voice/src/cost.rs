@@ -31,7 +31,7 @@ enum RequestCost {
 
 impl VoiceService {
     /// Serves an admitted request, or responds with 429 if its address exceeds its rate.
-    pub(super) async fn dispatch_within_rate(
+    pub(crate) async fn dispatch_within_rate(
         self: &Arc<Self>,
         endpoint: VoiceEndpoint,
         admitted: AdmittedRequest,
@@ -84,8 +84,8 @@ impl VoiceService {
             | VoiceEndpoint::Reject
             | VoiceEndpoint::HangUp
             | VoiceEndpoint::DisplayName
-            | VoiceEndpoint::Up(_)
-            | VoiceEndpoint::Join(_) => authenticated,
+            | VoiceEndpoint::Publish(_)
+            | VoiceEndpoint::Subscribe(_) => authenticated,
             VoiceEndpoint::ListRooms | VoiceEndpoint::ListMembers => RequestCost::ByLength,
             VoiceEndpoint::Mode => RequestCost::Free,
         }

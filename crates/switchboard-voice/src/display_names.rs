@@ -13,17 +13,17 @@ const CHARACTERS_MAX: usize = 40;
 
 /// The display names of users that have an event stream open.
 #[derive(Debug, Default)]
-pub(super) struct DisplayNames {
+pub(crate) struct DisplayNames {
     by_user: HashMap<User, DisplayName>,
 }
 
 impl DisplayNames {
-    pub(super) fn get(&self, user: &User) -> Option<&DisplayName> {
+    pub(crate) fn get(&self, user: &User) -> Option<&DisplayName> {
         self.by_user.get(user)
     }
 
     /// Sets the name of a user; `None` removes it.
-    pub(super) fn set(&mut self, user: &User, name: Option<DisplayName>) {
+    pub(crate) fn set(&mut self, user: &User, name: Option<DisplayName>) {
         match name {
             Some(name) => drop(self.by_user.insert(user.clone(), name)),
             None => drop(self.by_user.remove(user)),

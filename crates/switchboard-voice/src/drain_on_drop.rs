@@ -17,7 +17,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// A body whose rest is read and discarded for a while when it is dropped. Otherwise the connection would be
 /// closed while the client sends, and the client would lose the response.
-pub(super) struct DrainOnDrop {
+pub(crate) struct DrainOnDrop {
     body: Body,
     /// False if the client waits for `100 Continue`, and after the end of the body.
     has_more: bool,
@@ -25,7 +25,7 @@ pub(super) struct DrainOnDrop {
 
 impl DrainOnDrop {
     /// Wraps the body of a request.
-    pub(super) fn wrap(request: Request) -> Request {
+    pub(crate) fn wrap(request: Request) -> Request {
         let has_more = !request.headers().contains_key(header::EXPECT);
         request.map(|body| Body::new(Self { body, has_more }))
     }

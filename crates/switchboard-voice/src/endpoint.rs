@@ -28,8 +28,8 @@ pub(crate) enum VoiceEndpoint {
     ListMembers,
     Mode,
     DisplayName,
-    Up(AudioTarget),
-    Join(AudioTarget),
+    Publish(AudioTarget),
+    Subscribe(AudioTarget),
 }
 
 /// The path of each endpoint. The voice page is served by another module.
@@ -48,10 +48,10 @@ pub(crate) const ENDPOINTS: [(&str, VoiceEndpoint); 18] = [
     ("/listMembers", VoiceEndpoint::ListMembers),
     ("/voice/mode", VoiceEndpoint::Mode),
     ("/voice/name", VoiceEndpoint::DisplayName),
-    ("/upCall", VoiceEndpoint::Up(AudioTarget::Call)),
-    ("/upRoom", VoiceEndpoint::Up(AudioTarget::Room)),
-    ("/joinCall", VoiceEndpoint::Join(AudioTarget::Call)),
-    ("/joinRoom", VoiceEndpoint::Join(AudioTarget::Room)),
+    ("/upCall", VoiceEndpoint::Publish(AudioTarget::Call)),
+    ("/upRoom", VoiceEndpoint::Publish(AudioTarget::Room)),
+    ("/joinCall", VoiceEndpoint::Subscribe(AudioTarget::Call)),
+    ("/joinRoom", VoiceEndpoint::Subscribe(AudioTarget::Room)),
 ];
 
 impl VoiceEndpoint {
@@ -64,8 +64,8 @@ impl VoiceEndpoint {
             | Self::ListMembers
             | Self::Mode => &[Method::GET, Method::HEAD],
             // GET is for media players that accept a URL only.
-            Self::Join(_) | Self::KeyExchange => &[Method::POST, Method::GET, Method::HEAD],
-            Self::Up(_) => &[Method::GET, Method::HEAD, Method::POST, Method::PUT],
+            Self::Subscribe(_) | Self::KeyExchange => &[Method::POST, Method::GET, Method::HEAD],
+            Self::Publish(_) => &[Method::GET, Method::HEAD, Method::POST, Method::PUT],
             Self::NewCall
             | Self::Answer
             | Self::Answer2
@@ -93,18 +93,20 @@ impl VoiceEndpoint {
             | Self::Reject
             | Self::HangUp => &[ParameterName::Destination],
             Self::ListMembers => &[ParameterName::Room],
-            Self::Up(AudioTarget::Call) => &[
+            Self::Publish(AudioTarget::Call) => &[
                 ParameterName::Destination,
                 ParameterName::Rate,
                 ParameterName::Channels,
             ],
-            Self::Up(AudioTarget::Room) => &[
+            Self::Publish(AudioTarget::Room) => &[
                 ParameterName::Room,
                 ParameterName::Rate,
                 ParameterName::Channels,
             ],
-            Self::Join(AudioTarget::Call) => &[ParameterName::Destination, ParameterName::Format],
-            Self::Join(AudioTarget::Room) => &[ParameterName::Room, ParameterName::Format],
+            Self::Subscribe(AudioTarget::Call) => {
+                &[ParameterName::Destination, ParameterName::Format]
+            }
+            Self::Subscribe(AudioTarget::Room) => &[ParameterName::Room, ParameterName::Format],
         }
     }
 }

@@ -26,7 +26,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 impl VoiceService {
     /// `/messages`: the event stream of one user.
-    pub(super) async fn messages(
+    pub(crate) async fn messages(
         &self,
         params: &RequestParameters,
         abort_handle: ConnectionAbort,
@@ -67,7 +67,7 @@ impl VoiceService {
     }
 
     /// `HEAD` of `/messages`: the head of the response to `GET`, without a stream.
-    pub(super) async fn messages_head(&self, params: &RequestParameters) -> VoiceResult {
+    pub(crate) async fn messages_head(&self, params: &RequestParameters) -> VoiceResult {
         self.identity.identify_listener(params).await?;
         let nothing = stream::empty::<Result<Event, std::convert::Infallible>>();
         let unbuffered = [(PROXY_BUFFERING, NOT_BUFFERED)];

@@ -32,8 +32,9 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
+use switchboard_core::error_chain;
 use switchboard_transport::{
-    ConnectionAbort, Counters, HttpClient, HttpClientError, HttpConnection, error_chain,
+    ConnectionAbort, Counters, HttpClient, HttpClientError, HttpConnection,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, split},
@@ -76,7 +77,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Forwards requests to the voice leader.
-pub(super) struct Forwarder {
+pub(crate) struct Forwarder {
     terms: watch::Receiver<Term>,
     secret: NodeSecret,
     client: HttpClient,
@@ -87,7 +88,7 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    pub(super) fn new(
+    pub(crate) fn new(
         voice: &VoiceService,
         terms: watch::Receiver<Term>,
         secret: NodeSecret,
@@ -104,7 +105,7 @@ impl Forwarder {
     }
 
     /// Forwards an admitted request to the owner at `url` and returns its response.
-    pub(super) async fn forward(
+    pub(crate) async fn forward(
         &self,
         url: &str,
         term: &Term,

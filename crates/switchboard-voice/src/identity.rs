@@ -16,22 +16,22 @@ use crate::{
     config::{Gostream, VoiceIdentity},
     gostream::UserEncoding,
     id::User,
-    keys::{ChallengeStore, Proof, PublicKey, challenge_is_sound, verify},
+    keys::{ChallengeStore, Proof, PublicKey, is_valid_challenge, verify},
     parameters::RequestParameters,
     site::{Site, SiteError, SiteUrlError},
 };
 
 /// The source of user identities: public keys or a website.
 #[derive(Debug)]
-pub(super) enum IdentityProvider {
+pub(crate) enum IdentityProvider {
     Keys(Arc<KeyIdentity>),
     Site(Arc<Site>),
 }
 
 /// Identifies users by public keys, which sign challenges.
 #[derive(Debug)]
-pub(super) struct KeyIdentity {
-    pub(super) tickets: ChallengeStore,
+pub(crate) struct KeyIdentity {
+    pub(crate) tickets: ChallengeStore,
     challenge_ttl: Duration,
     require_proof: bool,
     /// Bounds concurrent signature checks.
@@ -82,14 +82,14 @@ impl KeyIdentity {
 
 /// The caller of a request.
 #[derive(Debug)]
-pub(super) struct Caller {
-    pub(super) user: User,
-    pub(super) credential: Credential,
+pub(crate) struct Caller {
+    pub(crate) user: User,
+    pub(crate) credential: Credential,
 }
 
 /// The credential that the caller presented.
 #[derive(Debug)]
-pub(super) enum Credential {
+pub(crate) enum Credential {
     /// A key, and the server challenge that was signed with it, if any.
     Key(PublicKey, Option<Proof>),
     /// A session token that the website has confirmed.
@@ -98,7 +98,7 @@ pub(super) enum Credential {
 
 impl Caller {
     /// Whether the caller is authenticated.
-    pub(super) fn is_proven(&self) -> bool {
+    pub(crate) fn is_proven(&self) -> bool {
         match &self.credential {
             Credential::Key(_, proof) => proof.is_some(),
             Credential::Token(_) => true,
@@ -111,7 +111,7 @@ impl IdentityProvider {
     ///
     /// # Errors
     /// If the website's URL cannot be used.
-    pub(super) fn new(config: &Gostream) -> Result<Option<Self>, SiteUrlError> {
+    pub(crate) fn new(config: &Gostream) -> Result<Option<Self>, SiteUrlError> {
         match config.identity {
             VoiceIdentity::Off => Ok(None),
             VoiceIdentity::Keys => Ok(Some(Self::Keys(Arc::new(KeyIdentity::new(config))))),
@@ -124,21 +124,21 @@ impl IdentityProvider {
     }
 
     /// A provider of the same kind without issued challenges. A website and its session cache are shared.
-    pub(super) fn with_fresh_state(&self, config: &Gostream) -> Self {
+    pub(crate) fn with_fresh_state(&self, config: &Gostream) -> Self {
         match self {
             Self::Keys(_) => Self::Keys(Arc::new(KeyIdentity::new(config))),
             Self::Site(site) => Self::Site(site.clone()),
         }
     }
 
-    pub(super) fn users(&self) -> UserEncoding {
+    pub(crate) fn users(&self) -> UserEncoding {
         match self {
             Self::Keys(_) => UserEncoding::Keys,
             Self::Site(_) => UserEncoding::Numbers,
         }
     }
 
-    pub(super) fn keys(&self) -> Result<&KeyIdentity, VoiceError> {
+    pub(crate) fn keys(&self) -> Result<&KeyIdentity, VoiceError> {
         match self {
             Self::Keys(keys) => Ok(keys),
             Self::Site(_) => Err(VoiceError::not_found(
@@ -147,7 +147,7 @@ impl IdentityProvider {
         }
     }
 
-    pub(super) fn site(&self) -> Result<&Site, VoiceError> {
+    pub(crate) fn site(&self) -> Result<&Site, VoiceError> {
         match self {
             Self::Site(site) => Ok(site),
             Self::Keys(_) => Err(VoiceError::not_found(
@@ -157,7 +157,7 @@ impl IdentityProvider {
     }
 
     /// Identifies the caller: by a key, without proof, or by a token that the website confirms.
-    pub(super) async fn identify(&self, params: &RequestParameters) -> Result<Caller, VoiceError> {
+    pub(crate) async fn identify(&self, params: &RequestParameters) -> Result<Caller, VoiceError> {
         match self {
             Self::Keys(_) => {
                 let key = key(params)?;
@@ -179,7 +179,7 @@ impl IdentityProvider {
 
     /// Identifies the caller with proof: a key's signature over a challenge of this server, or a token that the
     /// website confirms.
-    pub(super) async fn authenticate(
+    pub(crate) async fn authenticate(
         &self,
         params: &RequestParameters,
     ) -> Result<Caller, VoiceError> {
@@ -197,7 +197,7 @@ impl IdentityProvider {
 
     /// Identifies the caller of an event stream. A key must prove itself only if the configuration says so,
     /// or if it sends a signature.
-    pub(super) async fn identify_listener(
+    pub(crate) async fn identify_listener(
         &self,
         params: &RequestParameters,
     ) -> Result<Caller, VoiceError> {
@@ -210,7 +210,7 @@ impl IdentityProvider {
     }
 
     /// Refreshes a key's tickets while an event stream is open. `None` for users of a website.
-    pub(super) fn ticket_keep_alive(&self, credential: Credential) -> Option<TicketKeepAlive> {
+    pub(crate) fn ticket_keep_alive(&self, credential: Credential) -> Option<TicketKeepAlive> {
         let (Self::Keys(keys), Credential::Key(key, _)) = (self, credential) else {
             return None;
         };
@@ -223,7 +223,7 @@ impl IdentityProvider {
     }
 
     /// The user that the request is about (parameter `Destination`).
-    pub(super) fn destination(&self, params: &RequestParameters) -> Result<User, VoiceError> {
+    pub(crate) fn destination(&self, params: &RequestParameters) -> Result<User, VoiceError> {
         let text = params.destination().unwrap_or_default();
         let user = match self {
             Self::Keys(_) => PublicKey::parse(text).map(|key| user_of_key(&key)),
@@ -238,7 +238,7 @@ impl IdentityProvider {
     }
 
     /// The challenge for the other user to sign; empty for users of a website.
-    pub(super) fn challenge(&self, params: &RequestParameters) -> Result<ByteString, VoiceError> {
+    pub(crate) fn challenge(&self, params: &RequestParameters) -> Result<ByteString, VoiceError> {
         let Self::Keys(_) = self else {
             return Ok(ByteString::new());
         };
@@ -248,7 +248,7 @@ impl IdentityProvider {
                 "`challenge` must not have the form of a ticket of this server (24 letters).",
             ));
         }
-        if challenge_is_sound(challenge) {
+        if is_valid_challenge(challenge) {
             return Ok(challenge.into());
         }
         Err(VoiceError::bad(
@@ -258,7 +258,7 @@ impl IdentityProvider {
 
     /// Verifies the caller's signature over one of the challenges it was sent. Returns the signature and the
     /// challenge; both are empty for users of a website.
-    pub(super) async fn signature(
+    pub(crate) async fn signature(
         &self,
         caller: &Caller,
         sent: Vec<ByteString>,
@@ -276,7 +276,7 @@ impl IdentityProvider {
     }
 
     /// Checks that the website allows the call. Keys may call each other without restriction.
-    pub(super) async fn check_may_call(
+    pub(crate) async fn check_may_call(
         &self,
         caller: &Caller,
         destination: &User,
@@ -295,7 +295,7 @@ impl IdentityProvider {
 /// Keeps a key's challenges from expiring while an event stream is open. Clients of the reference server
 /// request a challenge when they connect, and may sign it hours later, when they are called.
 #[derive(Debug)]
-pub(super) struct TicketKeepAlive {
+pub(crate) struct TicketKeepAlive {
     keys: Arc<KeyIdentity>,
     key: PublicKey,
     due: Interval,
@@ -303,7 +303,7 @@ pub(super) struct TicketKeepAlive {
 
 impl TicketKeepAlive {
     /// Waits until the next refresh is due, then refreshes the tickets.
-    pub(super) async fn when_due(&mut self) {
+    pub(crate) async fn when_due(&mut self) {
         self.due.tick().await;
         self.keys.tickets.refresh(&self.key, clock::now());
     }
@@ -317,7 +317,7 @@ impl From<SiteError> for VoiceError {
 }
 
 /// Reads the caller's key from the parameter `PKey`.
-pub(super) fn key(params: &RequestParameters) -> Result<PublicKey, VoiceError> {
+pub(crate) fn key(params: &RequestParameters) -> Result<PublicKey, VoiceError> {
     let key = params.key().and_then(PublicKey::parse);
     key.ok_or_else(|| {
         VoiceError::new(
@@ -335,7 +335,7 @@ fn looks_like_ticket(challenge: &str) -> bool {
 }
 
 /// Reads the number of a website's user or room; it is greater than 0.
-pub(super) fn number(text: &str) -> Option<u64> {
+pub(crate) fn number(text: &str) -> Option<u64> {
     text.trim().parse().ok().filter(|number| *number > 0)
 }
 

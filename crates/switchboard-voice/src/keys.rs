@@ -29,7 +29,7 @@ const DIGEST_LENGTH: usize = 32;
 const SIGNATURE_HEX_MAX: usize = 2 * 72;
 
 /// The message that a client signs for `/keyXCHG`.
-pub(crate) const HANDSHAKE: [u8; 11] = [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+pub(crate) const KEY_EXCHANGE_MESSAGE: [u8; 11] = [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
 /// A user's public key: a point of P-256, written as its compressed form in lower-case hex.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,7 +158,7 @@ impl ServerKey {
 /// A signature binds a number. A signature over zero, the number of an empty challenge, can be forged for any
 /// key. Leading zero bytes do not change the number, so with them a caller could make a callee sign a ticket of
 /// the server. Bytes after the 32nd are not bound.
-pub(crate) fn challenge_is_sound(challenge: &str) -> bool {
+pub(crate) fn is_valid_challenge(challenge: &str) -> bool {
     digest(challenge.as_bytes()).is_some()
 }
 
@@ -189,7 +189,7 @@ impl ParsedSignature {
     }
 }
 
-/// The digest that is signed for a challenge; `None` if the challenge is not sound ([`challenge_is_sound`]).
+/// The digest that is signed for a challenge; `None` if the challenge is not valid ([`is_valid_challenge`]).
 fn digest(challenge: &[u8]) -> Option<[u8; DIGEST_LENGTH]> {
     let start = DIGEST_LENGTH.checked_sub(challenge.len())?;
     if matches!(challenge, [] | [0, ..]) {
@@ -237,27 +237,27 @@ mod tests {
     }
 
     #[test]
-    fn the_browsers_signatures_verify_if_the_challenge_is_sound() {
-        let mut sound = 0;
+    fn the_browsers_signatures_verify_if_the_challenge_is_valid() {
+        let mut valid = 0;
         for vector in vectors() {
-            let is_sound = (1..=32).contains(&vector.challenge.len());
+            let is_valid_length = (1..=32).contains(&vector.challenge.len());
             let is_valid = verify(&vector.key, &vector.challenge, &vector.signature);
-            assert_eq!(is_valid, is_sound, "{}", vector.name);
+            assert_eq!(is_valid, is_valid_length, "{}", vector.name);
             if let Ok(text) = std::str::from_utf8(&vector.challenge) {
-                assert_eq!(challenge_is_sound(text), is_sound, "{}", vector.name);
+                assert_eq!(is_valid_challenge(text), is_valid_length, "{}", vector.name);
             }
-            sound += usize::from(is_sound);
+            valid += usize::from(is_valid_length);
         }
-        assert_eq!((sound, vectors().len()), (11, 18));
+        assert_eq!((valid, vectors().len()), (11, 18));
     }
 
     #[test]
     fn signatures_of_other_keys_or_over_changed_challenges_do_not_verify() {
         let other = SecretKey::generate().public();
-        let sound = vectors()
+        let valid = vectors()
             .into_iter()
             .filter(|vector| digest(&vector.challenge).is_some());
-        for vector in sound {
+        for vector in valid {
             let Vector {
                 name,
                 key,
@@ -357,12 +357,12 @@ mod tests {
             assert!(!verify(&key, challenge, &forged), "{challenge:?}");
             assert!(SecretKey::generate().sign(challenge).is_none());
         }
-        assert!(!challenge_is_sound(""));
-        assert!(!challenge_is_sound("\0\0\0"));
-        assert!(!challenge_is_sound(&"x".repeat(33)));
-        assert!(challenge_is_sound(&"x".repeat(32)));
-        assert!(challenge_is_sound("0"));
-        assert!(challenge_is_sound("défi-挑战"));
+        assert!(!is_valid_challenge(""));
+        assert!(!is_valid_challenge("\0\0\0"));
+        assert!(!is_valid_challenge(&"x".repeat(33)));
+        assert!(is_valid_challenge(&"x".repeat(32)));
+        assert!(is_valid_challenge("0"));
+        assert!(is_valid_challenge("défi-挑战"));
     }
 
     #[test]
@@ -372,11 +372,11 @@ mod tests {
         let signature = key.sign(ticket).unwrap();
         for zeros in 1..=8 {
             let same = format!("{}{ticket}", "\0".repeat(zeros));
-            assert!(!challenge_is_sound(&same));
+            assert!(!is_valid_challenge(&same));
             assert!(key.sign(&same).is_none());
             assert!(!verify(&key.public(), &same, &signature));
         }
-        assert!(challenge_is_sound("a\0"));
+        assert!(is_valid_challenge("a\0"));
     }
 
     #[test]
@@ -439,8 +439,8 @@ mod tests {
         let key = PublicKey::parse(key).unwrap();
         let signature = "304402202947c7ff7d90e6f8ae6c1cf2964455cbb80ccb204ebf64a9e1927ba358dd9bbe\
                          0220140b68d0ee481f8041ce1312b159ce408423b640d2e43661d75abce932c55dd2";
-        assert!(verify(&key, HANDSHAKE, signature));
-        assert!(!verify(&key, &HANDSHAKE[1..], signature));
+        assert!(verify(&key, KEY_EXCHANGE_MESSAGE, signature));
+        assert!(!verify(&key, &KEY_EXCHANGE_MESSAGE[1..], signature));
     }
 
     #[test]

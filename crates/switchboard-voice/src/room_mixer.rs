@@ -19,7 +19,7 @@ const QUEUED_CHUNKS_MAX: usize = 128;
 const TIME_SLICE: Duration = Duration::from_millis(1);
 
 /// A mixer and its task, which runs on the audio threads while there are listeners.
-pub(super) struct RoomMixer<S: AudioSink + 'static = ListenerSink> {
+pub(crate) struct RoomMixer<S: AudioSink + 'static = ListenerSink> {
     requests: Mutex<MixerRequests<S>>,
     /// Locked by the task of the mixer only, while it encodes.
     mixer: Mutex<Mixer<S>>,
@@ -50,7 +50,7 @@ impl<S: AudioSink> std::fmt::Debug for RoomMixer<S> {
 }
 
 impl<S: AudioSink> RoomMixer<S> {
-    pub(super) fn new(settings: Arc<MixSettings>) -> Arc<Self> {
+    pub(crate) fn new(settings: Arc<MixSettings>) -> Arc<Self> {
         Arc::new(Self {
             requests: Mutex::new(MixerRequests {
                 is_ticking: false,
@@ -65,7 +65,7 @@ impl<S: AudioSink> RoomMixer<S> {
     }
 
     /// Adds a microphone. `owner` is the same for all microphones and headphones of one user.
-    pub(super) fn add_source(&self, user: &User, owner: u64) -> SourceHandle {
+    pub(crate) fn add_source(&self, user: &User, owner: u64) -> SourceHandle {
         let input = SourceHandle::new(&self.settings);
         let mut requests = self.requests();
         requests.inputs.insert(user.clone(), input.clone());
@@ -77,7 +77,7 @@ impl<S: AudioSink> RoomMixer<S> {
 
     /// Removes the user's microphone from the level list. The mixer removes the source when the last clone of
     /// its handle is dropped.
-    pub(super) fn remove_source(&self, user: &User, input: &SourceHandle) {
+    pub(crate) fn remove_source(&self, user: &User, input: &SourceHandle) {
         let mut requests = self.requests();
         let current = requests.inputs.get(user);
         if current.is_some_and(|current| current.is_same(input)) {
@@ -87,7 +87,7 @@ impl<S: AudioSink> RoomMixer<S> {
 
     /// Adds a listener; the task of the mixer sends it the stream's headers. Does nothing if the mixer has
     /// ended.
-    pub(super) fn add_listener(
+    pub(crate) fn add_listener(
         self: &Arc<Self>,
         owner: u64,
         format: Format,
@@ -116,21 +116,21 @@ impl<S: AudioSink> RoomMixer<S> {
     }
 
     /// Current level of a user, from 0 (-60 dBFS or less) to 1 (full scale).
-    pub(super) fn level(&self, user: &User) -> f32 {
+    pub(crate) fn level(&self, user: &User) -> f32 {
         let input = self.requests().inputs.get(user).cloned();
         let dbfs = input.map_or(f32::NEG_INFINITY, |input| input.level(clock::now()));
         (dbfs / 60.0 + 1.0).clamp(0.0, 1.0)
     }
 
     /// Ends the mixer and makes the sources disconnect. The task of the mixer finishes the listeners' streams.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut requests = self.requests();
         self.ended.cancel();
         requests.inputs.clear();
     }
 
     /// Completes when the call or room has ended.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
     }
 
@@ -205,14 +205,14 @@ impl<S: AudioSink> Drop for TickerGuard<'_, S> {
 }
 
 /// The bounded queue of one listener. A listener whose queue is full is disconnected.
-pub(super) struct ListenerSink {
+pub(crate) struct ListenerSink {
     chunks: mpsc::Sender<Bytes>,
     abort_handle: ConnectionAbort,
     slow_total: IntCounter,
 }
 
 impl ListenerSink {
-    pub(super) fn new(
+    pub(crate) fn new(
         abort_handle: ConnectionAbort,
         slow_total: IntCounter,
     ) -> (Self, mpsc::Receiver<Bytes>) {

@@ -17,7 +17,7 @@ const ROOM_NAME_BYTES_MIN: usize = 3;
 
 impl VoiceService {
     /// `/listRoom`: lists all rooms. Needs no authentication.
-    pub(super) fn list_rooms(&self) -> VoiceResult {
+    pub(crate) fn list_rooms(&self) -> VoiceResult {
         let users = self.state.users();
         let list = self
             .state
@@ -26,7 +26,7 @@ impl VoiceService {
     }
 
     /// `/listMembers`: lists the members of a room, by the room's number.
-    pub(super) fn list_members(&self, params: &RequestParameters) -> VoiceResult {
+    pub(crate) fn list_members(&self, params: &RequestParameters) -> VoiceResult {
         let room = params.room().and_then(number);
         let room = VoiceRoomId::from(
             room.ok_or(VoiceError::bad("`roomID` must be the number of a room."))?,
@@ -54,7 +54,7 @@ impl VoiceService {
     }
 
     /// The room that a source or listener wants to enter.
-    pub(super) fn room(&self, params: &RequestParameters) -> Result<RoomKey, VoiceError> {
+    pub(crate) fn room(&self, params: &RequestParameters) -> Result<RoomKey, VoiceError> {
         let text = params.room().unwrap_or_default();
         match &self.identity {
             IdentityProvider::Site(_) => {

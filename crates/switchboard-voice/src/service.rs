@@ -8,10 +8,8 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use switchboard_core::{Limits, SpaceName};
-use switchboard_transport::{
-    ConnectionAbort, Counters, Heartbeat, RefusalCount, RefusalCounts, error_chain,
-};
+use switchboard_core::{Limits, SpaceName, error_chain};
+use switchboard_transport::{ConnectionAbort, Counters, Heartbeat, RefusalCount, RefusalCounts};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -244,7 +242,7 @@ impl VoiceService {
             .cloned()
             .unwrap_or_default();
         // The body of an upload is audio, so its parameters are in the head only.
-        let (params, audio) = if let VoiceEndpoint::Up(_) = endpoint {
+        let (params, audio) = if let VoiceEndpoint::Publish(_) = endpoint {
             (RequestParameters::from_head(&parts), body)
         } else {
             (RequestParameters::read(&parts, body).await?, Body::empty())
@@ -253,7 +251,9 @@ impl VoiceService {
         let is_head = parts.method == Method::HEAD;
         match endpoint {
             VoiceEndpoint::Messages if is_head => self.messages_head(&params).await,
-            VoiceEndpoint::Join(target) if is_head => self.join_head(target, &params).await,
+            VoiceEndpoint::Subscribe(target) if is_head => {
+                self.subscribe_head(target, &params).await
+            }
             VoiceEndpoint::Messages => self.messages(&params, abort_handle, address, permit).await,
             VoiceEndpoint::Ticket => self.ticket(&params),
             VoiceEndpoint::TokenCheck => self.token_check(&params).await,
@@ -268,8 +268,12 @@ impl VoiceService {
             VoiceEndpoint::ListMembers => self.list_members(&params),
             VoiceEndpoint::Mode => Ok(json(self.mode.clone())),
             VoiceEndpoint::DisplayName => self.set_display_name(&params).await,
-            VoiceEndpoint::Up(target) => self.up(target, &params, parts, audio, permit).await,
-            VoiceEndpoint::Join(target) => self.join(target, &params, abort_handle, permit).await,
+            VoiceEndpoint::Publish(target) => {
+                self.publish(target, &params, parts, audio, permit).await
+            }
+            VoiceEndpoint::Subscribe(target) => {
+                self.subscribe(target, &params, abort_handle, permit).await
+            }
         }
     }
 }

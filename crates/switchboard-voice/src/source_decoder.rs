@@ -13,7 +13,7 @@ use crate::audio_threads::{AudioThreads, finish};
 const IN_PLACE_BYTES_MAX: usize = 16 * 1024;
 
 /// The decoder of one source and the mixer input that it feeds.
-pub(super) struct SourceDecoder {
+pub(crate) struct SourceDecoder {
     input: SourceHandle,
     threads: Arc<AudioThreads>,
     /// `None` while `decoding`.
@@ -23,7 +23,7 @@ pub(super) struct SourceDecoder {
 }
 
 impl SourceDecoder {
-    pub(super) fn new(
+    pub(crate) fn new(
         decoder: PcmDecoder,
         input: SourceHandle,
         threads: Arc<AudioThreads>,
@@ -36,12 +36,12 @@ impl SourceDecoder {
         }
     }
 
-    pub(super) fn input(&self) -> &SourceHandle {
+    pub(crate) fn input(&self) -> &SourceHandle {
         &self.input
     }
 
     /// Starts to decode a message. The previous one must be [decoded](Self::decoded).
-    pub(super) fn decode(&mut self, bytes: Bytes) {
+    pub(crate) fn decode(&mut self, bytes: Bytes) {
         debug_assert!(self.decoding.is_none(), "one message at a time");
         let is_short =
             |decoder: &PcmDecoder| !decoder.is_resampling() && bytes.len() <= IN_PLACE_BYTES_MAX;
@@ -52,12 +52,12 @@ impl SourceDecoder {
     }
 
     /// Starts to flush the resampler at the end of the source.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.start(PcmDecoder::finish);
     }
 
     /// Completes when all messages are decoded. May be cancelled and called again.
-    pub(super) async fn decoded(&mut self) {
+    pub(crate) async fn decoded(&mut self) {
         if let Some(decoding) = &mut self.decoding {
             self.decoder = Some(finish(decoding).await);
             self.decoding = None;

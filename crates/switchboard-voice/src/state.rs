@@ -35,15 +35,15 @@ use crate::{
 };
 
 /// The mixer and the hold of a newly connected microphone or headphones.
-pub(super) struct AudioConnection {
-    pub(super) mix: MixId,
-    pub(super) mixer: Arc<RoomMixer>,
-    pub(super) hold: ConnectionHold,
+pub(crate) struct AudioConnection {
+    pub(crate) mix: MixId,
+    pub(crate) mixer: Arc<RoomMixer>,
+    pub(crate) hold: ConnectionHold,
 }
 
 /// All voice calls and rooms. Lives as long as this node is the voice leader.
 #[derive(Debug)]
-pub(super) struct VoiceState {
+pub(crate) struct VoiceState {
     state: Mutex<VoiceStateInner>,
     users: UserEncoding,
     mix: Arc<MixSettings>,
@@ -54,11 +54,11 @@ pub(super) struct VoiceState {
 }
 
 #[derive(Debug)]
-pub(super) struct VoiceStateInner {
-    pub(super) calls: Calls,
-    pub(super) rooms: VoiceRooms,
+pub(crate) struct VoiceStateInner {
+    pub(crate) calls: Calls,
+    pub(crate) rooms: VoiceRooms,
     streams: EventStreams,
-    pub(super) display_names: DisplayNames,
+    pub(crate) display_names: DisplayNames,
     mixers: BTreeMap<MixId, Arc<RoomMixer>>,
     connections: Connections,
     /// Users whose connections have been replaced, and the events to send to them.
@@ -72,7 +72,7 @@ pub(super) struct VoiceStateInner {
 }
 
 impl VoiceState {
-    pub(super) fn new(context: &VoiceContext, users: UserEncoding) -> Arc<Self> {
+    pub(crate) fn new(context: &VoiceContext, users: UserEncoding) -> Arc<Self> {
         let config = &context.config;
         let this = Arc::new(Self {
             state: Mutex::new(VoiceStateInner {
@@ -98,16 +98,16 @@ impl VoiceState {
         this
     }
 
-    pub(super) fn mix(&self) -> &MixSettings {
+    pub(crate) fn mix(&self) -> &MixSettings {
         &self.mix
     }
 
-    pub(super) fn users(&self) -> UserEncoding {
+    pub(crate) fn users(&self) -> UserEncoding {
         self.users
     }
 
     /// Runs `act` under the lock, then sends the resulting events and re-arms the timer.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut VoiceStateInner, Instant) -> T) -> T {
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut VoiceStateInner, Instant) -> T) -> T {
         let mut ended = Vec::new();
         let mut state = self.lock();
         let done = act(&mut state, clock::now());
@@ -119,7 +119,7 @@ impl VoiceState {
     }
 
     /// Opens an event stream. Returns `None` if the user has the maximum number of streams.
-    pub(super) fn listen(
+    pub(crate) fn listen(
         &self,
         user: &User,
         listener: StreamListener,
@@ -134,7 +134,7 @@ impl VoiceState {
         Some(opened)
     }
 
-    pub(super) fn stop_listening(&self, user: &User, id: StreamId) {
+    pub(crate) fn stop_listening(&self, user: &User, id: StreamId) {
         let mut state = self.lock();
         state.streams.close(user, id);
         if !state.streams.is_open(user) {
@@ -145,13 +145,13 @@ impl VoiceState {
     }
 
     /// Whether the user has an open event stream.
-    pub(super) fn is_present(&self, user: &User) -> bool {
+    pub(crate) fn is_present(&self, user: &User) -> bool {
         self.lock().streams.is_open(user)
     }
 
     /// Sets or removes the display name of a user. Returns false if the user has no event stream; then it has
     /// no name.
-    pub(super) fn set_display_name(&self, user: &User, name: Option<DisplayName>) -> bool {
+    pub(crate) fn set_display_name(&self, user: &User, name: Option<DisplayName>) -> bool {
         let mut state = self.lock();
         let is_open = state.streams.is_open(user);
         if is_open {
@@ -161,11 +161,11 @@ impl VoiceState {
     }
 
     /// The owner number that the mixer uses for all microphones and headphones of one user.
-    pub(super) fn owner(&self, user: &User) -> u64 {
+    pub(crate) fn owner(&self, user: &User) -> u64 {
         self.hasher.hash_one(user)
     }
 
-    pub(super) fn connect_to_call(
+    pub(crate) fn connect_to_call(
         &self,
         by: &User,
         other: &User,
@@ -184,7 +184,7 @@ impl VoiceState {
         })
     }
 
-    pub(super) fn enter_room(
+    pub(crate) fn enter_room(
         &self,
         user: &User,
         room: &RoomKey,
@@ -204,7 +204,7 @@ impl VoiceState {
     }
 
     /// Releases the hold of a connection. Returns false if a newer connection has taken over.
-    pub(super) fn disconnect(
+    pub(crate) fn disconnect(
         &self,
         user: &User,
         mix_id: MixId,
@@ -225,12 +225,12 @@ impl VoiceState {
     }
 
     /// The mixer of a room, if the room has had audio.
-    pub(super) fn mixer_of(&self, room: VoiceRoomId) -> Option<Arc<RoomMixer>> {
+    pub(crate) fn mixer_of(&self, room: VoiceRoomId) -> Option<Arc<RoomMixer>> {
         self.lock().mixers.get(&MixId::Room(room)).cloned()
     }
 
     /// Ends all streams and mixers permanently.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.has_ended = true;
         state.streams.end();
@@ -345,7 +345,7 @@ impl VoiceStateInner {
     }
 
     /// Starts a call from `from` to `to`. Callers with event streams take precedence.
-    pub(super) fn ring(
+    pub(crate) fn ring(
         &mut self,
         (from, to): (&User, &User),
         challenge: ByteString,

@@ -20,7 +20,7 @@ const EVENTS_WAITING_MAX: usize = 256;
 /// The open event streams. Sending never waits: a client whose queue is full is disconnected, because a
 /// client that misses an event has inconsistent state.
 #[derive(Debug)]
-pub(super) struct EventStreams {
+pub(crate) struct EventStreams {
     by_user: BTreeMap<User, Vec<OpenStream>>,
     per_user_max: usize,
 }
@@ -34,19 +34,19 @@ struct OpenStream {
 
 /// The client of an event stream: its connection, address and whether it is authenticated.
 #[derive(Debug)]
-pub(super) struct StreamListener {
-    pub(super) abort: ConnectionAbort,
+pub(crate) struct StreamListener {
+    pub(crate) abort: ConnectionAbort,
     /// Whether the client has proven that it is the user whose events it receives.
-    pub(super) is_proven: bool,
-    pub(super) address: Option<IpAddr>,
+    pub(crate) is_proven: bool,
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// Identifies a stream among those of one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StreamId(u64);
+pub(crate) struct StreamId(u64);
 
 impl EventStreams {
-    pub(super) fn new(per_user_max: usize) -> Self {
+    pub(crate) fn new(per_user_max: usize) -> Self {
         Self {
             by_user: BTreeMap::new(),
             per_user_max,
@@ -56,7 +56,7 @@ impl EventStreams {
     /// Opens a stream for a user. Returns `None` if the user has the maximum number of streams from that
     /// network. An authenticated client replaces an unauthenticated one of the same network, so
     /// unauthenticated clients cannot lock the user out.
-    pub(super) fn open(
+    pub(crate) fn open(
         &mut self,
         user: &User,
         listener: StreamListener,
@@ -87,25 +87,25 @@ impl EventStreams {
         Some((id, receiver))
     }
 
-    pub(super) fn close(&mut self, user: &User, id: StreamId) {
+    pub(crate) fn close(&mut self, user: &User, id: StreamId) {
         self.retain(user, |stream| stream.id != id);
     }
 
     /// Whether any stream is open for the audience.
-    pub(super) fn has_listeners(&self, audience: &Audience) -> bool {
+    pub(crate) fn has_listeners(&self, audience: &Audience) -> bool {
         match audience {
             Audience::User(user) => self.is_open(user),
-            Audience::Everybody => !self.by_user.is_empty(),
+            Audience::AllUsers => !self.by_user.is_empty(),
         }
     }
 
-    pub(super) fn is_open(&self, user: &User) -> bool {
+    pub(crate) fn is_open(&self, user: &User) -> bool {
         self.by_user.contains_key(user)
     }
 
     /// Queues an event for all streams of the audience. Returns the number of streams that were disconnected
     /// because their queue was full.
-    pub(super) fn send(&mut self, audience: &Audience, event: &Arc<SseEvent>) -> u64 {
+    pub(crate) fn send(&mut self, audience: &Audience, event: &Arc<SseEvent>) -> u64 {
         let mut cut_off = 0;
         let mut try_send = |stream: &OpenStream| {
             let has_room = stream.events.try_send(event.clone()).is_ok();
@@ -117,7 +117,7 @@ impl EventStreams {
         };
         match audience {
             Audience::User(user) => self.retain(user, try_send),
-            Audience::Everybody => self.by_user.retain(|_, streams| {
+            Audience::AllUsers => self.by_user.retain(|_, streams| {
                 streams.retain(&mut try_send);
                 !streams.is_empty()
             }),
@@ -126,7 +126,7 @@ impl EventStreams {
     }
 
     /// Closes all streams.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.by_user.clear();
     }
 
@@ -219,12 +219,12 @@ mod tests {
         let (_, mut reading) = streams.open(&user("1"), listener(false)).unwrap();
         let (_, _stuck) = streams.open(&user("1"), listener(false)).unwrap();
         for _ in 0..EVENTS_WAITING_MAX {
-            assert_eq!(streams.send(&Audience::Everybody, &event()), 0);
+            assert_eq!(streams.send(&Audience::AllUsers, &event()), 0);
             reading.try_recv().unwrap();
         }
-        assert_eq!(streams.send(&Audience::Everybody, &event()), 1);
+        assert_eq!(streams.send(&Audience::AllUsers, &event()), 1);
         assert!(reading.try_recv().is_ok());
-        assert_eq!(streams.send(&Audience::Everybody, &event()), 0);
+        assert_eq!(streams.send(&Audience::AllUsers, &event()), 0);
     }
 
     #[test]

@@ -38,7 +38,7 @@ const CHUNKS_PER_SECOND: u64 = 50;
 const TAIL: Duration = Duration::from_millis(100);
 
 impl VoiceService {
-    pub(super) async fn up_by_body(
+    pub(crate) async fn publish_by_body(
         &self,
         attachment: AudioAttachment,
         pcm: PcmParameters,

@@ -16,8 +16,9 @@ use axum::http::{
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use prometheus::IntCounter;
+use switchboard_core::error_chain;
 use switchboard_dialects::WebhookRequest;
-use switchboard_transport::{HttpClient, HttpClientError, MetricsRegistry, error_chain};
+use switchboard_transport::{HttpClient, HttpClientError, MetricsRegistry};
 use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
 

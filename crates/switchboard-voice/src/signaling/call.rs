@@ -14,7 +14,7 @@
 //! must wait for the caller to confirm, because the caller already has the callee's last signature. Several clients
 //! of one callee may answer, each with its own challenge. A ring has a direction, and both users may ring each other
 //! at the same time. A call has no direction; the accept that makes it ends both rings. The driver verifies the
-//! signatures: [`Calls::to_answer`], [`Calls::to_confirm`] and [`Calls::to_accept`] return the challenges.
+//! signatures: [`Calls::challenges_to_answer`], [`Calls::challenges_to_confirm`] and [`Calls::challenges_to_accept`] return the challenges.
 
 mod pair;
 mod ring_rate;
@@ -76,24 +76,24 @@ pub enum CallError {
     Busy,
     /// The requesting user is in `calls_per_user` calls.
     #[error("the user has reached its limit of calls")]
-    TooMany,
+    TooManyCalls,
     /// The callee has answered and the caller has not confirmed: the caller already has the callee's last signature,
     /// so that signature proves nothing new.
     #[error("the callee has answered, and the caller has not confirmed yet")]
     NotConfirmed,
     /// A user cannot call itself.
     #[error("a user cannot call itself")]
-    WithOneself,
+    SelfCall,
     /// Another user has already asked the same signer to sign this challenge.
     #[error("another user has asked the signer to sign this challenge")]
     ChallengeInUse,
     /// The caller exceeds the ring rate for this callee (burst of 10, then one a second), or all callers at its
     /// address together do (burst of 40, then four a second).
     #[error("the caller, or the callers at its address, ring too often")]
-    TooOften,
+    RateExceeded,
     /// `rings_per_address` callers at this address ring the callee already.
     #[error("too many callers at this address ring the callee")]
-    TooManyFromAddress,
+    TooManyRingsFromAddress,
 }
 
 /// The address of a caller, and a test for users with an event stream.
@@ -164,7 +164,7 @@ impl Calls {
     /// without one, whose ring expires.
     ///
     /// # Errors
-    /// `WithOneself`, `TooMany`, `Busy`, `TooManyFromAddress`, `ChallengeInUse`, `TooOften`: the state is unchanged
+    /// `SelfCall`, `TooManyCalls`, `Busy`, `TooManyRingsFromAddress`, `ChallengeInUse`, `RateExceeded`: the state is unchanged
     /// and no event is sent.
     pub fn ring(
         &mut self,
@@ -176,13 +176,13 @@ impl Calls {
     ) -> Result<(), CallError> {
         self.handle_timeout(now);
         if from == to {
-            return Err(CallError::WithOneself);
+            return Err(CallError::SelfCall);
         }
         let (pair, caller) = UserPair::of(from, to);
         let displaced = self.check_ring_limits(&pair, caller, origin)?;
         self.check_challenge(from, to, &challenge)?;
         if !self.ring_rates.try_ring(from, to, origin.address, now) {
-            return Err(CallError::TooOften);
+            return Err(CallError::RateExceeded);
         }
         if let Some(displaced) = displaced {
             let (pair, side) = UserPair::of(&displaced, to);
@@ -209,7 +209,11 @@ impl Calls {
     ///
     /// # Errors
     /// `NoSuchCall`: `caller` does not ring `by`.
-    pub fn to_answer(&self, by: &User, caller: &User) -> Result<Vec<ByteString>, CallError> {
+    pub fn challenges_to_answer(
+        &self,
+        by: &User,
+        caller: &User,
+    ) -> Result<Vec<ByteString>, CallError> {
         Ok(vec![self.ring_of(caller, by)?.first_challenge.clone()])
     }
 
@@ -218,7 +222,11 @@ impl Calls {
     ///
     /// # Errors
     /// `NoSuchCall`: `by` does not ring `callee`, or `callee` has not answered.
-    pub fn to_confirm(&self, by: &User, callee: &User) -> Result<Vec<ByteString>, CallError> {
+    pub fn challenges_to_confirm(
+        &self,
+        by: &User,
+        callee: &User,
+    ) -> Result<Vec<ByteString>, CallError> {
         let answers = &self.ring_of(by, callee)?.answers;
         (!answers.is_empty())
             .then(|| answers.clone())
@@ -231,10 +239,14 @@ impl Calls {
     /// # Errors
     /// `NoSuchCall`: `caller` does not ring `by`, and did not ring it before their current call.
     /// `NotConfirmed`: `by` has answered, and `caller` has not sent a new challenge.
-    pub fn to_accept(&self, by: &User, caller: &User) -> Result<Vec<ByteString>, CallError> {
+    pub fn challenges_to_accept(
+        &self,
+        by: &User,
+        caller: &User,
+    ) -> Result<Vec<ByteString>, CallError> {
         let (state, side) = self.pair_state(by, caller).ok_or(CallError::NoSuchCall)?;
         match (&state.rings[side.other() as usize], &state.call) {
-            (Some(ring), _) => ring.to_accept(),
+            (Some(ring), _) => ring.challenges_to_accept(),
             (None, Some(call)) if !call.accepted[side as usize].is_empty() => {
                 Ok(call.accepted[side as usize].clone())
             }
@@ -284,7 +296,7 @@ impl Calls {
         now: Instant,
     ) -> Result<(), CallError> {
         self.handle_timeout(now);
-        self.to_confirm(by, to)?;
+        self.challenges_to_confirm(by, to)?;
         self.check_challenge(by, to, &challenge)?;
         if self.ring_of(by, to)?.has_signed(&challenge) {
             return Err(CallError::ChallengeInUse);
@@ -315,7 +327,7 @@ impl Calls {
         now: Instant,
     ) -> Result<CallId, CallError> {
         self.handle_timeout(now);
-        self.to_accept(by, from)?;
+        self.challenges_to_accept(by, from)?;
         let (pair, callee) = UserPair::of(by, from);
         let state = self.pair_states.get(&pair);
         let call = state.filter(|state| state.rings[callee.other() as usize].is_none());
@@ -344,7 +356,7 @@ impl Calls {
         now: Instant,
     ) -> Result<(), CallError> {
         self.handle_timeout(now);
-        self.ring_of(from, by)?.to_accept()?;
+        self.ring_of(from, by)?.challenges_to_accept()?;
         let (pair, caller) = UserPair::of(from, by);
         self.end_ring(&pair, caller);
         self.push_declined(from, by, signature);
@@ -384,7 +396,7 @@ impl Calls {
     /// replaced connection and calls [`Calls::disconnect`] once for both.
     ///
     /// # Errors
-    /// `NoSuchCall`: the two users have no call. `TooMany`: the call does not count for `by` yet, and `by` is at its
+    /// `NoSuchCall`: the two users have no call. `TooManyCalls`: the call does not count for `by` yet, and `by` is at its
     /// limit.
     pub fn connect(
         &mut self,
@@ -399,7 +411,7 @@ impl Calls {
         let state = state.filter(|state| state.call.is_some());
         let state = state.ok_or(CallError::NoSuchCall)?;
         if !state.is_own[side as usize] && self.is_at_call_limit(by) {
-            return Err(CallError::TooMany);
+            return Err(CallError::TooManyCalls);
         }
         let connected = self.change_pair(&pair, |state| {
             let call = state.call.as_mut()?;
@@ -509,7 +521,7 @@ impl Calls {
         let state = self.pair_states.get(pair);
         if !state.is_some_and(|state| state.is_own[caller as usize]) && self.is_at_call_limit(from)
         {
-            return Err(CallError::TooMany);
+            return Err(CallError::TooManyCalls);
         }
         if state.is_some() {
             return Ok(None);
@@ -542,7 +554,7 @@ impl Calls {
             };
             let from_address: Vec<&User> = rivals.iter().filter(is_same_address).copied().collect();
             if exceeds(from_address.len() + 1, self.limits.rings_per_address) {
-                return Some((from_address, CallError::TooManyFromAddress));
+                return Some((from_address, CallError::TooManyRingsFromAddress));
             }
         }
         let rings_max = self.limits.calls_per_user.saturating_mul(RINGS_PER_CALL);
@@ -566,10 +578,10 @@ impl Calls {
         signer: &User,
         challenge: &ByteString,
     ) -> Result<(), CallError> {
-        let to_sign = self
+        let pending = self
             .pending_challenges
             .get(&(signer.clone(), challenge.clone()));
-        if to_sign.is_some_and(|requester| requester != by) {
+        if pending.is_some_and(|requester| requester != by) {
             return Err(CallError::ChallengeInUse);
         }
         Ok(())
@@ -633,12 +645,12 @@ impl Calls {
     ) {
         let (signer, requester) = (pair.user(side), pair.user(side.other()));
         self.set_load(signer, before.load, after.load);
-        for challenge in before.to_sign {
+        for challenge in before.challenges {
             self.pending_challenges.remove(&(signer.clone(), challenge));
         }
-        for challenge in after.to_sign {
-            let to_sign = (signer.clone(), challenge);
-            self.pending_challenges.insert(to_sign, requester.clone());
+        for challenge in after.challenges {
+            let key = (signer.clone(), challenge);
+            self.pending_challenges.insert(key, requester.clone());
         }
     }
 
@@ -685,7 +697,8 @@ impl Calls {
             for caller in [PairSide::Low, PairSide::High] {
                 if let Some(ring) = state.rings[caller as usize].take() {
                     // The ring in the other direction ends too, in whatever step it is.
-                    call.accepted[caller.other() as usize] = ring.to_accept().unwrap_or_default();
+                    call.accepted[caller.other() as usize] =
+                        ring.challenges_to_accept().unwrap_or_default();
                 }
             }
             (call.id, call.has_no_audio())

@@ -13,7 +13,7 @@ pub enum Audience {
     /// All event streams of this user.
     User(User),
     /// All event streams of all users.
-    Everybody,
+    AllUsers,
 }
 
 /// An event for a user. The state machine sets `from`, the other user. Signatures and challenges are relayed

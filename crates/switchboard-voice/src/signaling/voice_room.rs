@@ -234,7 +234,7 @@ impl VoiceRooms {
         };
         self.rooms.insert(id, room);
         let event = VoiceEvent::NewRoom { id, name, count: 1 };
-        self.events.push_back((Audience::Everybody, event));
+        self.events.push_back((Audience::AllUsers, event));
         Ok(id)
     }
 

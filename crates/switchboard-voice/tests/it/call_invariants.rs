@@ -233,15 +233,15 @@ impl CallRun {
         for (by, other) in pairs_of(&self.users) {
             let (calls, model) = (&self.calls, &mut self.model);
             assert_eq!(
-                calls.to_answer(by, other).ok(),
+                calls.challenges_to_answer(by, other).ok(),
                 model.signs_to_answer(by, other)
             );
             assert_eq!(
-                calls.to_confirm(by, other).ok(),
+                calls.challenges_to_confirm(by, other).ok(),
                 model.signs_to_confirm(by, other)
             );
             assert_eq!(
-                calls.to_accept(by, other).ok(),
+                calls.challenges_to_accept(by, other).ok(),
                 model.signs_to_accept(by, other)
             );
         }
@@ -264,9 +264,9 @@ impl CallRun {
         for (by, other) in pairs_of(&self.users) {
             let calls = &self.calls;
             let steps = [
-                calls.to_answer(by, other),
-                calls.to_confirm(by, other),
-                calls.to_accept(by, other),
+                calls.challenges_to_answer(by, other),
+                calls.challenges_to_confirm(by, other),
+                calls.challenges_to_accept(by, other),
             ];
             for challenge in steps.into_iter().flatten().flatten() {
                 let requester = requesters.entry((by, challenge.clone())).or_insert(other);

@@ -112,13 +112,13 @@ impl CallModel {
     ) -> CallOutcome {
         self.advance_to(now);
         if from == to {
-            return Err(CallError::WithOneself);
+            return Err(CallError::SelfCall);
         }
         self.remove_idle_pairs();
         let max = self.limits.calls_per_user;
         let is_own = self.own.contains(&(from.clone(), to.clone()));
         if max != 0 && !is_own && self.own_of(from) >= max {
-            return Err(CallError::TooMany);
+            return Err(CallError::TooManyCalls);
         }
         let is_full = self.own_of(to) >= max || self.rung(to) >= 4 * max;
         if max != 0 && !self.partners(from).contains(to) && is_full {
@@ -128,7 +128,7 @@ impl CallModel {
             return Err(CallError::ChallengeInUse);
         }
         if self.rings_too_often(from, to, now) {
-            return Err(CallError::TooOften);
+            return Err(CallError::RateExceeded);
         }
         self.own.insert((from.clone(), to.clone()));
         self.rung_at.push((from.clone(), to.clone(), now));
@@ -208,7 +208,7 @@ impl CallModel {
     ) -> CallOutcome {
         self.advance_to(now);
         if let Some(ring) = self.ring_of(from, by) {
-            ring.to_accept().ok_or(CallError::NotConfirmed)?;
+            ring.challenges_to_accept().ok_or(CallError::NotConfirmed)?;
             self.establish_call(by, from, now);
         }
         let call = self.call_of(by, from).ok_or(CallError::NoSuchCall)?;
@@ -242,7 +242,7 @@ impl CallModel {
         self.rings = rings;
         let call = self.call_of(by, from).expect("it was made above");
         for ring in over {
-            let accepted = ring.to_accept().unwrap_or_default();
+            let accepted = ring.challenges_to_accept().unwrap_or_default();
             call.users.insert(ring.to, accepted);
         }
         if call.connected.is_empty() {
@@ -259,7 +259,7 @@ impl CallModel {
     ) -> CallOutcome {
         self.advance_to(now);
         let ring = self.ring_of(from, by).ok_or(CallError::NoSuchCall)?;
-        ring.to_accept().ok_or(CallError::NotConfirmed)?;
+        ring.challenges_to_accept().ok_or(CallError::NotConfirmed)?;
         self.rings
             .retain(|ring| (&ring.from, &ring.to) != (from, by));
         self.decline(from, by, signature);
@@ -295,7 +295,7 @@ impl CallModel {
         let has_enough = max != 0 && !self.own.contains(&mine) && self.own_of(by) >= max;
         let call = self.call_of(by, other).ok_or(CallError::NoSuchCall)?;
         if has_enough {
-            return Err(CallError::TooMany);
+            return Err(CallError::TooManyCalls);
         }
         let is_new = call.connected.insert((by.clone(), direction));
         self.own.insert(mine);
@@ -363,7 +363,7 @@ impl CallModel {
 
     pub(crate) fn signs_to_accept(&mut self, by: &User, caller: &User) -> Option<Vec<ByteString>> {
         if let Some(ring) = self.ring_of(caller, by) {
-            return ring.to_accept();
+            return ring.challenges_to_accept();
         }
         let accepted = self.call_of(by, caller)?.users[by].clone();
         Some(accepted).filter(|accepted| !accepted.is_empty())
@@ -469,7 +469,7 @@ impl CallModel {
 }
 
 impl ModelRing {
-    fn to_accept(&self) -> Option<Vec<ByteString>> {
+    fn challenges_to_accept(&self) -> Option<Vec<ByteString>> {
         match (self.answers.is_empty(), self.confirmations.is_empty()) {
             (true, _) => Some(vec![self.rung.clone()]),
             (false, true) => None,

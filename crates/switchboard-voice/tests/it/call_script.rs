@@ -60,9 +60,9 @@ fn run_line(calls: &mut Calls, line: &[&str], now: &mut Instant) -> Option<Strin
         ("headphones+", []) => outcome(calls.connect(by, to, Direction::Subscribe, now), in_call),
         ("mic-", []) => disconnect(calls, line, Direction::Publish, now),
         ("headphones-", []) => disconnect(calls, line, Direction::Subscribe, now),
-        ("signs-to-answer", []) => Some(text(calls.to_answer(by, to))),
-        ("signs-to-confirm", []) => Some(text(calls.to_confirm(by, to))),
-        ("signs-to-accept", []) => Some(text(calls.to_accept(by, to))),
+        ("signs-to-answer", []) => Some(text(calls.challenges_to_answer(by, to))),
+        ("signs-to-confirm", []) => Some(text(calls.challenges_to_confirm(by, to))),
+        ("signs-to-accept", []) => Some(text(calls.challenges_to_accept(by, to))),
         _ => panic!("invalid script line: {line:?}"),
     }
 }

@@ -335,7 +335,7 @@ fn a_user_at_the_call_limit_gets_too_many_and_its_caller_gets_busy() {
         ann rings cid a1
             cid: ann rings, sign a1
         ann rings dan a1
-            refused: TooMany
+            refused: TooManyCalls
         dan rings ann d1
             refused: Busy
         dan rings bob d1
@@ -378,14 +378,14 @@ fn actions_of_other_users_do_not_count_against_the_call_limit() {
         ann rings gus a1
             gus: ann rings, sign a1
         ann mic+ bob
-            refused: TooMany
+            refused: TooManyCalls
         ann hangs-up gus
             gus: ann declined
         ann mic+ bob
             call 1
             bob: ann has mic+ headphones-
         ann rings gus a1
-            refused: TooMany
+            refused: TooManyCalls
         ",
     );
 }

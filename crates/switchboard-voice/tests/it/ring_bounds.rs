@@ -66,7 +66,7 @@ fn new_keys_at_one_address_do_not_block_callers_at_other_addresses() {
     assert_eq!(ringing.ring_with_new_keys(32, ADDRESS), 8);
     assert_eq!(
         ringing.ring("key-9", ADDRESS),
-        Err(CallError::TooManyFromAddress)
+        Err(CallError::TooManyRingsFromAddress)
     );
     assert_eq!(ringing.ring("ann", OTHER_ADDRESS), Ok(()));
     assert_eq!(ringing.declined(), [""; 0]);
@@ -87,7 +87,7 @@ fn a_caller_with_a_stream_displaces_one_without_at_its_address() {
     ringing.open_stream("eve");
     assert_eq!(
         ringing.ring("eve", ADDRESS),
-        Err(CallError::TooManyFromAddress)
+        Err(CallError::TooManyRingsFromAddress)
     );
     assert_eq!(ringing.declined(), [""; 0]);
 }
@@ -120,7 +120,7 @@ fn an_address_can_ring_again_after_its_rings_have_ended() {
     );
     assert_eq!(
         ringing.ring("cid", ADDRESS),
-        Err(CallError::TooManyFromAddress)
+        Err(CallError::TooManyRingsFromAddress)
     );
     ringing
         .calls
@@ -143,7 +143,7 @@ fn new_keys_that_ring_and_hang_up_in_a_loop_are_limited_by_their_address() {
         match ringing.ring(&name, ADDRESS) {
             Ok(()) => rung += 1,
             Err(error) => {
-                assert_eq!(error, CallError::TooOften);
+                assert_eq!(error, CallError::RateExceeded);
                 continue;
             }
         }

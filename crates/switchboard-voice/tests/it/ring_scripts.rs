@@ -160,7 +160,7 @@ fn a_user_cannot_call_itself() {
     check(
         "
         ann rings ann c1
-            refused: WithOneself
+            refused: SelfCall
         ann answers ann s1 c2
             refused: NoSuchCall
         ann confirms ann s1 c2
@@ -574,7 +574,7 @@ fn ring_often(calls: &mut Calls, times: usize, now: Instant) -> usize {
     let (ann, bob) = (user("ann"), user("bob"));
     for rung in 0..times {
         if let Err(refusal) = calls.ring(&ann, &bob, "c1".into(), RingOrigin::UNKNOWN, now) {
-            assert_eq!(refusal, CallError::TooOften);
+            assert_eq!(refusal, CallError::RateExceeded);
             return rung;
         }
         let (to, _) = calls.poll_event().expect("an event for the callee");

@@ -242,7 +242,7 @@ impl RoomObserver {
 
     fn check_event(&mut self, to: &Audience, event: &VoiceEvent) {
         match (to, event) {
-            (Audience::Everybody, VoiceEvent::NewRoom { id, name, count }) => {
+            (Audience::AllUsers, VoiceEvent::NewRoom { id, name, count }) => {
                 assert_eq!(*count, 1);
                 assert_eq!(
                     self.alive.insert(*id, name.clone()),

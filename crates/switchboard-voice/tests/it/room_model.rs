@@ -110,7 +110,7 @@ impl RoomModel {
         });
         self.rooms.sort_by_key(|room| room.id);
         let event = VoiceEvent::NewRoom { id, name, count: 1 };
-        self.events.push((Audience::Everybody, event));
+        self.events.push((Audience::AllUsers, event));
         let index = self.rooms.iter().position(|room| room.id == id);
         Ok(index.expect("it was put there"))
     }

@@ -19,7 +19,7 @@ fn check_with(limits: VoiceRoomLimits, script: &str) {
         while let Some((to, event)) = rooms.poll_event() {
             let to = match to {
                 Audience::User(user) => user.to_string(),
-                Audience::Everybody => "all".to_owned(),
+                Audience::AllUsers => "all".to_owned(),
             };
             consequences.push(format!("{to}: {}", describe(&event)));
         }

@@ -79,7 +79,7 @@ pub(crate) struct UserShare {
     pub(crate) load: CallLoad,
     /// The stored challenges that the side signs or has signed. Users of a website sign nothing: their
     /// challenges are empty and left out.
-    pub(crate) to_sign: Vec<ByteString>,
+    pub(crate) challenges: Vec<ByteString>,
 }
 
 /// The number of pairs of a user: those in which the user has rung or connected, and those in which it is only rung.
@@ -102,7 +102,7 @@ impl PairState {
     pub(crate) fn share(&self, side: PairSide) -> UserShare {
         UserShare {
             load: self.load(side),
-            to_sign: self.to_sign(side),
+            challenges: self.challenges_of(side),
         }
     }
 
@@ -115,18 +115,18 @@ impl PairState {
         }
     }
 
-    fn to_sign(&self, side: PairSide) -> Vec<ByteString> {
+    fn challenges_of(&self, side: PairSide) -> Vec<ByteString> {
         let called = self.rings[side.other() as usize].iter();
         let calls = self.rings[side as usize].iter();
         let accepted = self
             .call
             .iter()
             .flat_map(|call| &call.accepted[side as usize]);
-        let to_sign = called
+        let challenges = called
             .flat_map(|ring| std::iter::once(&ring.first_challenge).chain(&ring.confirmations))
             .chain(calls.flat_map(|ring| &ring.answers))
             .chain(accepted);
-        to_sign
+        challenges
             .filter(|challenge| !challenge.is_empty())
             .cloned()
             .collect()
@@ -168,7 +168,7 @@ impl RingState {
     }
 
     /// The challenges of which the callee signs one to accept or reject.
-    pub(crate) fn to_accept(&self) -> Result<Vec<ByteString>, CallError> {
+    pub(crate) fn challenges_to_accept(&self) -> Result<Vec<ByteString>, CallError> {
         if self.answers.is_empty() {
             Ok(vec![self.first_challenge.clone()])
         } else if self.confirmations.is_empty() {
