@@ -127,7 +127,7 @@ impl ServedUrls {
         let mut pages = Vec::new();
         let mut dialects = Vec::new();
         if let Some(dialect) = alone {
-            let path = Config::served_alone(dialect).unwrap_or_default();
+            let path = config.served_alone(dialect).unwrap_or_default();
             dialects.push((dialect, format!("{ws}://{host}{path}")));
         } else {
             pages.push(("call page", format!("{http}://{host}/")));

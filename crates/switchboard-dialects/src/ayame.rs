@@ -60,7 +60,7 @@ use switchboard_core::{
 
 use crate::{
     Accepts, Candidate, ClientFrame, ClientIce, CloseReason, Content, Dialect, DialectSetting,
-    Endpoint, Handshake, HttpAnswer, HttpReply, Session, SessionOutput, SettingValue,
+    DialectTable, Endpoint, Handshake, HttpAnswer, HttpReply, Session, SessionOutput, SettingValue,
     WebhookRequest,
     content::{relayed_message, sdp_of},
     json::{JsonObject, JsonWriter, is_deeper},
@@ -266,7 +266,8 @@ impl Session for AyameSession {
             Event::Introduced { peer, role, .. } => self.on_introduced(peer, *role, output),
             Event::Departed { peer, kind, .. } => self.on_departed(peer, *kind, output),
             Event::Received { from, message, .. } => {
-                output.frames.extend(self.on_received(from, message))
+                let frame = self.on_received(from, message, output.dialects);
+                output.frames.extend(frame)
             }
             Event::RequestFailed(error) => self.on_error(error, output),
             Event::Evicted(_) => output.frames.push(reject("evicted")),
@@ -461,14 +462,21 @@ impl AyameSession {
         }
     }
 
-    fn on_received(&self, from: &Member, message: &RelayedMessage) -> Option<ByteString> {
+    fn on_received(
+        &self,
+        from: &Member,
+        message: &RelayedMessage,
+        dialects: DialectTable,
+    ) -> Option<ByteString> {
         if self.state != AyameState::InRoom(Some(from.peer)) {
             return None;
         }
         if message.origin == TRAITS.name {
             return Some(message.frame.clone());
         }
-        message.translated_once(TRAITS.name, || translation(&Content::of(message)?))
+        message.translated_once(TRAITS.name, || {
+            translation(&Content::of(message, dialects)?)
+        })
     }
 
     fn on_departed(&mut self, peer: &Member, kind: LeaveKind, output: &mut SessionOutput) {

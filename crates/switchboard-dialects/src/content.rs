@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use switchboard_core::{DialectName, DialectTraits, MessageKind, OfferPolicy, RelayedMessage};
 
 use crate::{
-    find,
+    DialectTable, find,
     json::{JsonObject, JsonWriter, text},
     webidl::{dom_string, unsigned_short},
 };
@@ -48,30 +48,46 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// The content of `message`, parsed by its own dialect. `None` if other dialects cannot express it.
+    /// The content of `message`, parsed by its own dialect, which is one of `dialects`. `None` if other dialects cannot
+    /// express it.
     #[must_use]
-    pub fn of(message: &'a RelayedMessage) -> Option<Self> {
+    pub fn of(message: &'a RelayedMessage, dialects: DialectTable) -> Option<Self> {
         if message.origin == HOST.name {
             return Some(Self::Message(Cow::Borrowed(&message.frame)));
         }
-        let content = find(message.origin)?.read(&message.frame)?;
+        let content = dialects.find(message.origin)?.read(&message.frame)?;
         let is_end = matches!(&content, Self::Candidate(candidate) if candidate.ends_all());
         (!is_end).then_some(content)
     }
 
-    /// The relayed message for a frame of the dialect `origin`. `None` if there is no such dialect.
+    /// The relayed message for a frame of the dialect `origin`. `None` if it is none of `dialects`.
     #[must_use]
     pub fn relayed_message(
         origin: &str,
         kind: MessageKind,
         frame: ByteString,
+        dialects: DialectTable,
     ) -> Option<RelayedMessage> {
         if origin == HOST.name {
             return Some(relayed_message(HOST.name, kind, frame));
         }
-        let dialect = find(origin)?;
+        let dialect = dialects.find(origin)?;
         let aliases = dialect.aliases(&frame);
-        Some(relayed_message(dialect.traits().name, kind, frame).with_aliases(aliases))
+        let name = dialect.traits().name;
+        let message = match find(name) {
+            Some(_) => relayed_message(name, kind, frame),
+            // The reader of a message is a plain function, which cannot name the dialect of a host program. Such a
+            // frame is parsed now.
+            None => {
+                let is_readable = dialect.read(&frame).is_some();
+                let reads: fn(DialectName, &str) -> bool = match is_readable {
+                    true => |_, _| true,
+                    false => |_, _| false,
+                };
+                RelayedMessage::new(name, kind, frame, reads)
+            }
+        };
+        Some(message.with_aliases(aliases))
     }
 
     /// An offer or answer with this SDP. `None` for other kinds.

@@ -24,6 +24,7 @@ mod member_metadata;
 mod output;
 mod resume;
 mod settings;
+mod table;
 mod webidl;
 
 // First line of a dialect:
@@ -47,8 +48,9 @@ pub use resume::{KeepSession, ResumeError, ResumeRequest};
 pub use settings::{
     DialectSetting, DialectSettings, SECS_MAX, SettingConflict, SettingError, SettingValue,
 };
+pub use table::{DialectNameError, DialectTable};
 
-/// All dialects. Where several share a path, the first one in this order that
+/// The dialects of this crate; [`DialectTable`] has those of a server. Where several share a path, the first one in this order that
 /// [recognizes](Dialect::recognizes) the first frame is chosen.
 pub static ALL: &[&dyn Dialect] = &[
     // Second line of a dialect:
@@ -62,7 +64,7 @@ pub static ALL: &[&dyn Dialect] = &[
     &y_webrtc::YWebrtc,
 ];
 
-/// The dialect with this name, if there is one.
+/// The dialect of this crate with this name, if there is one.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static dyn Dialect> {
     ALL.iter()

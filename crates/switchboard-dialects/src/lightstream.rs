@@ -40,7 +40,7 @@ use switchboard_core::{
 };
 
 use crate::{
-    Candidate, ClientFrame, Content, Dialect, Handshake, Session, SessionOutput,
+    Candidate, ClientFrame, Content, Dialect, DialectTable, Handshake, Session, SessionOutput,
     alias::{address_of, error_text},
     content::{readable, relayed_message, sdp_of},
     json::{self, JsonObject, JsonWriter, quote, splice},
@@ -221,9 +221,13 @@ impl Session for LightstreamSession {
                 direct,
                 message,
             } => {
-                output
-                    .frames
-                    .extend(self.on_received(room, from, *direct, message));
+                output.frames.extend(self.on_received(
+                    room,
+                    from,
+                    *direct,
+                    message,
+                    output.dialects,
+                ));
             }
             Event::RequestFailed(error) => {
                 if error.join.is_some() {
@@ -348,6 +352,7 @@ impl LightstreamSession {
         from: &Member,
         direct: bool,
         message: &RelayedMessage,
+        dialects: DialectTable,
     ) -> Option<ByteString> {
         if message.origin == TRAITS.name {
             return Some(message.frame.clone());
@@ -357,7 +362,14 @@ impl LightstreamSession {
             .as_ref()
             .filter(|_| direct)
             .map(|joined| &joined.own_address);
-        let write = || Some(translation(room, from, me, &Content::of(message)?));
+        let write = || {
+            Some(translation(
+                room,
+                from,
+                me,
+                &Content::of(message, dialects)?,
+            ))
+        };
         if direct {
             write()
         } else {

@@ -223,10 +223,11 @@ impl Session for MatchboxSession {
                 output.frames.push(message.frame.clone());
             }
             Event::Received { from, message, .. } => {
+                let dialects = output.dialects;
                 output
                     .frames
                     .extend(message.translated_once(TRAITS.name, || {
-                        translation(from, &Content::of(message)?)
+                        translation(from, &Content::of(message, dialects)?)
                     }));
             }
             Event::RequestFailed(error) if error.join.is_some() => {

@@ -38,7 +38,8 @@ use switchboard_core::{
 
 use crate::{
     Candidate, ClientFrame, CloseReason, Content, Dialect, DialectSetting, DialectSettings,
-    FirstFrameTimeout, Handshake, Session, SessionOutput, SettingConflict, SettingValue,
+    DialectTable, FirstFrameTimeout, Handshake, Session, SessionOutput, SettingConflict,
+    SettingValue,
     alias::{address_of, displayed_address, error_text},
     content::{readable, relayed_message, sdp_of},
     json::{JsonObject, JsonWriter},
@@ -232,7 +233,8 @@ impl Session for MeshSession {
                 }
             }
             Event::Received { from, message, .. } => {
-                output.frames.extend(self.on_received(from, message))
+                let frame = self.on_received(from, message, output.dialects);
+                output.frames.extend(frame)
             }
             Event::RequestFailed(error) => {
                 output.frames.push(self.failure_frame(error));
@@ -353,11 +355,16 @@ impl MeshSession {
         Address::parse(behind_server(id)?, self.limits.name_bytes).ok()
     }
 
-    fn on_received(&self, from: &Member, message: &RelayedMessage) -> Option<ByteString> {
+    fn on_received(
+        &self,
+        from: &Member,
+        message: &RelayedMessage,
+        dialects: DialectTable,
+    ) -> Option<ByteString> {
         if message.origin == TRAITS.name {
             return Some(message.frame.clone());
         }
-        Some(self.translation(from, &Content::of(message)?))
+        Some(self.translation(from, &Content::of(message, dialects)?))
     }
 
     fn translation(&self, from: &Member, content: &Content<'_>) -> ByteString {

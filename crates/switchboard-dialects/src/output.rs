@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use switchboard_core::{Command, ErrorCode, HubRequest, RequestError, ResourceKey};
 
-use crate::{CloseReason, KeepSession, ResumeRequest};
+use crate::{CloseReason, DialectTable, KeepSession, ResumeRequest};
 
 /// A frame from the client.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +107,8 @@ pub struct SessionOutput {
     pub resume: Option<Box<ResumeRequest>>,
     /// The current time in seconds since 1970, set by the caller for frames and events.
     pub unix_secs: u64,
+    /// The dialects of the server, set by the caller. They read the frames of members of other dialects.
+    pub dialects: DialectTable,
 }
 
 impl SessionOutput {

@@ -236,8 +236,11 @@ impl Session for P2pSession {
                 output.frames.push(message.frame.clone());
             }
             Event::Received { from, message, .. } => {
-                let unix_secs = output.unix_secs;
-                let translate = || Some(self.translation(from, &Content::of(message)?, unix_secs));
+                let (unix_secs, dialects) = (output.unix_secs, output.dialects);
+                let translate = || {
+                    let content = Content::of(message, dialects)?;
+                    Some(self.translation(from, &content, unix_secs))
+                };
                 // The frames of signals name their receiver.
                 output
                     .frames

@@ -54,8 +54,8 @@ use switchboard_core::{
 
 use crate::{
     Accepts, Candidate, ClientFrame, CloseReason, Content, CorsPolicy, Dialect, DialectSetting,
-    DialectSettings, Endpoint, FirstFrameTimeout, Handshake, HttpAnswer, HttpReply, Session,
-    SessionOutput, SettingConflict, SettingValue,
+    DialectSettings, DialectTable, Endpoint, FirstFrameTimeout, Handshake, HttpAnswer, HttpReply,
+    Session, SessionOutput, SettingConflict, SettingValue,
     content::{readable, relayed_message, sdp_of},
     error_message,
     json::{JsonObject, JsonWriter, quote},
@@ -418,7 +418,8 @@ impl Session for PeerJsSession {
                     .push(JsonWriter::default().text("type", "OPEN").finish());
             }
             Event::Received { from, message, .. } => {
-                output.frames.extend(self.on_received(from, message))
+                let frame = self.on_received(from, message, output.dialects);
+                output.frames.extend(frame)
             }
             Event::RequestFailed(error) => self.on_error(error, output),
             Event::Evicted(EvictionReason::Kicked) => {
@@ -557,11 +558,16 @@ impl PeerJsSession {
         });
     }
 
-    fn on_received(&mut self, from: &Member, message: &RelayedMessage) -> Option<ByteString> {
+    fn on_received(
+        &mut self,
+        from: &Member,
+        message: &RelayedMessage,
+        dialects: DialectTable,
+    ) -> Option<ByteString> {
         if message.origin == TRAITS.name {
             return Some(message.frame.clone());
         }
-        match Content::of(message)? {
+        match Content::of(message, dialects)? {
             Content::Offer(sdp) => Some(self.translate_offer(from, &sdp)),
             Content::Answer(sdp) => {
                 let connection = self.connection(from)?;

@@ -8,7 +8,7 @@ use std::{
 use switchboard_core::DialectName;
 use thiserror::Error;
 
-use crate::ice::IceServers;
+use crate::{Dialect, DialectNameError, DialectTable, ice::IceServers};
 
 /// The value of a setting of a dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +140,8 @@ pub struct DialectSettings {
     off: BTreeSet<DialectName>,
     /// The STUN and TURN servers that are sent to clients.
     ice: IceServers,
+    /// The dialects that exist.
+    table: DialectTable,
 }
 
 impl DialectSettings {
@@ -165,6 +167,21 @@ impl DialectSettings {
     #[must_use]
     pub fn is_enabled(&self, dialect: &str) -> bool {
         !self.off.contains(dialect)
+    }
+
+    /// Adds dialects of the host program. They are enabled.
+    ///
+    /// # Errors
+    /// The first name that is empty, reserved or in use. No dialect is added then.
+    pub fn add_dialects(&mut self, more: &[&'static dyn Dialect]) -> Result<(), DialectNameError> {
+        self.table = self.table.with(more)?;
+        Ok(())
+    }
+
+    /// The dialects that exist, enabled or not.
+    #[must_use]
+    pub fn table(&self) -> DialectTable {
+        self.table
     }
 
     /// Sets the STUN and TURN servers that are sent to clients.

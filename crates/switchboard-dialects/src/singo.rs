@@ -170,10 +170,11 @@ impl Session for SingoSession {
                 output.frames.push(message.frame.clone());
             }
             Event::Received { from, message, .. } => {
+                let dialects = output.dialects;
                 output
                     .frames
                     .extend(message.translated_once(TRAITS.name, || {
-                        translation(from, &Content::of(message)?)
+                        translation(from, &Content::of(message, dialects)?)
                     }));
             }
             Event::RequestFailed(error) => {

@@ -696,7 +696,12 @@ mod tests {
             ),
         ] {
             let frame = format!(r#"{{"type":"publish","topic":"doc","data":{data},"clients":2}}"#);
-            let message = Content::relayed_message("y-webrtc", MessageKind::Opaque, frame.into());
+            let message = Content::relayed_message(
+                "y-webrtc",
+                MessageKind::Opaque,
+                frame.into(),
+                DialectTable::default(),
+            );
             let aliases = message.expect("a dialect").aliases;
             assert_eq!(aliases, Aliases { from, to }, "{data}");
         }

@@ -8,8 +8,8 @@ use switchboard_core::{
     RequestError, SpaceName,
 };
 use switchboard_dialects::{
-    ALL, ClientFrame, CloseReason, Dialect, DialectSettings, Handshake, ResumeError, ResumeRequest,
-    Session, SessionOutput, WebhookRequest, error_message,
+    ClientFrame, CloseReason, Dialect, DialectSettings, DialectTable, Handshake, ResumeError,
+    ResumeRequest, Session, SessionOutput, WebhookRequest, error_message,
     json::{JsonObject, JsonWriter},
 };
 
@@ -30,6 +30,7 @@ pub struct ClientSession {
     limits: Arc<Limits>,
     /// The output of a session that outlives its connection.
     kept: Option<Box<KeptOutput>>,
+    dialects: DialectTable,
 }
 
 impl fmt::Debug for ClientSession {
@@ -62,7 +63,11 @@ impl ClientSession {
         let traits = dialect.map_or(&UNDETECTED, |dialect| dialect.traits());
         let peer = Peer::new(handshake.peer, traits, handshake.identity.clone(), space);
         let limits = handshake.limits.clone();
-        let mut output = SessionOutput::default();
+        let dialects = handshake.settings.table();
+        let mut output = SessionOutput {
+            dialects,
+            ..SessionOutput::default()
+        };
         let state = match dialect {
             Some(dialect) => SessionState::Active(dialect.open(&handshake, &mut output)),
             None => SessionState::Detecting(Box::new(handshake)),
@@ -72,6 +77,7 @@ impl ClientSession {
             state,
             limits,
             kept: None,
+            dialects,
         };
         session.authorize_commands(&mut output);
         (session, output)
@@ -85,6 +91,7 @@ impl ClientSession {
 
     /// Handles a frame from the client.
     pub fn on_frame(&mut self, frame: ClientFrame<'_>, output: &mut SessionOutput) {
+        output.dialects = self.dialects;
         let result = match &mut self.state {
             SessionState::Active(session) => session.on_frame(frame, output),
             SessionState::Detecting(_) => self.detect(frame, output),
@@ -98,6 +105,7 @@ impl ClientSession {
 
     /// Handles an event from the hubs.
     pub fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
+        output.dialects = self.dialects;
         match event {
             Event::Probe(resource) => output.probe = Some(resource.clone()),
             Event::Evicted(reason) => {
@@ -299,10 +307,9 @@ fn detect_dialect(
 ) -> Result<&'static dyn Dialect, ErrorCode> {
     let text = first.text()?;
     let object = JsonObject::parse(&text, depth)?;
-    let dialects = ALL.iter().copied();
-    let mut dialects = dialects.filter(|dialect| settings.is_enabled(dialect.traits().name));
+    let mut dialects = settings.table().iter();
     dialects
-        .find(|dialect| dialect.recognizes(&object))
+        .find(|dialect| settings.is_enabled(dialect.traits().name) && dialect.recognizes(&object))
         .ok_or(ErrorCode::UnknownType)
 }
 

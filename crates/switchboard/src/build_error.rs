@@ -1,6 +1,7 @@
 //! The errors of building a server.
 
 use switchboard_core::error_chain;
+use switchboard_dialects::DialectNameError;
 use thiserror::Error;
 
 use crate::config::ConfigError;
@@ -12,6 +13,9 @@ pub enum BuildError {
     /// Settings contradict each other, or no client can be served with them. Never empty.
     #[error("invalid settings: {}", texts(.0))]
     Config(Vec<ConfigError>),
+    /// The name of a dialect of the host program is empty, reserved or in use.
+    #[error(transparent)]
+    DialectName(#[from] DialectNameError),
     /// A node of a cluster was built outside a Tokio runtime, in which its engine would run.
     #[error("a node of a cluster must be built in a Tokio runtime")]
     NoRuntime,

@@ -12,7 +12,7 @@ use std::{
 
 use ipnet::IpNet;
 use switchboard_core::{DialectName, Limits};
-use switchboard_dialects::{ALL, Dialect, DialectSettings, find, ice::IceServers};
+use switchboard_dialects::{Dialect, DialectSettings, ice::IceServers};
 use switchboard_transport::Heartbeat;
 
 use crate::route_table::RouteTable;
@@ -193,13 +193,18 @@ impl Config {
     /// Every enabled dialect, with the paths where its clients connect, one for each base path.
     #[must_use]
     pub fn served(&self) -> Vec<(DialectName, Vec<String>)> {
-        let served = |dialect: &&dyn Dialect| {
-            let bases = self.paths_of(*dialect);
-            let paths = bases.iter().filter_map(|base| first_path(*dialect, base));
+        let served = |dialect: &'static dyn Dialect| {
+            let bases = self.paths_of(dialect);
+            let paths = bases.iter().filter_map(|base| first_path(dialect, base));
             (dialect.traits().name, paths.collect())
         };
-        let enabled = ALL.iter().filter(|dialect| self.is_enabled(**dialect));
-        enabled.map(served).collect()
+        self.enabled_dialects().map(served).collect()
+    }
+
+    /// The enabled dialects.
+    pub(crate) fn enabled_dialects(&self) -> impl Iterator<Item = &'static dyn Dialect> {
+        let dialects = self.dialects.table().iter();
+        dialects.filter(|dialect| self.is_enabled(*dialect))
     }
 
     /// Whether a dialect is enabled.
@@ -212,8 +217,8 @@ impl Config {
     pub(crate) fn shared_settings(&self) -> DialectSettings {
         let mut settings = self.dialects.clone();
         settings.set_ice_servers(self.ice.clone());
-        for dialect in ALL {
-            if self.paths_of(*dialect).is_empty() {
+        for dialect in settings.table().iter() {
+            if self.paths_of(dialect).is_empty() {
                 settings.set_enabled(dialect.traits().name, false);
             }
         }
@@ -222,8 +227,8 @@ impl Config {
 
     /// The path where the clients of a dialect connect on a listener of its own.
     #[must_use]
-    pub fn served_alone(dialect: &str) -> Option<String> {
-        let dialect = find(dialect)?;
+    pub fn served_alone(&self, dialect: &str) -> Option<String> {
+        let dialect = self.dialects.table().find(dialect)?;
         first_path(dialect, dialect.standalone_path())
     }
 
@@ -244,10 +249,9 @@ impl Config {
 
     /// The route table of the main listener.
     pub(crate) fn routes(&self) -> RouteTable {
-        let bases = ALL
-            .iter()
-            .filter(|dialect| self.is_enabled(**dialect))
-            .map(|dialect| (*dialect, self.paths_of(*dialect)));
+        let bases = self
+            .enabled_dialects()
+            .map(|dialect| (dialect, self.paths_of(dialect)));
         RouteTable::new(&bases.collect::<Vec<_>>(), crate::web::is_reserved_path)
     }
 }

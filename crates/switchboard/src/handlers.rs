@@ -11,7 +11,8 @@ use axum::{
 };
 use switchboard_core::{DialectName, Identity, RoomId, error_chain};
 use switchboard_dialects::{
-    ALL, Accepts, CorsPolicy, Dialect, Handshake, HttpAnswer, HttpReply, Query, SettingValue, find,
+    Accepts, CorsPolicy, Dialect, DialectTable, Handshake, HttpAnswer, HttpReply, Query,
+    SettingValue,
 };
 use switchboard_session::ClientSession;
 use switchboard_transport::{
@@ -262,8 +263,9 @@ fn choose(
         Some(alone) => alone == name,
         None => handshake.settings.is_enabled(name),
     };
-    let unknown = |name: &str| error_response(unknown_dialect(name, is_served));
-    let find = |name: &str| find(name).filter(|_| is_served(name));
+    let table = handshake.settings.table();
+    let find = |name: &str| table.find(name).filter(|_| is_served(name));
+    let unknown = |name: &str| error_response(unknown_dialect(name, table, is_served));
     let named = |name: &str| find(name).ok_or_else(|| unknown(name));
     let offers = upgrade.offers().iter();
     let offered: Vec<_> = offers
@@ -293,8 +295,12 @@ fn choose(
     )))
 }
 
-fn unknown_dialect(name: &str, is_served: impl Fn(&str) -> bool) -> (StatusCode, String) {
-    let names = ALL.iter().map(|dialect| dialect.traits().name);
+fn unknown_dialect(
+    name: &str,
+    table: DialectTable,
+    is_served: impl Fn(&str) -> bool,
+) -> (StatusCode, String) {
+    let names = table.iter().map(|dialect| dialect.traits().name);
     let names: Vec<_> = names.filter(|name| is_served(name)).collect();
     let name: String = name.chars().take(32).collect();
     (

@@ -233,7 +233,7 @@ mod tests {
         let engine = Arc::new(FakeEngine(Mutex::new(status)));
         let server = Server::builder()
             .config(config)
-            .engine(engine, "http://127.0.0.1:1".to_owned())
+            .engine(engine, Some("http://127.0.0.1:1".to_owned()))
             .build()
             .expect("valid settings");
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");

@@ -11,7 +11,7 @@ use std::{
 
 use axum::Router;
 use switchboard_cluster::{Driver, DriverSettings, Engine, Memory};
-use switchboard_dialects::{Dialect, find};
+use switchboard_dialects::Dialect;
 use switchboard_redis::RedisStore;
 use switchboard_transport::{
     AddressRates, Listener, PermitPool, ProbeReserve, QueueMemory, RequestTimeouts, ServeConfig,
@@ -47,7 +47,8 @@ const RESERVE_CONNECTIONS_PER_ADDRESS: usize = 8;
 pub struct Builder {
     config: Config,
     access: AccessHooks,
-    engine: Option<(Arc<dyn Engine>, String)>,
+    engine: Option<(Arc<dyn Engine>, Option<String>)>,
+    dialects: Vec<&'static dyn Dialect>,
 }
 
 impl Builder {
@@ -81,21 +82,30 @@ impl Builder {
         self
     }
 
-    /// Makes the server a node of a cluster with this engine, in place of the one in the settings. Other nodes reach
-    /// it at `url`.
-    #[doc(hidden)]
+    /// Orders the changes of rooms by this engine, in place of the one in the settings. If it connects several nodes,
+    /// `url` is where the other nodes reach this one for voice; without a URL each node has voice of its own.
     #[must_use]
-    pub fn engine(mut self, engine: Arc<dyn Engine>, url: String) -> Self {
+    pub fn engine(mut self, engine: Arc<dyn Engine>, url: Option<String>) -> Self {
         self.engine = Some((engine, url));
+        self
+    }
+
+    /// Serves one more dialect, on its paths and in the rooms of all dialects. Its settings have their defaults, and its
+    /// paths may be changed by [`Config::paths`]. Call it once for each dialect.
+    #[must_use]
+    pub fn dialect(mut self, dialect: &'static dyn Dialect) -> Self {
+        self.dialects.push(dialect);
         self
     }
 
     /// Builds the server.
     ///
     /// # Errors
-    /// If the settings contradict each other or serve no client, or a node of a cluster is built outside a Tokio runtime.
+    /// If the settings contradict each other or serve no client, if the paths or the name of an own dialect conflict with
+    /// others, or if a node of a cluster is built outside a Tokio runtime.
     pub fn build(self) -> Result<Server, BuildError> {
         let mut config = self.config;
+        config.dialects.add_dialects(&self.dialects)?;
         let errors = config.validate();
         if !errors.is_empty() {
             return Err(BuildError::Config(errors));
@@ -106,10 +116,7 @@ impl Builder {
         let config = Arc::new(config);
         let limits = Arc::new(config.limits.clone());
         let nodes = self.engine.or_else(|| redis(&config));
-        let (engine, url) = match nodes {
-            Some((engine, url)) => (engine, Some(url)),
-            None => (Arc::new(Memory) as Arc<dyn Engine>, None),
-        };
+        let (engine, url) = nodes.unwrap_or_else(|| (Arc::new(Memory), None));
         if url.is_some() && tokio::runtime::Handle::try_current().is_err() {
             return Err(BuildError::NoRuntime);
         }
@@ -119,6 +126,7 @@ impl Builder {
             &limits,
             engine.clone(),
             self.access,
+            config.dialects.table(),
             election.clone(),
             &tasks,
         );
@@ -215,7 +223,7 @@ fn voice(
 }
 
 /// The Redis engine of the settings and the advertised URL of this node; `None` if no engine is set.
-fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
+fn redis(config: &Config) -> Option<(Arc<dyn Engine>, Option<String>)> {
     let address = config.engine.url.address()?.clone();
     let mut url = config.engine.advertise_url.clone();
     if url.is_empty() {
@@ -236,7 +244,7 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
         limits: Arc::new(config.limits.clone()),
         url: url.clone(),
     };
-    Some((Arc::new(Driver::new(store, settings)), url))
+    Some((Arc::new(Driver::new(store, settings)), Some(url)))
 }
 
 /// The URL at which other nodes reach a node that listens on `bound` and whose connection to the engine has the
@@ -315,7 +323,9 @@ impl Server {
 
     /// The dialect of this name; `None` if it is unknown or disabled.
     fn served_dialect(&self, name: &str) -> Option<&'static dyn Dialect> {
-        find(name).filter(|dialect| self.state.config.is_enabled(*dialect))
+        let dialects = self.state.config.dialects.table();
+        let dialect = dialects.find(name);
+        dialect.filter(|dialect| self.state.config.is_enabled(*dialect))
     }
 
     /// The API for the rooms, for the host program.

@@ -22,7 +22,7 @@ use switchboard_core::{
     NodeMessageBody, OfferPolicy, Peer, PeerId, Position, RejectReason, RelayedMessage,
     ResourceKey, RoomId, error_chain,
 };
-use switchboard_dialects::{Content, HOST, WebhookRequest, find};
+use switchboard_dialects::{Content, DialectTable, HOST, WebhookRequest};
 use switchboard_transport::{
     Counters, FillLevel, HubClient, JoinAuthorizer, JoinCheck, MetricsRegistry, OutboxHandle,
     WebhookClient, WebhookResponse, log_text,
@@ -146,6 +146,7 @@ impl Shards {
         limits: &Arc<Limits>,
         engine: Arc<dyn Engine>,
         access: AccessHooks,
+        dialects: DialectTable,
         election: Option<Arc<Election>>,
         tasks: &TaskTracker,
     ) -> Arc<Self> {
@@ -171,8 +172,11 @@ impl Shards {
         });
         this.this.get_or_init(|| Arc::downgrade(&this));
         let shards = Arc::downgrade(&this);
-        this.engine
-            .attach(Arc::new(EngineEventHandler { shards, election }));
+        this.engine.attach(Arc::new(EngineEventHandler {
+            shards,
+            dialects,
+            election,
+        }));
         this
     }
 
@@ -474,6 +478,7 @@ impl WebhookClient for Shards {
 /// Passes the results of the engine to the shards and the election.
 struct EngineEventHandler {
     shards: Weak<Shards>,
+    dialects: DialectTable,
     election: Option<Arc<Election>>,
 }
 
@@ -546,7 +551,9 @@ impl DialectRegistry for EngineEventHandler {
         if name == HOST.name {
             return &HOST;
         }
-        find(name).map_or(&UNKNOWN, |dialect| dialect.traits())
+        self.dialects
+            .find(name)
+            .map_or(&UNKNOWN, |dialect| dialect.traits())
     }
 
     fn encode_member(&self, member: &Member, join: u64) -> Vec<u8> {
@@ -571,7 +578,7 @@ impl DialectRegistry for EngineEventHandler {
         kind: MessageKind,
         frame: ByteString,
     ) -> Option<RelayedMessage> {
-        Content::relayed_message(origin, kind, frame)
+        Content::relayed_message(origin, kind, frame, self.dialects)
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use switchboard_dialects::ALL;
-
 use super::{
     Config, ConfigError, SettingSource, VoiceIdentity,
     keys::{SettingDef, rows},
@@ -291,9 +289,9 @@ impl<'a> Validator<'a> {
     /// Reports the conflicts that the dialects find, and an error if no client can connect to any dialect.
     fn dialects(&mut self) {
         let config = self.config;
-        for dialect in ALL {
+        for dialect in config.dialects.table().iter() {
             let name = dialect.traits().name;
-            if !config.is_enabled(*dialect) {
+            if !config.is_enabled(dialect) {
                 self.report_listeners(name);
                 continue;
             }
@@ -315,10 +313,10 @@ impl<'a> Validator<'a> {
         let has_listeners = listen.any(|(name, listen)| is_on(name) && !listen.is_empty());
         let has_voice = config.voice.gostream.identity != VoiceIdentity::Off;
         if !has_paths && !has_listeners && !has_voice {
-            let keys: Vec<_> = ALL
-                .iter()
+            let dialects = config.dialects.table().iter();
+            let keys: Vec<_> = dialects
                 .map(
-                    |dialect| match (dialect.traits().name, config.is_enabled(*dialect)) {
+                    |dialect| match (dialect.traits().name, config.is_enabled(dialect)) {
                         (name, true) => format!("{name}.paths"),
                         (name, false) => format!("{name}.enabled"),
                     },
@@ -333,8 +331,7 @@ impl<'a> Validator<'a> {
     /// Reports settings of dialects that disclose more than their names say.
     fn disclosures(&mut self) {
         let config = self.config;
-        let enabled = ALL.iter().filter(|dialect| config.is_enabled(**dialect));
-        for dialect in enabled {
+        for dialect in config.enabled_dialects() {
             for (key, message) in dialect.warnings(&config.dialects) {
                 let key = format!("{}.{key}", dialect.traits().name);
                 self.report(&[&key], Reason::Disclosure(message));

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use switchboard_core::error_chain;
+use switchboard_dialects::ALL;
 
 use super::*;
 

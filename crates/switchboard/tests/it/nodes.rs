@@ -89,7 +89,7 @@ impl SharedEngine {
             url: url.to_owned(),
         };
         let server = builder
-            .engine(Arc::new(node), url.to_owned())
+            .engine(Arc::new(node), Some(url.to_owned()))
             .build()
             .expect("valid settings");
         (server, id)

@@ -78,7 +78,7 @@ async fn the_node_of_a_sender_is_notified_of_a_slow_receiver() {
     let engine = Arc::new(TwoNodes::default());
     let config = config("[limits]\noutbox_bytes = 400000\n");
     let builder = Server::builder().config(config);
-    let url = "http://127.0.0.1:1".to_owned();
+    let url = Some("http://127.0.0.1:1".to_owned());
     let (_server, address) = serve(
         builder
             .engine(engine.clone(), url)
