@@ -700,7 +700,7 @@ mod tests {
                 "y-webrtc",
                 MessageKind::Opaque,
                 frame.into(),
-                DialectTable::default(),
+                crate::DialectTable::default(),
             );
             let aliases = message.expect("a dialect").aliases;
             assert_eq!(aliases, Aliases { from, to }, "{data}");

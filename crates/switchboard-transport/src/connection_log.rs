@@ -7,8 +7,9 @@ use switchboard_dialects::CloseReason;
 use tracing::{Span, field::Empty};
 
 use crate::{
-    Counters, Outbox, log_text,
+    Counters, EndedConnection, Outbox, log_text,
     refusal_log::{RefusalLine, RefusalLog},
+    websocket::ConnectionContext,
 };
 
 /// The status of a connection that the client has closed, in the metrics (RFC 6455, section 7.4.1).
@@ -135,7 +136,7 @@ impl ConnectionLog {
         peer: &Peer,
         outbox: &Outbox,
         end: LoggedEnd<'_>,
-        counters: &Counters,
+        context: &ConnectionContext,
     ) {
         if let Some(line) = self.refusals.last_line() {
             log_refusal(peer, line);
@@ -145,12 +146,21 @@ impl ConnectionLog {
             status,
             reason,
         } = end;
-        counters
+        context
+            .counters
             .connections_ended_total
             .with_label_values(&[peer.dialect().name, &status.to_string()])
             .inc();
-        let client = outbox.client().map(tracing::field::display);
-        let seconds = outbox.opened_at().elapsed().as_secs_f64();
+        let (client, duration) = (outbox.client(), outbox.opened_at().elapsed());
+        let ended = EndedConnection {
+            client,
+            code,
+            reason,
+            duration,
+        };
+        context.hubs.on_disconnected(peer, &ended);
+        let client = client.map(tracing::field::display);
+        let seconds = duration.as_secs_f64();
         let (peer, dialect) = (peer.id(), peer.dialect().name);
         tracing::info!(client, %peer, dialect, code, reason, seconds, "disconnected");
     }

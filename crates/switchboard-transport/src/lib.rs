@@ -6,7 +6,7 @@
 //! [`ClientSession`]: switchboard_session::ClientSession
 #![warn(missing_docs)]
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use switchboard_core::{HubRequest, Peer, PeerId, RoomId};
 use switchboard_dialects::WebhookRequest;
@@ -68,6 +68,9 @@ pub trait HubClient: Send + Sync + fmt::Debug {
     /// Sends a request to the hub of its room or name. Answers and other events arrive in outboxes, before
     /// this returns or later.
     fn request(&self, peer: PeerId, outbox: &OutboxHandle, request: HubRequest);
+
+    /// The connection of this peer has ended. Called once, while the memberships of the peer are released.
+    fn on_disconnected(&self, _peer: &Peer, _ended: &EndedConnection<'_>) {}
 }
 
 /// The access checks of the host program.
@@ -83,4 +86,17 @@ pub trait WebhookClient: Send + Sync + fmt::Debug {
 
     /// Sends a webhook request whose response is ignored.
     fn send_webhook_detached(&self, request: WebhookRequest);
+}
+
+/// The end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct EndedConnection<'a> {
+    /// The address of the client, if it is known.
+    pub client: Option<IpAddr>,
+    /// The close code that the server sends; `None` if the client has ended the connection or was lost.
+    pub code: Option<u16>,
+    /// The reason, as in the log.
+    pub reason: &'a str,
+    /// The duration of the connection.
+    pub duration: Duration,
 }

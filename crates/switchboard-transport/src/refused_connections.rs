@@ -36,6 +36,12 @@ pub enum RefusalReason {
     Tls,
 }
 
+impl fmt::Display for RefusalReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl RefusalReason {
     /// The text in log lines.
     #[must_use]
@@ -55,13 +61,39 @@ impl RefusalReason {
 
 /// Logs refused connections: for each address at most one line a minute, with the number of
 /// connections refused since its last line.
-#[derive(Debug, Default)]
-pub struct RefusedConnections(RefusalCounts);
+#[derive(Default)]
+pub struct RefusedConnections {
+    counts: RefusalCounts,
+    observer: Option<Box<RefusalObserver>>,
+}
+
+/// Called for each refused connection, with the address of its client.
+type RefusalObserver = dyn Fn(Option<IpAddr>, RefusalReason) + Send + Sync;
+
+impl fmt::Debug for RefusedConnections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefusedConnections").finish_non_exhaustive()
+    }
+}
 
 impl RefusedConnections {
+    /// Also calls `observer` for each refused connection. It must not block.
+    #[must_use]
+    pub fn observed_by(
+        observer: impl Fn(Option<IpAddr>, RefusalReason) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            observer: Some(Box::new(observer)),
+            ..Self::default()
+        }
+    }
+
     /// Logs or counts a refused connection of this client.
     pub fn log(&self, client: Option<IpAddr>, reason: RefusalReason) {
-        if let Some(RefusalCount { client, count }) = self.0.add(client) {
+        if let Some(observer) = &self.observer {
+            observer(client, reason);
+        }
+        if let Some(RefusalCount { client, count }) = self.counts.add(client) {
             let reason = reason.as_str();
             tracing::info!(%client, reason, count, "connection refused");
         }

@@ -700,9 +700,9 @@ impl WebSocketConnection {
 
     /// Performs the closing handshake and closes the stream.
     async fn close(&mut self, end: ConnectionEnd) {
-        let counters = &self.context.counters;
+        let context = &self.context;
         self.log
-            .log_end(self.state.peer(), &self.outbox, end.logged(), counters);
+            .log_end(self.state.peer(), &self.outbox, end.logged(), context);
         match end.close_frame() {
             Some(frame) => self.push(WebSocketMessage::Close(Some(frame))),
             None => {
@@ -723,13 +723,9 @@ impl WebSocketConnection {
 impl Drop for WebSocketConnection {
     fn drop(&mut self) {
         if !self.has_left {
-            let counters = &self.context.counters;
-            self.log.log_end(
-                self.state.peer(),
-                &self.outbox,
-                LoggedEnd::ABORTED,
-                counters,
-            );
+            let context = &self.context;
+            self.log
+                .log_end(self.state.peer(), &self.outbox, LoggedEnd::ABORTED, context);
         }
         self.release_memberships(DisconnectReason::Lost);
         self.gauge_unfinished(0);

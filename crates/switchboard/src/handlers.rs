@@ -20,14 +20,18 @@ use switchboard_transport::{
 };
 
 use crate::{
-    access::Admission,
+    access::{Admission, proven_name},
     app_state::AppState,
     cors,
+    events::{ClientInfo, ServerEvent},
     route_table::{Route, RouteTable, main_endpoint},
 };
 
 /// The prefix of a WebSocket subprotocol that names a dialect.
 const SUBPROTOCOL: &str = "switchboard.";
+
+/// The name of the dialect of a client before its first frame.
+const UNDETECTED: &str = "undetected";
 
 /// Adds the routes of the dialects to a router. With `alone`, clients can select only this dialect.
 pub(crate) fn routes(
@@ -125,6 +129,16 @@ async fn begin_session(
         handshake.params = Query::default();
     }
     log_connected(app, parts, &handshake, dialect);
+    let name = dialect.map_or(UNDETECTED, |dialect| dialect.traits().name);
+    let client = ClientInfo {
+        session: handshake.peer,
+        address: app.client_address(parts),
+        dialect: name,
+        identity: proven_name(&handshake.identity),
+        context: admission.context.clone(),
+    };
+    let events = app.shards.events();
+    events.send(|| Some(ServerEvent::Connected(client)));
     let contexts = app.shards.contexts();
     let context_guard = contexts.keep(handshake.peer, admission.context);
     let opened = ClientSession::open(dialect, handshake, admission.space);
@@ -153,7 +167,7 @@ fn log_connected(
     dialect: Option<&'static dyn Dialect>,
 ) {
     let client = app.client_address(parts).map(tracing::field::display);
-    let dialect = dialect.map_or("undetected", |dialect| dialect.traits().name);
+    let dialect = dialect.map_or(UNDETECTED, |dialect| dialect.traits().name);
     let user = match &handshake.identity {
         Identity::Claimed => None,
         Identity::Proven(user) => Some(log_text(user)),

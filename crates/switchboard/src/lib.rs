@@ -29,6 +29,7 @@ mod cors;
 pub mod dialect;
 mod election;
 pub mod engine;
+mod events;
 mod handlers;
 mod ice;
 pub mod network;
@@ -40,6 +41,8 @@ mod router;
 mod server;
 mod sessions;
 mod shards;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tls;
 mod web;
 mod webhook;
@@ -50,12 +53,15 @@ pub use axum;
 pub use access::{Admission, ConnectRequest, Denial, HostContext, JoinRequest};
 pub use build_error::BuildError;
 pub use config::Config;
+pub use events::{ClientInfo, Events, ServerEvent};
 pub use rooms::{Rooms, room, room_of_dialect};
 pub use server::{Builder, Server};
 pub use sessions::{SessionInfo, Sessions};
-pub use shards::MembershipChange;
 pub use switchboard_core::{
-    Address, DisplayName, Identity, Limits, Member, PeerId, RoomId, RoomName, RoomScope, SpaceName,
+    Address, DisplayName, EvictionReason, Identity, LeaveCause, LeaveKind, Limits, Member,
+    NameError, PeerId, PeerIdError, RoomId, RoomName, RoomScope, SpaceName,
 };
-pub use switchboard_transport::{Heartbeat, ListenError, Listener, Tls};
+pub use switchboard_transport::{
+    ConnectionLimit, Heartbeat, ListenError, Listener, RefusalReason, Tls,
+};
 pub use switchboard_voice::{PublicKey, SecretKey};

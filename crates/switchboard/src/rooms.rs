@@ -8,9 +8,8 @@ use switchboard_core::{
     RoomScope, SpaceName, Target,
 };
 use switchboard_dialects::HOST;
-use tokio::sync::broadcast;
 
-use crate::shards::{MembershipChange, Shards};
+use crate::shards::Shards;
 
 /// Reads the rooms, sends messages into them and removes members. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -90,14 +89,6 @@ impl Rooms {
         self.shards
             .handle(&room.clone(), Input::Kick { room, address });
         is_member
-    }
-
-    /// Subscribes to the joins and leaves of the rooms that this node has members in. When the last member of this
-    /// node leaves a room, the members of other nodes are reported as left too. A receiver that falls 4096 changes
-    /// behind misses the oldest and gets an error with their number.
-    #[must_use]
-    pub fn subscribe(&self) -> broadcast::Receiver<MembershipChange> {
-        self.shards.subscribe()
     }
 
     fn announce(&self, room: &RoomId, to: Target, text: &str) {

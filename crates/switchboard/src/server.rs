@@ -14,7 +14,7 @@ use switchboard_cluster::{Driver, DriverSettings, Engine, Memory};
 use switchboard_dialects::Dialect;
 use switchboard_redis::RedisStore;
 use switchboard_transport::{
-    AddressRates, Listener, PermitPool, ProbeReserve, QueueMemory, RequestTimeouts, ServeConfig,
+    AddressRates, Listener, PermitPool, ProbeReserve, QueueMemory, RefusedConnections, RequestTimeouts, ServeConfig,
     canonical_net, websocket,
 };
 use switchboard_voice::{ClusterContext, VoiceBackend, VoiceContext, VoiceMetrics};
@@ -27,6 +27,7 @@ use crate::{
     build_error::BuildError,
     config::{Config, VoiceIdentity},
     election::{self, Election},
+    events::{Events, ServerEvent},
     rooms::Rooms,
     router::{dialect_router, main_router, reserve_router},
     sessions::Sessions,
@@ -131,6 +132,7 @@ impl Builder {
             &tasks,
         );
         let proxies = config.server.trusted_proxies.clone();
+        let events = shards.events().clone();
         let with_plain = |limit: usize| {
             if limit == 0 {
                 0
@@ -171,7 +173,9 @@ impl Builder {
                 drain,
             }),
             rates,
-            refused: Arc::default(),
+            refused: Arc::new(RefusedConnections::observed_by(move |address, reason| {
+                events.send(|| Some(ServerEvent::Refused { address, reason }));
+            })),
             settings: Arc::new(config.shared_settings()),
             shards,
             config,
@@ -339,6 +343,12 @@ impl Server {
     pub fn sessions(&self) -> Sessions {
         let registry = self.state.context.sessions.clone();
         Sessions::new(registry, self.state.shards.clone())
+    }
+
+    /// Subscribes to what happens on this node from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.state.shards.events().subscribe()
     }
 
     /// The settings of this server.

@@ -24,41 +24,31 @@ use switchboard_core::{
 };
 use switchboard_dialects::{Content, DialectTable, HOST, WebhookRequest};
 use switchboard_transport::{
-    Counters, FillLevel, HubClient, JoinAuthorizer, JoinCheck, MetricsRegistry, OutboxHandle,
-    WebhookClient, WebhookResponse, log_text,
+    Counters, EndedConnection, FillLevel, HubClient, JoinAuthorizer, JoinCheck, MetricsRegistry,
+    OutboxHandle, WebhookClient, WebhookResponse, log_text,
 };
-use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    access::{AccessHooks, Contexts},
+    access::{AccessHooks, Contexts, proven_name},
     election::{self, Election},
+    events::{ClientInfo, EventSender, ServerEvent},
     webhook::Webhooks,
 };
 
 /// Number of shards. With this many, connections on different cores rarely contend for one lock.
 const SHARDS: usize = 64;
 
-/// Membership changes that are buffered for a slow subscriber before it misses some.
-const CHANGES_BEHIND_MAX: usize = 4096;
-
-/// A join or leave, as reported to the host program.
-#[derive(Clone, Debug)]
-pub enum MembershipChange {
-    /// A member has joined a room.
+/// A join or leave, for its log line and the metrics.
+#[derive(Debug)]
+enum MembershipChange {
     Joined {
-        /// The room that the member joined.
         room: RoomId,
-        /// The member that joined.
         member: Arc<Member>,
     },
-    /// A member has left a room.
     Left {
-        /// The room that the member left.
         room: RoomId,
-        /// The member that left.
         peer: PeerId,
-        /// The cause of the leave.
         cause: LeaveCause,
     },
 }
@@ -124,7 +114,7 @@ pub(crate) struct Shards {
     access: AccessHooks,
     contexts: Arc<Contexts>,
     webhooks: Arc<Webhooks>,
-    changes: broadcast::Sender<MembershipChange>,
+    events: EventSender,
     registry: MetricsRegistry,
     counters: Arc<Counters>,
     metrics: RoomMetrics,
@@ -164,7 +154,7 @@ impl Shards {
             access,
             contexts: Arc::default(),
             webhooks: Webhooks::new(&registry, tasks.clone()),
-            changes: broadcast::channel(CHANGES_BEHIND_MAX).0,
+            events: EventSender::default(),
             counters: Arc::new(Counters::new(&registry)),
             metrics: RoomMetrics::new(&registry),
             registry,
@@ -209,8 +199,9 @@ impl Shards {
         self.engine.close().await;
     }
 
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<MembershipChange> {
-        self.changes.subscribe()
+    /// The source of the events for the host program.
+    pub(crate) fn events(&self) -> &EventSender {
+        &self.events
     }
 
     pub(crate) fn rooms(&self) -> Vec<(RoomId, usize)> {
@@ -354,15 +345,31 @@ impl Shards {
             LogId::Room(room) => Some(MembershipChange::of(room, &entry.change)),
             LogId::Name(..) | LogId::Election(_) => None,
         };
+        if let Some(change) = &room_change {
+            self.metrics.count(change);
+            self.events.send(|| self.event_of(shard, change));
+        }
         shard
             .hub
             .handle(Input::Committed(log, entry), Instant::now());
-        if let Some(change) = &room_change {
-            self.metrics.count(change);
-            // The send fails without subscribers.
-            drop(self.changes.send(change.clone()));
-        }
         room_change
+    }
+
+    /// The event of a change that is not applied yet. `None` for the leave of an unknown member.
+    fn event_of(&self, shard: &Shard, change: &MembershipChange) -> Option<ServerEvent> {
+        Some(match change {
+            MembershipChange::Joined { room, member } => ServerEvent::Joined {
+                room: room.clone(),
+                member: member.clone(),
+                context: self.contexts.get(member.peer),
+            },
+            MembershipChange::Left { room, peer, cause } => ServerEvent::Left {
+                room: room.clone(),
+                member: shard.hub.member(room, *peer)?,
+                cause: *cause,
+                context: self.contexts.get(*peer),
+            },
+        })
     }
 
     /// Starts a task that calls the hub at its next timeout, unless the shard has one.
@@ -454,6 +461,24 @@ impl HubClient for Shards {
         if bytes > 0 {
             local.charge(Charge::SlowReceiver { bytes });
         }
+    }
+
+    fn on_disconnected(&self, peer: &Peer, ended: &EndedConnection<'_>) {
+        self.events.send(|| {
+            let client = ClientInfo {
+                session: peer.id(),
+                address: ended.client,
+                dialect: peer.dialect().name,
+                identity: proven_name(peer.identity()),
+                context: self.contexts.get(peer.id()),
+            };
+            Some(ServerEvent::Disconnected {
+                client,
+                code: ended.code,
+                reason: ended.reason.into(),
+                duration: ended.duration,
+            })
+        });
     }
 }
 

@@ -105,7 +105,9 @@ impl Session for LinesSession {
                     self.joined = None;
                 }
                 let text = error_message(error);
-                output.frames.push(format!("error {}: {text}", error.code.as_str()).into());
+                output
+                    .frames
+                    .push(format!("error {}: {text}", error.code.as_str()).into());
             }
             Event::Evicted(_) => output.frames.push("error evicted: You are removed.".into()),
             Event::Claimed(_)

@@ -15,6 +15,13 @@ use crate::{
 };
 
 impl<L: Clone> Hub<L> {
+    /// The member of a room with this id, if there is one.
+    #[must_use]
+    pub fn member(&self, room: &RoomId, peer: PeerId) -> Option<Arc<Member>> {
+        let room = self.rooms.get(&LogId::Room(room.clone()))?;
+        Some(room.membership(peer)?.member.clone())
+    }
+
     pub(super) fn apply_entry(&mut self, log: &LogId, entry: Entry, now: Instant) {
         let Entry {
             position,

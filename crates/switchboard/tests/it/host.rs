@@ -3,7 +3,8 @@
 use axum::{Router, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 use switchboard::{
-    Address, Admission, BuildError, Denial, MembershipChange, RoomId, Server, SpaceName, room,
+    Address, Admission, BuildError, Denial, Events, EvictionReason, LeaveCause, LeaveKind,
+    RefusalReason, RoomId, Server, ServerEvent, SpaceName, room,
 };
 
 use crate::client::{self, Client, TEST_TIMEOUT, rejected_status, request, serve, start};
@@ -80,14 +81,15 @@ async fn hooks_authorize_connections_and_joins() {
 async fn the_host_program_observes_rooms_and_sends_messages() {
     let (server, address) = start("");
     let rooms = server.rooms();
-    let mut changes = rooms.subscribe();
+    let mut events = server.events();
     let (mut ada, _) = Client::join(address, "r", "ada").await;
     let mut mesh = Client::open(address, "/signalingserver?room=r").await;
     for expected in ["lightstream", "mesh"] {
-        match changes.recv().await.expect("a change") {
-            MembershipChange::Joined { member, .. } => assert_eq!(member.dialect.name, expected),
-            MembershipChange::Left { .. } => panic!("no member has left"),
-        }
+        let joined = next_change(&mut events).await;
+        let ServerEvent::Joined { member, .. } = joined else {
+            panic!("expected a join, received {joined:?}");
+        };
+        assert_eq!(member.dialect.name, expected);
     }
     let r = room("r").expect("a name");
     let address = |name: &str| Address::parse(name, 0).expect("a name");
@@ -114,11 +116,27 @@ async fn the_host_program_observes_rooms_and_sends_messages() {
     assert!(rooms.kick(&r, &address("ada")));
     assert_eq!(ada.close_code().await, 1008);
     assert_eq!(mesh.next().await["kind"], "DisconnectionNotification");
-    let left = tokio::time::timeout(TEST_TIMEOUT, changes.recv())
-        .await
-        .expect("in time")
-        .expect("a change");
-    assert!(matches!(left, MembershipChange::Left { .. }));
+    let left = next_change(&mut events).await;
+    let ServerEvent::Left { member, cause, .. } = left else {
+        panic!("expected a leave, received {left:?}");
+    };
+    assert_eq!(member.address, address("ada"));
+    assert_eq!(cause, LeaveCause::Evicted(EvictionReason::Kicked));
+}
+
+/// The next join or leave.
+async fn next_change(events: &mut Events) -> ServerEvent {
+    loop {
+        let event = next_event(events).await;
+        if let ServerEvent::Joined { .. } | ServerEvent::Left { .. } = event {
+            return event;
+        }
+    }
+}
+
+async fn next_event(events: &mut Events) -> ServerEvent {
+    let event = tokio::time::timeout(TEST_TIMEOUT, events.recv()).await;
+    event.expect("an event in time").expect("a server")
 }
 
 #[tokio::test]
@@ -269,4 +287,75 @@ async fn settings_that_contradict_each_other_build_no_server() {
     let text = error.to_string();
     assert!(text.contains("limits.room_members"), "{text}");
     assert!(matches!(error, BuildError::Config(errors) if errors.len() == 1));
+}
+
+#[tokio::test]
+async fn events_report_connections_refusals_and_memberships_with_the_context() {
+    let (server, address) = serve(server_with_users());
+    let mut events = server.events();
+    assert_eq!(rejected_status(request(address, "/ws")).await, 401);
+    let refused = next_event(&mut events).await;
+    let ServerEvent::Refused {
+        address: from,
+        reason,
+    } = refused
+    else {
+        panic!("expected a refusal, received {refused:?}");
+    };
+    assert_eq!(from, Some(address.ip()));
+    assert_eq!(reason, RefusalReason::Denied);
+
+    let mut ada = Client::open(address, "/ws?user=ada").await;
+    let connected = next_event(&mut events).await;
+    let ServerEvent::Connected(client) = connected else {
+        panic!("expected a connection, received {connected:?}");
+    };
+    assert_eq!(client.dialect, "undetected");
+    assert_eq!(
+        client.context.get::<User>().map(|user| user.name),
+        Some("ada")
+    );
+    ada.send(r#"{"type":"join","roomID":"staff","senderID":"ada"}"#)
+        .await;
+    ada.close().await;
+    let joined = next_event(&mut events).await;
+    let ServerEvent::Joined {
+        member, context, ..
+    } = joined
+    else {
+        panic!("expected a join, received {joined:?}");
+    };
+    assert_eq!(member.peer, client.session);
+    assert!(context.get::<User>().is_some_and(|user| user.is_staff));
+    let left = next_event(&mut events).await;
+    let ServerEvent::Left {
+        member,
+        cause,
+        context,
+        ..
+    } = left
+    else {
+        panic!("expected a leave, received {left:?}");
+    };
+    assert_eq!(member.peer, client.session);
+    assert_eq!(cause, LeaveCause::Requested(LeaveKind::Announced));
+    assert!(context.get::<User>().is_some());
+    let ended = next_event(&mut events).await;
+    let ServerEvent::Disconnected {
+        client: ended,
+        code,
+        reason,
+        ..
+    } = ended
+    else {
+        panic!("expected the end of the connection, received {ended:?}");
+    };
+    assert_eq!(
+        (ended.session, ended.dialect),
+        (client.session, "lightstream")
+    );
+    assert_eq!(ended.address, Some(address.ip()));
+    assert_eq!(ended.identity.as_deref(), Some("ada"));
+    assert!(ended.context.get::<User>().is_some());
+    assert_eq!((code, &*reason), (None, "closed by the client"));
 }

@@ -19,6 +19,7 @@ mod sessions;
 mod slow_clients;
 mod slow_receiver;
 mod switched_off;
+mod testing;
 mod tls;
 mod voice;
 mod websocket;
