@@ -6,6 +6,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/stages.sh"
 # The version of the original matchbox server. The clients in compat/matchbox/Cargo.toml have the same version.
 MATCHBOX=0.15.0
 
+# The program of another developer on the library. It shares the dependencies that the workspace has built.
+OWN_DIALECT=(cargo test --locked --manifest-path examples/own-dialect/Cargo.toml --target-dir "$TARGET")
+
 # Tests of the server that do not depend on the number of its nodes: those of one connection and one HTTP request, and
 # those that start their nodes themselves. Each is left out wherever it is part of a name.
 SAME_ON_TWO_NODES=(dialect_endpoints:: http:: rates:: switched_off:: tls:: voice::away:: websocket::)
@@ -26,6 +29,7 @@ programs() {
 build() {
     stage 25 "test build" sh -c "cargo test --workspace --no-run --message-format=json-render-diagnostics >$results/messages"
     stage 25 "release build" cargo build --release --package switchboard-cli && is_built=yes
+    stage 10 "own dialect build" "${OWN_DIALECT[@]}" --no-run
     is_set --no-browser || stage 10 "matchbox build" \
         cargo build --locked --manifest-path compat/matchbox/Cargo.toml --target-dir "$TARGET/matchbox"
 }
@@ -37,6 +41,7 @@ rust_tests() {
         together 12 "${folder##*/} $name" "${command[@]}"
         [ "${folder##*/} $name" != "switchboard it" ] || server=("${command[@]}")
     done < <(programs <"$results/messages")
+    together 5 "own dialect" "${OWN_DIALECT[@]}"
     together 12 "examples in documentation" cargo test --workspace --doc
     [ -n "${server:-}" ] || return
     together 5 "second of two nodes" env SWITCHBOARD_TEST_NODES=2 "${server[@]}" "${SAME_ON_TWO_NODES[@]/#/--skip=}"

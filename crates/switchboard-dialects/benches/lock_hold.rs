@@ -13,7 +13,7 @@ use switchboard_core::{
     Change, Effect, Entry, Hub, HubRequest, Identity, Input, JoinId, Member, MessageKind, PeerId,
     Position, RoomId, RoomName, SpaceName, Target,
 };
-use switchboard_dialects::{Content, find};
+use switchboard_dialects::{Content, DialectTable, find};
 
 const SDP_BYTES: usize = 240_000;
 
@@ -78,7 +78,12 @@ fn offer() -> Input<()> {
     let line = "a=candidate:1 1 udp 2122260223 192.0.2.1 54321 typ host\\r\\n";
     let sdp = line.repeat(SDP_BYTES / line.len());
     let frame = format!(r#"{{"type":"SDP_OFFER","sdp":{{"type":"offer","sdp":"{sdp}"}}}}"#);
-    let message = Content::relayed_message("p2p", MessageKind::Offer, frame.into());
+    let message = Content::relayed_message(
+        "p2p",
+        MessageKind::Offer,
+        frame.into(),
+        DialectTable::default(),
+    );
     let message = Arc::new(message.expect("a dialect"));
     request(1, HubRequest::Send(room(), Target::Peer(peer(2)), message))
 }

@@ -94,6 +94,7 @@ impl TestRoom {
             &Arc::default(),
             engine.clone(),
             AccessHooks::default(),
+            DialectTable::default(),
             None,
             &TaskTracker::new(),
         );
@@ -171,6 +172,7 @@ impl TestRoom {
     fn handler(&self) -> EngineEventHandler {
         EngineEventHandler {
             shards: Arc::downgrade(&self.shards),
+            dialects: DialectTable::default(),
             election: None,
         }
     }
