@@ -60,8 +60,8 @@ use switchboard_core::{
 
 use crate::{
     Accepts, Candidate, ClientFrame, ClientIce, CloseReason, Content, Dialect, DialectSetting,
-    DialectTable, Endpoint, Handshake, HttpAnswer, HttpReply, Session, SessionOutput, SettingValue,
-    WebhookRequest,
+    DialectTable, Endpoint, HOST, Handshake, HttpAnswer, HttpReply, Session, SessionOutput,
+    SettingValue, WebhookRequest,
     content::{relayed_message, sdp_of},
     json::{JsonObject, JsonWriter, is_deeper},
 };
@@ -468,7 +468,8 @@ impl AyameSession {
         message: &RelayedMessage,
         dialects: DialectTable,
     ) -> Option<ByteString> {
-        if self.state != AyameState::InRoom(Some(from.peer)) {
+        let is_of_host = from.dialect == &HOST && self.accepted().is_some();
+        if !is_of_host && self.state != AyameState::InRoom(Some(from.peer)) {
             return None;
         }
         if message.origin == TRAITS.name {

@@ -12,7 +12,7 @@ use crate::{
     webidl::{dom_string, unsigned_short},
 };
 
-/// The traits of the host program, whose frames are plain text.
+/// The traits of the host program. It is no member, so no client sends it signals.
 pub static HOST: DialectTraits = DialectTraits {
     name: "host",
     offer_policy: OfferPolicy::Unspecified,
@@ -53,7 +53,7 @@ impl<'a> Content<'a> {
     #[must_use]
     pub fn of(message: &'a RelayedMessage, dialects: DialectTable) -> Option<Self> {
         if message.origin == HOST.name {
-            return Some(Self::Message(Cow::Borrowed(&message.frame)));
+            return Self::of_host(message);
         }
         let content = dialects.find(message.origin)?.read(&message.frame)?;
         let is_end = matches!(&content, Self::Candidate(candidate) if candidate.ends_all());
@@ -88,6 +88,33 @@ impl<'a> Content<'a> {
             }
         };
         Some(message.with_aliases(aliases))
+    }
+
+    /// The content of a message of the host program, from [`Content::to_host_message`].
+    fn of_host(message: &'a RelayedMessage) -> Option<Self> {
+        let text = Cow::Borrowed(&*message.frame);
+        match message.kind {
+            MessageKind::Message => Some(Self::Message(text)),
+            MessageKind::Candidate => Candidate::of_json(&text).map(Self::Candidate),
+            MessageKind::Offer | MessageKind::Answer => Self::description(message.kind, text),
+            MessageKind::Opaque => None,
+        }
+    }
+
+    /// This content as a message of the host program, which every dialect that carries its kind translates. The frame is
+    /// the text, the SDP, or the candidate as JSON.
+    #[must_use]
+    pub fn to_host_message(&self) -> RelayedMessage {
+        let (kind, frame) = match self {
+            Self::Offer(sdp) => (MessageKind::Offer, ByteString::from(&**sdp)),
+            Self::Answer(sdp) => (MessageKind::Answer, ByteString::from(&**sdp)),
+            Self::Message(text) => (MessageKind::Message, ByteString::from(&**text)),
+            Self::Candidate(candidate) => {
+                let frame = candidate.write(JsonWriter::default()).finish();
+                (MessageKind::Candidate, frame)
+            }
+        };
+        RelayedMessage::new(HOST.name, kind, frame, |_, _| true)
     }
 
     /// An offer or answer with this SDP. `None` for other kinds.

@@ -31,12 +31,21 @@ use crate::{
     shards::Shards,
 };
 
+/// The parts of the router that the host program does not want.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LeftOut {
+    pub(crate) page: bool,
+    pub(crate) probes: bool,
+    pub(crate) metrics: bool,
+}
+
 /// The state of a server, without its voice service: what the handlers of its requests share.
 #[derive(Debug)]
 pub(crate) struct AppState {
     pub(crate) config: Arc<Config>,
     pub(crate) context: Arc<websocket::ConnectionContext>,
     pub(crate) settings: Arc<switchboard_dialects::DialectSettings>,
+    pub(crate) left_out: LeftOut,
     pub(crate) shards: Arc<Shards>,
     /// Limits the signaling connections.
     pub(crate) permits: Arc<PermitPool>,

@@ -1,4 +1,4 @@
-//! What happens on a node, as events for the host program.
+//! The events of a node, for the host program.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::HostContext;
 /// Events that are buffered for a slow subscriber before it misses some.
 const EVENTS_BEHIND_MAX: usize = 4096;
 
-/// Something that has happened on this node.
+/// An event of this node.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ServerEvent {
@@ -32,14 +32,14 @@ pub enum ServerEvent {
     Refused {
         /// The address of the client, if it is known.
         address: Option<IpAddr>,
-        /// The reason.
+        /// The reason of the refusal.
         reason: RefusalReason,
     },
     /// A member has joined a room that this node has members in.
     Joined {
-        /// The room.
+        /// The room of the member.
         room: RoomId,
-        /// The member.
+        /// The member that has joined.
         member: Arc<Member>,
         /// The host program's value for the connection; empty for a member on another node.
         context: HostContext,
@@ -47,11 +47,11 @@ pub enum ServerEvent {
     /// A member has left a room that this node has members in. When the last member of this node leaves, the members on
     /// other nodes are reported as left too.
     Left {
-        /// The room.
+        /// The room of the member.
         room: RoomId,
-        /// The member.
+        /// The member that has left.
         member: Arc<Member>,
-        /// The cause.
+        /// The cause of the leave.
         cause: LeaveCause,
         /// The host program's value for the connection; empty for a member on another node.
         context: HostContext,

@@ -54,7 +54,7 @@ pub use access::{Admission, ConnectRequest, Denial, HostContext, JoinRequest};
 pub use build_error::BuildError;
 pub use config::Config;
 pub use events::{ClientInfo, Events, ServerEvent};
-pub use rooms::{Rooms, room, room_of_dialect};
+pub use rooms::{Rooms, SendError, room, room_of_dialect};
 pub use server::{Builder, Server};
 pub use sessions::{SessionInfo, Sessions};
 pub use switchboard_core::{

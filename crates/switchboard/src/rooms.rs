@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use bytestring::ByteString;
 use switchboard_core::{
-    Address, Identity, Input, Member, MessageKind, PeerId, RelayedMessage, RoomId, RoomName,
-    RoomScope, SpaceName, Target,
+    Address, DialectName, Identity, Input, Member, MessageKind, PeerId, RelayedMessage, RoomId,
+    RoomName, RoomScope, SpaceName, Target,
 };
-use switchboard_dialects::HOST;
+use switchboard_dialects::{Content, HOST};
+use switchboard_transport::SessionRegistry;
+use thiserror::Error;
 
 use crate::shards::Shards;
 
@@ -15,6 +16,7 @@ use crate::shards::Shards;
 #[derive(Clone, Debug)]
 pub struct Rooms {
     shards: Arc<Shards>,
+    sessions: Arc<SessionRegistry>,
 }
 
 /// The room of this name in the default space that every dialect can enter; `None` for the empty name.
@@ -38,8 +40,8 @@ pub fn room_of_dialect(name: &str, dialect: &str) -> Option<RoomId> {
 }
 
 impl Rooms {
-    pub(crate) fn new(shards: Arc<Shards>) -> Self {
-        Self { shards }
+    pub(crate) fn new(shards: Arc<Shards>, sessions: Arc<SessionRegistry>) -> Self {
+        Self { shards, sessions }
     }
 
     /// The rooms that this node has members in, or had until recently, sorted. The number is that of the members on
@@ -57,13 +59,62 @@ impl Rooms {
         self.shards.members(room)
     }
 
-    /// Sends text from the server to one member, in the member's dialect. Returns whether the member is in the room
-    /// and its dialect supports text messages.
-    pub fn send(&self, room: &RoomId, address: &Address, text: &str) -> bool {
-        let receives = |member: &Arc<Member>| member.address == *address && member.dialect.messages;
-        let is_member = self.members(room).iter().any(receives);
-        self.announce(room, Target::Address(address.clone()), text);
-        is_member
+    /// Sends text from the server to one member, in the member's dialect.
+    ///
+    /// # Errors
+    /// If the address is no member's, or the member's dialect has no text messages.
+    pub fn send(&self, room: &RoomId, address: &Address, text: &str) -> Result<(), SendError> {
+        self.send_content(room, address, &Content::Message(text.into()))
+    }
+
+    /// Sends text, a session description or a candidate from the server to one member, in the member's dialect. The
+    /// sender that the client sees is `server`.
+    ///
+    /// # Errors
+    /// If the address is no member's, or the member's dialect carries no content of this kind.
+    pub fn send_content(
+        &self,
+        room: &RoomId,
+        address: &Address,
+        content: &Content<'_>,
+    ) -> Result<(), SendError> {
+        let member = self.member(room, address)?;
+        let is_carried = match content {
+            Content::Message(_) => member.dialect.messages,
+            Content::Offer(_) | Content::Answer(_) | Content::Candidate(_) => {
+                member.dialect.signals
+            }
+        };
+        if !is_carried {
+            return Err(SendError::NotCarried(member.dialect.name));
+        }
+        let to = Target::Address(address.clone());
+        self.announce(room, to, content.to_host_message());
+        Ok(())
+    }
+
+    /// Sends one member a frame of its own dialect, unchanged: for data that no other dialect has. `frame` returns it for
+    /// the name of the dialect; `None` sends nothing.
+    ///
+    /// # Errors
+    /// If the address is no member's, or `frame` returns `None`.
+    pub fn send_frame(
+        &self,
+        room: &RoomId,
+        address: &Address,
+        frame: impl FnOnce(DialectName) -> Option<String>,
+    ) -> Result<(), SendError> {
+        let name = self.member(room, address)?.dialect.name;
+        let frame = frame(name).ok_or(SendError::NotCarried(name))?;
+        let message = RelayedMessage::new(name, MessageKind::Opaque, frame.into(), |_, _| false);
+        self.announce(room, Target::Address(address.clone()), message);
+        Ok(())
+    }
+
+    fn member(&self, room: &RoomId, address: &Address) -> Result<Arc<Member>, SendError> {
+        let members = self.members(room).into_iter();
+        let mut named = members.filter(|member| member.address == *address);
+        named.next().ok_or(SendError::NoSuchMember)
     }
 
     /// Sends text from the server to all members of a room. Returns the number of members whose dialects support
@@ -74,42 +125,49 @@ impl Rooms {
             .iter()
             .filter(|member| member.dialect.messages)
             .count();
-        self.announce(room, Target::Everyone, text);
+        let message = Content::Message(text.into()).to_host_message();
+        self.announce(room, Target::Everyone, message);
         receivers
     }
 
-    /// Closes a member's connection. The other members are notified that it left. Returns whether there was such a
-    /// member.
-    pub fn kick(&self, room: &RoomId, address: &Address) -> bool {
-        let is_member = self
-            .members(room)
-            .iter()
-            .any(|member| member.address == *address);
+    /// Closes a member's connection with 1008 and the first 123 bytes of `reason`; on another node with
+    /// `removed from the room`. The other members are notified that it left. Returns whether there was such a member.
+    pub fn kick(&self, room: &RoomId, address: &Address, reason: &str) -> bool {
+        let Ok(member) = self.member(room, address) else {
+            return false;
+        };
+        self.sessions.end(member.peer, reason);
         let (room, address) = (room.clone(), address.clone());
         self.shards
             .handle(&room.clone(), Input::Kick { room, address });
-        is_member
+        true
     }
 
-    fn announce(&self, room: &RoomId, to: Target, text: &str) {
-        let frame = ByteString::from(text);
-        let message = Arc::new(RelayedMessage::new(
-            HOST.name,
-            MessageKind::Message,
-            frame,
-            |_, _| true,
-        ));
-        let room = room.clone();
+    fn announce(&self, room: &RoomId, to: Target, message: RelayedMessage) {
+        let (room, from) = (room.clone(), server());
+        let message = Arc::new(message);
         self.shards.handle(
             &room.clone(),
             Input::Announce {
                 room,
                 to,
-                from: server(),
+                from,
                 message,
             },
         );
     }
+}
+
+/// The reason why nothing was sent to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The room has no member with this address, or this node has no member in the room.
+    #[error("the room has no member with this address")]
+    NoSuchMember,
+    /// The dialect of the member carries nothing of this kind.
+    #[error("the dialect {0:?} of the member carries nothing of this kind")]
+    NotCarried(DialectName),
 }
 
 /// The host program as a sender. Dialects whose clients see the address `server` show no member with it.

@@ -21,8 +21,11 @@ use crate::{
 
 /// The router of all dialects, `/ice-servers`, the pages, the probes, and voice unless it is off.
 pub(crate) fn main_router(app: &Arc<AppState>, voice: Option<&VoiceBackend>) -> Router {
-    let mut router = probes::routes(Router::new(), |_| true);
-    router = router.route("/metrics", get(probes::metrics));
+    let left_out = app.left_out;
+    let mut router = probes::routes(Router::new(), |_| !left_out.probes);
+    if !left_out.metrics {
+        router = router.route("/metrics", get(probes::metrics));
+    }
     router = router.route(ice::PATH, any(ice::answer));
     router = handlers::routes(router, &app.config.routes(), None);
     if let Some(voice) = voice {
@@ -30,6 +33,7 @@ pub(crate) fn main_router(app: &Arc<AppState>, voice: Option<&VoiceBackend>) -> 
     }
     let router = match &app.config.server.web_root {
         Some(root) => web::serve_folder(router, root),
+        None if left_out.page => router,
         None => web::serve_page(router),
     };
     router.with_state(app.clone())
@@ -40,7 +44,8 @@ pub(crate) fn dialect_router(app: &Arc<AppState>, dialect: &'static dyn Dialect)
     let routes = standalone_routes(dialect);
     let router = handlers::routes(Router::new(), &routes, Some(dialect.traits().name));
     let is_free = |path: &str| routes.at(path).is_none();
-    let mut router = probes::routes(router, is_free);
+    let has_probes = !app.left_out.probes;
+    let mut router = probes::routes(router, |path| has_probes && is_free(path));
     if is_free(ice::PATH) {
         router = router.route(ice::PATH, any(ice::answer));
     }
@@ -56,7 +61,9 @@ pub(crate) fn reserve_router(app: &Arc<AppState>, dialect: Option<&'static dyn D
             .as_ref()
             .is_none_or(|routes| routes.at(path).is_none())
     };
-    let router = probes::routes(Router::new(), is_free).fallback(over_limit);
+    let has_probes = !app.left_out.probes;
+    let router = probes::routes(Router::new(), |path| has_probes && is_free(path));
+    let router = router.fallback(over_limit);
     router.with_state(app.clone())
 }
 

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::{AccessHooks, Admission, ConnectRequest, Denial, JoinRequest},
-    app_state::AppState,
+    app_state::{AppState, LeftOut},
     build_error::BuildError,
     config::{Config, VoiceIdentity},
     election::{self, Election},
@@ -50,6 +50,7 @@ pub struct Builder {
     access: AccessHooks,
     engine: Option<(Arc<dyn Engine>, Option<String>)>,
     dialects: Vec<&'static dyn Dialect>,
+    left_out: LeftOut,
 }
 
 impl Builder {
@@ -96,6 +97,27 @@ impl Builder {
     #[must_use]
     pub fn dialect(mut self, dialect: &'static dyn Dialect) -> Self {
         self.dialects.push(dialect);
+        self
+    }
+
+    /// Leaves out the call page and the voice page, so that the app may have its own `/`.
+    #[must_use]
+    pub fn without_page(mut self) -> Self {
+        self.left_out.page = true;
+        self
+    }
+
+    /// Leaves out `/healthz` and `/readyz`.
+    #[must_use]
+    pub fn without_probes(mut self) -> Self {
+        self.left_out.probes = true;
+        self
+    }
+
+    /// Leaves out `/metrics`.
+    #[must_use]
+    pub fn without_metrics(mut self) -> Self {
+        self.left_out.metrics = true;
         self
     }
 
@@ -177,6 +199,7 @@ impl Builder {
                 events.send(|| Some(ServerEvent::Refused { address, reason }));
             })),
             settings: Arc::new(config.shared_settings()),
+            left_out: self.left_out,
             shards,
             config,
             tasks,
@@ -306,7 +329,7 @@ impl Server {
     }
 
     /// The router of the server, to be served or nested: the dialects on their paths, the voice endpoints, the pages,
-    /// `/ice-servers`, `/healthz`, `/readyz` and `/metrics`.
+    /// `/ice-servers`, `/healthz`, `/readyz` and `/metrics`, except those that the builder leaves out.
     ///
     /// On the listeners of [`Server::serve`], the connection of a voice listener or event stream that does not read
     /// is closed at once. On other listeners it gets no more data, and lasts until its TCP connection ends.
@@ -335,7 +358,8 @@ impl Server {
     /// The API for the rooms, for the host program.
     #[must_use]
     pub fn rooms(&self) -> Rooms {
-        Rooms::new(self.state.shards.clone())
+        let sessions = self.state.context.sessions.clone();
+        Rooms::new(self.state.shards.clone(), sessions)
     }
 
     /// The API for the sessions on this node, for the host program.

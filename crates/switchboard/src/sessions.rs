@@ -62,6 +62,31 @@ impl Sessions {
     pub fn end(&self, id: PeerId, reason: &str) -> bool {
         self.registry.end(id, reason)
     }
+
+    /// Ends all sessions on this node whose clients have the identity
+    /// [`Admission::as_identity`](crate::Admission::as_identity) of this name, as [`Sessions::end`] does. Returns their
+    /// number.
+    pub fn end_identity(&self, name: &str, reason: &str) -> usize {
+        let has_name = |identity: &Identity| match identity {
+            Identity::Claimed => false,
+            Identity::Proven(proven) => **proven == *name,
+        };
+        self.end_all(|session| has_name(&session.identity), reason)
+    }
+
+    /// Ends all sessions on this node whose clients have this address, as [`Sessions::end`] does. Returns their number.
+    pub fn end_address(&self, address: IpAddr, reason: &str) -> usize {
+        let is_meant = |session: &SessionStatus| session.client == Some(address);
+        self.end_all(is_meant, reason)
+    }
+
+    fn end_all(&self, is_meant: impl Fn(&SessionStatus) -> bool, reason: &str) -> usize {
+        let sessions = self.registry.list().into_iter();
+        let meant = sessions.filter(is_meant);
+        meant
+            .filter(|session| self.registry.end(session.id, reason))
+            .count()
+    }
 }
 
 impl SessionInfo {

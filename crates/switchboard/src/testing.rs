@@ -67,11 +67,11 @@ impl From<tungstenite::Error> for TestError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientDialect {
-    /// `p2p`.
+    /// The dialect `p2p`.
     P2p,
-    /// `lightstream`.
+    /// The dialect `lightstream`.
     Lightstream,
-    /// `singo`.
+    /// The dialect `singo`. The server assigns the address; the client has no name.
     Singo,
     /// `mesh`. The server assigns the address; the client has no name.
     Mesh,
@@ -192,7 +192,7 @@ impl TestServer {
         Ok(Self { server, address })
     }
 
-    /// The server.
+    /// The server that is tested.
     #[must_use]
     pub fn server(&self) -> &Server {
         &self.server

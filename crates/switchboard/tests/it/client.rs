@@ -116,6 +116,19 @@ impl Client {
         }
     }
 
+    /// The close code and the reason of the server, skipping earlier frames.
+    pub(crate) async fn close_reason(&mut self) -> (u16, String) {
+        loop {
+            match self.message().await {
+                Ok(Message::Close(Some(frame))) => {
+                    return (frame.code.into(), frame.reason.as_str().to_owned());
+                }
+                Ok(_) => {}
+                other => panic!("expected a close frame, received {other:?}"),
+            }
+        }
+    }
+
     /// The close code of the server, skipping earlier frames.
     pub(crate) async fn close_code(&mut self) -> u16 {
         self.close_frame().await.0

@@ -4,7 +4,7 @@ use axum::{Router, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 use switchboard::{
     Address, Admission, BuildError, Denial, Events, EvictionReason, LeaveCause, LeaveKind,
-    RefusalReason, RoomId, Server, ServerEvent, SpaceName, room,
+    RefusalReason, RoomId, SendError, Server, ServerEvent, SpaceName, room,
 };
 
 use crate::client::{self, Client, TEST_TIMEOUT, rejected_status, request, serve, start};
@@ -108,13 +108,14 @@ async fn the_host_program_observes_rooms_and_sends_messages() {
         (&message["sender"], &message["content"]["message"]),
         (&json!("server"), &json!("closing soon"))
     );
-    assert!(rooms.send(&r, &address("ada"), "you only"));
-    assert!(!rooms.send(&r, &address("absent"), "lost"));
+    assert_eq!(rooms.send(&r, &address("ada"), "you only"), Ok(()));
+    let unsent = rooms.send(&r, &address("absent"), "lost");
+    assert_eq!(unsent, Err(SendError::NoSuchMember));
     assert_eq!(ada.next().await["data"], "you only");
 
-    assert!(!rooms.kick(&r, &address("absent")));
-    assert!(rooms.kick(&r, &address("ada")));
-    assert_eq!(ada.close_code().await, 1008);
+    assert!(!rooms.kick(&r, &address("absent"), "unknown"));
+    assert!(rooms.kick(&r, &address("ada"), "Be polite."));
+    assert_eq!(ada.close_reason().await, (1008, "Be polite.".to_owned()));
     assert_eq!(mesh.next().await["kind"], "DisconnectionNotification");
     let left = next_change(&mut events).await;
     let ServerEvent::Left { member, cause, .. } = left else {

@@ -6,6 +6,7 @@ mod dialect_endpoints;
 mod dialects;
 mod expensive_requests;
 mod host;
+mod host_messages;
 mod http;
 mod ice;
 mod large_rooms;
