@@ -14,8 +14,8 @@ use switchboard_cluster::{Driver, DriverSettings, Engine, Memory};
 use switchboard_dialects::Dialect;
 use switchboard_redis::RedisStore;
 use switchboard_transport::{
-    AddressRates, Listener, PermitPool, ProbeReserve, QueueMemory, RefusedConnections, RequestTimeouts, ServeConfig,
-    canonical_net, websocket,
+    AddressRates, Listener, PermitPool, ProbeReserve, QueueMemory, RefusedConnections,
+    RequestTimeouts, ServeConfig, canonical_net, websocket,
 };
 use switchboard_voice::{ClusterContext, VoiceBackend, VoiceContext, VoiceMetrics};
 use tokio::time::timeout;

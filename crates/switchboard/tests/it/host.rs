@@ -313,7 +313,7 @@ async fn events_report_connections_refusals_and_memberships_with_the_context() {
     };
     assert_eq!(client.dialect, "undetected");
     assert_eq!(
-        client.context.get::<User>().map(|user| user.name),
+        client.context.get::<ContextUser>().map(|user| user.name),
         Some("ada")
     );
     ada.send(r#"{"type":"join","roomID":"staff","senderID":"ada"}"#)
@@ -327,7 +327,11 @@ async fn events_report_connections_refusals_and_memberships_with_the_context() {
         panic!("expected a join, received {joined:?}");
     };
     assert_eq!(member.peer, client.session);
-    assert!(context.get::<User>().is_some_and(|user| user.is_staff));
+    assert!(
+        context
+            .get::<ContextUser>()
+            .is_some_and(|user| user.is_staff)
+    );
     let left = next_event(&mut events).await;
     let ServerEvent::Left {
         member,
@@ -340,7 +344,7 @@ async fn events_report_connections_refusals_and_memberships_with_the_context() {
     };
     assert_eq!(member.peer, client.session);
     assert_eq!(cause, LeaveCause::Requested(LeaveKind::Announced));
-    assert!(context.get::<User>().is_some());
+    assert!(context.get::<ContextUser>().is_some());
     let ended = next_event(&mut events).await;
     let ServerEvent::Disconnected {
         client: ended,
@@ -357,6 +361,6 @@ async fn events_report_connections_refusals_and_memberships_with_the_context() {
     );
     assert_eq!(ended.address, Some(address.ip()));
     assert_eq!(ended.identity.as_deref(), Some("ada"));
-    assert!(ended.context.get::<User>().is_some());
+    assert!(ended.context.get::<ContextUser>().is_some());
     assert_eq!((code, &*reason), (None, "closed by the client"));
 }
