@@ -111,10 +111,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
             None => server.serve(listener),
         }
     }
-    stop.asked().await;
+    stop.recv().await;
     tokio::select! {
         () = end(&server, shutdown) => Ok(()),
-        () = stop.asked() => Err(anyhow!("ended at once by a second signal")),
+        () = stop.recv() => Err(anyhow!("ended at once by a second signal")),
     }
 }
 

@@ -19,7 +19,7 @@ impl StopSignals {
     }
 
     /// Waits for the next of these signals.
-    pub(crate) async fn asked(&mut self) {
+    pub(crate) async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

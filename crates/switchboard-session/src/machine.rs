@@ -29,14 +29,14 @@ pub struct Heartbeat {
     /// The interval between two pings.
     pub ping: Duration,
     /// The time without any frame from the client after which it counts as gone.
-    pub gone: Duration,
+    pub timeout: Duration,
 }
 
 impl Default for Heartbeat {
     fn default() -> Self {
         Self {
             ping: Duration::from_secs(25),
-            gone: Duration::from_secs(60),
+            timeout: Duration::from_secs(60),
         }
     }
 }
@@ -276,7 +276,7 @@ impl SessionMachine {
 
     /// The time at which the client counts as gone or, while reading is paused, as flooding the server.
     fn silence_deadline(&self) -> Instant {
-        let gone = self.last_sign + self.heartbeat.gone;
+        let gone = self.last_sign + self.heartbeat.timeout;
         match self.paused_until {
             None => gone,
             Some(until) => self.budgets.flood_deadline().unwrap_or(until),
@@ -295,7 +295,7 @@ impl SessionMachine {
             return self.on_violation(reason, close, now, output);
         }
         self.end_pause(now);
-        if !self.is_paused() && now >= self.last_sign + self.heartbeat.gone {
+        if !self.is_paused() && now >= self.last_sign + self.heartbeat.timeout {
             output.close = Some(CloseReason::GONE);
             return;
         }

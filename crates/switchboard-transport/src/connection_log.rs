@@ -8,7 +8,7 @@ use tracing::{Span, field::Empty};
 
 use crate::{
     Counters, EndedConnection, Outbox, log_text,
-    refusal_log::{RefusalLine, RefusalLog},
+    rejected_frames::{RejectedFrames, RejectionLine},
     websocket::ConnectionContext,
 };
 
@@ -67,7 +67,7 @@ impl<'a> LoggedEnd<'a> {
 
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionLog {
-    refusals: RefusalLog,
+    rejected: RejectedFrames,
     has_joined: bool,
     /// The time of the join whose result is awaited.
     joining_since: Option<Instant>,
@@ -108,7 +108,7 @@ impl ConnectionLog {
     }
 
     /// Counts rejected frames, and logs them if a line is due.
-    pub(crate) fn add_refusals(
+    pub(crate) fn add_rejections(
         &mut self,
         peer: &Peer,
         codes: &[&'static str],
@@ -117,16 +117,16 @@ impl ConnectionLog {
         if !codes.is_empty() {
             for code in codes {
                 counters.errors_total.with_label_values(&[code]).inc();
-                self.refusals.add(code);
+                self.rejected.add(code);
             }
-            self.log_refusals(peer);
+            self.log_rejections(peer);
         }
     }
 
     /// Logs rejected frames if a line is due.
-    pub(crate) fn log_refusals(&mut self, peer: &Peer) {
-        if let Some(line) = self.refusals.poll_line(Instant::now()) {
-            log_refusal(peer, line);
+    pub(crate) fn log_rejections(&mut self, peer: &Peer) {
+        if let Some(line) = self.rejected.poll_line(Instant::now()) {
+            log_rejection(peer, line);
         }
     }
 
@@ -138,8 +138,8 @@ impl ConnectionLog {
         end: LoggedEnd<'_>,
         context: &ConnectionContext,
     ) {
-        if let Some(line) = self.refusals.last_line() {
-            log_refusal(peer, line);
+        if let Some(line) = self.rejected.last_line() {
+            log_rejection(peer, line);
         }
         let LoggedEnd {
             code,
@@ -181,7 +181,7 @@ fn is_join_result(event: &Event) -> bool {
     }
 }
 
-fn log_refusal(peer: &Peer, line: RefusalLine) {
-    let RefusalLine { code, count } = line;
+fn log_rejection(peer: &Peer, line: RejectionLine) {
+    let RejectionLine { code, count } = line;
     tracing::info!(peer = %peer.id(), code, count, "frames rejected");
 }

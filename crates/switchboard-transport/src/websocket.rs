@@ -387,7 +387,7 @@ impl WebSocketConnection {
             WakeReason::Message(message) => self.on_message(message, &mut output)?,
             WakeReason::Decision(decision) => return self.on_decision(&decision, &mut output),
             WakeReason::Timer => {
-                self.log.log_refusals(self.state.peer());
+                self.log.log_rejections(self.state.peer());
                 self.state.handle_timeout(Instant::now(), &mut output);
             }
             WakeReason::Drain => return Err(ConnectionEnd::Close(CloseReason::RESTART)),
@@ -527,7 +527,7 @@ impl WebSocketConnection {
         Counters::add(&counters.refused_total, output.error_codes.len() as u64);
         Counters::add(&counters.frames_out_total, output.frames.len() as u64);
         self.log
-            .add_refusals(self.state.peer(), &output.error_codes, counters);
+            .add_rejections(self.state.peer(), &output.error_codes, counters);
         output.error_codes.clear();
         if !output.frames.is_empty() && self.has_enough_pending() {
             return Err(self.too_slow());

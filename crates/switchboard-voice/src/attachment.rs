@@ -152,7 +152,7 @@ impl VoiceService {
                 self.state.with(|state, _| find_call(state))?;
                 Ok(())
             }
-            AudioTarget::Room => self.may_enter(&caller.user, &self.room(params)?).await,
+            AudioTarget::Room => self.check_entry(&caller.user, &self.room(params)?).await,
         }
     }
 
@@ -172,7 +172,7 @@ impl VoiceService {
         name: ByteString,
     ) -> Result<(AudioConnection, Option<SiteNotification>), VoiceError> {
         let room = self.room(params)?;
-        self.may_enter(&caller.user, &room).await?;
+        self.check_entry(&caller.user, &room).await?;
         let site = match (&room, &caller.credential) {
             (RoomKey::Numbered(room), Credential::Token(token)) => {
                 let attachment = SiteNotification {

@@ -110,7 +110,7 @@ impl VoiceService {
                 () = attachment.mixer.ended() => break (1000, "The call has ended."),
                 () = attachment.replaced() => break (CloseReason::REPLACED.code, CloseReason::REPLACED.reason),
                 _ = pings.tick() => {
-                    if clock::since(last_received) >= self.heartbeat.gone {
+                    if clock::since(last_received) >= self.heartbeat.timeout {
                         return;
                     }
                     // A source that sends audio is alive. A ping could block on a client that does not read.

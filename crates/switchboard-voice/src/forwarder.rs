@@ -96,7 +96,7 @@ impl Forwarder {
         Self {
             terms,
             secret,
-            client: HttpClient::for_streams(voice.heartbeat.gone),
+            client: HttpClient::for_streams(voice.heartbeat.timeout),
             is_unreachable: AtomicBool::new(false),
             host: voice.host.clone(),
             drain: voice.drain.clone(),

@@ -115,7 +115,7 @@ impl VoiceService {
     }
 
     /// Asks the host program whether the user may enter a room.
-    pub(crate) async fn may_enter(&self, user: &User, room: &RoomKey) -> Result<(), VoiceError> {
+    pub(crate) async fn check_entry(&self, user: &User, room: &RoomKey) -> Result<(), VoiceError> {
         let name = match room {
             RoomKey::Named(name) => name.clone(),
             RoomKey::Numbered(number) => VoiceRoomId::from(*number).to_name(),

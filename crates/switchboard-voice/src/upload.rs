@@ -51,7 +51,7 @@ impl VoiceService {
             source: AudioSource::new(self, &attachment, pcm),
             body: body.into_data_stream(),
             latency_max,
-            idle_timeout: self.heartbeat.gone,
+            idle_timeout: self.heartbeat.timeout,
         };
         tokio::select! {
             biased;

@@ -214,13 +214,13 @@ impl AccessHooks {
 
     /// Asks the join hook about a connection that has this context. Without a hook it returns `None`: the join is
     /// allowed.
-    pub(crate) fn may_join(
+    pub(crate) fn check_join(
         &self,
         peer: &Peer,
         room: &RoomId,
         context: impl FnOnce() -> HostContext,
     ) -> Option<JoinCheck> {
-        self.may_enter(|| JoinRequest {
+        self.start_join_check(|| JoinRequest {
             peer: peer.id(),
             identity: proven_name(peer.identity()),
             dialect: peer.dialect().name,
@@ -231,7 +231,10 @@ impl AccessHooks {
 
     /// Asks the join hook. Without a hook it returns `None`: the join is allowed. A hook that does not answer
     /// within [`HOOK_TIMEOUT`] denies the join.
-    pub(crate) fn may_enter(&self, request: impl FnOnce() -> JoinRequest) -> Option<JoinCheck> {
+    pub(crate) fn start_join_check(
+        &self,
+        request: impl FnOnce() -> JoinRequest,
+    ) -> Option<JoinCheck> {
         let decision = self.join.as_ref()?(request());
         Some(Box::pin(async move {
             let decision = tokio::time::timeout(HOOK_TIMEOUT, decision).await;

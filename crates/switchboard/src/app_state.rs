@@ -197,7 +197,7 @@ impl VoiceHost for AppState {
     }
 
     fn check_join(&self, user: &User, room: RoomName) -> Option<JoinCheck> {
-        self.shards.access().may_enter(|| JoinRequest {
+        self.shards.access().start_join_check(|| JoinRequest {
             peer: PeerId::from_random(rand::rng().random()),
             identity: Some(user.as_str().into()),
             dialect: "gostream",

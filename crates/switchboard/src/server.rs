@@ -416,7 +416,7 @@ impl Server {
                 head: Duration::from_secs(limits.handshake_secs),
                 idle: Duration::from_secs(limits.keep_alive_secs),
             },
-            dead_after: self.state.context.heartbeat.gone,
+            dead_after: self.state.context.heartbeat.timeout,
             permits: self.state.plain_permits.clone(),
             counters: self.state.context.counters.clone(),
             refused: self.state.refused.clone(),

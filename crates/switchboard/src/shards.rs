@@ -485,7 +485,7 @@ impl HubClient for Shards {
 impl JoinAuthorizer for Shards {
     fn check_join(&self, peer: &Peer, room: &RoomId) -> Option<JoinCheck> {
         let context = || self.contexts.get(peer.id());
-        self.access.may_join(peer, room, context)
+        self.access.check_join(peer, room, context)
     }
 }
 

@@ -62,8 +62,10 @@ impl DownlinkFormat {
 /// The side that ended a stream or a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EndedBy {
-    Us,
-    Them,
+    /// This client.
+    Local,
+    /// The server or the other user.
+    Remote,
 }
 
 /// Format, duration and output of the received audio.
@@ -118,7 +120,7 @@ impl Downlink {
     ) -> anyhow::Result<EndedBy> {
         let received = tokio::select! {
             received = self.receive_chunks(stream, gauge) => received,
-            () = enough => Ok(EndedBy::Us),
+            () = enough => Ok(EndedBy::Local),
         };
         let written = match self.output.take() {
             Some(output) => output.finish().await,
@@ -142,10 +144,10 @@ impl Downlink {
             if let Some(output) = &self.output
                 && !output.write(chunk).await
             {
-                return Ok(EndedBy::Us);
+                return Ok(EndedBy::Local);
             }
         }
-        Ok(EndedBy::Them)
+        Ok(EndedBy::Remote)
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) async fn listen(
     let parameters = vec![("roomID", room.to_owned()), ("format", format.to_owned())];
     let stream = tokio::select! {
         stream = server.post("/joinRoom", parameters) => stream?,
-        () = stop.asked() => return Ok(()),
+        () = stop.recv() => return Ok(()),
     };
     print_status(&format!(
         "Listening to {room} at {}, as {format}",
@@ -32,13 +32,13 @@ pub(super) async fn listen(
     let time_limit = downlink.time_limit();
     let enough = async {
         tokio::select! {
-            () = stop.asked() => {}
+            () = stop.recv() => {}
             () = time_limit => {}
         }
     };
     let received = downlink.receive(stream, &gauge, enough).await;
     drop(meter);
-    if matches!(received, Ok(EndedBy::Them)) {
+    if matches!(received, Ok(EndedBy::Remote)) {
         print_status(ENDED);
     }
     print_status(&format!("Received {}", size(gauge.bytes())));

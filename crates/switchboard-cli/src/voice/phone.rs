@@ -43,7 +43,7 @@ pub(super) async fn call(other: &str, phone: Phone) -> anyhow::Result<()> {
     let other = phone.server.identity.parse_user(other)?;
     let started = tokio::select! {
         started = phone.ring(&other) => Some(started?),
-        () = stop.asked() => None,
+        () = stop.recv() => None,
     };
     let Some((mut events, mut call)) = started else {
         phone.hang_up(&other).await;
@@ -51,7 +51,7 @@ pub(super) async fn call(other: &str, phone: Phone) -> anyhow::Result<()> {
     };
     let accepted = tokio::select! {
         accepted = phone.wait(&mut events, &other, &mut call) => accepted.map(|()| true),
-        () = stop.asked() => Ok(false),
+        () = stop.recv() => Ok(false),
     };
     if matches!(accepted, Ok(true)) {
         return phone.talk(&other, events, stop).await;
@@ -73,7 +73,7 @@ pub(super) async fn answer(from: &[String], phone: Phone) -> anyhow::Result<()> 
     };
     let (other, events) = tokio::select! {
         accepted = incoming.accept_call() => accepted?,
-        () = stop.asked() => return Ok(()),
+        () = stop.recv() => return Ok(()),
     };
     phone.talk(&other, events, stop).await
 }

@@ -34,7 +34,7 @@ pub(super) async fn send_stdin(
     parameters.push(("roomID", room.to_owned()));
     let socket = tokio::select! {
         socket = server.upgrade("/upRoom", parameters) => socket?,
-        () = stop.asked() => return Ok(()),
+        () = stop.recv() => return Ok(()),
     };
     let pace = if config.is_paced {
         ", at real time"
@@ -46,7 +46,7 @@ pub(super) async fn send_stdin(
     let meter = MeterThread::start(vec![gauge.clone()]);
     let ended = tokio::select! {
         ended = uplink::send_stdin(socket, config, &gauge) => ended,
-        () = stop.asked() => Ok(UplinkEnd::Input),
+        () = stop.recv() => Ok(UplinkEnd::Input),
     };
     drop(meter);
     if let Ok(UplinkEnd::Server(message)) = &ended {
@@ -89,7 +89,7 @@ pub(super) async fn send_file(
     });
     let ended = tokio::select! {
         message = server.upload("/upRoom", parameters, audio) => message.map_err(Into::into),
-        () = stop.asked() => Err(anyhow!("stopped before the end of the file was played")),
+        () = stop.recv() => Err(anyhow!("stopped before the end of the file was played")),
     };
     drop(meter);
     let message = ended?;

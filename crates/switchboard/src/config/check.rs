@@ -254,7 +254,7 @@ impl<'a> Validator<'a> {
 
     fn times(&mut self) {
         let heartbeat = &self.config.heartbeat;
-        if heartbeat.gone <= heartbeat.ping {
+        if heartbeat.timeout <= heartbeat.ping {
             self.report_pair(
                 ["heartbeat.gone", "heartbeat.ping"],
                 "must be greater than",

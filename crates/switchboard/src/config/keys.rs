@@ -83,7 +83,7 @@ pub(super) fn rows() -> Vec<SettingDef> {
             "heartbeat",
             "gone",
             "Seconds without any data from a client after which its connection is closed.",
-            heartbeat.gone,
+            heartbeat.timeout,
             1..=SECS_MAX
         ),
         secs!(

@@ -14,7 +14,8 @@ async fn the_router_nests_under_a_prefix_beside_routes_of_the_host_program() {
     let server = Server::builder().build().expect("valid settings");
     let app = Router::new()
         .route("/own", get(|| async { "mine" }))
-        .nest("/signaling", server.router());
+        .nest("/signaling", server.router())
+        .nest_service("/slash", server.router());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a free port");
@@ -28,6 +29,8 @@ async fn the_router_nests_under_a_prefix_beside_routes_of_the_host_program() {
         page.contains("<base href=\"signaling/\">"),
         "the page has relative URLs: {page}"
     );
+    let page = client::get(address, "/slash/").await;
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     assert!(
         client::get(address, "/signaling/style.css")
             .await

@@ -423,7 +423,11 @@ async fn frames_beyond_the_queue_stay_in_the_socket_until_the_response() {
 async fn a_connection_is_served_while_a_join_is_checked() {
     let ping = Duration::from_millis(20);
     let gone = Duration::from_secs(60);
-    let mut test = WebhookTest::with_heartbeat(Heartbeat { ping, gone }).await;
+    let mut test = WebhookTest::with_heartbeat(Heartbeat {
+        ping,
+        timeout: gone,
+    })
+    .await;
     test.send("join").await;
     let check = test.checked().await;
     let ping = Message::Ping("are you there".into());

@@ -42,7 +42,7 @@ impl Phone {
             Ok((stream, socket)) => self.run_call(other, (stream, socket), events, stop).await,
             Err(message) => Err(message),
         };
-        if !matches!(ended, Ok(EndedBy::Them)) {
+        if !matches!(ended, Ok(EndedBy::Remote)) {
             self.hang_up(other).await;
         }
         ended.map(drop)
@@ -70,7 +70,7 @@ impl Phone {
             events: Some(events),
             stop,
             until_eof: self.until_eof,
-            ended_by: EndedBy::Us,
+            ended_by: EndedBy::Local,
         };
         let mut session_end = None;
         let enough =
@@ -143,13 +143,13 @@ impl CallSession<'_> {
         let mut deadline = Some(Instant::now() + ABSENCE_MAX);
         loop {
             tokio::select! {
-                () = self.stop.asked() => return Ok(EndedBy::Us),
-                () = &mut time_limit => return Ok(EndedBy::Us),
+                () = self.stop.recv() => return Ok(EndedBy::Local),
+                () = &mut time_limit => return Ok(EndedBy::Local),
                 () = wait_until(deadline) => return Ok(self.ended_by),
                 end = &mut sending, if is_speaking => {
                     is_speaking = false;
                     if matches!(end?, UplinkEnd::Input) && self.until_eof {
-                        return Ok(EndedBy::Us);
+                        return Ok(EndedBy::Local);
                     }
                 }
                 event = next(&mut self.events) => deadline = self.handle_event(event, deadline).await,
@@ -175,7 +175,7 @@ impl CallSession<'_> {
         match kind {
             CallEventKind::Declined { .. } if is_other => {
                 print_status(&format!("{from} hung up"));
-                self.ended_by = EndedBy::Them;
+                self.ended_by = EndedBy::Remote;
                 Some(Instant::now() + AFTER_HANG_UP)
             }
             CallEventKind::Connected { is_attached: true } if is_other => None,
