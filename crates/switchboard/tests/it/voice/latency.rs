@@ -125,6 +125,7 @@ fn micros(sorted: &[Duration], percent: usize) -> u128 {
     sorted[sorted.len() * percent / 100].as_micros()
 }
 
+#[expect(clippy::print_stdout, reason = "the result of the measurement")]
 fn print_ratios(name: &str, idle: &[Duration], mixing: &[Duration]) {
     for percent in [50, 99] {
         let (idle, mixing) = (micros(idle, percent), micros(mixing, percent));
