@@ -57,4 +57,4 @@ pub use log::{
 };
 pub use message::{MessageKind, RelayedMessage};
 pub use peer::{DisconnectReason, Peer};
-pub use reserved::{behind_server, beside_server, is_server_name};
+pub use reserved::{escape_server_address, is_server_name, unescape_server_address};

@@ -50,28 +50,29 @@ pub struct RelayedMessage {
     /// announced this alias, including the sender if it has. If no member has announced it, the broadcast goes to
     /// all members, including the sender.
     pub aliases: Aliases,
-    reads: fn(DialectName, &str) -> bool,
-    readable: OnceLock<bool>,
+    is_translatable: fn(DialectName, &str) -> bool,
+    /// Whether the frame is translatable, once it is parsed.
+    translatable: OnceLock<bool>,
     translations: Mutex<Vec<(DialectName, Option<ByteString>)>>,
 }
 
 impl RelayedMessage {
-    /// Makes a message from a frame of the dialect `origin`. `reads` tells whether a frame of a dialect can be
+    /// Makes a message from a frame of the dialect `origin`. `is_translatable` tells whether a frame of a dialect can be
     /// translated to other dialects. It is called only if a receiver has another dialect.
     #[must_use]
     pub fn new(
         origin: DialectName,
         kind: MessageKind,
         frame: ByteString,
-        reads: fn(DialectName, &str) -> bool,
+        is_translatable: fn(DialectName, &str) -> bool,
     ) -> Self {
         Self {
             origin,
             kind,
             frame,
             aliases: Aliases::default(),
-            reads,
-            readable: OnceLock::new(),
+            is_translatable,
+            translatable: OnceLock::new(),
             translations: Mutex::default(),
         }
     }
@@ -99,14 +100,14 @@ impl RelayedMessage {
 
     /// Whether members of other dialects may need the content, and the frame is not parsed yet.
     pub(crate) fn is_unparsed(&self) -> bool {
-        self.kind != MessageKind::Opaque && self.readable.get().is_none()
+        self.kind != MessageKind::Opaque && self.translatable.get().is_none()
     }
 
     /// Parses the frame with its dialect, once. Returns whether other dialects can express it. A long frame takes
     /// hundreds of microseconds.
     pub(crate) fn parse(&self) -> bool {
-        let parse = || (self.reads)(self.origin, &self.frame);
-        *self.readable.get_or_init(parse)
+        let parse = || (self.is_translatable)(self.origin, &self.frame);
+        *self.translatable.get_or_init(parse)
     }
 
     /// Whether members of another dialect with these traits can receive messages of this kind.

@@ -7,7 +7,7 @@ const SERVER: &str = "server";
 const MARK: char = '~';
 
 /// Whether this name is reserved in dialects in which the server itself sends frames: `server` in any case, and the
-/// names that [`beside_server`] makes of it.
+/// names that [`escape_server_address`] makes of it.
 #[must_use]
 pub fn is_server_name(name: &str) -> bool {
     let plain = name.trim_start_matches(MARK);
@@ -18,13 +18,13 @@ pub fn is_server_name(name: &str) -> bool {
 /// `~~server` for `~server`, and any other address unchanged. So no member has the server's address, and no two
 /// members share an address. Returns `None` if the address is unchanged.
 #[must_use]
-pub fn beside_server(address: &str) -> Option<String> {
+pub fn escape_server_address(address: &str) -> Option<String> {
     is_server_name(address).then(|| format!("{MARK}{address}"))
 }
 
-/// The inverse of [`beside_server`]: the address of the member that is shown as `shown`. `None` for the server.
+/// The inverse of [`escape_server_address`]: the address of the member that is shown as `shown`. `None` for the server.
 #[must_use]
-pub fn behind_server(shown: &str) -> Option<&str> {
+pub fn unescape_server_address(shown: &str) -> Option<&str> {
     match is_server_name(shown) {
         true => shown.strip_prefix(MARK),
         false => Some(shown),
@@ -45,11 +45,11 @@ mod tests {
         ];
         let mut shown = BTreeSet::new();
         for address in addresses {
-            let here = beside_server(address).unwrap_or_else(|| address.to_owned());
+            let here = escape_server_address(address).unwrap_or_else(|| address.to_owned());
             assert!(!here.eq_ignore_ascii_case("server"), "{address}");
-            assert_eq!(behind_server(&here), Some(address));
+            assert_eq!(unescape_server_address(&here), Some(address));
             assert!(shown.insert(here), "{address}");
         }
-        assert_eq!(behind_server("sErver"), None);
+        assert_eq!(unescape_server_address("sErver"), None);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use switchboard_core::{Address, DisplayName, Member, RequestError, beside_server};
+use switchboard_core::{Address, DisplayName, Member, RequestError, escape_server_address};
 
 use crate::{HOST, error_message};
 
 /// The address of a member (or of the host program, which is `server`) as clients see it. An address that
-/// could be confused with `server` is escaped; [`switchboard_core::behind_server`] reverses this.
+/// could be confused with `server` is escaped; [`switchboard_core::unescape_server_address`] reverses this.
 pub(crate) fn address_of(member: &Member) -> Cow<'_, str> {
     displayed_member_name(member, member.address.as_str())
 }
@@ -42,5 +42,5 @@ fn displayed_member_name<'m>(member: &Member, name: &'m str) -> Cow<'m, str> {
 }
 
 fn displayed_name(name: &str) -> Cow<'_, str> {
-    beside_server(name).map_or(Cow::Borrowed(name), Cow::Owned)
+    escape_server_address(name).map_or(Cow::Borrowed(name), Cow::Owned)
 }

@@ -156,7 +156,7 @@ impl Dialect for Ayame {
         })
     }
 
-    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
+    fn parse_content<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let object = JsonObject::parse(frame, 0).ok()?;
         match kind_of(&object.text("type").ok()??)? {
             MessageKind::Candidate => {

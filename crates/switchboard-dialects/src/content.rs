@@ -55,7 +55,9 @@ impl<'a> Content<'a> {
         if message.origin == HOST.name {
             return Self::of_host(message);
         }
-        let content = dialects.find(message.origin)?.read(&message.frame)?;
+        let content = dialects
+            .find(message.origin)?
+            .parse_content(&message.frame)?;
         let is_end = matches!(&content, Self::Candidate(candidate) if candidate.ends_all());
         (!is_end).then_some(content)
     }
@@ -76,15 +78,15 @@ impl<'a> Content<'a> {
         let name = dialect.traits().name;
         let message = match find(name) {
             Some(_) => relayed_message(name, kind, frame),
-            // The reader of a message is a plain function, which cannot name the dialect of a host program. Such a
+            // The check of a message is a plain function, which cannot name the dialect of a host program. Such a
             // frame is parsed now.
             None => {
-                let is_readable = dialect.read(&frame).is_some();
-                let reads: fn(DialectName, &str) -> bool = match is_readable {
+                let is_translatable = dialect.parse_content(&frame).is_some();
+                let check: fn(DialectName, &str) -> bool = match is_translatable {
                     true => |_, _| true,
                     false => |_, _| false,
                 };
-                RelayedMessage::new(name, kind, frame, reads)
+                RelayedMessage::new(name, kind, frame, check)
             }
         };
         Some(message.with_aliases(aliases))
@@ -136,7 +138,8 @@ pub(crate) fn relayed_message(
     frame: ByteString,
 ) -> RelayedMessage {
     RelayedMessage::new(origin, kind, frame, |origin, frame| {
-        origin == HOST.name || find(origin).is_some_and(|dialect| dialect.read(frame).is_some())
+        origin == HOST.name
+            || find(origin).is_some_and(|dialect| dialect.parse_content(frame).is_some())
     })
 }
 
@@ -247,6 +250,6 @@ pub(crate) fn sdp_of<'a>(description: &JsonObject<'a>) -> Option<Cow<'a, str>> {
 
 /// A value as text for users: the content of a string, or the JSON of any other value.
 #[must_use]
-pub(crate) fn readable(raw: &RawValue) -> Cow<'_, str> {
+pub(crate) fn display_text(raw: &RawValue) -> Cow<'_, str> {
     text(raw).unwrap_or(Cow::Borrowed(raw.get()))
 }

@@ -135,7 +135,7 @@ pub trait Dialect: Sync + fmt::Debug {
 
     /// The content of a frame that other dialects can express, if it has any. `frame` is the frame of a
     /// [`switchboard_core::RelayedMessage`] of this dialect.
-    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>>;
+    fn parse_content<'a>(&self, frame: &'a str) -> Option<Content<'a>>;
 }
 
 /// The protocol state of one client of a dialect.

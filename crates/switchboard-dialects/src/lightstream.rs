@@ -36,13 +36,13 @@ use serde_json::value::RawValue;
 use switchboard_core::{
     Address, Command, DialectTraits, ErrorCode, Event, JoinOptions, LeaveKind, Limits, Member,
     MessageKind, OfferPolicy, OfferRole, RelayedMessage, RequestError, RoomId, RoomName, Target,
-    behind_server,
+    unescape_server_address,
 };
 
 use crate::{
     Candidate, ClientFrame, Content, Dialect, DialectTable, Handshake, Session, SessionOutput,
     alias::{address_of, error_text},
-    content::{readable, relayed_message, sdp_of},
+    content::{display_text, relayed_message, sdp_of},
     json::{self, JsonObject, JsonWriter, quote, splice},
 };
 
@@ -85,7 +85,7 @@ impl Dialect for Lightstream {
         })
     }
 
-    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
+    fn parse_content<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let object = JsonObject::parse(frame, 0).ok()?;
         let kind = kind_of(&object.text("type").ok()??)?;
         match kind {
@@ -100,7 +100,7 @@ impl Dialect for Lightstream {
             MessageKind::Candidate => candidate(&object).map(Content::Candidate),
             MessageKind::Message => {
                 let value = object.get("data").or_else(|| object.get("payload"))?;
-                Some(Content::Message(readable(value)))
+                Some(Content::Message(display_text(value)))
             }
             MessageKind::Opaque => None,
         }
@@ -325,7 +325,7 @@ impl LightstreamSession {
 
     /// The address of the member with this id. An error for the id of the server, which is not a member.
     fn member(&self, id: &str) -> Result<Address, RequestError> {
-        let address = behind_server(id).ok_or(ErrorCode::NoSuchPeer)?;
+        let address = unescape_server_address(id).ok_or(ErrorCode::NoSuchPeer)?;
         let address = Address::parse(address, self.limits.name_bytes);
         Ok(address.map_err(|error| ErrorCode::of_name("targetID", error))?)
     }

@@ -121,7 +121,7 @@ impl Dialect for Matchbox {
         Box::new(session)
     }
 
-    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
+    fn parse_content<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let signal = JsonObject::parse(frame, 0).ok()?.object("Signal").ok()??;
         let (kind, value) = signal_kind(&signal, signal.get("data")?)?;
         if kind == MessageKind::Candidate {

@@ -33,7 +33,8 @@ use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
     Address, Command, DialectTraits, ErrorCode, Event, JoinOptions, LeaveKind, Limits, Member,
-    MessageKind, OfferPolicy, RelayedMessage, RequestError, RoomName, Target, behind_server,
+    MessageKind, OfferPolicy, RelayedMessage, RequestError, RoomName, Target,
+    unescape_server_address,
 };
 
 use crate::{
@@ -41,7 +42,7 @@ use crate::{
     DialectTable, FirstFrameTimeout, Handshake, Session, SessionOutput, SettingConflict,
     SettingValue,
     alias::{address_of, displayed_address, error_text},
-    content::{readable, relayed_message, sdp_of},
+    content::{display_text, relayed_message, sdp_of},
     json::{JsonObject, JsonWriter},
 };
 
@@ -150,7 +151,7 @@ impl Dialect for Mesh {
         Box::new(session)
     }
 
-    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
+    fn parse_content<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let object = JsonObject::parse(frame, 0).ok()?;
         let kind = object.text("kind").ok()??;
         if kind == "ICECandidate" {
@@ -161,7 +162,7 @@ impl Dialect for Mesh {
         match kind_of(&kind, Some(&content))? {
             MessageKind::Message => content
                 .get("message")
-                .map(|text| Content::Message(readable(text))),
+                .map(|text| Content::Message(display_text(text))),
             kind @ (MessageKind::Offer
             | MessageKind::Answer
             | MessageKind::Candidate
@@ -352,7 +353,7 @@ impl MeshSession {
 
     /// The address of the member with this id. `None` if the id is the server's or not an address.
     fn member(&self, id: &str) -> Option<Address> {
-        Address::parse(behind_server(id)?, self.limits.name_bytes).ok()
+        Address::parse(unescape_server_address(id)?, self.limits.name_bytes).ok()
     }
 
     fn on_received(

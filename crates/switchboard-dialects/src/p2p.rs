@@ -119,7 +119,7 @@ impl Dialect for P2p {
         })
     }
 
-    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
+    fn parse_content<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let object = JsonObject::parse(frame, 0).ok()?;
         match kind_of(&object.text("type").ok()??)? {
             MessageKind::Candidate => {

@@ -56,7 +56,7 @@ use crate::{
     Accepts, Candidate, ClientFrame, CloseReason, Content, CorsPolicy, Dialect, DialectSetting,
     DialectSettings, DialectTable, Endpoint, FirstFrameTimeout, Handshake, HttpAnswer, HttpReply,
     Session, SessionOutput, SettingConflict, SettingValue,
-    content::{readable, relayed_message, sdp_of},
+    content::{display_text, relayed_message, sdp_of},
     error_message,
     json::{JsonObject, JsonWriter, quote},
 };
@@ -248,7 +248,7 @@ impl Dialect for PeerJs {
         }
     }
 
-    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
+    fn parse_content<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let object = JsonObject::parse(frame, 0).ok()?;
         let payload = object.object("payload").ok()??;
         match kind_of(&object.text("type").ok()??)? {
@@ -478,7 +478,7 @@ impl PeerJsSession {
     /// The id of the receiver of a frame. A value that is not a string is read as its JSON text. An id longer
     /// than `name_bytes` is cut to one byte more than that, which no peer can have.
     fn receiver(&self, object: &JsonObject<'_>) -> Option<String> {
-        let mut id = readable(object.get("dst")?).into_owned();
+        let mut id = display_text(object.get("dst")?).into_owned();
         let max = self.limits.name_bytes;
         if max != 0 && id.len() > max {
             id.truncate(id.ceil_char_boundary(max + 1));

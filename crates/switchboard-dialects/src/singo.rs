@@ -93,7 +93,7 @@ impl Dialect for Singo {
         })
     }
 
-    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
+    fn parse_content<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let object = JsonObject::parse(frame, 0).ok()?;
         let payload = object.object("payload").ok()??;
         match kind_of(&object.text("type").ok()??)? {

@@ -119,7 +119,7 @@ impl Dialect for YWebrtc {
         })
     }
 
-    fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+    fn parse_content<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
         None
     }
 

@@ -50,7 +50,7 @@ impl Dialect for Resumable {
         Box::new(ResumableSession)
     }
 
-    fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+    fn parse_content<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
         None
     }
 }

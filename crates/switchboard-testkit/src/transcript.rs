@@ -86,7 +86,7 @@ mod tests {
             })
         }
 
-        fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+        fn parse_content<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
             None
         }
     }

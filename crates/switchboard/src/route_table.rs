@@ -234,7 +234,7 @@ mod tests {
             unreachable!("no test accepts a session")
         }
 
-        fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+        fn parse_content<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
             None
         }
     }

@@ -45,7 +45,7 @@ impl Dialect for Lines {
     }
 
     /// The text in a line of this dialect, for members of other dialects.
-    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
+    fn parse_content<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let (_name, text) = frame.split_once(": ")?;
         Some(Content::Message(text.into()))
     }

@@ -54,7 +54,7 @@ impl Dialect for WebhookSession {
         Box::new(Self)
     }
 
-    fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+    fn parse_content<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
         None
     }
 }
