@@ -5,6 +5,7 @@ mod closed_rooms;
 mod dialect_endpoints;
 mod dialects;
 mod expensive_requests;
+mod exports;
 mod host;
 mod host_messages;
 mod http;
