@@ -3,6 +3,7 @@
 mod aliases;
 mod charges;
 mod clock;
+mod former_memberships;
 mod join_options;
 mod names;
 mod parsing;

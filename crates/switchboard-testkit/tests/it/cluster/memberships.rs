@@ -6,7 +6,8 @@ use std::{
 };
 
 use switchboard_core::{
-    DisplayName, Event, EvictionReason, JoinId, Member, NameId, OfferRole, ResourceKey, RoomId,
+    DisplayName, Event, EvictionReason, JoinId, Member, NameId, OfferRole, RequestError,
+    ResourceKey, RoomId,
 };
 use switchboard_testkit::cluster::{ClientKey, ClientLogEntry, ClientRequest, ClusterSimulation};
 
@@ -63,6 +64,8 @@ pub(crate) struct ConnectionHistory {
     pub(crate) probes: Vec<(Duration, ResourceKey)>,
     pub(crate) claimed: BTreeMap<NameId, Duration>,
     pub(crate) ended: Option<Duration>,
+    /// The errors for messages to one client: the room and the receiver.
+    pub(crate) undelivered: Vec<(Duration, RoomId, Option<ClientKey>)>,
     pub(crate) violations: Vec<String>,
 }
 
@@ -244,6 +247,7 @@ impl HistoryReader<'_> {
                 self.history.claimed.insert(name.clone(), self.now);
             }
             Event::RequestFailed(rejected) => {
+                self.note_undelivered(rejected);
                 if let (Some(room), Some(join_id)) = (&rejected.room, rejected.join) {
                     self.rejected(
                         &switchboard_testkit::cluster::room(room.as_str()),
@@ -252,6 +256,15 @@ impl HistoryReader<'_> {
                     );
                 }
             }
+        }
+    }
+
+    fn note_undelivered(&mut self, error: &RequestError) {
+        if let (Some(name), Some(target), None) = (&error.room, &error.target, error.join) {
+            let target = target.as_str().parse().ok();
+            let target = target.and_then(|peer| self.cluster.client_of(peer));
+            let room = switchboard_testkit::cluster::room(name.as_str());
+            self.history.undelivered.push((self.now, room, target));
         }
     }
 

@@ -391,8 +391,9 @@ impl ClusterOracle<'_> {
 
     // Without faults
 
-    /// A message among clients that stay members for a while arrives: at its receiver, or at all
-    /// members that were introduced to the sender.
+    /// A message among clients that stay members for a while arrives: at the membership that its
+    /// sender observes, or at all members that were introduced to the sender. A message to one
+    /// client that does not arrive is answered with an error.
     fn check_delivery(&mut self) {
         for (serial, sent) in self.cluster.sent().iter().enumerate() {
             let until = sent.at + ROUND_TRIPS;
@@ -408,19 +409,58 @@ impl ClusterOracle<'_> {
                 let own = self.histories[client].membership_during(&sent.room, sent.at, until);
                 // Two clients that are not introduced to each other yet may receive the joins in
                 // either order.
-                let is_addressed = match sent.to {
-                    Some(to) => to == client,
-                    None => own.is_some_and(|own| {
+                let is_addressed = own.is_some_and(|own| match sent.to {
+                    // The receiver may have left and joined again before the sender observes it. A
+                    // message to its former membership is not delivered to the new one.
+                    Some(to) => to == client && observed_at(sender_membership, to, own, sent.at),
+                    None => {
                         observed_during(own, sent.from, sent.at, until)
                             && observed_during(sender_membership, client, sent.at, until)
-                    }),
-                };
+                    }
+                });
                 let is_received = self.histories[client].received_serials.contains(&serial);
-                if own.is_some() && is_addressed && !is_received && self.understands(client, sent) {
+                if is_addressed && !is_received && self.understands(client, sent) {
                     self.report(format!("c{client} does not receive {serial}: {sent:?}"));
                 }
             }
+            self.check_answered(serial, sent, until);
         }
+    }
+
+    /// Of the messages of a member to one client, those that do not arrive are answered with an
+    /// error, unless they reached a connection that was about to end.
+    fn check_answered(&mut self, serial: usize, sent: &SentMessage, until: Duration) {
+        let Some(to) = sent.to.filter(|to| self.stays_connected(*to, until)) else {
+            return;
+        };
+        let is_same = |other: &SentMessage| {
+            (other.from, other.to, &other.room) == (sent.from, sent.to, &sent.room)
+                && (sent.at..until).contains(&other.at)
+        };
+        let same = self.cluster.sent().iter().enumerate();
+        let same = same.filter(|(_, other)| is_same(other));
+        let received = &self.histories[to].received_serials;
+        let requested = &self.histories[sent.from].requested;
+        let lost =
+            same.filter(|(other, _)| requested.contains_key(other) && !received.contains(other));
+        let lost = lost.count();
+        let errors = self.histories[sent.from].undelivered.iter();
+        let errors = errors.filter(|(at, room, target)| {
+            *at >= sent.at && *room == sent.room && *target == Some(to)
+        });
+        if errors.count() < lost {
+            let from = sent.from;
+            self.report(format!(
+                "c{from} is not told that {serial} was not delivered: {sent:?}"
+            ));
+        }
+    }
+
+    fn stays_connected(&self, client: ClientKey, until: Duration) -> bool {
+        let history = &self.histories[client];
+        let evicted = history.evicted.map(|(at, _)| at);
+        let end = history.ended.into_iter().chain(evicted).min();
+        end.is_none_or(|end| end > until)
     }
 
     fn understands(&self, client: ClientKey, sent: &SentMessage) -> bool {
@@ -484,6 +524,18 @@ fn observed_during(
     observations.any(|observation| {
         observation.from < from && observation.until.is_none_or(|end| end > until)
     })
+}
+
+/// Whether a client observed this membership of another client at a moment before which it was introduced.
+fn observed_at(
+    own: &OwnMembership,
+    other_client: ClientKey,
+    other_membership: &OwnMembership,
+    at: Duration,
+) -> bool {
+    let mut observations = observations_of(own, other_client, other_membership).into_iter();
+    observations
+        .any(|observation| observation.from < at && observation.until.is_none_or(|end| end > at))
 }
 
 /// The observations of the current membership of another client.
