@@ -74,7 +74,7 @@ impl Session for LinesSession {
                     TRAITS.name,
                     MessageKind::Message,
                     format!("{name}: {line}").into(),
-                    |_, frame| LINES.read(frame).is_some(),
+                    |_, frame| LINES.parse_content(frame).is_some(),
                 ),
             },
         };
