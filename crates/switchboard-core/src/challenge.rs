@@ -1,7 +1,8 @@
 //! Liveness checks of the holders of claimed names and addresses (invariant 8 of `ARCHITECTURE.md`).
 //!
 //! A client that claims a name in use waits while the holder is probed. If the holder answers, the claims are
-//! refused. If it does not answer within [`CHALLENGE_TIMEOUT`], it is evicted and the claims are retried.
+//! refused. If it does not answer within [`CHALLENGE_TIMEOUT`], it is evicted and the claims are retried. An
+//! eviction may be lost, so it is repeated until the holder has left.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -32,17 +33,18 @@ pub(crate) struct PendingJoin<L> {
 struct Challenge<L> {
     /// The member that is probed. The resource can change its holder before this member answers.
     holder: PeerId,
-    /// `None` after it has passed: the holder's leave must still be committed.
-    deadline: Option<Instant>,
+    /// Whether the holder has been sent a probe. It is not if a claimant is proven to be the same client.
+    is_probed: bool,
+    deadline: Instant,
     waiting: VecDeque<PendingJoin<L>>,
 }
 
 /// A challenge whose deadline has passed.
 pub(crate) struct ExpiredChallenge {
     pub(crate) resource: ResourceKey,
-    /// Whether the timeout was handled within [`LATE_TIMEOUT`] of the deadline. If not, the process was paused
-    /// and may have missed the holder's answer.
-    pub(crate) fired_in_time: bool,
+    /// Whether the holder has been probed, and the timeout was handled within [`LATE_TIMEOUT`] of the deadline. If
+    /// it was handled later, the process was paused and may have missed the holder's answer.
+    pub(crate) is_unanswered: bool,
 }
 
 /// The result of [`Challenges::enqueue`].
@@ -78,7 +80,8 @@ impl<L> Challenges<L> {
         let is_new = self.restart_for_new_holder(&resource, holder, now);
         let challenge = self.0.entry(resource).or_insert_with(|| Challenge {
             holder,
-            deadline: Some(now + CHALLENGE_TIMEOUT),
+            is_probed: false,
+            deadline: now + CHALLENGE_TIMEOUT,
             waiting: VecDeque::new(),
         });
         let is_first = is_new || challenge.waiting.is_empty();
@@ -115,8 +118,25 @@ impl<L> Challenges<L> {
             return false;
         };
         challenge.holder = holder;
-        challenge.deadline = Some(now + CHALLENGE_TIMEOUT);
+        challenge.is_probed = false;
+        challenge.deadline = now + CHALLENGE_TIMEOUT;
         true
+    }
+
+    /// Records that the holder of a resource has been sent a probe.
+    pub(crate) fn note_probe(&mut self, resource: &ResourceKey) {
+        if let Some(challenge) = self.0.get_mut(resource) {
+            challenge.is_probed = true;
+        }
+    }
+
+    /// The clients that wait for a resource.
+    pub(crate) fn claimants(&self, resource: &ResourceKey) -> impl Iterator<Item = &Member> {
+        let waiting = self.0.get(resource).map(|challenge| &challenge.waiting);
+        waiting
+            .into_iter()
+            .flatten()
+            .map(|pending| &*pending.member)
     }
 
     /// Removes the challenge of `resource` and returns the claims that waited.
@@ -127,35 +147,26 @@ impl<L> Challenges<L> {
             .unwrap_or_default()
     }
 
-    /// The challenges whose deadline has passed at `now`. They stay in the table without a deadline until
-    /// [`Challenges::end`].
-    pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<ExpiredChallenge> {
+    /// The challenges whose deadline has passed at `now`. Each gets a new deadline.
+    pub(crate) fn restart_expired(&mut self, now: Instant) -> Vec<ExpiredChallenge> {
         let mut due = Vec::new();
         for (resource, challenge) in &mut self.0 {
-            let Some(deadline) = challenge.deadline.filter(|deadline| *deadline <= now) else {
+            if challenge.deadline > now {
                 continue;
-            };
-            challenge.deadline = None;
+            }
+            let fired_in_time = now - challenge.deadline < LATE_TIMEOUT;
+            challenge.deadline = now + CHALLENGE_TIMEOUT;
             due.push(ExpiredChallenge {
                 resource: resource.clone(),
-                fired_in_time: now - deadline < LATE_TIMEOUT,
+                is_unanswered: challenge.is_probed && fired_in_time,
             });
         }
         due
     }
 
-    /// Sets a new deadline for the challenge of a resource.
-    pub(crate) fn restart(&mut self, resource: &ResourceKey, now: Instant) {
-        if let Some(challenge) = self.0.get_mut(resource) {
-            challenge.deadline = Some(now + CHALLENGE_TIMEOUT);
-        }
-    }
-
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.0
-            .values()
-            .filter_map(|challenge| challenge.deadline)
-            .min()
+        let challenges = self.0.values();
+        challenges.map(|challenge| challenge.deadline).min()
     }
 
     /// The join of a peer that waits for an address in `room`.

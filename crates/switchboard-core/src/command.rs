@@ -105,6 +105,15 @@ impl ResourceKey {
             Self::Name(name) => LogId::Name(name.clone()),
         }
     }
+
+    /// The address of the holder in that log; `None` for a whole room.
+    pub(crate) fn address(&self) -> Option<Address> {
+        match self {
+            Self::Room(_) => None,
+            Self::Address(_, address) => Some(address.clone()),
+            Self::Name(id) => Some(id.name.clone().into()),
+        }
+    }
 }
 
 /// A request of a peer to a hub, already authorized by [`Peer`](crate::Peer).

@@ -127,23 +127,20 @@ impl<L: Clone> Hub<L> {
         self.expire_deferred(now);
         for ExpiredChallenge {
             resource,
-            fired_in_time,
-        } in self.challenges.take_expired(now)
+            is_unanswered,
+        } in self.challenges.restart_expired(now)
         {
-            match self.holder(&resource) {
-                None => self.retry_pending_joins(&resource, now),
-                Some((holder, _))
-                    if self
-                        .challenges
-                        .restart_for_new_holder(&resource, holder, now) =>
-                {
-                    self.probe(&resource);
-                }
-                Some(_) if fired_in_time => self.evict(&resource, EvictionReason::Unresponsive),
-                Some(_) => {
-                    self.challenges.restart(&resource, now);
-                    self.probe(&resource);
-                }
+            let Some((holder, _)) = self.holder(&resource) else {
+                self.retry_pending_joins(&resource, now);
+                continue;
+            };
+            let is_new = (self.challenges).restart_for_new_holder(&resource, holder, now);
+            if self.is_replaced(&resource) {
+                self.evict(&resource, EvictionReason::Replaced);
+            } else if is_unanswered && !is_new {
+                self.evict(&resource, EvictionReason::Unresponsive);
+            } else {
+                self.probe(&resource);
             }
         }
     }
@@ -341,6 +338,7 @@ impl<L: Clone> Hub<L> {
 
     /// Sends a probe to the holder of a resource.
     fn probe(&mut self, resource: &ResourceKey) {
+        self.challenges.note_probe(resource);
         match self.holder(resource) {
             Some((_, Holder::Local(local))) => self.deliver(local, Event::Probe(resource.clone())),
             Some((peer, Holder::Remote(node))) => {
@@ -408,14 +406,24 @@ impl<L: Clone> Hub<L> {
 
     // Holders and challenges
 
+    /// Whether a client that waits for a resource is proven to be the same as its holder.
+    fn is_replaced(&self, resource: &ResourceKey) -> bool {
+        let room = self.rooms.get(&resource.log());
+        let found = room.and_then(|room| {
+            let address = resource.address()?;
+            let holder = room.by_address(&address).map(|holder| &holder.member);
+            holder.or_else(|| Some(&room.pending_join_for(&address)?.member))
+        });
+        found.is_some_and(|holder| {
+            let mut claimants = self.challenges.claimants(resource);
+            claimants.any(|claimant| holder.is_proven_same(claimant))
+        })
+    }
+
     /// The holder of a resource, or the peer that will hold it when its join is committed.
     fn holder(&self, resource: &ResourceKey) -> Option<(PeerId, Holder<L>)> {
         let room = self.rooms.get(&resource.log())?;
-        let address = match resource {
-            ResourceKey::Room(_) => return None,
-            ResourceKey::Address(_, address) => address.clone(),
-            ResourceKey::Name(id) => id.name.clone().into(),
-        };
+        let address = resource.address()?;
         if let Some(membership) = room.by_address(&address) {
             let holder = match (membership.node, &membership.local) {
                 (Some(node), _) => Holder::Remote(node),

@@ -6,8 +6,9 @@ use std::{
 };
 
 use switchboard_core::{
-    Charge, Command, DialectTraits, DisconnectReason, DisplayName, Effect, Entry, ErrorCode, Event,
-    Hub, HubRequest, Identity, Input, Limits, NameId, Peer, PeerId, Position, RoomName, SpaceName,
+    Change, Charge, Command, DialectTraits, DisconnectReason, DisplayName, Effect, Entry,
+    ErrorCode, Event, Hub, HubRequest, Identity, Input, LeaveCause, Limits, NameId, Peer, PeerId,
+    Position, RoomName, SpaceName,
 };
 
 use crate::clock::epoch;
@@ -27,22 +28,36 @@ struct Claims {
     position: u64,
     received: Vec<String>,
     charged: Vec<(usize, Charge)>,
+    /// Whether proposed evictions are lost, as when the lease of the node has just been fenced.
+    loses_evictions: bool,
 }
 
 impl Claims {
     fn new(peers: u8) -> Self {
-        let peer = |number| {
+        Self::with_identities((0..peers).map(|_| Identity::Claimed).collect())
+    }
+
+    fn with_identities(identities: Vec<Identity>) -> Self {
+        let peer = |(number, identity)| {
             let id = PeerId::from_random([number; 16]);
-            Peer::new(id, &TRAITS, Identity::Claimed, SpaceName::default())
+            Peer::new(id, &TRAITS, identity, SpaceName::default())
         };
         Self {
             hub: Hub::new(Arc::default()),
-            peers: (1..=peers).map(peer).collect(),
+            peers: (1..).zip(identities).map(peer).collect(),
             now: epoch(),
             position: 0,
             received: Vec::new(),
             charged: Vec::new(),
+            loses_evictions: false,
         }
+    }
+
+    /// Lets the time of a challenge pass.
+    fn expire_challenge(&mut self) {
+        self.now += CHALLENGE;
+        self.hub.handle_timeout(self.now);
+        self.drain_effects();
     }
 
     fn command(&mut self, peer: usize, command: Command) {
@@ -69,6 +84,10 @@ impl Claims {
                 Effect::Deliver(to, event) => {
                     self.received.push(format!("{to}: {}", describe(&event)))
                 }
+                Effect::Propose {
+                    change: Change::Leave(_, LeaveCause::Evicted(_)),
+                    ..
+                } if self.loses_evictions => {}
                 Effect::Propose { log, change, .. } => {
                     self.position += 1;
                     let entry = Entry {
@@ -164,12 +183,61 @@ fn a_name_of_an_unresponsive_holder_goes_to_the_claimant() {
     claims.command(0, claim(Some("red"), "ada"));
     claims.command(1, claim(Some("red"), "ada"));
     claims.received();
-    claims.now += CHALLENGE;
-    claims.hub.handle_timeout(claims.now);
-    claims.drain_effects();
+    claims.expire_challenge();
     assert_eq!(
         claims.received(),
         ["0: Evicted(Unresponsive)", "1: has ada in red"]
+    );
+}
+
+#[test]
+fn an_eviction_that_was_lost_is_repeated() {
+    let mut claims = Claims::new(2);
+    claims.command(0, claim(None, "ada"));
+    claims.command(1, claim(None, "ada"));
+    claims.received();
+    claims.loses_evictions = true;
+    claims.expire_challenge();
+    assert_eq!(claims.received(), [""; 0]);
+    claims.loses_evictions = false;
+    claims.expire_challenge();
+    assert_eq!(
+        claims.received(),
+        ["0: Evicted(Unresponsive)", "1: has ada"]
+    );
+}
+
+#[test]
+fn a_replacement_that_was_lost_is_repeated_with_its_reason() {
+    let ada = || Identity::Proven("ada".into());
+    let mut claims = Claims::with_identities(vec![ada(), ada()]);
+    claims.command(0, claim(None, "ada"));
+    claims.loses_evictions = true;
+    claims.command(1, claim(None, "ada"));
+    assert_eq!(claims.received(), ["0: has ada"]);
+    claims.loses_evictions = false;
+    claims.expire_challenge();
+    assert_eq!(claims.received(), ["0: Evicted(Replaced)", "1: has ada"]);
+}
+
+/// The claim that would have replaced the holder is withdrawn. The other claimant is not proven to be the holder.
+#[test]
+fn a_holder_is_not_evicted_before_it_was_probed() {
+    let ada = || Identity::Proven("ada".into());
+    let mut claims = Claims::with_identities(vec![ada(), ada(), Identity::Claimed]);
+    claims.command(0, claim(None, "ada"));
+    claims.loses_evictions = true;
+    claims.command(1, claim(None, "ada"));
+    claims.command(2, claim(None, "ada"));
+    claims.command(1, release(None, "ada"));
+    claims.received();
+    claims.loses_evictions = false;
+    claims.expire_challenge();
+    assert_eq!(claims.received(), ["0: alive?"]);
+    claims.expire_challenge();
+    assert_eq!(
+        claims.received(),
+        ["0: Evicted(Unresponsive)", "2: has ada"]
     );
 }
 
