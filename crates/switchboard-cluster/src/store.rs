@@ -177,7 +177,10 @@ pub enum StoreRequest {
     /// 1. If the log does not exist, or its head is behind `known_version.head` in the same generation (the
     ///    store has lost data), a new generation begins.
     /// 2. A fenced lease changes nothing → `fenced`.
-    /// 3. A wanted member that exists is taken over by the lease, without an event.
+    /// 3. A wanted member that exists is taken over by the lease, without an event. If it exists since an
+    ///    earlier position than the wanted `since`, the store has lost the later membership. Some nodes
+    ///    know the one and some the other. It is removed (`LeaveCause::NodeLost`) and joins at the next
+    ///    position, so that all nodes observe the same new membership.
     /// 4. A wanted member that does not exist, but had joined (`since`) in another generation than the
     ///    current one of the log, is restored with its old `since` (a change with its own position).
     /// 5. Any other wanted member joins at the next position, if its address is free. A member without

@@ -101,7 +101,7 @@ end
 
 -- Adds a member at the next position, or restores a member that joined at `since`.
 local function add_member(peer, address, metadata, since)
-  head = math.max(head, since or 0) + 1
+  head = head + 1
   local packed = pack_member({
     peer = peer, address = address, node = node, epoch = epoch, since = since or head, metadata = metadata,
   })

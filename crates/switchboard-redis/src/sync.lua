@@ -7,9 +7,12 @@ if fence >= epoch then
   return {1, rejected, snapshot()}
 end
 
-local is_wanted, present = {}, {}
+local is_wanted, wanted_since, present, replaced = {}, {}, {}, {}
 for i = 8, #ARGV, 4 do
-  is_wanted[ARGV[i]] = true
+  if not is_wanted[ARGV[i]] then
+    is_wanted[ARGV[i]] = true
+    wanted_since[ARGV[i]] = tonumber(ARGV[i + 2])
+  end
   present[ARGV[i]] = member_of(ARGV[i])
 end
 local own = own_members()
@@ -27,6 +30,9 @@ end
 for _, member in ipairs(own) do
   if not is_wanted[member.peer] then
     remove_member(member, 'aloud')
+  elseif (wanted_since[member.peer] or 0) > member.since then
+    remove_member(member, 'lost')
+    present[member.peer], replaced[member.peer] = nil, true
   end
 end
 
@@ -45,7 +51,10 @@ for i = 8, #ARGV, 4 do
     rejected[#rejected + 1] = peer
     rejected[#rejected + 1] = 'full'
   else
-    add_member(peer, address, metadata, generation ~= known_generation and since or nil)
+    local is_restored = generation ~= known_generation and not replaced[peer]
+    -- The head must not be behind an earlier join position of the member.
+    head = math.max(head, since or 0)
+    add_member(peer, address, metadata, is_restored and since or nil)
     present[peer] = {peer = peer, node = node, epoch = epoch}
   end
 end

@@ -313,8 +313,7 @@ impl StoredLog {
         since: Option<Position>,
         clock: &mut PositionClock,
     ) {
-        // The head must not be behind the join position of a restored member.
-        self.version.head = self.version.head.max(since.unwrap_or_default()).next();
+        self.version.head = self.version.head.next();
         let member = StoredMember {
             peer: wanted.peer,
             address: wanted.address.clone(),
@@ -415,9 +414,17 @@ impl StoredLog {
         }
         // Removals come first: a removed member must not block the address or the room for a new
         // one.
+        let mut replaced = BTreeSet::new();
         for peer in self.members_of(lease) {
-            if wanted.iter().all(|wanted| wanted.peer != peer) {
-                self.remove_member(peer, LeaveCause::Requested(LeaveKind::Announced), clock);
+            match wanted.iter().find(|wanted| wanted.peer == peer) {
+                None => {
+                    self.remove_member(peer, LeaveCause::Requested(LeaveKind::Announced), clock);
+                }
+                Some(wanted) if wanted.since > Some(self.members[&peer].since) => {
+                    self.remove_member(peer, LeaveCause::NodeLost, clock);
+                    replaced.insert(peer);
+                }
+                Some(_) => {}
             }
         }
         let is_same_generation = known_version.generation == self.version.generation;
@@ -432,7 +439,11 @@ impl StoredLog {
             } else if wanted.since.is_none() && self.is_full(members_max) {
                 rejected.push((wanted.peer, JoinRejection::Full));
             } else {
-                let since = wanted.since.filter(|_| !is_same_generation);
+                let is_restored = !is_same_generation && !replaced.contains(&wanted.peer);
+                let since = wanted.since.filter(|_| is_restored);
+                // The head must not be behind an earlier join position of the member.
+                let earlier = wanted.since.unwrap_or_default();
+                self.version.head = self.version.head.max(earlier);
                 self.add_member(lease, wanted, since, clock);
             }
         }

@@ -12,6 +12,7 @@ mod names;
 mod oracle;
 mod races;
 mod random_run;
+mod restored_store;
 mod resume;
 mod topics;
 mod transcripts;
