@@ -1,8 +1,8 @@
 //! The driver: makes an engine of any [`Store`]. It runs the state machine of a node over a
 //! connection to the store.
 //!
-//! It has its own thread, so that it needs no runtime of the host program, and a busy host does not
-//! delay its heartbeats.
+//! It has its own thread: the program that embeds it need not have an async runtime, and does not delay
+//! the heartbeats when it is busy.
 
 use std::{
     fmt,
@@ -96,8 +96,11 @@ impl<S: fmt::Debug> fmt::Debug for Driver<S> {
 
 /// State shared between the engine thread and the callers.
 struct DriverState {
+    /// The number of tasks in the inbox.
     waiting: AtomicUsize,
+    /// The approximate bytes of the messages in the inbox.
     bytes: AtomicUsize,
+    /// [`Status::unavailable_total`].
     unavailable: AtomicU64,
     /// Since when the store has not answered; `None` while it answers.
     down_since: Mutex<Option<Instant>>,
@@ -195,6 +198,7 @@ impl<S: Store> Engine for Driver<S> {
         self.count_unavailable();
         ProposeOutcome::Rejected(match is_join {
             true => RejectReason::Unavailable,
+            // A leave is refused only after the engine thread has ended.
             false => RejectReason::NotAMember,
         })
     }
@@ -375,7 +379,7 @@ impl<S: Store> EngineThread<S> {
         tokio::select! {
             output = other => DriverWake::Completed(output),
             count = self.tasks.recv_many(&mut self.batch, TASKS_PER_BATCH) => {
-                // Without a server that could ask for anything, the node is over.
+                // No task: the engine was dropped without a close, so the node closes.
                 self.is_finished |= count == 0;
                 self.take_tasks();
                 DriverWake::Task
@@ -414,7 +418,7 @@ impl<S: Store> EngineThread<S> {
         }
     }
 
-    /// Works over a connection until it breaks; says why it did.
+    /// Runs the node over a connection until the connection breaks or the node has closed. Returns the reason.
     async fn serve(
         &mut self,
         connection: S::Connection,
@@ -427,6 +431,7 @@ impl<S: Store> EngineThread<S> {
         loop {
             self.dispatch_effects();
             if std::mem::take(&mut self.is_store_lost) {
+                // The store has lost the secret too. The first node that asks creates a new one.
                 match connection.secret().await {
                     Ok(secret) => self.shared.status().secret = Some(secret),
                     Err(error) => return error_chain(&error),
@@ -443,6 +448,7 @@ impl<S: Store> EngineThread<S> {
                     return "closed".to_owned();
                 }
             }
+            // `Ok` holds the result of the batch, `Err` the number of received pushes: 0 if the connection has ended.
             let next = async {
                 tokio::select! {
                     responses = await_in_flight::<S>(&mut in_flight) => Ok(responses),

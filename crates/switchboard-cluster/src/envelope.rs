@@ -1,5 +1,5 @@
-//! The encoding of messages between nodes. Messages are encoded with postcard in an envelope whose first byte is the format version. A node discards an envelope of
-//! an unknown version.
+//! The encoding of messages between nodes: an envelope is a byte with the format version, and messages in the
+//! encoding of the `postcard` crate. A node discards an envelope of an unknown version.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ struct Envelope {
     messages: Vec<WireMessage>,
 }
 
-/// A message, and the head of the log that its sender knew.
+/// A message, and the head of its log that the sending node knew.
 #[derive(Serialize, Deserialize)]
 struct WireMessage {
     log: WireLogId,
@@ -40,6 +40,7 @@ enum WireLogId {
     Election(String),
 }
 
+/// An encoded [`NodeMessageBody`].
 #[derive(Serialize, Deserialize)]
 enum WireBody {
     Relay {
@@ -158,20 +159,20 @@ fn encode_message(at: Position, message: &NodeMessage) -> WireMessage {
 }
 
 fn decode_log_id(log: WireLogId) -> Option<LogId> {
-    let space = |space: String| SpaceName::parse(&space, 0).ok();
-    let room_name = |room: Option<String>| match room {
+    let parse_space = |space: String| SpaceName::parse(&space, 0).ok();
+    let parse_room = |room: Option<String>| match room {
         Some(room) => RoomName::parse(&room, 0).ok().map(Some),
         None => Some(None),
     };
     Some(match log {
-        WireLogId::Room(of, name, dialect) => LogId::Room(RoomId {
-            space: space(of)?,
+        WireLogId::Room(space, name, dialect) => LogId::Room(RoomId {
+            space: parse_space(space)?,
             name: RoomName::parse(&name, 0).ok()?,
             scope: dialect.map_or(RoomScope::Shared, |dialect| RoomScope::only(&dialect)),
         }),
-        WireLogId::Name(of, room, name) => LogId::Name(NameId {
-            space: space(of)?,
-            room: room_name(room)?,
+        WireLogId::Name(space, room, name) => LogId::Name(NameId {
+            space: parse_space(space)?,
+            room: parse_room(room)?,
             name: DisplayName::parse(&name, 0).ok()?,
         }),
         WireLogId::Election(name) => LogId::Election(ElectionId::parse(&name, 0).ok()?),
@@ -271,8 +272,8 @@ fn encode_target(target: &Target) -> WireTarget {
     }
 }
 
-fn decode_target(to: WireTarget) -> Option<Target> {
-    Some(match to {
+fn decode_target(target: WireTarget) -> Option<Target> {
+    Some(match target {
         WireTarget::Everyone => Target::Everyone,
         WireTarget::Peer(peer) => Target::Peer(peer.into()),
         WireTarget::Address(address) => Target::Address(Address::parse(&address, 0).ok()?),

@@ -3,12 +3,13 @@
 //!
 //! # Two replicas of a log
 //!
-//! On each node of a cluster, two state machines hold a replica of a log. They know different things:
+//! On each node of a cluster, two state machines hold a replica of a log. They know different things
+//! ([`store`] explains the words *generation*, *head* and *lease*):
 //!
 //! | | the hub's replica (`switchboard_core::Hub`) | the node's replica (`replica.rs`, in [`Node`]) |
 //! |---|---|---|
 //! | purpose | tells clients of each other | keeps the log in agreement with the store |
-//! | version | the position of each join, and the last position | the generation and the head, also the head that the store has shown |
+//! | version | the position of each join, and the last position | the generation and the head, and the latest head seen in the store |
 //! | members | all members, with outboxes and rights of those of this node | all members with their leases, and the memberships that members of this node want |
 //! | pending | joins without a result, and the requests queued behind them | requests in flight, events that arrived early, messages that arrived before the changes that their senders knew |
 //! | after a join | groups, introductions, counterparts, reserved addresses | nothing: it derives nothing from a membership |

@@ -1,9 +1,9 @@
 //! One node of a cluster, as a state machine without sockets and clocks.
 //!
-//! The driver passes in the inputs ([`NodeInput`]) and the time, and then fetches the effects
-//! ([`Node::poll_effect`]). While the store is connected and no batch is in flight, the driver
-//! fetches the next requests ([`Node::next_batch`]), executes them in order, and passes in the
-//! responses in the same order. When the connection breaks, all requests in flight count as lost.
+//! The driver ([`Driver`](crate::Driver)) does the I/O. It passes in the inputs ([`NodeInput`]) and the
+//! time, and then fetches the effects ([`Node::poll_effect`]). While the store is connected and no batch is
+//! in flight, the driver fetches the next requests ([`Node::next_batch`]), executes them in order, and passes
+//! in the responses in the same order. When the connection breaks, all requests in flight count as lost.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -30,7 +30,7 @@ mod responses;
 /// How long a join may wait for the store before it is rejected.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(1800);
 
-/// Challenge timeout: how long a member that is taken for unresponsive has to answer.
+/// The time in which a probed member must answer, or it is evicted: `CHALLENGE_TIMEOUT` of `switchboard-core`.
 const CHALLENGE: Duration = Duration::from_secs(2);
 
 /// How long an event may be missing before the log is read again.
@@ -50,8 +50,8 @@ const BATCH_MEMBERS_MAX: usize = 2000;
 /// Heartbeats per lease duration.
 pub const HEARTBEATS_PER_LEASE: u32 = 10;
 
-/// Logs that are read after each heartbeat, in rotation. This finds the loss of the last event of a
-/// log, after which no event follows that would show the gap.
+/// Logs that are probed (read to compare their heads) after each heartbeat, in rotation. A probe finds the
+/// loss of the last event of a log: no later event would show that gap.
 const PROBES_PER_HEARTBEAT: usize = 4;
 
 /// The settings of a node.
@@ -83,7 +83,7 @@ pub enum NodeInput {
     LogEvent(LogId, LogEvent),
     /// An encoded envelope with messages for this node.
     Envelope(Vec<u8>),
-    /// The node will stop: it releases its memberships and removes itself from the node list.
+    /// The node will stop: it removes its members from all logs, and itself from the node list.
     Close,
 }
 
@@ -102,30 +102,43 @@ pub enum NodeEffect {
     StoreLost,
 }
 
-/// A request in flight: what its response is used for.
+/// The use of the response to a request that is queued or in flight. A number is the epoch of this node at
+/// the request.
 #[derive(Debug)]
 enum PendingRequest {
     Heartbeat(u32),
+    /// Another node is declared dead.
     Fence(Lease),
+    /// The logs of a fenced node, from which its members are evicted.
     Logs(Lease),
+    /// The logs to which the store thinks that this node is subscribed.
     OwnLogs,
+    /// A whole log, and the peers whose join is rejected after it is applied, because their address is taken.
     Read(LogId, Vec<PeerId>),
+    /// The head of a log, to detect missed events.
     Probe(LogId),
     Sync(LogId, u32),
     Join(LogId, DesiredMember, u32),
     Leave(LogId, PeerId, LeaveCause, u32),
-    Release(LogId, PeerId),
+    /// The removal of a membership from an abandoned join.
+    RemoveOutdated(LogId, PeerId),
     Post(Vec<NodeMessage>),
+    /// The response is not used.
     Nothing,
 }
 
 /// A timer of the state machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
+    /// The next heartbeat is due.
     Heartbeat,
+    /// The join has timed out.
     Join(LogId, PeerId),
+    /// Missing events have not arrived: the log is read.
     Gap(LogId),
+    /// The replica without members of this node is dropped.
     IdleRetention(LogId),
+    /// The nodes have had time to restore the memberships that the store has lost.
     RestoreGrace(LogId),
 }
 
@@ -134,8 +147,11 @@ pub struct Node {
     settings: NodeSettings,
     dialects: Arc<dyn DialectRegistry>,
     lease: Lease,
+    /// The counter of the last heartbeat.
     heartbeat: u64,
+    /// The number of joins so far. It makes the metadata of each join different.
     joins: u64,
+    /// The status report that the heartbeats carry.
     status: String,
     failure_detector: FailureDetector,
     /// `Ok`: connected since this time. `Err`: disconnected since this time.
@@ -247,12 +263,12 @@ impl Node {
         // Messages come first: they must arrive before the leave of their sender.
         let mut batch = self.next_messages();
         let mut members = 0;
-        let is_due = |(request, pending): &&(StoreRequest, PendingRequest)| {
-            let is_due = members < BATCH_MEMBERS_MAX && !self.has_queued_messages(pending);
+        let fits = |(request, pending): &&(StoreRequest, PendingRequest)| {
+            let fits = members < BATCH_MEMBERS_MAX && !self.has_queued_messages(pending);
             members += self.members_touched(request, pending);
-            is_due
+            fits
         };
-        let count = self.queue.iter().take(BATCH_MAX).take_while(is_due).count();
+        let count = self.queue.iter().take(BATCH_MAX).take_while(fits).count();
         batch.extend(self.queue.drain(..count));
         let (requests, in_flight) = batch.into_iter().unzip();
         self.in_flight = in_flight;
@@ -308,7 +324,7 @@ impl Node {
         self.failure_detector.nodes()
     }
 
-    /// For how long the store has been disconnected; `None` while it is connected.
+    /// How long the store has been disconnected; `None` while it is connected.
     #[must_use]
     pub fn down_for(&self, now: Instant) -> Option<Duration> {
         let since = self.connected.err()?;
@@ -398,7 +414,7 @@ impl Node {
                     && replica.restore_grace == Some(at)
                 {
                     replica.restore_grace = None;
-                    replica.must_free_missing = true;
+                    replica.must_remove_missing = true;
                     if self.connected.is_ok() {
                         self.read(&log, Vec::new());
                     }
@@ -428,7 +444,7 @@ impl Node {
         if let Some(mut replica) = self.replicas.remove(log) {
             self.effects.extend(
                 replica
-                    .take_releasable(true)
+                    .take_deliverable(true)
                     .into_iter()
                     .map(|held| NodeEffect::NodeMessage(held.from, held.message)),
             );
@@ -448,7 +464,7 @@ impl Node {
         }
         for (log, replica) in std::mem::take(&mut self.replicas) {
             if replica.is_needed() {
-                self.release_all(log.clone(), replica.version);
+                self.leave_log(log.clone(), replica.version);
             }
             self.enqueue(
                 StoreRequest::Unsubscribe(self.lease.node, log),

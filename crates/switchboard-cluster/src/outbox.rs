@@ -14,10 +14,10 @@ const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Maximum number of bytes queued for one sender: the same as for one client that does not read.
 const SENDER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes of messages in one round trip (approximate).
+/// Bytes of messages in one round trip (approximate). A batch is complete when it has reached this size.
 const BATCH_BYTES: usize = 512 * 1024;
 
-/// A message, and the head of the log that its sender knew.
+/// A message, and the head of its log that this node knew when it was queued.
 pub(super) type PositionedMessage = (Position, NodeMessage);
 
 /// The queued messages of a node, by receiving node.
@@ -130,7 +130,7 @@ impl NodeOutbox {
     }
 }
 
-/// The member that sent the message, if a member did.
+/// The member whose frame the message carries. The nodes themselves send all other messages.
 fn sender(message: &NodeMessage) -> Option<PeerId> {
     match &message.body {
         NodeMessageBody::Relay { from, .. } => Some(from.peer),

@@ -1,4 +1,10 @@
-//! The replica of one log on this node, and the memberships that local members want in it.
+//! The replica of one log on this node, and the memberships that members of this node want in it.
+//!
+//! [`store`](crate::store) explains positions, heads, generations, leases and epochs. Positions also grow from one
+//! generation to the next, so a position alone orders the changes of a log.
+//!
+//! A membership in the store is *outdated* if its join was abandoned (it took too long) and the same peer has
+//! proposed another join since. It is removed before the new join is repeated; the hub never sees it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -17,13 +23,13 @@ use crate::{
     store::{Lease, LogEvent, LogVersion, MemberSpec, Snapshot, StoredChange, StoredMember},
 };
 
-/// Maximum number of events that wait for earlier ones. Beyond it, the log is read again.
+/// Maximum number of events that wait for earlier ones. At this limit, all are dropped and the log is read again.
 const EARLY_EVENTS_MAX: usize = 1024;
 
 /// Maximum number of messages that wait for the changes that their senders knew.
 const HELD_MESSAGES_MAX: usize = 1024;
 
-/// A membership as the hub was notified of it.
+/// A membership that the hub knows.
 #[derive(Clone, Debug)]
 struct AppliedMember {
     lease: Lease,
@@ -35,6 +41,7 @@ struct AppliedMember {
 #[derive(Debug)]
 pub(super) struct DesiredMember {
     pub(super) member: Arc<Member>,
+    /// The encoded member. It is different for each join, even of the same peer.
     pub(super) metadata: Vec<u8>,
     /// Deadline of the first join; `None` once the member has joined.
     pub(super) join_deadline: Option<Instant>,
@@ -75,7 +82,8 @@ pub(super) enum ApplyResult {
     InOrder,
     /// An earlier event is missing.
     Gap,
-    /// A member of this node has lost its membership of this epoch to an eviction of the node.
+    /// The next event removes a member of this node that joined in this epoch, because another node has declared
+    /// this node dead. The event is not applied: the node joins its members again in its next epoch.
     Fenced(u32),
 }
 
@@ -86,25 +94,27 @@ pub(super) struct Replica {
     pub(super) version: LogVersion,
     applied: SmallMap<PeerId, AppliedMember>,
     pub(super) desired: SmallMap<PeerId, DesiredMember>,
-    /// The head of the log that the last probe or snapshot has shown.
+    /// The head of the log that the last snapshot or probe (a periodic read that compares heads) has shown.
     pub(super) head_seen: Position,
+    /// Events that wait for earlier ones.
     early_events: BTreeMap<Position, LogEvent>,
+    /// Messages that wait for the changes that their senders knew, in the order of arrival.
     held_messages: VecDeque<HeldMessage>,
     /// Members of this node whose leave is committed but not applied here yet.
     departing: BTreeSet<PeerId>,
-    /// Peers whose stored membership is from an abandoned earlier join.
+    /// Peers of this node whose membership in the store is outdated. Its removal is to be requested.
     pub(super) outdated: BTreeSet<PeerId>,
     /// Outdated memberships whose removal is requested.
-    pub(super) releasing: BTreeSet<PeerId>,
+    pub(super) removing: BTreeSet<PeerId>,
     /// Leave causes of members of this node whose leave is pending.
     leave_causes: BTreeMap<PeerId, LeaveCause>,
     /// Whether a read of the whole log is in flight or scheduled.
     pub(super) is_read_planned: bool,
     /// Until when the nodes may restore memberships that the store has lost.
     pub(super) restore_grace: Option<Instant>,
-    /// The restore grace is over: the next snapshot removes the memberships that it lacks. A
-    /// snapshot older than the applied events does not count.
-    pub(super) must_free_missing: bool,
+    /// The restore grace is over: the next snapshot removes the memberships that it lacks. A snapshot that is older
+    /// than the applied events is not used for this.
+    pub(super) must_remove_missing: bool,
     /// Until when the replica is kept without local members.
     pub(super) retained_until: Option<Instant>,
 }
@@ -121,11 +131,11 @@ impl Replica {
             held_messages: VecDeque::new(),
             departing: BTreeSet::new(),
             outdated: BTreeSet::new(),
-            releasing: BTreeSet::new(),
+            removing: BTreeSet::new(),
             leave_causes: BTreeMap::new(),
             is_read_planned: false,
             restore_grace: None,
-            must_free_missing: false,
+            must_remove_missing: false,
             retained_until: None,
         }
     }
@@ -187,7 +197,7 @@ impl Replica {
         specs
     }
 
-    /// Applies an event in order. Returns the changes for the hub.
+    /// Applies an event, or keeps it until the events before it have arrived. Returns the changes for the hub.
     pub(super) fn apply_event(
         &mut self,
         event: LogEvent,
@@ -235,13 +245,14 @@ impl Replica {
                 StoredChange::Join(stored_member) => {
                     self.apply_join(&stored_member, dialects, entries)
                 }
-                // This removes the outdated membership, of which the hub was not notified.
+                // This leave removes an outdated membership. The hub has not seen its join, so there is nothing to
+                // apply.
                 StoredChange::Leave(peer, _)
-                    if self.releasing.contains(&peer) && self.desired.contains_key(&peer) => {}
+                    if self.removing.contains(&peer) && self.desired.contains_key(&peer) => {}
                 StoredChange::Leave(peer, cause) => self.apply_leave(peer, cause, entries),
             }
         }
-        // An empty map keeps the memory of eleven events.
+        // An emptied map would keep the memory for eleven events; a new map allocates nothing.
         self.early_events = BTreeMap::new();
         ApplyResult::InOrder
     }
@@ -269,17 +280,14 @@ impl Replica {
                 return;
             }
             Some(applied) => {
-                let cause = match applied.lease.node == self.node {
-                    true => LeaveCause::NodeLost,
-                    false => LeaveCause::Requested(LeaveKind::Announced),
-                };
+                let cause = cause_of_missed_leave(applied.lease.node == self.node);
                 self.apply_leave(stored_member.peer, cause, entries);
             }
             None => {}
         }
         if self.restore_grace.is_some() {
-            // The address has been claimed again in this generation, so it is no longer reserved
-            // for its previous owner.
+            // The address has been claimed again in this generation, so its previous member is no longer kept for a
+            // restore.
             let has_address = |(_, applied): &(&PeerId, &AppliedMember)| {
                 applied.member.address == stored_member.address
             };
@@ -311,7 +319,8 @@ impl Replica {
         self.applied.insert(stored_member.peer, applied);
     }
 
-    /// Removes a member, if it is in the log.
+    /// Removes a member, if it is in the log. After any cause but `NodeLost`, the member is no longer desired; after
+    /// `NodeLost`, this node joins it again.
     pub(super) fn apply_leave(
         &mut self,
         peer: PeerId,
@@ -326,15 +335,15 @@ impl Replica {
         if cause != LeaveCause::NodeLost {
             self.desired.remove(&peer);
         }
-        let own = applied.lease.node == self.node;
+        let is_own = applied.lease.node == self.node;
         entries.push(Entry {
             position: self.version.head,
-            node: (!own).then_some(applied.lease.node),
+            node: (!is_own).then_some(applied.lease.node),
             change: Change::Leave(peer, cause),
         });
     }
 
-    /// Removes all members of other nodes, because no local member needs the log any more.
+    /// Removes all members. Call it only when no member of this node is in the log or wants to join it.
     pub(super) fn clear(&mut self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for peer in self.applied.keys().copied().collect::<Vec<_>>() {
@@ -347,8 +356,8 @@ impl Replica {
         entries
     }
 
-    /// Whether a member of this node is missing in a snapshot although it still wants to be in the
-    /// log.
+    /// Whether a snapshot lacks a membership of this node that its member still wants, or has it at another
+    /// position.
     pub(super) fn is_own_member_missing_in(&self, snapshot: &Snapshot) -> bool {
         self.own().any(|(peer, applied)| {
             self.desired.contains_key(peer)
@@ -358,15 +367,15 @@ impl Replica {
         })
     }
 
-    /// Applies a snapshot. Returns the changes for the hub: first leaves, then joins in position
-    /// order. During the restore grace, memberships that the snapshot lacks are kept.
+    /// Applies a snapshot. Returns the changes for the hub: first leaves, then joins in position order. During the
+    /// restore grace, members of other nodes that the snapshot lacks are kept while their address is free.
     pub(super) fn apply_snapshot(
         &mut self,
         mut snapshot: Snapshot,
         dialects: &dyn DialectRegistry,
     ) -> Vec<Entry> {
         let mut entries = Vec::new();
-        // A member with an outdated membership keeps its applied state until the removal is done.
+        // An outdated membership in the snapshot neither adds nor removes its member here.
         let (outdated, members) = (snapshot.members.into_iter())
             .partition::<Vec<_>, _>(|stored_member| self.is_outdated(stored_member));
         self.outdated
@@ -380,11 +389,7 @@ impl Replica {
             self.apply_leave(peer, cause, &mut entries);
         }
         for (peer, is_own) in self.rejoined_by(&stored_positions) {
-            let cause = match is_own {
-                true => LeaveCause::NodeLost,
-                false => LeaveCause::Requested(LeaveKind::Announced),
-            };
-            self.apply_leave(peer, cause, &mut entries);
+            self.apply_leave(peer, cause_of_missed_leave(is_own), &mut entries);
         }
         self.version = snapshot.version;
         self.head_seen = self.version.head;
@@ -394,7 +399,7 @@ impl Replica {
         entries
     }
 
-    /// The members that have another position in a snapshot, and whether they are members of this node.
+    /// The members that have another position in a snapshot, each with whether it is a member of this node.
     fn rejoined_by(&self, stored_positions: &BTreeMap<PeerId, Position>) -> Vec<(PeerId, bool)> {
         let is_rejoined = |(peer, applied): &(&PeerId, &AppliedMember)| {
             let stored = stored_positions.get(peer);
@@ -417,7 +422,7 @@ impl Replica {
         cause.unwrap_or(LeaveCause::Requested(LeaveKind::Announced))
     }
 
-    /// The leave cause of a member that is missing in a snapshot.
+    /// The leave cause of a member that the snapshot lacks.
     fn leave_cause_in(
         &self,
         peer: PeerId,
@@ -433,7 +438,9 @@ impl Replica {
         self.cause_of_replacement(peer, successor, dialects)
     }
 
-    /// The leave cause of a member whose address belongs to `successor` now.
+    /// The leave cause of a member that has lost its membership. `successor` is the member that has its address now,
+    /// if any. A member of this node that did not want to leave was evicted: only a successor that is proven to be
+    /// the same client can replace a responsive one.
     fn cause_of_replacement(
         &self,
         peer: PeerId,
@@ -445,11 +452,11 @@ impl Replica {
         let Some(applied) = applied else {
             return self.leave_cause(peer);
         };
-        let is_same = successor.is_some_and(|stored_member| {
+        let is_replaced = successor.is_some_and(|stored_member| {
             let successor = read_member(stored_member, dialects);
             successor.is_proven_same(&applied.member)
         });
-        LeaveCause::Evicted(match is_same {
+        LeaveCause::Evicted(match is_replaced {
             true => EvictionReason::Replaced,
             false => EvictionReason::Unresponsive,
         })
@@ -521,8 +528,8 @@ impl Replica {
         }
     }
 
-    /// After a snapshot: removes and returns the members whose join and leave both happened between
-    /// two snapshots.
+    /// Removes and returns the members of this node that joined and left between two snapshots, so that the hub has
+    /// seen neither. Call it after a snapshot was applied.
     pub(super) fn take_departed(&mut self) -> BTreeSet<PeerId> {
         let mut departed = std::mem::take(&mut self.departing);
         departed.retain(|peer| !self.applied.contains_key(peer));
@@ -537,13 +544,23 @@ impl Replica {
     }
 
     /// Removes and returns the held messages that can be delivered; all of them if `all` is set.
-    pub(super) fn take_releasable(&mut self, all: bool) -> Vec<HeldMessage> {
-        let due = self
+    pub(super) fn take_deliverable(&mut self, all: bool) -> Vec<HeldMessage> {
+        let deliverable = self
             .held_messages
             .iter()
             .take_while(|message| all || message.at <= self.version.head)
             .count();
-        self.held_messages.drain(..due).collect()
+        self.held_messages.drain(..deliverable).collect()
+    }
+}
+
+/// The cause that the hub is told when a member is found at another position: its leave and its new join were missed.
+/// `NodeLost` makes the hub suspend a member of this node until its new join. For a member of another node, the real
+/// cause is unknown; `Announced` notifies all members of the leave.
+fn cause_of_missed_leave(is_own: bool) -> LeaveCause {
+    match is_own {
+        true => LeaveCause::NodeLost,
+        false => LeaveCause::Requested(LeaveKind::Announced),
     }
 }
 

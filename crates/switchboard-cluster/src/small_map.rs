@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// Entries up to which the map is a list. A tree has room for eleven entries as soon as it has one.
 const LIST_MAX: usize = 4;
 
-/// A map in the order of its keys. Most logs have one or two members, and a node has a replica of each.
+/// A map in the order of its keys. A node has a replica of many logs, and most logs have one or two members.
 #[derive(Clone, Debug)]
 pub(crate) enum SmallMap<K, V> {
     /// Sorted by key.
@@ -37,7 +37,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         match self {
             Self::List(list) => {
-                let found = list.iter().find(|(own, _)| own == key);
+                let found = list.iter().find(|(other, _)| other == key);
                 found.map(|(_, value)| value)
             }
             Self::Tree(tree) => tree.get(key),
@@ -47,7 +47,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         match self {
             Self::List(list) => {
-                let found = list.iter_mut().find(|(own, _)| own == key);
+                let found = list.iter_mut().find(|(other, _)| other == key);
                 found.map(|(_, value)| value)
             }
             Self::Tree(tree) => tree.get_mut(key),
@@ -56,12 +56,12 @@ impl<K: Ord, V> SmallMap<K, V> {
 
     /// Inserts an entry. Returns the value that it replaces.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        if let Some(own) = self.get_mut(&key) {
-            return Some(std::mem::replace(own, value));
+        if let Some(present) = self.get_mut(&key) {
+            return Some(std::mem::replace(present, value));
         }
         match self {
             Self::List(list) if list.len() < LIST_MAX => {
-                let index = list.partition_point(|(own, _)| *own < key);
+                let index = list.partition_point(|(other, _)| *other < key);
                 list.reserve_exact(1);
                 list.insert(index, (key, value));
             }
@@ -77,7 +77,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         match self {
             Self::List(list) => {
-                let index = list.iter().position(|(own, _)| own == key)?;
+                let index = list.iter().position(|(other, _)| other == key)?;
                 Some(list.remove(index).1)
             }
             Self::Tree(tree) => tree.remove(key),

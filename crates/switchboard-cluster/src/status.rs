@@ -10,12 +10,14 @@ use switchboard_core::NodeId;
 /// discarded.
 const TEXT_BYTES_MAX: usize = 256;
 
-/// The state of this node in the cluster. Its `Debug` output omits the secret.
+/// The state of this node in the cluster. "The engine" is the store that the nodes share, such as Redis. The
+/// `Debug` output omits the secret.
 #[derive(Clone)]
 pub struct Status {
     /// The id of this node.
     pub node: NodeId,
-    /// The epoch of this node, from 1. It grows each time the lease has lapsed.
+    /// The number of leases that this node has had, from 1. It grows each time the other nodes have declared
+    /// this node dead.
     pub epoch: u32,
     /// The URL under which the other nodes reach it, as `http://HOST:PORT`.
     pub url: String,
@@ -78,7 +80,7 @@ pub struct NodeLine {
     /// The id of the node.
     #[serde(serialize_with = "as_text")]
     pub node: NodeId,
-    /// The latest epoch of the node.
+    /// The latest epoch of the node: see [`Status::epoch`].
     pub epoch: u32,
     /// Whether the lease of the node is valid.
     pub is_alive: bool,
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_writes_nothing_into_an_operators_terminal() {
+    fn unprintable_or_long_texts_of_a_report_are_dropped() {
         let long = "u".repeat(TEXT_BYTES_MAX + 1);
         for bad in ["\\u001b[2J", "a b", "\\n", "\u{202e}x", &long] {
             let report = format!(r#"{{"url":"{bad}","version":"{bad}","rooms":1}}"#);

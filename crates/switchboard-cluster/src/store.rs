@@ -1,9 +1,13 @@
 //! The store that the nodes of a cluster share: how a node connects ([`Store`]), and what each
 //! request does in the store.
 //!
-//! The store holds, per log: a *generation* (which incarnation of the log this is), the *head* (the
-//! position of its last change), one record per member, and *fences* (up to which epoch the changes
-//! of a node are rejected). A log exists while it has a member, and for a minute after.
+//! A *log* is the sequence of the joins and leaves of one room, name or election; each change has a
+//! *position*. The store holds, per log: a *generation* (which incarnation of the log this is), the *head*
+//! (the position of its last change), one record per member, and *fences* (the epoch of a node up to which
+//! its changes are rejected; see [`Lease`]). A log exists while it has a member, and for a minute after.
+//!
+//! A log that was deleted or that the store has lost begins again in a new generation. The positions of a
+//! new generation are greater than all earlier ones, so that an old position is never mistaken for a new one.
 //!
 //! Every request is one atomic step. Every change takes the next position and is published, as a
 //! [`LogEvent`], to the nodes that are subscribed to the log. Events may be lost, duplicated,
@@ -72,8 +76,8 @@ pub enum StorePush {
     Lost(String),
 }
 
-/// The right of a node to have members. When the lease is fenced, the node continues with the next
-/// epoch.
+/// The right of a node to have members, renewed by heartbeats. When they stop, another node *fences* the
+/// lease (revokes it) and evicts the members. If the node still runs, it continues with the next epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lease {
     /// The node that holds the lease.
@@ -106,7 +110,7 @@ pub struct MemberSpec {
     pub address: Address,
     /// The position of its join, if it has joined.
     pub since: Option<Position>,
-    /// As in [`StoredMember::metadata`].
+    /// Further data about the member; see [`StoredMember::metadata`].
     pub metadata: Vec<u8>,
 }
 
@@ -240,7 +244,7 @@ pub enum StoreResponse {
         /// The log after the request; `None` if it does not exist.
         snapshot: Option<Snapshot>,
     },
-    /// The number of receivers; 0 means that the node is not connected.
+    /// The number of connections that received the envelope; 0 means that the node is not connected.
     Posted(u64),
     /// The request is executed; there is nothing to return.
     Done,
@@ -264,14 +268,14 @@ pub struct Snapshot {
 pub enum ChangeOutcome {
     /// The change is in the log, at this version.
     Applied(LogVersion),
-    /// The join: the peer is a member already, since this position. Nothing has changed.
+    /// The joining peer is a member already, since this position. Nothing has changed.
     AlreadyMember(Position),
     /// The join was rejected.
     Rejected(JoinRejection),
     /// The lease is fenced; nothing has changed.
     Fenced,
-    /// The leave: the peer is not a member under this epoch of the node or an older one (or, for an
-    /// eviction, not a member at all). Nothing has changed.
+    /// The leaving peer is not a member under this epoch of the node or an older one (or, for an eviction,
+    /// not a member at all). Nothing has changed.
     NotAMember,
 }
 

@@ -1,4 +1,4 @@
-//! Connection and loss of the store, heartbeats, and the eviction of dead nodes.
+//! The connection to the store and its loss, subscriptions, heartbeats, and the eviction of dead nodes.
 
 use std::{ops::Bound, time::Instant};
 
@@ -15,6 +15,7 @@ use crate::{
 
 impl Node {
     pub(super) fn handle_connected(&mut self, now: Instant) {
+        // Requests of an earlier connection are not answered any more.
         self.handle_disconnected(now);
         self.connected = Ok(now);
         self.failure_detector.restart(now);
@@ -33,14 +34,14 @@ impl Node {
         }
     }
 
-    /// Releases the memberships in logs that the store lists for this node but the node has left.
-    /// They exist if the store was restored from a backup.
-    pub(super) fn release_forgotten_logs(&mut self, logs: Vec<LogId>) {
+    /// Removes this node from the logs that it has left, but in which the store still lists it. Such logs
+    /// exist if the store was restored from a backup.
+    pub(super) fn leave_forgotten_logs(&mut self, logs: Vec<LogId>) {
         for log in logs {
             if self.replicas.contains_key(&log) {
                 continue;
             }
-            self.release_all(log.clone(), LogVersion::default());
+            self.leave_log(log.clone(), LogVersion::default());
             self.enqueue(
                 StoreRequest::Unsubscribe(self.lease.node, log),
                 PendingRequest::Nothing,
@@ -49,7 +50,7 @@ impl Node {
     }
 
     /// Removes all members of this node from a log, as announced leaves.
-    pub(super) fn release_all(&mut self, log: LogId, known_version: LogVersion) {
+    pub(super) fn leave_log(&mut self, log: LogId, known_version: LogVersion) {
         let request = StoreRequest::Sync {
             log,
             lease: self.lease,
@@ -87,7 +88,7 @@ impl Node {
                 | PendingRequest::Probe(_)
                 | PendingRequest::Sync(..)
                 | PendingRequest::Join(..)
-                | PendingRequest::Release(..)
+                | PendingRequest::RemoveOutdated(..)
                 | PendingRequest::Nothing => {}
             }
         }
@@ -98,7 +99,7 @@ impl Node {
         for log in self.replicas.keys().cloned().collect::<Vec<_>>() {
             if let Some(replica) = self.replicas.get_mut(&log) {
                 replica.is_read_planned = false;
-                replica.releasing.clear();
+                replica.removing.clear();
             }
             self.schedule_close(&log, now);
         }
@@ -110,8 +111,8 @@ impl Node {
             .extend(messages.into_iter().map(NodeEffect::Undeliverable));
     }
 
-    /// Handles leaves that were queued when the store was lost: those of local members are applied
-    /// at once, evictions of members of other nodes are rejected.
+    /// Handles leaves without a response when the connection to the store was lost. The leaves of members of
+    /// this node are applied at once; evictions of members of other nodes are rejected.
     pub(super) fn apply_leaves_locally(&mut self, leaves: Vec<(LogId, PeerId)>) {
         for (log, peer) in leaves {
             let replica = self.replicas.get(&log);
@@ -238,7 +239,7 @@ impl Node {
         }
     }
 
-    /// Reads the next few logs of the rotation.
+    /// Probes the next few logs. After the last log, the rotation begins again.
     pub(super) fn probe_next_logs(&mut self) {
         let from = self
             .last_probed

@@ -79,7 +79,7 @@ impl Node {
             return self.emit_rejected(&log, peer, RejectReason::NotAMember);
         };
         let is_own = replica.desired.remove(&peer).is_some() || replica.is_own(peer);
-        // The member may have answered the challenge while this node was disconnected.
+        // The answer of the member to the probe is lost if this node was disconnected when it was sent.
         let could_receive_answer = self.connected.is_ok_and(|since| now >= since + CHALLENGE);
         if !is_own
             && !could_receive_answer
@@ -110,8 +110,8 @@ impl Node {
         self.enqueue(request, PendingRequest::Leave(log, peer, cause, epoch));
     }
 
-    /// Applies the leave of a member of this node while the store is disconnected. Local members
-    /// see it at once, members of other nodes when the store is back.
+    /// Applies the leave of a member of this node while the store is disconnected. The members of this node
+    /// see it at once, those of other nodes when the store is back.
     pub(super) fn leave_offline(&mut self, log: &LogId, peer: PeerId) {
         let mut entries = Vec::new();
         if let Some(replica) = self.replicas.get_mut(log) {
@@ -171,7 +171,8 @@ impl Node {
         }
     }
 
-    /// Returns a message that cannot be held here to its sender.
+    /// Bounces a message that cannot be held here to its sender. Only a message to one member is bounced: the
+    /// sender of any other message expects no report.
     pub(super) fn return_to_sender(&mut self, held: HeldMessage) {
         let NodeMessage { log, body } = held.message;
         if let NodeMessageBody::Relay {

@@ -34,18 +34,19 @@ impl Node {
             // The members of an earlier epoch are being synchronised already.
             ApplyResult::Fenced(_) => self.schedule_gap_read(log, now),
         }
-        self.release_outdated(log);
-        self.release_held_messages(log, now);
+        self.remove_outdated(log);
+        self.deliver_held_messages(log, now);
         self.schedule_close(log, now);
     }
 
-    /// Removes the members of abandoned joins, and synchronises the members that are desired now.
-    pub(super) fn release_outdated(&mut self, log: &LogId) {
+    /// Requests the removal of the memberships from abandoned joins, and then of a join for each member that is
+    /// desired now.
+    pub(super) fn remove_outdated(&mut self, log: &LogId) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
         };
         let mut outdated = std::mem::take(&mut replica.outdated);
-        outdated.retain(|peer| replica.releasing.insert(*peer));
+        outdated.retain(|peer| replica.removing.insert(*peer));
         if outdated.is_empty() {
             return;
         }
@@ -56,16 +57,16 @@ impl Node {
                 proposal: Proposal::Leave(peer, LeaveCause::Requested(LeaveKind::Announced)),
                 members_max: 0,
             };
-            self.enqueue(request, PendingRequest::Release(log.clone(), peer));
+            self.enqueue(request, PendingRequest::RemoveOutdated(log.clone(), peer));
         }
         self.sync(log);
     }
 
-    pub(super) fn release_held_messages(&mut self, log: &LogId, now: Instant) {
+    pub(super) fn deliver_held_messages(&mut self, log: &LogId, now: Instant) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
         };
-        let messages = replica.take_releasable(false).into_iter();
+        let messages = replica.take_deliverable(false).into_iter();
         self.effects
             .extend(messages.map(|held| NodeEffect::NodeMessage(held.from, held.message)));
         if replica.is_behind() {
@@ -105,9 +106,7 @@ impl Node {
             (PendingRequest::Logs(lease), StoreResponse::Logs(logs)) => {
                 self.evict_node(lease, logs)
             }
-            (PendingRequest::OwnLogs, StoreResponse::Logs(logs)) => {
-                self.release_forgotten_logs(logs)
-            }
+            (PendingRequest::OwnLogs, StoreResponse::Logs(logs)) => self.leave_forgotten_logs(logs),
             (PendingRequest::Probe(log), StoreResponse::Read(snapshot)) => {
                 self.handle_probe(&log, snapshot, now)
             }
@@ -134,9 +133,9 @@ impl Node {
             ) => {
                 self.handle_leave_outcome(&log, peer, cause, epoch, outcome, now);
             }
-            (PendingRequest::Release(log, peer), _) => {
+            (PendingRequest::RemoveOutdated(log, peer), _) => {
                 if let Some(replica) = self.replicas.get_mut(&log) {
-                    replica.releasing.remove(&peer);
+                    replica.removing.remove(&peer);
                 }
             }
             (PendingRequest::Post(messages), response) => {
@@ -159,7 +158,7 @@ impl Node {
             | PendingRequest::Probe(log)
             | PendingRequest::Join(log, ..)
             | PendingRequest::Leave(log, ..)
-            | PendingRequest::Release(log, _) => log.clone(),
+            | PendingRequest::RemoveOutdated(log, _) => log.clone(),
             PendingRequest::Post(messages) => return self.return_messages(messages.clone()),
             PendingRequest::Heartbeat(_)
             | PendingRequest::Fence(_)
@@ -201,7 +200,7 @@ impl Node {
             | PendingRequest::Probe(_)
             | PendingRequest::Sync(..)
             | PendingRequest::Join(..)
-            | PendingRequest::Release(..)
+            | PendingRequest::RemoveOutdated(..)
             | PendingRequest::Post(_)
             | PendingRequest::Nothing => {}
         }
@@ -300,8 +299,8 @@ impl Node {
         }
     }
 
-    /// Handles a leave of a peer that is not a member in the store. This node may have missed its
-    /// leave.
+    /// Handles the response that a leaving peer is not a member in the store. If it is a member here, this node
+    /// has missed its leave and reads the log.
     pub(super) fn note_absent_member(&mut self, log: &LogId, peer: PeerId) {
         if self
             .replicas
@@ -364,6 +363,7 @@ impl Node {
             return;
         };
         let snapshot = snapshot.unwrap_or_else(|| empty_snapshot(replica.version));
+        // A member that the hub knows leaves when the snapshot is applied; its join is not refused.
         let (_, refused): (Vec<_>, Vec<_>) = rejected
             .into_iter()
             .partition(|(peer, _)| replica.is_member(*peer));
@@ -390,7 +390,7 @@ impl Node {
         let is_old = snapshot.version.head < replica.version.head
             && snapshot.version.generation <= replica.version.generation;
         if is_old {
-            let must_read_again = replica.must_free_missing;
+            let must_read_again = replica.must_remove_missing;
             let (result, entries) = replica.apply_pending_events(&*self.dialects);
             self.emit_committed(log, entries);
             if must_read_again {
@@ -398,7 +398,7 @@ impl Node {
             }
             return self.handle_apply_result(log, result, now);
         }
-        replica.must_free_missing = false;
+        replica.must_remove_missing = false;
         let old_generation = replica.version.generation;
         if old_generation != 0 && old_generation != snapshot.version.generation {
             let deadline = now + self.settings.lease;
