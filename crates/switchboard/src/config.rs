@@ -100,8 +100,8 @@ impl Default for ServerConfig {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Shutdown {
-    /// Time between the stop signal and the closing of connections. `/readyz` answers 503 and everything else is
-    /// served.
+    /// Time between the stop signal and the closing of connections. Meanwhile `/readyz` answers 503, and everything
+    /// else is served.
     pub drain: Duration,
     /// Time that connections have to end after the drain.
     pub grace: Duration,
@@ -232,9 +232,9 @@ impl Config {
         first_path(dialect, dialect.standalone_path())
     }
 
-    /// The base paths of a dialect.
+    /// The base paths of a dialect, under which its endpoints are: those of the settings, or its defaults.
     pub(crate) fn paths_of(&self, dialect: &dyn Dialect) -> Vec<String> {
-        let usual = || {
+        let default_paths = || {
             dialect
                 .paths()
                 .iter()
@@ -244,7 +244,7 @@ impl Config {
         self.paths
             .get(dialect.traits().name)
             .cloned()
-            .unwrap_or_else(usual)
+            .unwrap_or_else(default_paths)
     }
 
     /// The route table of the main listener.

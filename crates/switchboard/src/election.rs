@@ -1,8 +1,9 @@
 //! Leader election: one node does a task for all nodes of the cluster.
 //!
-//! The candidates are members of a log of the engine. The candidate that joined first leads. When it leaves or its
-//! lease expires, the next candidate leads. [`Election::committed`] and [`Election::declined`] receive the results
-//! from the log; [`Election::keep`] keeps this node a candidate.
+//! The engine orders joins and leaves in logs: one for each room, and one for each election, whose members are the
+//! candidates. The candidate that joined first leads. When it leaves, or the lease of its node expires, the next
+//! candidate leads. [`Election::on_committed`] and [`Election::on_rejected`] receive the results from the log;
+//! [`Election::keep_candidacy`] keeps this node a candidate.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,7 +18,8 @@ use switchboard_voice::{Leader, Term};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-/// The traits of the members of an election log. They send and receive no frames.
+/// The dialect of the members of an election log. They send and receive no frames. The name is stored with the members
+/// in the cluster, so nodes of other versions know it.
 pub(crate) static ELECTION_TRAITS: DialectTraits = DialectTraits {
     name: "duty",
     offer_policy: OfferPolicy::Unspecified,
@@ -28,21 +30,22 @@ pub(crate) static ELECTION_TRAITS: DialectTraits = DialectTraits {
 
 /// The election log of the voice leader.
 pub(crate) fn voice_log() -> LogId {
+    // 0 is no limit of the bytes.
     LogId::Election(ElectionId::parse("voice", 0).expect("not empty"))
 }
 
-/// Separates the URL in a candidate's address from a random suffix, which distinguishes this process from an
-/// earlier one with the same URL.
-const NODE_SEPARATOR: char = '#';
+/// Separates the two parts of a candidate's address, its unique name in the log: the URL of the node, and a random
+/// suffix, which distinguishes this process from an earlier one with the same URL.
+const SUFFIX_SEPARATOR: char = '#';
 
-/// Delay between two attempts to become a candidate.
+/// Minimum delay between two attempts to become a candidate.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The candidates, the leader, and the state of this node's candidacy.
 #[derive(Debug)]
 pub(crate) struct Election {
     peer: PeerId,
-    own: Address,
+    own_address: Address,
     candidates: Mutex<Candidates>,
     term: watch::Sender<Term>,
     state: watch::Sender<CandidateState>,
@@ -65,17 +68,20 @@ struct ElectionCandidate {
 /// The state of this node's candidacy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CandidateState {
+    /// Not a candidate: at the start, after a rejection, and after a leave or the loss of the lease.
     Withdrawn,
+    /// The join is proposed, and its result is not known yet.
     Joining,
+    /// The join is committed.
     Member,
 }
 
 impl Election {
-    /// An election in which this node is not a candidate yet. `own` is its URL, `#`, and a random suffix.
-    pub(crate) fn new(own: Address) -> Self {
+    /// An election in which this node is not a candidate yet. `own_address` is its URL, `#`, and a random suffix.
+    pub(crate) fn new(own_address: Address) -> Self {
         Self {
             peer: PeerId::from_random(rand::rng().random()),
-            own,
+            own_address,
             candidates: Mutex::default(),
             term: watch::Sender::new(Term {
                 number: 0,
@@ -86,10 +92,10 @@ impl Election {
     }
 
     /// An election for the node with this URL, with a random suffix in its address.
-    pub(crate) fn at(url: &str) -> Self {
+    pub(crate) fn for_url(url: &str) -> Self {
         let random: u64 = rand::rng().random();
-        let own = format!("{url}{NODE_SEPARATOR}{random:016x}");
-        Self::new(Address::parse(&own, 0).expect("the address contains the separator"))
+        let address = format!("{url}{SUFFIX_SEPARATOR}{random:016x}");
+        Self::new(Address::parse(&address, 0).expect("the address contains the separator"))
     }
 
     /// The current leader.
@@ -103,8 +109,8 @@ impl Election {
         self.term.subscribe()
     }
 
-    /// Applies the entries that the engine has committed to the log, as one change.
-    pub(crate) fn committed(&self, entries: &[Entry]) {
+    /// Applies the entries that the engine has committed to the log, as one change: at most one new term begins.
+    pub(crate) fn on_committed(&self, entries: &[Entry]) {
         let mut locked = self.candidates.lock();
         let candidates = &mut locked.by_position;
         for entry in entries {
@@ -137,8 +143,8 @@ impl Election {
             return;
         }
         locked.leader = leader_key;
-        log_leader(&leader, url_of(&self.own));
-        // The lock is still held, so that the order of the terms is the order of the entries.
+        log_leader(&leader, url_of(&self.own_address));
+        // The lock is still held: otherwise, two calls could publish their terms in the wrong order.
         self.term.send_modify(|term| {
             term.number += 1;
             term.leader = leader;
@@ -147,7 +153,7 @@ impl Election {
 
     fn candidate(&self, entry: &Entry, member: &Member) -> ElectionCandidate {
         let url = url_of(&member.address);
-        let is_own = url.trim_end_matches('/') == url_of(&self.own).trim_end_matches('/');
+        let is_own = url.trim_end_matches('/') == url_of(&self.own_address).trim_end_matches('/');
         ElectionCandidate {
             peer: member.peer,
             leader: match entry.node {
@@ -158,8 +164,8 @@ impl Election {
         }
     }
 
-    /// The engine has rejected the candidacy of this node.
-    pub(crate) fn declined(&self, reason: RejectReason) {
+    /// Handles the engine's rejection of this node's join or leave.
+    pub(crate) fn on_rejected(&self, reason: RejectReason) {
         tracing::debug!(?reason, "election candidacy rejected");
         self.state.send_if_modified(|state| {
             let was_joining = *state == CandidateState::Joining;
@@ -171,7 +177,7 @@ impl Election {
     }
 
     /// Keeps this node a candidate in `log` until `stop` is cancelled, and then withdraws it.
-    pub(crate) async fn keep(
+    pub(crate) async fn keep_candidacy(
         self: Arc<Self>,
         engine: Arc<dyn Engine>,
         log: LogId,
@@ -201,7 +207,7 @@ impl Election {
         self.state.send_replace(CandidateState::Joining);
         let member = Member {
             peer: self.peer,
-            address: self.own.clone(),
+            address: self.own_address.clone(),
             name: None,
             dialect: &ELECTION_TRAITS,
             identity: Identity::Claimed,
@@ -212,7 +218,7 @@ impl Election {
     }
 
     fn propose(&self, engine: &dyn Engine, log: &LogId, change: Change) {
-        let last = || {
+        let last_position = || {
             let candidates = self.candidates.lock();
             candidates
                 .by_position
@@ -221,14 +227,14 @@ impl Election {
                 .copied()
                 .unwrap_or_default()
         };
-        match engine.propose(log, last(), &change) {
-            ProposeOutcome::Committed(position) => self.committed(&[Entry {
+        match engine.propose(log, last_position(), &change) {
+            ProposeOutcome::Committed(position) => self.on_committed(&[Entry {
                 position,
                 node: None,
                 change,
             }]),
             ProposeOutcome::Pending => {}
-            ProposeOutcome::Rejected(reason) => self.declined(reason),
+            ProposeOutcome::Rejected(reason) => self.on_rejected(reason),
         }
     }
 }
@@ -236,11 +242,11 @@ impl Election {
 fn url_of(address: &Address) -> &str {
     let address = address.as_str();
     address
-        .rsplit_once(NODE_SEPARATOR)
+        .rsplit_once(SUFFIX_SEPARATOR)
         .map_or(address, |(url, _)| url)
 }
 
-/// Logs a change of the leader. Voice is the only task with an election.
+/// Logs a change of the leader. The texts name voice, because voice is the only task with an election.
 fn log_leader(leader: &Leader, own_url: &str) {
     match leader {
         Leader::ThisNode => tracing::info!("elected voice leader: this node"),
@@ -273,7 +279,7 @@ mod tests {
         join_at(election, position, number, &address)
     }
 
-    /// The same entry with an address.
+    /// Like [`join`], with this address.
     fn join_at(election: &Election, position: u64, number: u8, address: &str) -> Entry {
         let (peer, node) = match number {
             0 => (election.peer, None),
@@ -296,6 +302,7 @@ mod tests {
 
     fn leave(peer: PeerId) -> Entry {
         Entry {
+            // The election ignores the position of a leave.
             position: 99.into(),
             node: None,
             change: Change::Leave(peer, LeaveCause::NodeLost),
@@ -310,15 +317,15 @@ mod tests {
     fn candidate_with_the_lowest_position_leads_in_any_order_of_entries() {
         let election = new_election();
         assert_eq!(election.leader(), Leader::None);
-        election.committed(&[join(&election, 7, 0)]);
+        election.on_committed(&[join(&election, 7, 0)]);
         assert_eq!(election.leader(), Leader::ThisNode);
-        election.committed(&[join(&election, 9, 2)]);
+        election.on_committed(&[join(&election, 9, 2)]);
         assert_eq!(election.leader(), Leader::ThisNode);
-        election.committed(&[join(&election, 3, 1)]);
+        election.on_committed(&[join(&election, 3, 1)]);
         assert_eq!(election.leader(), other_node(1));
-        election.committed(&[leave(peer(1)), leave(election.peer)]);
+        election.on_committed(&[leave(peer(1)), leave(election.peer)]);
         assert_eq!(election.leader(), other_node(2));
-        election.committed(&[leave(peer(2)), leave(peer(2)), leave(peer(5))]);
+        election.on_committed(&[leave(peer(2)), leave(peer(2)), leave(peer(5))]);
         assert_eq!(election.leader(), Leader::None);
     }
 
@@ -327,15 +334,15 @@ mod tests {
         let election = new_election();
         let terms = election.terms();
         let number = || terms.borrow().number;
-        election.committed(&[join(&election, 1, 0)]);
+        election.on_committed(&[join(&election, 1, 0)]);
         let first = number();
-        election.committed(&[join(&election, 2, 1)]);
-        election.committed(&[join(&election, 1, 0)]);
+        election.on_committed(&[join(&election, 2, 1)]);
+        election.on_committed(&[join(&election, 1, 0)]);
         assert_eq!(number(), first, "the leader has not changed");
         // The lease of this node has expired, and it has joined again at another position.
-        election.committed(&[leave(election.peer), leave(peer(1)), join(&election, 8, 0)]);
+        election.on_committed(&[leave(election.peer), leave(peer(1)), join(&election, 8, 0)]);
         assert_eq!((number(), election.leader()), (first + 1, Leader::ThisNode));
-        election.committed(&[leave(election.peer)]);
+        election.on_committed(&[leave(election.peer)]);
         assert_eq!(election.leader(), Leader::None);
     }
 
@@ -343,14 +350,14 @@ mod tests {
     fn another_node_with_the_same_url_is_not_this_one() {
         let election = new_election();
         for (position, url) in [(1, "http://own:1#y"), (2, "http://own:1/#z")] {
-            election.committed(&[join_at(&election, position, 3, url)]);
+            election.on_committed(&[join_at(&election, position, 3, url)]);
             assert_eq!(election.leader(), Leader::DuplicateAddress, "{url}");
         }
-        election.committed(&[leave(peer(3)), join(&election, 4, 0)]);
+        election.on_committed(&[leave(peer(3)), join(&election, 4, 0)]);
         assert_eq!(election.leader(), Leader::ThisNode);
     }
 
-    /// An engine that rejects the first proposals and records whether each proposal is a join.
+    /// An engine that rejects the first proposals and commits the others. Records of each whether it is a join.
     #[derive(Debug)]
     struct RejectingEngine {
         rejections_left: Mutex<u32>,
@@ -398,7 +405,11 @@ mod tests {
         });
         let stop = CancellationToken::new();
         let log = voice_log();
-        let keeper = tokio::spawn(election.clone().keep(engine.clone(), log, stop.clone()));
+        let keeper = tokio::spawn(election.clone().keep_candidacy(
+            engine.clone(),
+            log,
+            stop.clone(),
+        ));
         let mut terms = election.terms();
         let mut leads = async || {
             let here = terms.wait_for(|term| term.leader == Leader::ThisNode);
@@ -407,7 +418,7 @@ mod tests {
             number
         };
         let first = leads().await;
-        election.committed(&[leave(election.peer)]);
+        election.on_committed(&[leave(election.peer)]);
         assert!(leads().await > first);
         stop.cancel();
         keeper.await.unwrap();

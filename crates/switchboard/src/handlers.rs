@@ -30,10 +30,11 @@ use crate::{
 /// The prefix of a WebSocket subprotocol that names a dialect.
 const SUBPROTOCOL: &str = "switchboard.";
 
-/// The name of the dialect of a client before its first frame.
+/// The dialect's name in logs and events while the first frame of the client has not selected a dialect.
 const UNDETECTED: &str = "undetected";
 
-/// Adds the routes of the dialects to a router. With `alone`, clients can select only this dialect.
+/// Adds the routes of the dialects to a router. `alone` is the only dialect that clients can select, on a listener of
+/// one dialect.
 pub(crate) fn routes(
     router: Router<Arc<AppState>>,
     routes: &RouteTable,
@@ -52,7 +53,8 @@ pub(crate) fn routes(
         let method_router = match (route.accepts, route.cors) {
             (Accepts::Sockets | Accepts::Nothing, _) => any(handler),
             (Accepts::Requests | Accepts::Both, CorsPolicy::SameOrigin) => get(handler),
-            // The fallback adds CORS headers to the 405 of other methods, so that pages can read it.
+            // axum would answer other methods with a 405 without CORS headers. The fallback lets the handler answer
+            // them, so that pages of other origins can read the 405.
             (Accepts::Requests | Accepts::Both, CorsPolicy::AnyOrigin | CorsPolicy::Listed(_)) => {
                 get(handler.clone()).fallback(handler)
             }
@@ -124,8 +126,10 @@ async fn begin_session(
     if app.uses_webhook(dialect, route) {
         app.charge(parts)?;
     }
-    if let Some(elsewhere) = dialect.filter(|dialect| !route.has(dialect.traits().name)) {
-        handshake.endpoint = main_endpoint(elsewhere);
+    let is_elsewhere = |dialect: &&dyn Dialect| !route.has_dialect(dialect.traits().name);
+    if let Some(dialect) = dialect.filter(is_elsewhere) {
+        // The endpoint and the path parameters are those of other dialects.
+        handshake.endpoint = main_endpoint(dialect);
         handshake.params = Query::default();
     }
     log_connected(app, parts, &handshake, dialect);
@@ -175,7 +179,7 @@ fn log_connected(
     tracing::info!(client, peer = %handshake.peer, dialect, user, "connected");
 }
 
-/// Answers an HTTP request that is not an upgrade.
+/// Answers an HTTP request that does not ask for a WebSocket.
 async fn answer_request(
     app: &AppState,
     dialect: &'static dyn Dialect,
@@ -184,7 +188,7 @@ async fn answer_request(
 ) -> Result<Response, Box<Response>> {
     reject_method(&parts.method).map_or(Ok(()), Err)?;
     let (_permit, handshake, Admission { space, .. }) = admit_request(app, route, parts).await?;
-    let reply = match dialect.respond(route.name, &handshake) {
+    let reply = match dialect.respond(route.endpoint, &handshake) {
         HttpAnswer::Ready(reply) => reply,
         HttpAnswer::Members {
             room: name,
@@ -230,7 +234,7 @@ async fn admit_request(
         .iter()
         .map(|(key, value)| (key.to_owned(), value.to_owned()));
     let handshake = Handshake {
-        endpoint: route.name,
+        endpoint: route.endpoint,
         params: params.collect(),
         query: query.0.into_iter().collect(),
         ..app.handshake(admission.identity.clone())
@@ -266,8 +270,8 @@ fn error_response(response: impl IntoResponse) -> Box<Response> {
 type ChosenDialect = (Upgrade, Option<&'static dyn Dialect>);
 
 /// Selects the dialect that the client requests by `?dialect=` or subprotocol, else the dialect of the route. Also
-/// selects one of the offered subprotocols: the one that names the dialect, else the first one, as the library `ws`
-/// does. A browser closes the connection if it offers subprotocols and the server selects none.
+/// selects one of the offered subprotocols: the one that names the dialect, else the first one, like the library `ws`
+/// of Node.js. A browser closes the connection if it offers subprotocols and the server selects none.
 fn choose(
     upgrade: Upgrade,
     handshake: &Handshake,
@@ -396,6 +400,7 @@ mod tests {
 
     fn reply(body: String) -> HttpReply {
         HttpReply {
+            // A status that the server itself never sends.
             status: 203,
             content_type: "text/html",
             body,

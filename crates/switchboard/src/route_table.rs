@@ -11,8 +11,8 @@ use thiserror::Error;
 pub(crate) struct Route {
     pub(crate) path: String,
     pub(crate) accepts: Accepts,
-    /// The name of the endpoint in its dialects.
-    pub(crate) name: &'static str,
+    /// The name by which its dialects know the endpoint.
+    pub(crate) endpoint: &'static str,
     /// The pages of other origins that may read the responses.
     pub(crate) cors: CorsPolicy,
     /// The dialects on this path. If there are several, the first frame selects one.
@@ -29,17 +29,17 @@ impl Route {
     }
 
     /// Whether the path has this dialect.
-    pub(crate) fn has(&self, dialect: DialectName) -> bool {
-        self.dialects.iter().any(|here| name(*here) == dialect)
+    pub(crate) fn has_dialect(&self, dialect: DialectName) -> bool {
+        self.dialects.iter().any(|here| name_of(*here) == dialect)
     }
 
     /// The names of the dialects on this path.
-    fn names(&self) -> Vec<DialectName> {
-        self.dialects.iter().map(|here| name(*here)).collect()
+    fn dialect_names(&self) -> Vec<DialectName> {
+        self.dialects.iter().map(|here| name_of(*here)).collect()
     }
 
-    fn is(&self, endpoint: &Endpoint) -> bool {
-        (self.accepts, self.name) == (endpoint.accepts, endpoint.name)
+    fn is_for_endpoint(&self, endpoint: &Endpoint) -> bool {
+        (self.accepts, self.endpoint) == (endpoint.accepts, endpoint.name)
     }
 }
 
@@ -48,7 +48,8 @@ impl Route {
 pub(crate) struct RouteConflict {
     /// The dialect of the endpoint.
     pub(crate) dialect: DialectName,
-    /// The dialects whose paths conflict with it; empty if a path of the server does.
+    /// The dialects whose paths conflict with it; empty if the conflict is with a path of the server itself, or the
+    /// path is invalid.
     pub(crate) others: Vec<DialectName>,
     pub(crate) error: RouteError,
 }
@@ -80,8 +81,9 @@ pub(crate) struct RouteTable {
 }
 
 impl RouteTable {
-    /// Builds the table from the endpoints of these dialects under these base paths. On a reserved path, an endpoint
-    /// for HTTP requests is left out, and an endpoint for WebSockets is a conflict.
+    /// Builds the table from the endpoints of these dialects under these base paths. A reserved path is one that the
+    /// server answers itself. There, an endpoint for HTTP requests is left out: clients of the dialect can connect
+    /// without it. An endpoint for WebSockets is a conflict.
     pub(crate) fn new(
         bases: &[(&'static dyn Dialect, Vec<String>)],
         is_reserved: impl Fn(&str) -> bool,
@@ -118,12 +120,12 @@ impl RouteTable {
 
     fn add_endpoint(&mut self, dialect: &'static dyn Dialect, endpoint: Endpoint) {
         if let Some(route) = self.by_path.get_mut(&endpoint.path) {
-            let is_theirs = route.has(name(dialect));
-            match route.is(&endpoint) {
-                true if is_theirs => {}
+            let has_dialect = route.has_dialect(name_of(dialect));
+            match route.is_for_endpoint(&endpoint) {
+                true if has_dialect => {}
                 true if endpoint.accepts == Accepts::Sockets => route.dialects.push(dialect),
                 _ => {
-                    let others = route.names();
+                    let others = route.dialect_names();
                     let path = endpoint.path;
                     self.add_conflict(dialect, others, RouteError::Used { path });
                 }
@@ -133,7 +135,7 @@ impl RouteTable {
         let path = endpoint.path.clone();
         if let Err(source) = self.matcher.insert(path.clone(), path.clone()) {
             let (error, others) = if let matchit::InsertError::Conflict { with: other } = source {
-                let others = self.by_path.get(&other).map(Route::names);
+                let others = self.by_path.get(&other).map(Route::dialect_names);
                 (RouteError::SameRequests { path, other }, others)
             } else {
                 (RouteError::Invalid { path, source }, None)
@@ -143,7 +145,7 @@ impl RouteTable {
         let route = Route {
             path: endpoint.path.clone(),
             accepts: endpoint.accepts,
-            name: endpoint.name,
+            endpoint: endpoint.name,
             cors: endpoint.cors,
             dialects: vec![dialect],
         };
@@ -156,8 +158,8 @@ impl RouteTable {
         let conflicts = shared.flat_map(|route| {
             let unrecognizable = route.dialects.iter().filter(|d| !d.is_recognizable());
             unrecognizable.map(|dialect| RouteConflict {
-                dialect: name(*dialect),
-                others: route.names(),
+                dialect: name_of(*dialect),
+                others: route.dialect_names(),
                 error: RouteError::Unrecognizable {
                     path: route.path.clone(),
                 },
@@ -169,18 +171,19 @@ impl RouteTable {
 
     fn add_conflict(&mut self, dialect: &dyn Dialect, others: Vec<DialectName>, error: RouteError) {
         self.conflicts.push(RouteConflict {
-            dialect: name(dialect),
+            dialect: name_of(dialect),
             others,
             error,
         });
     }
 }
 
-fn name(dialect: &dyn Dialect) -> DialectName {
+fn name_of(dialect: &dyn Dialect) -> DialectName {
     dialect.traits().name
 }
 
-/// The endpoint of a client that selects this dialect on a path of another one: the first that accepts WebSockets.
+/// The endpoint for a client that selects this dialect (by `?dialect=` or subprotocol) on a path of other dialects: the
+/// first that accepts WebSockets.
 pub(crate) fn main_endpoint(dialect: &dyn Dialect) -> &'static str {
     let mut endpoints = dialect.endpoints(dialect.standalone_path()).into_iter();
     let endpoint = endpoints.find(|endpoint| endpoint.accepts.accepts_sockets());
@@ -231,7 +234,7 @@ mod tests {
         }
 
         fn open(&self, _handshake: &Handshake, _output: &mut SessionOutput) -> Box<dyn Session> {
-            unreachable!("no test accepts a session")
+            unreachable!("no test opens a session")
         }
 
         fn parse_content<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {

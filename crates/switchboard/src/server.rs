@@ -143,7 +143,7 @@ impl Builder {
         if url.is_some() && tokio::runtime::Handle::try_current().is_err() {
             return Err(BuildError::NoRuntime);
         }
-        let election = url.as_ref().map(|url| Arc::new(Election::at(url)));
+        let election = url.as_ref().map(|url| Arc::new(Election::for_url(url)));
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shards = Shards::new(
             &limits,
@@ -243,7 +243,7 @@ fn voice(
     });
     let voice = VoiceBackend::new(context, cluster)?;
     if let Some(election) = election {
-        let candidacy = election.keep(engine, election::voice_log(), drain.clone());
+        let candidacy = election.keep_candidacy(engine, election::voice_log(), drain.clone());
         app.tasks.spawn(candidacy);
     }
     Some(voice)

@@ -1,4 +1,4 @@
-//! The hubs of this node: rooms and names spread over shards by a hash.
+//! The hubs of this node. A hash of the room or the name selects the shard whose hub is responsible for it.
 //!
 //! A shard is a mutex around a hub, held for microseconds and never across an await. Events are pushed into outboxes
 //! while the lock is held, so that every outbox has the events of a room in the same order. A push never waits and
@@ -102,14 +102,15 @@ impl RoomMetrics {
 
 struct Shard {
     hub: Hub<OutboxHandle>,
-    /// Whether a task sleeps until the next timeout of this shard.
+    /// Whether a task that will call `handle_timeout` on this hub sleeps at present.
     has_timer: bool,
 }
 
-/// All hubs of this node, and the services that they use.
+/// All hubs of this node, and the services that they use. "Host program" is the program that embeds this library.
 pub(crate) struct Shards {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
+    /// Orders the joins and leaves, and carries messages to other nodes.
     engine: Arc<dyn Engine>,
     access: AccessHooks,
     contexts: Arc<Contexts>,
@@ -118,6 +119,7 @@ pub(crate) struct Shards {
     registry: MetricsRegistry,
     counters: Arc<Counters>,
     metrics: RoomMetrics,
+    /// A reference to this object itself, for the timer tasks.
     this: OnceLock<Weak<Self>>,
 }
 
@@ -130,8 +132,8 @@ impl fmt::Debug for Shards {
 }
 
 impl Shards {
-    /// Creates the shards and attaches them to `engine`. Results of the election log go to `election`. Detached
-    /// webhook requests run in `tasks`.
+    /// Creates the shards and attaches them to `engine`. Results of the election log go to `election`. Webhook
+    /// requests for which no client waits run in `tasks`.
     pub(crate) fn new(
         limits: &Arc<Limits>,
         engine: Arc<dyn Engine>,
@@ -184,12 +186,12 @@ impl Shards {
         &self.access
     }
 
-    /// The host program's contexts of the connections.
+    /// The values that the host program has attached to connections.
     pub(crate) fn contexts(&self) -> &Arc<Contexts> {
         &self.contexts
     }
 
-    /// The cluster status of this node; `None` without an engine for several nodes.
+    /// The cluster status of this node; `None` if the engine is for a single node.
     pub(crate) fn status(&self) -> Option<switchboard_cluster::Status> {
         self.engine.status()
     }
@@ -199,7 +201,7 @@ impl Shards {
         self.engine.close().await;
     }
 
-    /// The source of the events for the host program.
+    /// Sends events to the host program.
     pub(crate) fn events(&self) -> &EventSender {
         &self.events
     }
@@ -228,48 +230,49 @@ impl Shards {
 
     /// Passes an input about `room` to its hub.
     pub(crate) fn handle(&self, room: &RoomId, input: Input<OutboxHandle>) {
-        self.drive(self.index_of_room(room), input);
+        self.pass_input(self.index_of_room(room), input);
     }
 
     fn index_of_room(&self, room: &RoomId) -> usize {
-        self.index(self.hasher.hash_one(room))
+        self.index_of_hash(self.hasher.hash_one(room))
     }
 
-    fn index(&self, hash: u64) -> usize {
+    fn index_of_hash(&self, hash: u64) -> usize {
         // The remainder is smaller than the number of shards, which is a usize.
         usize::try_from(hash % SHARDS as u64).unwrap_or_default()
     }
 
-    fn index_of(&self, log: &LogId) -> usize {
+    fn index_of_log(&self, log: &LogId) -> usize {
         match log {
             LogId::Room(room) => self.index_of_room(room),
-            LogId::Name(name) => self.index(self.hasher.hash_one(name)),
-            LogId::Election(election) => self.index(self.hasher.hash_one(election)),
+            LogId::Name(name) => self.index_of_hash(self.hasher.hash_one(name)),
+            LogId::Election(election) => self.index_of_hash(self.hasher.hash_one(election)),
         }
     }
 
     fn index_of_resource(&self, resource: &ResourceKey) -> usize {
         match resource {
             ResourceKey::Room(room) | ResourceKey::Address(room, _) => self.index_of_room(room),
-            ResourceKey::Name(name) => self.index(self.hasher.hash_one(name)),
+            ResourceKey::Name(name) => self.index_of_hash(self.hasher.hash_one(name)),
         }
     }
 
-    /// Passes an input to a hub. If its frame must be parsed, that happens while the shard is not locked.
-    fn drive(&self, index: usize, input: Input<OutboxHandle>) -> usize {
+    /// Passes an input to a hub. If its frame must be parsed, that happens while the shard is not locked. The result is
+    /// that of [`Self::with_shard`].
+    fn pass_input(&self, index: usize, input: Input<OutboxHandle>) -> usize {
         let mut unparsed = None;
         let bytes = self.with_shard(index, |shard| {
             unparsed = shard.hub.try_handle(input, Instant::now());
         });
         match unparsed {
-            Some(unparsed) => self.drive(index, unparsed.parse()),
+            Some(unparsed) => self.pass_input(index, unparsed.parse()),
             None => bytes,
         }
     }
 
     /// Runs `act` on a locked shard and applies the effects. Logs the membership changes after the lock is released,
-    /// because writing the log may be slow. Returns the bytes of the largest frame that was passed to a receiver
-    /// with a high backlog.
+    /// because writing the log may be slow. Returns the bytes of the largest frame that was passed to a slow receiver,
+    /// whose outbox is filled to a high level; 0 if there is none.
     fn with_shard(&self, index: usize, act: impl FnOnce(&mut Shard)) -> usize {
         let mut changes = Vec::new();
         let mut shard = self.shards[index].lock();
@@ -282,7 +285,7 @@ impl Shards {
     }
 
     /// Applies the effects of the hub until it has no more. Returns the bytes of the largest frame that was passed
-    /// to a receiver with a high backlog.
+    /// to a slow receiver.
     fn drain_effects(&self, shard: &mut Shard, changes: &mut Vec<MembershipChange>) -> usize {
         let mut slow_receiver_bytes = 0;
         while let Some(effect) = shard.hub.poll_effect() {
@@ -355,7 +358,8 @@ impl Shards {
         room_change
     }
 
-    /// The event of a change that is not applied yet. `None` for the leave of an unknown member.
+    /// The event for a change that the hub has not applied yet, so it still knows a member that leaves. `None` for the
+    /// leave of an unknown member.
     fn event_of(&self, shard: &Shard, change: &MembershipChange) -> Option<ServerEvent> {
         Some(match change {
             MembershipChange::Joined { room, member } => ServerEvent::Joined {
@@ -372,7 +376,7 @@ impl Shards {
         })
     }
 
-    /// Starts a task that calls the hub at its next timeout, unless the shard has one.
+    /// Starts a task that calls the hub at its next timeout, unless the shard has such a task.
     fn arm_timer(&self, index: usize, shard: &mut Shard) {
         if shard.has_timer {
             return;
@@ -406,7 +410,7 @@ fn sender_of(message: &NodeMessageBody) -> Option<PeerId> {
     }
 }
 
-/// The bytes of the frame that an event carries from another member.
+/// The bytes of the frame that an event carries from another member; 0 for an event without one.
 fn relayed_bytes(event: &Event) -> usize {
     match event {
         Event::Received { message, .. } => message.frame.len(),
@@ -457,7 +461,7 @@ impl HubClient for Shards {
             local: local.clone(),
             request,
         };
-        let bytes = self.drive(index, input);
+        let bytes = self.pass_input(index, input);
         if bytes > 0 {
             local.charge(Charge::SlowReceiver { bytes });
         }
@@ -512,21 +516,22 @@ impl EngineEventHandler {
         let Some(shards) = self.shards.upgrade() else {
             return 0;
         };
-        shards.with_shard(shards.index_of(log), |shard| act(&shards, shard))
+        shards.with_shard(shards.index_of_log(log), |shard| act(&shards, shard))
     }
 
-    fn input(&self, log: &LogId, input: Input<OutboxHandle>) -> usize {
+    fn pass_input(&self, log: &LogId, input: Input<OutboxHandle>) -> usize {
         let Some(shards) = self.shards.upgrade() else {
             return 0;
         };
-        shards.drive(shards.index_of(log), input)
+        shards.pass_input(shards.index_of_log(log), input)
     }
 
-    /// Notifies the node of a sender that one of its frames was passed to a slow receiver on this node.
+    /// Reports to the node of a sender that a frame of the sender was passed to a slow receiver on this node. That node
+    /// then throttles the sender.
     fn report_slow_receiver(&self, node: NodeId, log: LogId, sender: PeerId, bytes: usize) {
         let message = NodeMessageBody::SlowReceiver { sender, bytes };
         if let Some(shards) = self.shards.upgrade() {
-            // The notification is dropped if the node cannot be reached, because it sends no frames then.
+            // A node that cannot be reached sends no frames that would have to be throttled, so it needs no report.
             drop(shards.engine.send(node, NodeMessage { log, body: message }));
         }
     }
@@ -535,7 +540,7 @@ impl EngineEventHandler {
 impl EngineHandler for EngineEventHandler {
     fn on_committed(&self, log: &LogId, entries: Vec<Entry>) {
         if let (LogId::Election(_), Some(election)) = (log, &self.election) {
-            return election.committed(&entries);
+            return election.on_committed(&entries);
         }
         let mut changes = Vec::new();
         self.with_shard(log, |shards, shard| {
@@ -549,22 +554,22 @@ impl EngineHandler for EngineEventHandler {
 
     fn on_rejected(&self, log: &LogId, peer: PeerId, reason: RejectReason) {
         if let (LogId::Election(_), Some(election)) = (log, &self.election) {
-            return election.declined(reason);
+            return election.on_rejected(reason);
         }
-        self.input(log, Input::Rejected(log.clone(), peer, reason));
+        self.pass_input(log, Input::Rejected(log.clone(), peer, reason));
     }
 
     fn on_node_message(&self, from: NodeId, message: NodeMessage) {
         let log = message.log.clone();
         let sender = sender_of(&message.body);
-        let bytes = self.input(&log, Input::NodeMessage(from, message));
+        let bytes = self.pass_input(&log, Input::NodeMessage(from, message));
         if let Some(sender) = sender.filter(|_| bytes > 0) {
             self.report_slow_receiver(from, log, sender, bytes);
         }
     }
 
     fn on_undeliverable(&self, message: NodeMessage) {
-        self.input(&message.log.clone(), Input::Undeliverable(message));
+        self.pass_input(&message.log.clone(), Input::Undeliverable(message));
     }
 }
 
@@ -607,7 +612,7 @@ impl DialectRegistry for EngineEventHandler {
     }
 }
 
-/// The traits of a member whose dialect this node does not know.
+/// The properties of a member whose dialect this node does not know: it can neither be called nor get messages.
 static UNKNOWN: DialectTraits = DialectTraits {
     name: "unknown",
     offer_policy: OfferPolicy::Unspecified,

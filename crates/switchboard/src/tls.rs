@@ -49,8 +49,8 @@ use self_signed::SelfSigned;
 /// ```
 #[derive(Clone)]
 pub struct ServerCertificate {
-    /// The certificate of the server itself.
-    first: CertificateDer<'static>,
+    /// The first certificate of the chain: that of the server itself.
+    own: CertificateDer<'static>,
     /// The TLS configuration with the chain and the key.
     config: ServerConfig,
     valid_from: ASN1Time,
@@ -111,13 +111,13 @@ impl ServerCertificate {
         key: PrivateKeyDer<'static>,
         storage: Storage,
     ) -> Result<Self, Unusable> {
-        let first = chain.first().cloned().ok_or(Unusable::Unreadable)?;
-        let (_, parsed) = X509Certificate::from_der(&first).map_err(|_| Unusable::Unreadable)?;
+        let own = chain.first().cloned().ok_or(Unusable::Unreadable)?;
+        let (_, parsed) = X509Certificate::from_der(&own).map_err(|_| Unusable::Unreadable)?;
         let validity = parsed.validity();
         let (valid_from, valid_until) = (validity.not_before, validity.not_after);
         let config = config_of(chain, key).map_err(Unusable::Rejected)?;
         Ok(Self {
-            first,
+            own,
             config,
             valid_from,
             valid_until,
@@ -140,7 +140,7 @@ impl ServerCertificate {
     /// The SHA-256 of the certificate as browsers and `openssl x509 -fingerprint -sha256` show it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let hash = Sha256::digest(&self.first);
+        let hash = Sha256::digest(&self.own);
         let bytes = hash.iter().map(|byte| format!("{byte:02X}"));
         bytes.collect::<Vec<_>>().join(":")
     }
@@ -179,7 +179,7 @@ impl ServerCertificate {
     #[must_use]
     pub fn is_for(&self, host: &str) -> bool {
         match (
-            ParsedCertificate::try_from(&self.first),
+            ParsedCertificate::try_from(&self.own),
             ServerName::try_from(host),
         ) {
             (Ok(parsed), Ok(name)) => verify_server_name(&parsed, &name).is_ok(),
@@ -190,7 +190,7 @@ impl ServerCertificate {
     /// The first host name of the certificate; `None` if it has only addresses and wildcard names.
     #[must_use]
     pub fn first_name(&self) -> Option<String> {
-        let (_, parsed) = X509Certificate::from_der(&self.first).ok()?;
+        let (_, parsed) = X509Certificate::from_der(&self.own).ok()?;
         let names = parsed.subject_alternative_name().ok()??;
         let mut names = names.value.general_names.iter();
         names.find_map(|name| {
@@ -209,7 +209,8 @@ fn config_of(
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
-    // Session tickets let a client resume its session without a new signature. The server keeps no state for them.
+    // Session tickets let a client resume its TLS session, which saves the server a signature. It keeps no state for
+    // them.
     config.ticketer = ring::Ticketer::new()?;
     Ok(config)
 }

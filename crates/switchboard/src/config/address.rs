@@ -6,13 +6,14 @@ use super::{ServerConfig, reason::Reason};
 
 /// Parses an IP address, with or without brackets, or `localhost`.
 pub(super) fn host(text: &str) -> Result<IpAddr, Reason> {
-    let bare = text
+    let without_brackets = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
     if text.eq_ignore_ascii_case("localhost") {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
-    bare.unwrap_or(text)
+    without_brackets
+        .unwrap_or(text)
         .parse()
         .map_err(|_| Reason::unexpected(text, "an IP address or \"localhost\""))
 }

@@ -61,13 +61,14 @@ const MINIMUM_VALUES: [MinimumValue; 7] = [
     },
 ];
 
-/// Bytes of a small session description.
+/// Bytes of a small session description, which every client of a call sends.
 const DESCRIPTION_BYTES: u64 = 1024;
 
 /// Frames that a client sends for a call: a description and some candidates.
 const CALL_FRAMES: u64 = 16;
 
-/// A rate limit of a connection, and the charges that it must cover within `limits.flood_secs`.
+/// A rate limit of a connection, and the charges that it must cover. A charge is a unit that the limit counts: a frame,
+/// a delivery or a byte. A client that stays over the limit for `limits.flood_secs` is disconnected.
 struct BudgetNeed {
     /// The keys of the rate and the burst.
     keys: [&'static str; 2],
@@ -76,7 +77,7 @@ struct BudgetNeed {
     flood_secs: u64,
     /// The burst of charges that every client causes.
     least: u64,
-    /// The burst of charges that a client can cause within the limit `bound`.
+    /// The largest burst of charges that a client can cause. The setting `bound` limits it.
     most: u64,
     bound: &'static str,
     why: &'static str,
@@ -415,17 +416,19 @@ impl<'a> Validator<'a> {
         self.report(keys, Reason::Together { problem, settings });
     }
 
-    /// Reports an error of these settings together, at the source of the last one. Reports nothing if one of them has
-    /// an error of its own.
+    /// Reports an error of these settings together. Its position is the source that is read last: a later line, a
+    /// variable after the file, a flag after the variables. Reports nothing if one of the settings has an error of its
+    /// own.
     fn report(&mut self, keys: &[&str], reason: impl Into<Reason>) {
         let origins = &self.config.origins;
         if !keys.iter().all(|key| origins.is_certain(key)) {
             return;
         }
         let with_source = keys.iter().filter(|key| origins.of(key).is_some());
-        // Of several with one source the first is used: `max_by_key` returns the last.
-        let last = with_source.rev().max_by_key(|key| origins.of(key));
-        let key = last.or(keys.first()).copied().unwrap_or_default();
+        // Reversed, because `max_by_key` returns the last of several maxima, and the first key with the latest source
+        // is wanted.
+        let latest = with_source.rev().max_by_key(|key| origins.of(key));
+        let key = latest.or(keys.first()).copied().unwrap_or_default();
         let origin = origins.of(key).cloned();
         let origin = origin.unwrap_or(SettingSource::CrossField);
         self.errors.push(ConfigError::new(origin, key, reason));
@@ -449,11 +452,12 @@ impl<'a> Validator<'a> {
     }
 }
 
-/// The setting that stands for the main listener, which is the first one.
+/// The setting that errors name for the main listener, the first of [`Config::listeners`].
 const PORT: &str = "server.port";
 
-/// Whether the system cannot bind both of these addresses.
+/// Whether a socket that is bound to one of these addresses keeps the system from binding the other.
 fn is_same_socket(first: SocketAddr, second: SocketAddr) -> bool {
+    // An IPv6 socket for all addresses accepts IPv4 too.
     let covers = |all: IpAddr, one: IpAddr| match all {
         IpAddr::V6(_) => all.is_unspecified(),
         IpAddr::V4(_) => all.is_unspecified() && one.is_ipv4(),

@@ -31,7 +31,7 @@ macro_rules! int {
     ($section:literal, $key:literal, $doc:literal, $($field:ident).+, $range:expr) => {
         row($section, $key, $doc,
             |config, raw| {
-                config.$($field).+ = narrow(raw.int()?, $range)?;
+                config.$($field).+ = to_field_type(raw.int()?, $range)?;
                 Ok(())
             },
             |config| config.$($field).+.to_string())
@@ -49,11 +49,11 @@ macro_rules! secs {
     };
 }
 
-macro_rules! flag {
+macro_rules! boolean {
     ($section:literal, $key:literal, $doc:literal, $($field:ident).+) => {
         row($section, $key, $doc,
             |config, raw| {
-                config.$($field).+ = raw.flag()?;
+                config.$($field).+ = raw.boolean()?;
                 Ok(())
             },
             |config| config.$($field).+.to_string())
@@ -406,7 +406,7 @@ fn dialect_settings(dialect: &'static dyn Dialect) -> Vec<SettingDef> {
             "enabled",
             "Whether the dialect is served; if not, clients cannot reach it by path, ?dialect=, subprotocol, first frame or listener.",
             move |config, raw| {
-                raw.flag()
+                raw.boolean()
                     .map(|flag| config.dialects.set_enabled(name, flag))
             },
             move |config| config.dialects.is_enabled(name).to_string(),
@@ -451,7 +451,7 @@ fn dialect_settings(dialect: &'static dyn Dialect) -> Vec<SettingDef> {
 fn dialect_value(setting: &DialectSetting, raw: &RawValue) -> Result<SettingValue, Reason> {
     let value = match (setting.default)() {
         SettingValue::Int(_) => SettingValue::Int(raw.int()?),
-        SettingValue::Flag(_) => SettingValue::Flag(raw.flag()?),
+        SettingValue::Flag(_) => SettingValue::Flag(raw.boolean()?),
         SettingValue::Text(_) => SettingValue::Text(raw.text()?.to_owned()),
         SettingValue::Url(_) => SettingValue::Url(raw.text()?.to_owned()),
     };
@@ -465,7 +465,7 @@ fn dialect_value(setting: &DialectSetting, raw: &RawValue) -> Result<SettingValu
     }
 }
 
-/// Checks that requests can be sent to a URL.
+/// Checks that the server can send requests to a URL: it has a host, and its port is a number.
 fn check_url(url: &str) -> Result<(), Reason> {
     let uri = parse::<Uri>(url, "an address")?;
     let authority = uri.authority().map_or("", |authority| authority.as_str());
@@ -504,8 +504,8 @@ fn within(value: u64, range: RangeInclusive<u64>) -> Result<u64, Reason> {
     Err(SettingError::OutOfRange { value, range }.into())
 }
 
-/// The value as the type of its field, whose largest value bounds the range too.
-fn narrow<T: Bounded>(value: u64, range: RangeInclusive<u64>) -> Result<T, Reason> {
+/// Converts the value to the type of its field. It must be in `range`, and not greater than the type allows.
+fn to_field_type<T: Bounded>(value: u64, range: RangeInclusive<u64>) -> Result<T, Reason> {
     let range = *range.start()..=T::MAX.min(*range.end());
     let value = within(value, range.clone())?;
     T::try_from(value).map_err(|_| SettingError::OutOfRange { value, range }.into())
@@ -535,7 +535,7 @@ fn parse_all<T: FromStr>(raw: &RawValue, expected: &'static str) -> Result<Vec<T
     texts.iter().map(|text| parse(text, expected)).collect()
 }
 
-/// Addresses to listen on.
+/// Parses addresses to listen on.
 fn addresses(raw: &RawValue) -> Result<Vec<SocketAddr>, Reason> {
     raw.list()?
         .iter()

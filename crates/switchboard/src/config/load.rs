@@ -131,7 +131,8 @@ impl Config {
     }
 }
 
-/// The variable, if it is for Switchboard. A name that is not UTF-8 is converted, so that it is reported as unknown.
+/// The variable, if it is for Switchboard. Invalid UTF-8 in its name is replaced, so the variable is reported as
+/// unknown.
 fn own_variable(name: &OsStr, value: OsString) -> Option<(String, OsString)> {
     let name = name.to_string_lossy().into_owned();
     let is_ours = name == "PORT" || name.starts_with(ENV_PREFIX);
@@ -283,7 +284,7 @@ impl<'a> SettingWriter<'a> {
 struct TomlReader<'a> {
     file: &'a str,
     text: &'a str,
-    /// The position of the first syntax error; `usize::MAX` without one.
+    /// The byte position of the first syntax error, where reading ends; `usize::MAX` without an error.
     end: usize,
     writer: SettingWriter<'a>,
 }
@@ -323,7 +324,7 @@ impl TomlReader<'_> {
                 | DeValue::Boolean(_)
                 | DeValue::Datetime(_)
                 | DeValue::Array(_) => {
-                    let hint = self.elsewhere(name, name);
+                    let hint = self.other_section_hint(name, name);
                     self.writer
                         .error(self.source(at), name, Reason::NoSection { hint });
                 }
@@ -333,9 +334,9 @@ impl TomlReader<'_> {
 
     /// Whether this section or one of its subsections has settings.
     fn is_section(&self, name: &str) -> bool {
-        let within = |section: &str| section.strip_prefix(name)?.chars().next();
+        let char_after_name = |section: &str| section.strip_prefix(name)?.chars().next();
         let mut rows = self.writer.rows.iter();
-        rows.any(|row| row.section == name || within(row.section) == Some('.'))
+        rows.any(|row| row.section == name || char_after_name(row.section) == Some('.'))
     }
 
     fn keys(&mut self, section: &str, keys: &DeTable<'_>) {
@@ -361,7 +362,8 @@ impl TomlReader<'_> {
         }
     }
 
-    /// The hint after "unknown key": a similar key, another section, or the keys of the section.
+    /// The hint after "unknown key": a similar key, another section, or the keys of the section. Marks the suggested
+    /// setting as invalid: it was probably meant, so its current value is not the intended one.
     fn unknown_key_hint(&mut self, section: &str, key: &str) -> String {
         let rows = self.writer.rows.iter();
         let known: Vec<_> = rows
@@ -373,15 +375,15 @@ impl TomlReader<'_> {
             self.writer.config.origins.mark_invalid(&path);
             return did_you_mean(Some(meant));
         }
-        match self.elsewhere(&format!("{section}.{key}"), key) {
-            there if there.is_empty() => format!("; [{section}] has {}", known.join(", ")),
-            there => there,
+        match self.other_section_hint(&format!("{section}.{key}"), key) {
+            hint if hint.is_empty() => format!("; [{section}] has {}", known.join(", ")),
+            hint => hint,
         }
     }
 
-    /// The suggestion of another section for a key that is in the wrong section, or whose name includes the section's.
-    /// Empty if no section has the key.
-    fn elsewhere(&mut self, path: &str, key: &str) -> String {
+    /// The suggestion of another section for a key that is in the wrong section, or whose name includes that of the
+    /// section. Empty if no section has the key. Marks the suggested setting as invalid.
+    fn other_section_hint(&mut self, path: &str, key: &str) -> String {
         let is_meant = |row: &&SettingDef| {
             row.key == key || [path, key].iter().any(|name| is_same(&row.path(), name))
         };
@@ -392,7 +394,8 @@ impl TomlReader<'_> {
         format!("; did you mean {} in [{}]?", row.key, row.section)
     }
 
-    /// Marks the settings of a section as invalid, because its name is misspelled in the file.
+    /// Marks the settings of the section that the file probably means by a misspelled name as invalid: their current
+    /// values are not the intended ones.
     fn mark_section_invalid(&mut self, meant: Option<&str>) {
         let rows = self.writer.rows.iter();
         for row in rows.filter(|row| Some(row.section) == meant) {

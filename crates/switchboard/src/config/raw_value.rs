@@ -10,7 +10,7 @@ use super::reason::Reason;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RawValue {
     Int(u64),
-    Flag(bool),
+    Bool(bool),
     Text(String),
     List(Vec<String>),
     Table(BTreeMap<String, Self>),
@@ -26,7 +26,7 @@ impl RawValue {
     pub(super) fn of_toml(value: &DeValue<'_>) -> Self {
         match value {
             DeValue::String(text) => Self::Text(text.to_string()),
-            DeValue::Boolean(flag) => Self::Flag(*flag),
+            DeValue::Boolean(flag) => Self::Bool(*flag),
             DeValue::Integer(number) => {
                 let parsed = u64::from_str_radix(number.as_str(), number.radix());
                 parsed.map_or(Self::Other("a negative or very large number"), Self::Int)
@@ -47,7 +47,7 @@ impl RawValue {
     fn of_json(value: serde_json::Value) -> Self {
         match value {
             serde_json::Value::String(text) => Self::Text(text),
-            serde_json::Value::Bool(flag) => Self::Flag(flag),
+            serde_json::Value::Bool(flag) => Self::Bool(flag),
             serde_json::Value::Number(number) => {
                 let number = number.as_u64().map(Self::Int);
                 number.unwrap_or(Self::Other("a fraction or a negative number"))
@@ -73,7 +73,7 @@ impl RawValue {
                 Self::Text(text) => texts.push(text),
                 Self::Table(table) => tables.push(table),
                 Self::Int(_)
-                | Self::Flag(_)
+                | Self::Bool(_)
                 | Self::List(_)
                 | Self::Tables(_)
                 | Self::Untyped(_)
@@ -110,8 +110,8 @@ impl RawValue {
             .ok_or_else(|| self.type_error("a whole number, 0 or more"))
     }
 
-    pub(super) fn flag(&self) -> Result<bool, Reason> {
-        let typed = if let Self::Flag(value) = self {
+    pub(super) fn boolean(&self) -> Result<bool, Reason> {
+        let typed = if let Self::Bool(value) = self {
             Some(*value)
         } else {
             None
@@ -161,7 +161,7 @@ impl RawValue {
                 Some(value) => value.tables(),
             },
             Self::Int(_)
-            | Self::Flag(_)
+            | Self::Bool(_)
             | Self::Text(_)
             | Self::List(_)
             | Self::Table(_)
@@ -180,7 +180,7 @@ impl RawValue {
     fn type_error(&self, expected: &'static str) -> Reason {
         let found = match self {
             Self::Int(value) => value.to_string(),
-            Self::Flag(value) => value.to_string(),
+            Self::Bool(value) => value.to_string(),
             Self::Text(text) | Self::Untyped(text) => format!("{text:?}"),
             Self::List(_) | Self::Tables(_) => "a list".to_owned(),
             Self::Table(_) => "a table".to_owned(),

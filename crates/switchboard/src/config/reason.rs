@@ -1,5 +1,5 @@
-//! The reasons of errors in settings. A text says the value and its limit or the next step; it does not say the setting,
-//! which the error names.
+//! The reasons of errors in settings. The text of a reason says the value, and its limit or the next step. It does not
+//! name the setting: the text of [`ConfigError`](super::ConfigError) has the setting's name before the reason.
 
 use std::{ffi::OsString, net::SocketAddr};
 
@@ -59,7 +59,7 @@ pub(super) enum Reason {
     #[error("{0:?} needs username and credential; [ice.turn] computes them from a secret")]
     NoLogin(String),
 
-    /// A name that is not that of a setting. `hint` suggests another one.
+    /// A name that no setting or section has. `hint` suggests another one.
     #[error("unknown {kind}{hint}")]
     Unknown { kind: &'static str, hint: String },
     #[error("a setting must be in a section like [limits]{hint}")]

@@ -1,6 +1,6 @@
 //! Suggests a known name for a misspelled one.
 
-/// The known name with the smallest edit distance to `given`, if the distance is small.
+/// The known name with the smallest edit distance to `given`, if at most a third of the characters differ (or one).
 pub(super) fn closest<'a>(
     given: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -15,7 +15,7 @@ pub(super) fn closest<'a>(
         .map(|(_, name)| name)
 }
 
-/// The suggestion at the end of an error message; empty without a name.
+/// The suggestion of this name for the end of an error message; empty without a name.
 pub(super) fn did_you_mean(name: Option<&str>) -> String {
     name.map(|name| format!("; did you mean {name:?}?"))
         .unwrap_or_default()

@@ -24,7 +24,7 @@ fn printed_defaults_are_read_back_unchanged() {
     assert_eq!(config.to_toml(), text);
 }
 
-/// The errors of a file, including conflicts between its settings.
+/// The errors of a configuration file: those of single settings, and then conflicts between settings.
 fn all_errors(text: &str) -> Vec<String> {
     let mut config = Config::default();
     let mut found = config.read_toml("f.toml", text);

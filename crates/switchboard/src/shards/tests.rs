@@ -26,7 +26,7 @@ thread_local! {
     static PARSED_FRAMES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Parses the frames of all dialects. Panics if a shard is locked.
+/// Counts the frames that are to be parsed. Panics if a shard is locked.
 fn parse_unlocked(_origin: &'static str, _frame: &str) -> bool {
     TESTED.with_borrow(|shards| {
         let shards = shards.as_ref().expect("set by the test");
@@ -70,7 +70,7 @@ impl Engine for ManualEngine {
     }
 }
 
-/// A room with shards, for a sender and a receiver of two dialects.
+/// A room, and the shards and the engine that it uses.
 struct TestRoom {
     shards: Arc<Shards>,
     engine: Arc<ManualEngine>,
@@ -126,7 +126,7 @@ impl TestRoom {
         })
     }
 
-    /// Proposes a join.
+    /// Proposes a join, which [`Self::commit_proposals`] commits.
     fn propose_join(&self, peer: PeerId, dialect: &'static DialectTraits) {
         let member = self.member(peer, dialect);
         let join = HubRequest::Join(self.room.clone(), member, JoinId::default());
@@ -206,8 +206,8 @@ impl Drop for TestRoom {
     }
 }
 
-/// Runs a test for all pairs of dialects. It returns the expected number of parsed frames for receivers that need
-/// the content.
+/// Runs `test` for each pair of a sender's and a receiver's dialect. `test` returns the number of frames that must be
+/// parsed if the receiver's dialect needs their content.
 fn for_all_pairs(
     test: impl Fn(&TestRoom, &'static DialectTraits, &'static DialectTraits) -> usize,
 ) {
@@ -215,9 +215,9 @@ fn for_all_pairs(
         for to in ALL {
             let room = TestRoom::new();
             let (from, to) = (from.traits(), to.traits());
-            let parsed_max = test(&room, from, to);
+            let parsed_if_needed = test(&room, from, to);
             let needs_content = from.name != to.name && to.signals;
-            let expected = if needs_content { parsed_max } else { 0 };
+            let expected = if needs_content { parsed_if_needed } else { 0 };
             let names = (from.name, to.name);
             assert_eq!(PARSED_FRAMES.get(), expected, "{names:?}");
         }
@@ -307,7 +307,7 @@ async fn message_of_another_node_is_parsed_without_the_lock() {
             message: offer(from),
         };
         room.receive_from_node(node, relay(Recipient::Everyone));
-        // The node of the sender has parsed the frame.
+        // A frame to one member is not counted: the node of the sender has parsed it.
         let target = Target::Peer(receiver());
         room.receive_from_node(node, relay(Recipient::One { member, target }));
         let announce = |to| NodeMessageBody::Announce {

@@ -8,8 +8,8 @@ use std::{
 
 use rustls::pki_types::pem;
 
-/// A certificate or key file that cannot be used. The text begins with the file, and ends with the next step.
-/// [`Error::source`] is the cause, if there is one.
+/// A certificate or key file that cannot be used. The text begins with the file, and ends with the next step or the
+/// problem. [`Error::source`] is the cause, if there is one.
 #[derive(Debug)]
 pub struct CertificateError {
     setting: &'static str,

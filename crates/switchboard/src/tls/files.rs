@@ -18,7 +18,7 @@ use super::{CertificateError, Problem, ServerCertificate, Storage, Unusable};
 const CERT: &str = "tls.cert";
 const KEY: &str = "tls.key";
 
-/// Maximum bytes of a file. A certificate chain has some thousand.
+/// Maximum bytes of a file. A certificate chain has a few thousand.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Loads the certificate from these files.
@@ -37,7 +37,8 @@ pub(super) fn load(cert: &Path, key: &Path) -> Result<ServerCertificate, Certifi
     Ok(certificate)
 }
 
-/// Reads the bytes of a file. Only regular files are accepted: a pipe may never end, and cannot be read again.
+/// Reads the bytes of a file. Only regular files are accepted: a pipe may never end, and cannot be read again when the
+/// certificate is reloaded.
 pub(super) fn read(setting: &'static str, file: &Path) -> Result<Vec<u8>, CertificateError> {
     let error = |problem| CertificateError::new(setting, file, problem);
     let failure = |failed: io::Error| {
@@ -54,7 +55,7 @@ pub(super) fn read(setting: &'static str, file: &Path) -> Result<Vec<u8>, Certif
     }
     let opened = File::open(file).map_err(failure)?;
     let mut bytes = Vec::new();
-    // The length in the metadata may be outdated, and some file systems give none.
+    // The bytes are counted, because the length in the metadata may be outdated, and some file systems give none.
     let mut bounded = opened.take(FILE_BYTES_MAX + 1);
     bounded.read_to_end(&mut bytes).map_err(failure)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {

@@ -22,10 +22,10 @@ const FILE: &str = "tls.self_signed_file";
 /// trusts.
 const VALID: Duration = Duration::from_hours(24 * 820);
 
-/// The validity starts this long before now, because the clock of a client may be behind.
-const BEFORE: Duration = Duration::from_hours(24);
+/// The validity of a new certificate starts this long before now, because the clock of a client may be behind.
+const CLOCK_TOLERANCE: Duration = Duration::from_hours(24);
 
-/// A certificate with fewer days left is replaced when the server starts.
+/// A certificate with fewer days left is replaced when the server starts: it could expire before the next start.
 const DAYS_LEFT_MIN: i64 = 30;
 
 /// The file of a self-signed certificate.
@@ -84,10 +84,10 @@ impl SelfSigned {
     }
 }
 
-/// The file in the state folder of the systemd service, or of the user.
+/// The file in the state folder of the systemd service; without one, in that of the user.
 fn file_in(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     let folder = |name| variable(name).filter(|folder: &PathBuf| folder.is_absolute());
-    // systemd creates this folder for the service. Several folders are separated by colons.
+    // systemd creates the folders of `StateDirectory=` and separates them by colons in this variable.
     let first = |folders: PathBuf| folders.to_str()?.split(':').next().map(PathBuf::from);
     let of_service = folder("STATE_DIRECTORY").and_then(first);
     let of_user = || {
@@ -135,7 +135,7 @@ fn params() -> Result<CertificateParams, rcgen::Error> {
         .push(DnType::CommonName, "Switchboard (self-signed)");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let now = SystemTime::now();
-    params.not_before = (now - BEFORE).into();
+    params.not_before = (now - CLOCK_TOLERANCE).into();
     params.not_after = (now + VALID).into();
     Ok(params)
 }

@@ -3,8 +3,8 @@
 use super::{Reason, Validator, VoiceIdentity};
 use crate::tls::ServerCertificate;
 
-/// Days before the expiry of a certificate from which a warning is reported.
-const DAYS_BEFORE_END: i64 = 14;
+/// A certificate with fewer days left is reported as a warning.
+const DAYS_LEFT_MIN: i64 = 14;
 
 impl Validator<'_> {
     pub(super) fn tls(&mut self) {
@@ -33,15 +33,15 @@ impl Validator<'_> {
             );
         } else {
             match ServerCertificate::check(tls) {
-                Ok(certificate) => self.nodes_with_tls(certificate.as_ref()),
+                Ok(certificate) => self.tls_between_nodes(certificate.as_ref()),
                 Err(error) => self.report(&[error.setting()], error),
             }
         }
     }
 
-    /// Nodes forward voice requests to each other over HTTPS and verify the certificate of the target node, so the
-    /// advertised URL must have a name of the certificate.
-    fn nodes_with_tls(&mut self, certificate: Option<&ServerCertificate>) {
+    /// Checks TLS between the nodes of a cluster. Nodes forward voice requests to each other over HTTPS and verify the
+    /// certificate of the target node, so it must be valid for the host of the advertised URL.
+    fn tls_between_nodes(&mut self, certificate: Option<&ServerCertificate>) {
         let config = self.config;
         let has_voice = config.voice.gostream.identity != VoiceIdentity::Off;
         if config.engine.url.is_empty() || !config.tls.is_on() || !has_voice {
@@ -74,7 +74,7 @@ impl Validator<'_> {
         let (start, end) = (certificate.valid_from(), certificate.valid_until());
         if !certificate.is_valid_yet() {
             self.report(&["tls.cert"], Reason::NotValidYet(start));
-        } else if certificate.days_left() < DAYS_BEFORE_END {
+        } else if certificate.days_left() < DAYS_LEFT_MIN {
             self.report(&["tls.cert"], Reason::EndsSoon(end));
         }
     }

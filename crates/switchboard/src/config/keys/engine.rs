@@ -9,11 +9,11 @@ use super::{Reason, SettingDef, quoted, row, within};
 /// Maximum bytes of the prefix, which is part of every key in Redis.
 const PREFIX_BYTES_MAX: usize = 64;
 
-/// The valid prefixes, for errors.
+/// The description of valid prefixes in errors.
 const PREFIX: &str = "1 to 64 letters, digits and _ . -";
 
-/// Range of the lease. With a shorter one, a busy node would be taken for dead; with a longer one, the members of a
-/// dead node would stay for minutes.
+/// The allowed seconds of the lease. With a shorter one, a busy node would be taken for dead; with a longer one, the
+/// members of a dead node would stay for minutes.
 const LEASE_SECS: std::ops::RangeInclusive<u64> = 3..=300;
 
 pub(super) fn rows() -> [SettingDef; 4] {
@@ -78,7 +78,7 @@ fn advertise_url(text: &str) -> Result<(), Reason> {
     Err(Reason::unexpected(text, expected))
 }
 
-/// Whether it is `http://HOST` or `https://HOST`, with a port or without.
+/// Whether the text is `http://HOST` or `https://HOST`, with a port or without.
 fn is_origin(text: &str) -> bool {
     let rest = ["http://", "https://"]
         .iter()
@@ -89,7 +89,7 @@ fn is_origin(text: &str) -> bool {
     is_host_with_port(rest)
 }
 
-/// Whether it is `HOST` or `HOST:PORT`.
+/// Whether the text is `HOST` or `HOST:PORT`.
 pub(super) fn is_host_with_port(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),

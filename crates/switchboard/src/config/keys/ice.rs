@@ -17,8 +17,8 @@ const URLS_MAX: usize = 8;
 /// section 14.3).
 const TEXT_BYTES_MAX: usize = 508;
 
-/// Range of the validity of TURN credentials. Shorter ones expire while a call is set up; longer ones can be misused
-/// for too long after a leak.
+/// The allowed validity of TURN credentials in seconds. Shorter ones expire while a call is set up; longer ones can be
+/// misused for too long after a leak.
 const TTL_SECS: RangeInclusive<u64> = 60..=30 * 24 * 60 * 60;
 
 /// The schemes of TURN servers, and the format of their addresses, for errors.
@@ -76,7 +76,7 @@ pub(super) fn rows() -> [SettingDef; 4] {
     ]
 }
 
-/// The text of a secret. Errors do not repeat it.
+/// The text of a secret setting. Errors do not repeat it.
 fn secret_text(raw: &RawValue) -> Result<String, Reason> {
     let text = raw.text().map_err(|_| Reason::Secret {
         expected: "a text in quotes",
@@ -127,7 +127,7 @@ fn urls(raw: &RawValue) -> Result<Vec<String>, Reason> {
     let urls = match raw {
         RawValue::Text(url) => vec![url.clone()],
         RawValue::Int(_)
-        | RawValue::Flag(_)
+        | RawValue::Bool(_)
         | RawValue::List(_)
         | RawValue::Untyped(_)
         | RawValue::Table(_)
@@ -165,7 +165,8 @@ fn check_urls(urls: &[String], schemes: &[&str], expected: &'static str) -> Resu
     }
 }
 
-/// Whether a URL is a STUN or TURN URI (RFC 7064, RFC 7065) with one of these schemes. Only TURN URIs have a transport.
+/// Whether a URL is a STUN or TURN URI (RFC 7064, RFC 7065) with one of these schemes. Only a TURN URI may end with
+/// `?transport=…`.
 fn is_ice_url(url: &str, schemes: &[&str]) -> bool {
     let mut schemes = schemes.iter();
     let Some(rest) = schemes.find_map(|scheme| url.strip_prefix(scheme)) else {

@@ -26,7 +26,7 @@ pub(super) fn rows() -> [SettingDef; 4] {
             },
             |config| shown(&config.tls.key),
         ),
-        flag!(
+        boolean!(
             "tls",
             "self_signed",
             "Whether all listeners speak HTTPS and WSS with a self-signed certificate. A browser warns about it once; after that, the page may use the camera and microphone on other machines too. --tls-self-signed sets it.",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use switchboard_dialects::SECS_MAX;
 
-use super::{SettingDef, narrow, one_of, quoted, row, within};
+use super::{SettingDef, one_of, quoted, row, to_field_type, within};
 use crate::config::{VoiceIdentity, reason::Reason};
 
 /// Maximum milliseconds of audio in a jitter buffer.
@@ -111,7 +111,7 @@ fn keys() -> [SettingDef; 2] {
             voice.gostream.keys.challenge_ttl,
             1..=SECS_MAX
         ),
-        flag!(
+        boolean!(
             "gostream.keys",
             "require_proof",
             "Whether /messages requires a signature too. The clients of the reference implementation send none.",
@@ -133,7 +133,7 @@ fn mix() -> [SettingDef; 5] {
             },
             |config| config.voice.mix.latency_max.as_millis().to_string(),
         ),
-        flag!(
+        boolean!(
             "mix",
             "echo_self",
             "Whether speakers hear their own audio.",
@@ -158,7 +158,7 @@ fn mix() -> [SettingDef; 5] {
             "vorbis_quality",
             "The quality of a Vorbis stream, 0 to 10. Below 3, single tones come out too low.",
             |config, raw| {
-                let tenths: u8 = narrow(raw.int()?, 0..=10)?;
+                let tenths: u8 = to_field_type(raw.int()?, 0..=10)?;
                 config.voice.mix.vorbis_quality = f32::from(tenths) / 10.0;
                 Ok(())
             },
