@@ -1,4 +1,4 @@
-//! One simulated client: the server's end of its connection.
+//! One simulated client: its session at the server, its outbox, and the frames that it was sent.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -17,8 +17,8 @@ pub struct ClientId(pub(crate) usize);
 pub struct SentFrame {
     /// The text of the frame.
     pub text: ByteString,
-    /// The length of [`crate::Simulation::log`] when the cause of the frame happened. The frame can only describe
-    /// changes before this index, however late it is delivered.
+    /// The length of [`crate::Simulation::log`] when the cause of the frame happened. However late the frame is
+    /// delivered, it can only describe changes with a smaller index in the log.
     pub at: usize,
 }
 
@@ -29,9 +29,10 @@ pub(crate) enum InboundFrame {
     Binary(Bytes),
 }
 
-/// A webhook response that a session waits for. Until then the connection handles nothing else.
+/// A webhook request of a session. Until its response the connection handles nothing else.
 #[derive(Debug)]
 pub(crate) struct PendingWebhook {
+    /// The time at which the request fails.
     pub(crate) until: Duration,
     /// The reason with which the connection is closed after the response, if any.
     pub(crate) close: Option<CloseReason>,
@@ -43,26 +44,30 @@ pub(crate) struct SimClient {
     pub(crate) session: ClientSession,
     /// Events that are not delivered yet, each with the length of the log when it happened.
     pub(crate) outbox: VecDeque<(usize, Arc<Event>)>,
+    /// The frames that the test has not taken yet.
     pub(crate) frames: VecDeque<SentFrame>,
     /// The error codes for which the client got no frame.
     pub(crate) silent_errors: VecDeque<&'static str>,
-    /// Webhook requests that its session has made.
+    /// The session's webhook requests that the test has not taken yet.
     pub(crate) webhooks: VecDeque<WebhookRequest>,
     pub(crate) pending_webhook: Option<PendingWebhook>,
     /// Frames that the client has sent while a webhook was pending.
     pub(crate) queued_frames: VecDeque<InboundFrame>,
+    /// The reason with which the server has closed the connection.
     pub(crate) closed: Option<CloseReason>,
-    /// The error codes of its failed requests.
+    /// The error codes of the client's failed requests.
     pub(crate) error_codes: Vec<&'static str>,
+    /// Whether the session has ended.
     pub(crate) disconnected: bool,
+    /// Whether events stay in the outbox until the test delivers them.
     pub(crate) held: bool,
     /// The time since which the client does not respond, although its connection is open.
     pub(crate) frozen: Option<Duration>,
-    /// The time until which the session is kept without a connection.
+    /// The time until which the session is kept without a connection, so that the client can resume it.
     pub(crate) detached_until: Option<Duration>,
     /// The deadline of the first frame.
     pub(crate) first_frame: Option<Duration>,
-    /// The ticks of its dialect: interval and time of the next one.
+    /// The ticks that the session has asked for: their interval, and the time of the next one.
     pub(crate) tick: Option<(Duration, Duration)>,
 }
 
@@ -87,7 +92,7 @@ impl SimClient {
         }
     }
 
-    /// Whether neither side has ended the connection, or the session is kept without one.
+    /// Whether the session goes on: neither side has ended its connection, or it is kept without one.
     pub(crate) fn is_connected(&self) -> bool {
         self.closed.is_none() && !self.disconnected
     }

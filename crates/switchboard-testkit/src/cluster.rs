@@ -1,10 +1,10 @@
 //! A simulated cluster: several nodes over one store, in virtual time and with injected faults. A
 //! run is determined by its seed.
 //!
-//! Each [`SimNode`] is one process: a hub, a [`Node`](switchboard_cluster::Node) and their
-//! clients. The simulated connection carries the requests of the node to an [`InMemoryStore`], and
-//! responses, events and envelopes back, like a connection to Redis: requests and responses arrive
-//! in order or not at all; events may be lost, duplicated, delayed and reordered; envelopes of one
+//! Each [`SimNode`] is one process: a hub and a [`Node`](switchboard_cluster::Node). A simulated
+//! connection carries the requests of the node to an [`InMemoryStore`]. Back come the responses, the
+//! events of logs, and envelopes (the messages of other nodes). Requests and responses arrive in
+//! order or not at all; events may be lost, duplicated, delayed and reordered; envelopes of one
 //! sender arrive in order. Connections break, processes pause, crash and start, and the store
 //! becomes unavailable and may lose data.
 //!
@@ -48,13 +48,14 @@ pub use self::{
 /// The lease of the simulated nodes.
 pub const LEASE: Duration = Duration::from_secs(3);
 
-/// The maximum number of members of a room.
+/// The maximum number of members of a room, so low that rooms become full.
 pub const ROOM_MEMBERS: usize = 6;
 
 /// A simulated cluster: nodes, their clients and the store.
 #[derive(Debug)]
 pub struct ClusterSimulation {
     epoch: Instant,
+    /// The virtual time since `epoch`.
     now: Duration,
     rng: StdRng,
     faults: FaultPlan,
@@ -66,9 +67,11 @@ pub struct ClusterSimulation {
     clients: Vec<ClusterClient>,
     by_peer: BTreeMap<PeerId, ClientKey>,
     sent: Vec<SentMessage>,
+    /// The number of join requests, from which each takes its display name.
     joins: u32,
+    /// The scheduled events by their time; a count keeps the order of those at one time.
     queue: BTreeMap<(Duration, u64), ScheduledEvent>,
-    count: u64,
+    scheduled_count: u64,
     history: Vec<(Duration, LogId, LogEvent)>,
     outages: Vec<Outage>,
     trace: Option<Vec<String>>,
@@ -88,7 +91,7 @@ impl ClusterSimulation {
         };
         Self {
             epoch: Instant::now(),
-            // Starts late enough that times before the start can be expressed.
+            // Not zero, so that times before the start can be expressed.
             now: Duration::from_secs(100),
             rng: StdRng::seed_from_u64(seed),
             faults,
@@ -102,7 +105,7 @@ impl ClusterSimulation {
             sent: Vec::new(),
             joins: 0,
             queue: BTreeMap::new(),
-            count: 0,
+            scheduled_count: 0,
             history: Vec::new(),
             outages: Vec::new(),
             trace: None,
@@ -168,7 +171,8 @@ impl ClusterSimulation {
 
     // Clients
 
-    /// Connects a client. `identity` is its proven identity, if it has one.
+    /// Connects a client to a node. `dialect` is an index of [`DIALECTS`]; `identity` is the proven identity, if the
+    /// client has one.
     pub fn connect(&mut self, node: NodeKey, dialect: usize, identity: Option<&str>) -> ClientKey {
         let key = self.clients.len();
         let id = PeerId::from_random(self.rng.random());
@@ -331,8 +335,8 @@ impl ClusterSimulation {
     }
 
     fn schedule_at(&mut self, at: Duration, event: ScheduledEvent) {
-        self.count += 1;
-        self.queue.insert((at, self.count), event);
+        self.scheduled_count += 1;
+        self.queue.insert((at, self.scheduled_count), event);
     }
 
     /// A random duration of at most `max`.

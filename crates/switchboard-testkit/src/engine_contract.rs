@@ -27,7 +27,7 @@ static DIALECT: DialectTraits = DialectTraits {
 /// Timeout for every expected result.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Runs the checks of a single node over engines that `make` creates.
+/// Checks engines of single nodes, which `make` creates.
 ///
 /// # Panics
 ///
@@ -38,8 +38,7 @@ pub fn check(make: impl Fn() -> Box<dyn Engine>) {
     orders_concurrent_proposals(&ContractNode::new(make()));
 }
 
-/// Runs the checks of several nodes over engines that `make` creates: at each call, three nodes of
-/// a new, empty cluster.
+/// Checks engines of clusters. Each call of `make` creates the engines of three nodes of a new, empty cluster.
 ///
 /// # Panics
 ///
@@ -88,7 +87,7 @@ fn orders_concurrent_proposals(node: &ContractNode) {
     });
     let log = node.wait_for(&room, 100);
     for thread in 0..4 {
-        let own: Vec<_> = log
+        let of_thread: Vec<_> = log
             .iter()
             .filter(|(peer, _)| (thread * 25..thread * 25 + 25).any(|p| id(p) == *peer))
             .collect();
@@ -96,14 +95,13 @@ fn orders_concurrent_proposals(node: &ContractNode) {
             .map(|peer| (id(peer), true))
             .collect();
         assert_eq!(
-            own,
+            of_thread,
             expected.iter().collect::<Vec<_>>(),
-            "the changes of one node keep their order"
+            "the changes of one thread keep their order"
         );
     }
 }
 
-/// All nodes receive joins in position order, so all see the same order.
 fn shows_all_nodes_one_order(nodes: &[ContractNode; 3]) {
     let room = room("order");
     std::thread::scope(|scope| {
@@ -124,11 +122,11 @@ fn assigns_an_address_once(nodes: &[ContractNode; 3]) {
     for (node, peer) in nodes.iter().zip(1..) {
         node.propose(&room, &join_as(peer, "ann"));
     }
-    let total = || {
+    let rejected_count = || {
         let rejected = nodes.iter().map(|node| node.logs.state().rejected.len());
         rejected.sum::<usize>()
     };
-    eventually(|| total() == 2);
+    eventually(|| rejected_count() == 2);
     for node in nodes {
         let rejected = node.logs.state().rejected.clone();
         for (peer, reason) in rejected {
@@ -142,14 +140,15 @@ fn assigns_an_address_once(nodes: &[ContractNode; 3]) {
 fn delivers_messages_in_order(nodes: &[ContractNode; 3]) {
     let room = room("messages");
     nodes[0].propose(&room, &join(1));
-    let [(_, _)] = &nodes[0].wait_for(&room, 1)[..] else {
-        panic!("one member");
-    };
+    nodes[0].wait_for(&room, 1);
     nodes[1].propose(&room, &join(2));
     nodes[0].wait_for(&room, 2);
-    let (to, since) = nodes[0].membership(&room, id(2));
+    let (node, since) = nodes[0].membership(&room, id(2));
     for serial in 0..500 {
-        nodes[0].send(to.expect("of another node"), message(&room, since, serial));
+        nodes[0].send(
+            node.expect("the second node"),
+            message(&room, since, serial),
+        );
     }
     nodes[1].logs.wait(|state| state.messages.len() == 500);
     let serials = nodes[1].logs.state().messages.clone();
@@ -157,8 +156,8 @@ fn delivers_messages_in_order(nodes: &[ContractNode; 3]) {
     assert_eq!(serials, expected);
 }
 
-/// Runs the checks of several nodes whose store is one server that executes all requests in order
-/// of arrival. `make` as for [`check_cluster`].
+/// Checks engines whose store is one server, which executes all requests in the order of arrival.
+/// `make` creates engines as for [`check_cluster`].
 ///
 /// # Panics
 ///
@@ -174,11 +173,11 @@ fn delivers_messages_before_the_leave_of_their_sender(nodes: &[ContractNode; 3])
     for round in 1..=10 {
         nodes[0].propose(&room, &join(1));
         nodes[0].wait_for(&room, 2 * round);
-        let (to, since) = nodes[0].membership(&room, id(2));
-        // More messages than fit in one round trip.
+        let (node, since) = nodes[0].membership(&room, id(2));
+        // More bytes than fit in one batch of requests to the store.
         for _ in 0..30 {
             let message = message_with_frame(&room, since, "x".repeat(30_000).into());
-            nodes[0].send(to.expect("of another node"), message);
+            nodes[0].send(node.expect("the second node"), message);
         }
         nodes[0].propose(&room, &leave(1));
         nodes[1].wait_for(&room, 1 + 2 * round);
@@ -186,8 +185,8 @@ fn delivers_messages_before_the_leave_of_their_sender(nodes: &[ContractNode; 3])
     }
 }
 
-/// Checks that nodes of one cluster continue after an outage of their store. `set_away` begins and
-/// ends the outage.
+/// Checks that two nodes of one cluster continue after an outage of their store. `set_away(true)`
+/// begins the outage, `set_away(false)` ends it.
 ///
 /// # Panics
 ///
@@ -218,8 +217,8 @@ pub fn check_outage(nodes: [Box<dyn Engine>; 2], set_away: impl Fn(bool)) {
     }
 }
 
-/// Checks that nodes of one cluster restore the data of their store after `lose_data` has removed
-/// all of it.
+/// Checks that two nodes of one cluster restore the data of their store after `lose_data` has
+/// removed all of it.
 ///
 /// # Panics
 ///
@@ -253,7 +252,7 @@ fn removes_the_members_of_a_closed_node(nodes: [ContractNode; 3]) {
     }
     let [first, second, _third] = nodes;
     drop(first);
-    second.wait_for(&room, 4);
+    // Three joins and a leave.
     let log = second.wait_for(&room, 4);
     assert!(log.contains(&(id(1), false)), "{log:?}");
 }
@@ -289,7 +288,7 @@ fn leave(peer: u8) -> Change {
     Change::Leave(id(peer), LeaveCause::Requested(LeaveKind::Announced))
 }
 
-/// A message from the first member to the second.
+/// A message from the first member to the second, which joined at the position `since`.
 fn message(log: &LogId, since: Position, serial: usize) -> NodeMessage {
     message_with_frame(log, since, serial.to_string().into())
 }
@@ -310,7 +309,7 @@ fn message_with_frame(log: &LogId, since: Position, frame: ByteString) -> NodeMe
     }
 }
 
-/// A node that only records the logs that it sees.
+/// An engine without a hub: the logs that it reports are recorded.
 struct ContractNode {
     engine: Box<dyn Engine>,
     logs: Arc<ObservedLogs>,
@@ -336,6 +335,7 @@ struct ObservedState {
 struct ObservedRoom {
     head: Position,
     log: ObservedLog,
+    /// The node of each member (`None` for a member of this node), and the position of its join.
     memberships: BTreeMap<PeerId, (Option<NodeId>, Position)>,
 }
 
@@ -367,7 +367,7 @@ impl ObservedLogs {
     }
 }
 
-/// Polls until `condition` holds, for conditions over several nodes.
+/// Polls until `condition` holds, for conditions that no single node's [`ObservedLogs`] can tell.
 #[expect(
     clippy::disallowed_methods,
     reason = "an engine runs in real time, and not every condition has an event"
@@ -391,7 +391,7 @@ impl ContractNode {
         node
     }
 
-    /// Proposes a change under the lock of the room, as a shard does.
+    /// Proposes a change while the log is locked, as a shard does.
     fn propose(&self, room: &LogId, change: &Change) {
         let mut state = self.logs.state();
         let at = state.rooms.entry(room.clone()).or_default().head;
@@ -410,10 +410,10 @@ impl ContractNode {
         }
     }
 
-    /// Proposes a change again each time it is rejected as unavailable.
+    /// Proposes a join again each time it is rejected as unavailable.
     fn propose_until_accepted(&self, room: &LogId, change: &Change) {
         let Change::Join(member) = change else {
-            panic!("only a join can be unavailable: {change:?}");
+            panic!("only a join can be rejected as unavailable: {change:?}");
         };
         let peer = member.peer;
         loop {
@@ -458,6 +458,7 @@ impl ContractNode {
         );
     }
 
+    /// Waits until the log has at least this many changes, and returns it.
     fn wait_for(&self, room: &LogId, changes: usize) -> ObservedLog {
         let log = |state: &ObservedState| state.rooms.get(room).map(|room| room.log.clone());
         self.logs
@@ -465,6 +466,7 @@ impl ContractNode {
         log(&self.logs.state()).unwrap_or_default()
     }
 
+    /// The node of a member and the position of its join.
     fn membership(&self, room: &LogId, peer: PeerId) -> (Option<NodeId>, Position) {
         let state = self.logs.state();
         state.rooms[room].memberships[&peer]
@@ -491,7 +493,7 @@ fn record(state: &mut ObservedState, room: &LogId, entry: &Entry) {
     }
 }
 
-/// Records the results of an engine.
+/// Records the changes, rejections and messages that an engine reports.
 struct ContractObserver(Arc<ObservedLogs>);
 
 impl EngineHandler for ContractObserver {

@@ -16,6 +16,7 @@ pub struct InMemoryStore {
     subscriptions: BTreeMap<NodeId, BTreeSet<LogId>>,
     logs: BTreeMap<LogId, StoredLog>,
     clock: PositionClock,
+    /// The time of the current request, in microseconds.
     now: u64,
 }
 
@@ -24,12 +25,12 @@ pub struct InMemoryStore {
 const EMPTY_LOG_RETENTION_US: u64 = 60_000_000;
 
 impl InMemoryStore {
-    /// Executes a request at `now_us` (microseconds since an arbitrary moment, the same for all
-    /// requests). The caller delivers the returned events to the [`subscribers`](Self::subscribers)
-    /// of their log, in this order.
+    /// Executes a request at `now_us`: microseconds since a moment that is the same for all
+    /// requests. The caller delivers the returned events, in this order, to the
+    /// [`subscribers`](Self::subscribers) of their log.
     ///
-    /// [`StoreRequest::Post`] changes nothing and is answered with 0: the caller carries the
-    /// messages and counts the receivers.
+    /// [`StoreRequest::Post`] changes nothing and is answered with 0: the caller delivers the
+    /// message and counts its receivers.
     pub fn execute(
         &mut self,
         request: &StoreRequest,
@@ -187,9 +188,9 @@ impl InMemoryStore {
         self.logs.get(log).map(StoredLog::snapshot)
     }
 
-    /// Applies `change` to a log. The log is kept if it has members afterwards, and for the
-    /// retention time if it existed before and is empty now. The returned function builds the
-    /// response from the result and the log after the change.
+    /// Applies `change` to a log. A log with members is kept; one that becomes empty is kept for the
+    /// retention time. The returned function takes a function that makes the response from the
+    /// result of `change` and the log after it.
     fn update_log<R, A>(
         &mut self,
         id: &LogId,
@@ -202,7 +203,7 @@ impl InMemoryStore {
         let existed = log.exists();
         let result = change(&mut log, &mut self.clock);
         let events = std::mem::take(&mut log.events);
-        // A log that did not exist and got no member is not created.
+        // A log that did not exist before and has got no member is not stored.
         if log.exists() && (existed || !log.members.is_empty()) {
             log.empty_since = log
                 .members
@@ -213,13 +214,15 @@ impl InMemoryStore {
         let after = self.snapshot(id);
         let events = events
             .into_iter()
-            .map(|events| (id.clone(), events))
+            .map(|event| (id.clone(), event))
             .collect();
         move |make_response| (make_response(result, after), events)
     }
 }
 
-/// A clock for positions that advances strictly between two generations of a log.
+/// The source of the numbers of generations. A new generation of a log begins when the log is created, or when the
+/// store has lost a part of it. Its number must exceed every generation and position that a node may remember, so the
+/// clock is at least the time in microseconds, and at least the head of every log.
 #[derive(Clone, Copy, Debug, Default)]
 struct PositionClock(u64);
 
@@ -244,8 +247,11 @@ impl PositionClock {
 struct StoredLog {
     version: LogVersion,
     members: BTreeMap<PeerId, StoredMember>,
+    /// The highest epoch of each node whose changes are no longer accepted.
     fences: BTreeMap<NodeId, u32>,
+    /// The events of the current request.
     events: Vec<LogEvent>,
+    /// The time at which the last member left, in microseconds.
     empty_since: Option<u64>,
 }
 
@@ -279,6 +285,7 @@ impl StoredLog {
             .any(|member| member.address == *address)
     }
 
+    /// Whether no member can be added; `members_max` 0 means no limit.
     fn is_full(&self, members_max: usize) -> bool {
         members_max != 0 && self.members.len() >= members_max
     }
@@ -305,7 +312,7 @@ impl StoredLog {
         });
     }
 
-    /// Adds a member at the next position, or restores a member that joined at `since`.
+    /// Adds a member at the next position. A member that the store had lost keeps `since`, the position of its join.
     fn add_member(
         &mut self,
         lease: Lease,
@@ -394,7 +401,7 @@ impl StoredLog {
         ChangeOutcome::Applied(self.version)
     }
 
-    /// Sets the members of a node, and returns the rejected joins; `None` if the lease is fenced.
+    /// Makes `wanted` the members of a node, and returns the rejected ones; `None` if the lease is fenced.
     fn sync(
         &mut self,
         lease: Lease,
@@ -420,6 +427,7 @@ impl StoredLog {
                 None => {
                     self.remove_member(peer, LeaveCause::Requested(LeaveKind::Announced), clock);
                 }
+                // The store has lost the later membership: see step 3 of `StoreRequest::Sync`.
                 Some(wanted) if wanted.since > Some(self.members[&peer].since) => {
                     self.remove_member(peer, LeaveCause::NodeLost, clock);
                     replaced.insert(peer);

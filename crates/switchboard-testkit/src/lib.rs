@@ -1,10 +1,12 @@
-//! Switchboard without sockets: one hub, any number of clients, and virtual time.
+//! Switchboard without sockets, for tests.
 //!
-//! A [`Simulation`] connects sessions, hub and outboxes like the server, but never waits, and its random numbers come
-//! from a seed: the same calls give the same frames, byte for byte. A test can hold outboxes back and decide when each
-//! client gets its events. The events of one client keep their order, as on a socket.
+//! A [`Simulation`] is a server in virtual time: one hub, the sessions of its clients, and their outboxes. Its random
+//! numbers come from a seed, so the same calls give the same frames, byte for byte. A test can hold outboxes back and
+//! decide when each client gets its events. The events of one client keep their order, as on a socket.
 //!
-//! [`engine_contract`] checks an engine; [`InMemoryStore`] is the reference for the stores of clusters. [`transcript`] replays recorded sessions; [`fuzz`] runs arbitrary inputs.
+//! [`cluster`] simulates several nodes over an [`InMemoryStore`], the model with which the store over Redis is
+//! compared. [`engine_contract`] checks an engine. [`transcript`] replays recorded sessions. [`fuzz`] runs arbitrary
+//! inputs.
 #![warn(missing_docs)]
 
 mod client;

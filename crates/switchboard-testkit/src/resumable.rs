@@ -20,7 +20,7 @@ use switchboard_dialects::{
 /// The time for which a session is kept without a connection.
 pub const KEPT: Duration = Duration::from_secs(30);
 
-/// The dialect of the module.
+/// The dialect that the documentation of this module describes.
 #[derive(Debug)]
 pub struct Resumable;
 

@@ -16,8 +16,8 @@ use crate::InMemoryStore;
 /// An [`InMemoryStore`] for a [`Driver`](switchboard_cluster::Driver). All clones are the same
 /// store. It executes all requests in the order of arrival.
 ///
-/// Its clock is the number of executed requests: it has no time, so an empty log is kept for 60
-/// million requests.
+/// It has no clock: the number of executed requests serves as the time in microseconds. An empty
+/// log is therefore kept for 60 million requests.
 #[derive(Clone, Default)]
 pub struct SharedStore {
     state: Arc<Mutex<SharedState>>,
@@ -27,14 +27,14 @@ pub struct SharedStore {
 struct SharedState {
     store: InMemoryStore,
     executed: u64,
-    /// Distinguishes the secrets of the store before and after a loss of all data.
+    /// The number of times that all data was lost. It is the store's secret, which therefore changes at each loss.
     wipes: u64,
     is_away: bool,
     connections: BTreeMap<NodeId, Arc<PushQueue>>,
 }
 
 impl SharedStore {
-    /// Ends all connections. While the store is away, it accepts no new ones.
+    /// Ends all connections. With `true`, the store accepts no new ones from now on; with `false`, it does again.
     pub fn set_away(&self, is_away: bool) {
         let mut state = self.state();
         state.is_away = is_away;
@@ -43,7 +43,7 @@ impl SharedStore {
         }
     }
 
-    /// Loses all data. The connections and subscriptions to the node channels stay.
+    /// Loses all data. The connections stay open.
     pub fn wipe(&self) {
         let mut state = self.state();
         state.store.wipe();
@@ -89,7 +89,7 @@ impl Store for SharedStore {
     }
 }
 
-/// The error with which a connection to a [`SharedStore`] ends.
+/// The error of a connection to a [`SharedStore`], or of an attempt to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreAway(String);
 

@@ -16,7 +16,7 @@ use switchboard_core::{
 };
 use switchboard_dialects::{
     ALL, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query, ResumeError,
-    ResumeRequest, SessionOutput, SettingValue as Setting, WebhookRequest, find,
+    ResumeRequest, SessionOutput, SettingValue, WebhookRequest, find,
 };
 use switchboard_session::ClientSession;
 
@@ -27,7 +27,7 @@ use crate::client::{
 /// The Unix time at which a simulation starts, in seconds.
 const START_UNIX_SECS: u64 = 1_700_000_000;
 
-/// The time after which an unresponsive connection is ended, as with the server's default heartbeat.
+/// The time after which the connection of an unresponsive client is ended: that of the server's default heartbeat.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// A committed change of membership.
@@ -39,17 +39,17 @@ pub struct RecordedChange {
     pub change: switchboard_core::Change,
 }
 
-/// Settings for tests: rooms may have any name, all dialects whose members can reach each other share them, and no id
-/// is reserved for a lost client.
+/// Settings for tests of all dialects in one room: PeerJS accepts every `key` (its name for a room), lets clients of
+/// other dialects join that room, and reserves no id for a client that has lost its connection.
 #[must_use]
 pub fn permissive_settings() -> DialectSettings {
     let mut settings = DialectSettings::default();
     for dialect in ALL {
         for setting in dialect.settings() {
             let value = match setting.key {
-                "keys" => Setting::Text("*".into()),
-                "grace" => Setting::Int(0),
-                "mixed" => Setting::Flag(true),
+                "keys" => SettingValue::Text("*".into()),
+                "grace" => SettingValue::Int(0),
+                "mixed" => SettingValue::Flag(true),
                 _ => continue,
             };
             settings.set(dialect.traits().name, setting, value);
@@ -102,8 +102,8 @@ impl Simulation {
 
     // Actions of clients
 
-    /// Connects a client of `dialect`. If there is no such dialect, the dialect is detected from the first frame. A
-    /// pair of `query` whose key begins with a colon is a parameter of the path.
+    /// Connects a client of the dialect named `dialect`. If no dialect has this name, as with `shared`, the client's
+    /// first frame decides. A pair of `query` whose key begins with a colon is a parameter of the path.
     pub fn open(&mut self, dialect: &str, query: &[(&str, &str)]) -> ClientId {
         self.open_as(dialect, query, Identity::Claimed)
     }
@@ -149,7 +149,7 @@ impl Simulation {
         self.receive(client, InboundFrame::Binary(bytes.into()));
     }
 
-    /// The client's socket is reset.
+    /// The client's connection breaks without a close frame.
     pub fn crash(&mut self, client: ClientId) {
         self.disconnect(client, DisconnectReason::Reset);
     }
@@ -159,8 +159,8 @@ impl Simulation {
         self.disconnect(client, DisconnectReason::Graceful);
     }
 
-    /// Completes the webhook that the client's session waits for; `None` means that the request has failed. Returns
-    /// false if no webhook is pending.
+    /// Answers the webhook request that the client's session waits for; `None` means that the request has failed.
+    /// Returns false if no webhook request is pending.
     pub fn reply(&mut self, client: ClientId, reply: Option<&str>) -> bool {
         let is_pending = self.clients[client.0].pending_webhook.is_some();
         if is_pending {
@@ -331,14 +331,14 @@ impl Simulation {
         START_UNIX_SECS + self.elapsed.as_secs()
     }
 
-    /// Passes an input to the hub, for inputs that no client can cause, as of the host program.
+    /// Passes an input to the hub that comes from the program that embeds the server, not from a client.
     pub fn handle(&mut self, input: Input<ClientId>) {
         self.hub.handle(input, self.epoch + self.elapsed);
         self.drain_effects();
         self.run_until_quiescent();
     }
 
-    // The driver of the hub
+    // Between the clients and the hub
 
     fn handshake(
         &mut self,
@@ -432,7 +432,8 @@ impl Simulation {
         }
     }
 
-    /// Applies the output of a session in the order that [`SessionOutput`] specifies.
+    /// Applies the output of a session in the order that [`SessionOutput`] specifies. `at` is the length of the log
+    /// when the cause of the output happened: see [`SentFrame::at`].
     fn apply_output(&mut self, id: ClientId, mut output: SessionOutput, at: usize) {
         let resume = output.resume.take();
         let client = &mut self.clients[id.0];
@@ -449,11 +450,12 @@ impl Simulation {
             None => client.tick,
         };
         let is_away = client.frozen.is_some() || client.detached_until.is_some();
-        let alive = output.probe.filter(|_| !is_away);
+        // A client that is present answers a probe at once.
+        let answered_probe = output.probe.filter(|_| !is_away);
         for request in output
             .requests
             .into_iter()
-            .chain(alive.map(HubRequest::Alive))
+            .chain(answered_probe.map(HubRequest::Alive))
         {
             self.request(id, request);
         }
@@ -473,7 +475,7 @@ impl Simulation {
         }
     }
 
-    /// Continues the session of another client over the connection of `by`, or refuses to.
+    /// Continues the session that `request` names over the connection of `by`, or refuses to.
     fn resume(&mut self, by: ClientId, request: &ResumeRequest) {
         let mut output = SessionOutput::at(self.unix_secs());
         let is_requested = |id: &ClientId| {
@@ -504,6 +506,7 @@ impl Simulation {
         }
     }
 
+    /// Ends a client's session, also one that is kept without a connection.
     fn end(&mut self, id: ClientId, reason: DisconnectReason) {
         let client = &mut self.clients[id.0];
         client.disconnected = true;
@@ -542,7 +545,7 @@ impl Simulation {
                     known_position,
                     change,
                 } => self.propose(log, known_position, change),
-                // Budgets are part of the connections, which are not simulated.
+                // Charges reduce the budget of a connection, and connections are not simulated.
                 Effect::Charge(..) => {}
                 Effect::Send(node, message) => {
                     unreachable!("a single node sends {message:?} to {node}")
@@ -579,7 +582,7 @@ impl Simulation {
         }
     }
 
-    /// The next timer: the hub's timeout (`None`) or a timer of a client.
+    /// The next timer and its time: a client's timer, or `None` for the hub's timeout.
     fn next_due(&self) -> Option<(Duration, Option<(ClientId, ClientTimer)>)> {
         let hub = self.hub.poll_timeout();
         let hub = hub.map(|at| (at.saturating_duration_since(self.epoch), None));
@@ -610,7 +613,7 @@ impl Simulation {
                 client.tick = client.tick.map(|(every, at)| (every, at + every));
                 client.session.on_tick(&mut output);
             }
-            ClientTimer::WebhookTimeout => {}
+            ClientTimer::WebhookTimeout => {} // Handled above.
             ClientTimer::DetachedTimeout => return self.end(id, DisconnectReason::Lost),
             ClientTimer::HeartbeatTimeout => output.close = Some(CloseReason::GONE),
         }
@@ -629,6 +632,7 @@ fn main_endpoint(dialect: &dyn Dialect) -> &'static str {
         .map_or(Endpoint::MAIN, |endpoint| endpoint.name)
 }
 
+/// These pairs as a query, without the colons that mark parameters of the path.
 fn pairs(pairs: &[&(&str, &str)]) -> Query {
     let owned = |(key, value): &&(&str, &str)| {
         let key = key.strip_prefix(':').unwrap_or(key);

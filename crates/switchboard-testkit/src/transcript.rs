@@ -20,12 +20,12 @@ use runner::TranscriptRunner;
 /// # Errors
 /// The first line that does not match; the source of the error is the reason.
 pub fn replay(text: &str) -> Result<(), TranscriptError> {
-    play(text, TranscriptRunner::default())
+    replay_on(TranscriptRunner::default(), text)
 }
 
-fn play(text: &str, mut runner: TranscriptRunner) -> Result<(), TranscriptError> {
+fn replay_on(mut runner: TranscriptRunner, text: &str) -> Result<(), TranscriptError> {
     for (index, source) in text.lines().enumerate() {
-        let result = TranscriptLine::parse(source).and_then(|line| runner.play(&line));
+        let result = TranscriptLine::parse(source).and_then(|line| runner.run_line(&line));
         result.map_err(|error| TranscriptError::at(index, source, error))?;
     }
     runner
@@ -45,7 +45,8 @@ mod tests {
 
     use super::*;
 
-    /// A dialect whose session makes webhook requests.
+    /// A dialect whose session makes a webhook request for a frame that begins with `ask`, and closes the connection
+    /// after one that ends with `bye`.
     #[derive(Debug)]
     struct GateDialect;
 
@@ -74,10 +75,10 @@ mod tests {
         }
 
         fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
-            let get = |key| handshake.params.get(key).unwrap_or("no room");
-            let of = |key| handshake.query.get(key).unwrap_or("no key");
+            let room = handshake.params.get("room").unwrap_or("no room");
+            let key = handshake.query.get("key").unwrap_or("no key");
             let greeting = serde_json::json!({
-                "door": handshake.endpoint, "room": get("room"), "key": of("key"),
+                "door": handshake.endpoint, "room": room, "key": key,
                 "ms": handshake.unix_ms, "proven": handshake.identity != Identity::Claimed,
             });
             output.frames.push(greeting.to_string().into());
@@ -167,7 +168,7 @@ A post {"asks":"the end","id":"$A"}
 
     #[test]
     fn webhook_responses_reach_their_session() {
-        play(TRANSCRIPT, runner()).expect("the transcript matches");
+        replay_on(runner(), TRANSCRIPT).expect("the transcript matches");
     }
 
     #[test]
@@ -196,7 +197,7 @@ A post {"asks":"the end","id":"$A"}
                 "A has no pending webhook",
             ),
         ] {
-            let error = play(text, runner()).expect_err(text);
+            let error = replay_on(runner(), text).expect_err(text);
             let source = std::error::Error::source(&error).expect("a reason");
             assert!(source.to_string().contains(reason), "{error}: {source}");
         }
@@ -214,7 +215,7 @@ A post {"asks":"the end","id":"$A"}
         let clients_only = clients_only.replace("\"$A\"", "1");
         let written =
             recorder::record_on(runner(), &clients_only).expect("the transcript can be replayed");
-        play(&written, runner()).expect(&written);
+        replay_on(runner(), &written).expect(&written);
         assert_eq!(written.lines().count(), TRANSCRIPT.lines().count());
         let again =
             recorder::record_on(runner(), TRANSCRIPT).expect("the transcript can be replayed");

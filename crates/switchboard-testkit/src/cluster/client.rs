@@ -1,4 +1,4 @@
-//! Clients without a dialect codec, and their messages.
+//! Clients, whose commands and events need no frames of a dialect, and their messages.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -101,8 +101,8 @@ pub enum ClientRequest {
     Claim(NameId),
     /// Sends the message with this serial number.
     Send(usize),
-    /// Requests the member list of a room.
-    List,
+    /// Any other request, which the oracle ignores.
+    Other,
 }
 
 /// An entry of the log of a client.
@@ -110,8 +110,8 @@ pub enum ClientRequest {
 pub enum ClientLogEntry {
     /// The client sent a request.
     Requested(ClientRequest),
-    /// The client received an event. The flag is false for the rejection of a join that a later
-    /// request has superseded.
+    /// The client received an event. The flag is false if the event rejects a join that a later
+    /// request has superseded: the client ignores it.
     Received(Arc<Event>, bool),
     /// The connection of the client ended.
     Ended,

@@ -16,12 +16,12 @@ use super::{
     node::SimNodeState,
 };
 
-/// A scheduled event.
+/// A scheduled event. A `u64` is the number of the connection to the store over which the event comes.
 #[derive(Debug)]
 pub(super) enum ScheduledEvent {
-    /// The connection fetches the next batch of requests of the node.
+    /// The connection to the store takes the next batch of requests from the node.
     Fetch(NodeKey),
-    /// The store executes the next requests of a batch.
+    /// The store executes the remaining requests of a batch; the responses so far are collected.
     Execute(NodeKey, u64, VecDeque<StoreRequest>, Vec<StoreResponse>),
     Responses(NodeKey, u64, Vec<StoreResponse>),
     LogEvent(NodeKey, u64, LogId, LogEvent),
@@ -131,9 +131,9 @@ impl ClusterSimulation {
         if !client_state.can_act() {
             return;
         }
-        let mut sent = 0;
+        let mut serial = 0;
         if let Command::Send { message, .. } = &command {
-            sent = message.frame.parse().unwrap_or_default();
+            serial = message.frame.parse().unwrap_or_default();
         }
         let at = self.now;
         let result = client_state.peer.authorize(command, &self.limits);
@@ -143,7 +143,7 @@ impl ClusterSimulation {
             Ok(request) => {
                 client_state.log.push((
                     at,
-                    ClientLogEntry::Requested(recorded_request(&request, sent)),
+                    ClientLogEntry::Requested(recorded_request(&request, serial)),
                 ));
                 if let HubRequest::Leave(room, _) = &request {
                     client_state.known_members.remove(room);
@@ -264,12 +264,13 @@ impl ClusterSimulation {
         }
         self.trace_event(|| format!("s{node} resumes"));
         self.nodes[node].state = SimNodeState::Running;
-        let mut pauses = self.outages.iter_mut().rev();
+        let mut outages = self.outages.iter_mut().rev();
         if let Some(pause) =
-            pauses.find(|outage| outage.node == Some(node) && outage.kind == "pause")
+            outages.find(|outage| outage.node == Some(node) && outage.kind == "pause")
         {
             pause.until = self.now;
         }
+        // A process that resumes may handle its timers before the data in its sockets, or after.
         if self.rng.random_bool(0.5) {
             self.time_out();
         }
@@ -288,7 +289,7 @@ impl ClusterSimulation {
         self.kill_process(node);
     }
 
-    /// Shuts a process down: its clients are disconnected and its memberships released.
+    /// Shuts a process down: its clients are disconnected, and its node removes its members from the store.
     pub fn close(&mut self, node: NodeKey) {
         if !self.nodes[node].is_running() {
             return;
@@ -305,6 +306,7 @@ impl ClusterSimulation {
         self.end_if_done(node);
     }
 
+    /// Ends a closing process that has no more requests, or no connection to send them over.
     pub(super) fn end_if_done(&mut self, node: NodeKey) {
         let sim_node = &self.nodes[node];
         if sim_node.state == SimNodeState::Closing
@@ -329,6 +331,7 @@ impl ClusterSimulation {
             .collect()
     }
 
+    /// Ends the connections of a node's clients without telling its hub.
     fn lose_clients(&mut self, node: NodeKey) {
         for client in self.clients_of(node) {
             let client_state = &mut self.clients[client];
@@ -339,7 +342,8 @@ impl ClusterSimulation {
     }
 }
 
-fn recorded_request(request: &HubRequest, sent: usize) -> ClientRequest {
+/// The log entry of a request; `serial` is the number of the message, if the request sends one.
+fn recorded_request(request: &HubRequest, serial: usize) -> ClientRequest {
     match request {
         HubRequest::Claim(name, _) => ClientRequest::Claim(name.clone()),
         HubRequest::Join(room, member, join_id) => ClientRequest::Join {
@@ -349,7 +353,9 @@ fn recorded_request(request: &HubRequest, sent: usize) -> ClientRequest {
             join_id: *join_id,
         },
         HubRequest::Leave(room, _) => ClientRequest::Leave(room.clone()),
-        HubRequest::Send(..) => ClientRequest::Send(sent),
-        HubRequest::List(_) | HubRequest::Release(..) | HubRequest::Alive(_) => ClientRequest::List,
+        HubRequest::Send(..) => ClientRequest::Send(serial),
+        HubRequest::List(_) | HubRequest::Release(..) | HubRequest::Alive(_) => {
+            ClientRequest::Other
+        }
     }
 }

@@ -78,7 +78,7 @@ impl FaultPlan {
         }
     }
 
-    /// Connections to the store break, some for longer.
+    /// Connections to the store break; after some breaks the node cannot reach the store for a while.
     #[must_use]
     pub fn broken_connections() -> Self {
         Self::with_faults(8, &[(Fault::Break, 3), (Fault::Cut, 1)])

@@ -29,15 +29,16 @@ pub(super) enum SimNodeState {
 /// The connection of a node to the store.
 #[derive(Debug, Default)]
 pub(super) struct StoreLink {
+    /// Counts the connections of the node.
     pub(super) number: u64,
-    /// Whether each side considers the connection open.
+    /// Whether the node, and the store, take the connection for open.
     pub(super) is_open_at_node: bool,
     pub(super) is_open_at_store: bool,
-    /// The connection is broken: nothing arrives any more.
+    /// Whether the connection is broken, so that nothing arrives any more; each side detects this later.
     pub(super) is_severed: bool,
-    /// The arrival times of the last ordered event and of the last envelope per sender, which
-    /// preserve the order.
+    /// The arrival time of the last event that must keep its order: the next one arrives no earlier.
     pub(super) last_event_at: Duration,
+    /// The arrival time of the last envelope of each sender.
     pub(super) last_envelope_at: BTreeMap<NodeKey, Duration>,
 }
 
@@ -54,7 +55,9 @@ pub struct SimNode {
     pub(super) inbox: VecDeque<ScheduledEvent>,
     /// Effects of the node that the hub has not received yet.
     pub(super) effects: VecDeque<cluster::NodeEffect>,
+    /// Whether passing the effects to the hub is scheduled.
     pub(super) is_draining: bool,
+    /// Whether taking the next batch of requests is scheduled.
     pub(super) is_fetching: bool,
 }
 
@@ -111,7 +114,8 @@ impl SimNode {
 }
 
 impl ClusterSimulation {
-    /// Dispatches all effects after an input, and schedules those that are delayed.
+    /// After an input: dispatches the effects of the hub, and schedules the handling of the node's effects and
+    /// requests.
     pub(super) fn pump(&mut self, key: NodeKey) {
         self.dispatch_effects(key);
         let sim_node = &mut self.nodes[key];
@@ -128,7 +132,7 @@ impl ClusterSimulation {
         self.nodes[key].is_draining = false;
         while let Some(effect) = self.nodes[key].effects.pop_front() {
             self.handle_effect(key, effect);
-            // Other events may be interleaved.
+            // Sometimes the rest is passed later, so that other events happen in between.
             if self.rng.random_bool(0.1) {
                 break;
             }

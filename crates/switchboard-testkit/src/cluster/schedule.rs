@@ -23,8 +23,8 @@ const NODES_MAX: usize = 4;
 const CLIENTS_MAX: usize = 10;
 const ACTIONS: usize = 90;
 
-/// Maximum number of heartbeats in which a node probes all its logs, four at each: those of the
-/// rooms, and those of the names in each room and in none.
+/// Maximum number of heartbeats in which a node probes (reads the heads of) all its logs, four at each. There are at
+/// most 14 logs: two rooms, and four names in each room and in none.
 const PROBE_ROUNDS_MAX: u32 = 5;
 
 /// Runs the simulation of a seed. At the end, the faults are over and the cluster is quiescent.
@@ -78,7 +78,7 @@ impl ClusterSimulation {
         }
     }
 
-    /// Ends all faults.
+    /// Ends all faults at once: paused processes resume, the store recovers, and no fault is injected any more.
     pub fn run_until_quiescent(&mut self) {
         self.trace_event(|| "quiescent".to_owned());
         self.faults = FaultPlan {
@@ -88,8 +88,8 @@ impl ClusterSimulation {
         for node in &mut self.nodes {
             node.cut_until = Duration::ZERO;
         }
-        let due = std::mem::take(&mut self.queue);
-        let (recoveries, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, event)| {
+        let scheduled = std::mem::take(&mut self.queue);
+        let (recoveries, rest): (Vec<_>, Vec<_>) = scheduled.into_iter().partition(|(_, event)| {
             matches!(
                 event,
                 ScheduledEvent::Resume(_) | ScheduledEvent::RecoverStore(_)

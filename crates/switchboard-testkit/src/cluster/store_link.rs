@@ -56,9 +56,10 @@ impl ClusterSimulation {
         mut responses: Vec<StoreResponse>,
     ) {
         let link = &self.nodes[key].link;
-        let is_stale = link.number != number || link.is_severed;
-        let is_late = link.number != number && !self.faults.runs_stale_requests;
-        if self.is_store_unavailable || is_late || is_stale && self.rng.random_bool(0.5) {
+        let is_of_old_link = link.number != number;
+        let is_stale = is_of_old_link || link.is_severed;
+        let is_refused = is_of_old_link && !self.faults.runs_stale_requests;
+        if self.is_store_unavailable || is_refused || is_stale && self.rng.random_bool(0.5) {
             return;
         }
         while let Some(request) = requests.pop_front() {

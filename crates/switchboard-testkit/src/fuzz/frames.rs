@@ -13,7 +13,7 @@ use crate::{ClientId, Simulation};
 /// Max frames of one input; more are ignored.
 const FRAMES_MAX: usize = 64;
 
-/// Max bytes of names, keys and texts in a frame of the server, besides repeated input.
+/// Max bytes of a frame of the server that do not repeat the input: names, keys and fixed texts.
 const OWN_BYTES_MAX: usize = 8 * 1024;
 
 /// Max factor by which a translation repeats its input, including JSON quoting.
@@ -37,14 +37,14 @@ pub fn frames(dialect: &str, bytes: &[u8]) {
         .partition(has_member_limit);
     let names = |all: Vec<&DialectTraits>| all.iter().map(|one| one.name).collect::<Vec<_>>();
     let (limited, unlimited) = (names(limited), names(unlimited));
-    for one in &limited {
-        send_among(dialect, &[one], None, bytes);
+    for other in &limited {
+        send_among(dialect, &[other], None, bytes);
     }
     if !limited.contains(&dialect) {
         return send_among(dialect, &unlimited, Some(dialect), bytes);
     }
-    for one in &unlimited {
-        send_among(dialect, &[one], None, bytes);
+    for other in &unlimited {
+        send_among(dialect, &[other], None, bytes);
     }
 }
 
@@ -53,7 +53,7 @@ fn has_member_limit(traits: &&DialectTraits) -> bool {
     traits.members_max != 0
 }
 
-/// Sends the lines in a room with earlier members, and with a later member if `after` is given.
+/// Sends the lines in a room in which members of the dialects `before` were first, and one of `after` joins last.
 fn send_among(dialect: &str, before: &[&str], after: Option<&str>, bytes: &[u8]) {
     let mut simulation = Simulation::new(0);
     for (index, other) in before.iter().enumerate() {
@@ -144,6 +144,7 @@ fn id_of(simulation: &Simulation, client: ClientId, dialect: &str) -> String {
     }
 }
 
+/// Checks the frames that an input of `cause` bytes has caused.
 fn check_invariants(simulation: &mut Simulation, cause: usize) {
     for client in simulation.ids() {
         for frame in simulation.take_frames(client) {

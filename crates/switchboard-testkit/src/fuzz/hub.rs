@@ -41,7 +41,7 @@ const fn traits(name: &'static str, offer_policy: OfferPolicy) -> DialectTraits 
     }
 }
 
-/// Interprets `bytes` as inputs of a hub with six clients.
+/// Interprets each three bytes as an action of one of six clients: the kind, the client, and an argument.
 ///
 /// # Panics
 /// If an invariant is broken.
@@ -235,7 +235,7 @@ impl FuzzNode {
                 Effect::Send(node, message) => panic!("a single node sends {message:?} to {node}"),
             }
         }
-        // Deferred messages for one address are delivered at once.
+        // The most effects come from a join that delivers all messages deferred for its address.
         assert!(effects <= 400, "{effects} effects of one input");
     }
 
@@ -261,14 +261,14 @@ impl FuzzNode {
         }
     }
 
-    /// Checks that a connection is only told of members that it may observe.
+    /// Checks that `other`, of which a connection is told, may be known to it: members of a group see only each other.
     fn check_introduced(&self, connection: ConnectionId, room: &RoomId, other: &Member) {
         let members = self.hub.members(room);
-        let own = members
+        let receiver = members
             .iter()
             .find(|member| member.peer == self.peers[connection].id());
         assert!(
-            own.is_none_or(|own| own.sees(other)),
+            receiver.is_none_or(|receiver| receiver.sees(other)),
             "{connection} observes {other:?} in {room:?}"
         );
     }
@@ -303,7 +303,7 @@ impl FuzzNode {
                 count,
                 "an address is used twice in {room:?}"
             );
-            // A withdrawn join may be a member until its leave is committed.
+            // After a client has withdrawn its join, it may be a member until its leave is committed.
             if self.proposed.is_empty() {
                 check_groups(&members);
             }
@@ -394,7 +394,7 @@ fn join(argument: u8) -> Command {
     }
 }
 
-/// The time for which an address stays reserved.
+/// The time for which an address stays reserved for the token of a lost client.
 const GRACE: Duration = Duration::from_secs(1);
 
 fn leave(argument: u8) -> Command {

@@ -1,4 +1,4 @@
-//! The parser of the lines of a transcript.
+//! The parser of the lines of a transcript. Their format: `crates/switchboard-dialects/transcripts/README.md`.
 
 use std::time::Duration;
 
@@ -25,15 +25,21 @@ pub(super) enum TranscriptAction<'a> {
     },
     Sends(&'a str),
     SendsBytes(Vec<u8>),
+    /// The connection breaks without a close frame.
     Gone,
+    /// The client closes the connection with a close frame.
     Leaves,
+    /// The connection stays open, but the client answers no ping.
     Freezes,
     /// The web service answers the pending webhook of the client's session; `None`: the request fails.
     IsAnswered(Option<&'a str>),
     /// The server sends a frame to the client.
     Receives(&'a str),
+    /// A frame of the client has failed with this error code, and no frame tells the client.
     IsRefused(&'a str),
+    /// The client's session sends this request to a web service.
     Posts(&'a str),
+    /// The server closes the connection with this code.
     IsClosed(u16),
 }
 

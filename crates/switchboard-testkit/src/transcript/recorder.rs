@@ -10,8 +10,9 @@ use super::{
 };
 use crate::ClientId;
 
-/// Replays the client lines of a transcript and replaces its server lines by the actual output. Server lines that still
-/// match are kept as written. The result must be reviewed before it is committed.
+/// Replays the client lines of a transcript, and replaces its server lines (`<`, `post`, `refused`, `close`) by the
+/// actual output. Server lines that still match are kept as written. The result must be reviewed before it is
+/// committed.
 ///
 /// # Errors
 /// The first line that cannot be replayed, and the reason.
@@ -36,7 +37,7 @@ pub(super) fn record_on(runner: TranscriptRunner, text: &str) -> Result<String, 
             lines.next();
         }
         recorder
-            .play(source, old)
+            .run_line(source, old)
             .map_err(|error| TranscriptError::at(index, source, error))?;
     }
     Ok(recorder.into_text())
@@ -80,7 +81,8 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn play(&mut self, source: &str, mut old: RecordedOutput<'_>) -> Result<(), LineError> {
+    /// Applies a client line and writes it, followed by the output that it causes.
+    fn run_line(&mut self, source: &str, mut old: RecordedOutput<'_>) -> Result<(), LineError> {
         let line = TranscriptLine::parse(source)?;
         self.runner.apply_line(&line)?;
         if let TranscriptLine::Let(name, value) = &line {

@@ -36,6 +36,7 @@ impl Default for TranscriptRunner {
 #[derive(Debug)]
 struct TranscriptClient {
     id: ClientId,
+    /// Frames that no line has read yet.
     unread: VecDeque<Value>,
     /// Error codes without an error frame that no line has read yet.
     silent_errors: VecDeque<&'static str>,
@@ -80,7 +81,9 @@ impl TranscriptRunner {
         }
     }
 
-    pub(super) fn play(&mut self, line: &TranscriptLine<'_>) -> Result<(), LineError> {
+    /// Runs a line: compares an expected output of the server, or applies an action. Before an action, no output may be
+    /// unread.
+    pub(super) fn run_line(&mut self, line: &TranscriptLine<'_>) -> Result<(), LineError> {
         match line {
             TranscriptLine::Comment => Ok(()),
             TranscriptLine::Client(name, TranscriptAction::Receives(expected)) => {
@@ -116,7 +119,7 @@ impl TranscriptRunner {
         first.map_or(Ok(()), Err)
     }
 
-    /// Applies a line, unless it is a server line.
+    /// Applies a line, unless it is a server line: an output that is expected of the server.
     pub(super) fn apply_line(&mut self, line: &TranscriptLine<'_>) -> Result<(), LineError> {
         match line {
             TranscriptLine::Comment => {}

@@ -49,7 +49,7 @@ impl MemberPair {
         self.driver.take_events(&mut self.simulation, client)
     }
 
-    /// Whether the last frame of the client was rejected, and was answered if its dialect has error frames.
+    /// Whether the client's frame since the last call was rejected, with an error frame if its dialect has them.
     fn was_rejected(&mut self, client: ClientId) -> bool {
         let (events, error_codes) = (
             self.take_events(client),
@@ -87,7 +87,7 @@ impl MemberPair {
 fn is_rejected_once(driver: &DialectDriver, events: &[ClientEvent], error_codes: &[&str]) -> bool {
     match driver.reports_member_errors {
         true => matches!(events, [ClientEvent::Error(_)]),
-        // The sender of a deferred frame may be told that it has expired.
+        // PeerJS has no error frames, but tells the sender of a deferred frame that it has expired.
         false if !driver.deferral.is_zero() => {
             matches!(events, [] | [ClientEvent::Error(_)]) && error_codes.len() == 1
         }
@@ -222,7 +222,7 @@ fn a_signal_for_an_absent_member_is_answered() {
         ] {
             let offer = (driver.offer)(absent, "v=0");
             if absent.is_empty() && driver.name == "lightstream" {
-                continue; // There, an empty target means all members.
+                continue; // In lightstream, an empty target means all members.
             }
             pair.simulation.send(pair.alice, offer.to_string());
             pair.simulation.advance(driver.deferral);
@@ -318,7 +318,7 @@ fn a_binary_frame_is_read_as_text_or_rejected() {
     }
 }
 
-/// The dialects in which a member can join again.
+/// The dialects in which a member can join again, the same room or another.
 fn drivers_that_change_rooms() -> impl Iterator<Item = &'static DialectDriver> {
     let has_join_frame = |driver: &&DialectDriver| (driver.join)("", "").is_some();
     DRIVERS
@@ -685,7 +685,7 @@ fn a_new_connection_of_an_identity_replaces_the_old_one() {
 fn the_dialect_is_detected_from_the_first_frame() {
     for driver in &DRIVERS {
         if !find(driver.name).is_some_and(|dialect| dialect.is_recognizable()) {
-            continue; // It has a path of its own.
+            continue; // Clients of this dialect connect to a path of its own.
         }
         let mut simulation = Simulation::new(1);
         let client = simulation.open("shared", &[("room", "room")]);

@@ -114,7 +114,7 @@ impl DialectPair {
     }
 }
 
-/// Every two dialects that carry candidates and differ.
+/// All pairs of two different dialects that carry candidates.
 fn pairs() -> impl Iterator<Item = DialectPair> {
     let carries = |driver: &&DialectDriver| driver.name != "y-webrtc";
     DRIVERS.iter().filter(carries).flat_map(move |from| {
@@ -244,7 +244,7 @@ fn a_candidate_that_cannot_be_translated_is_answered() {
 }
 
 #[test]
-fn the_end_of_candidates_is_ignored() {
+fn the_end_of_candidates_is_neither_delivered_nor_an_error() {
     for mut pair in pairs() {
         for init in [
             json!(null),

@@ -19,8 +19,8 @@ use switchboard_testkit::cluster::{FaultPlan, run_seed};
 
 use self::oracle::find_violations;
 
-/// Seeds in a release build, `cargo xtask test --long`, for each in a debug build.
-const SEEDS_IN_RELEASE: u64 = 2;
+/// The factor by which a release build (`cargo xtask test --long`) runs more seeds than a debug build.
+const RELEASE_FACTOR: u64 = 2;
 
 /// Runs `count` seeds (or `SWITCHBOARD_SEEDS`), or the one that `SWITCHBOARD_SEED` names. A release build runs more.
 fn run_seeds(kind: &str, count: u64, faults: &FaultPlan) {
@@ -31,7 +31,7 @@ fn run_seeds(kind: &str, count: u64, faults: &FaultPlan) {
     let single_seed = number("SWITCHBOARD_SEED");
     let is_long = !cfg!(debug_assertions);
     let count = if is_long {
-        count * SEEDS_IN_RELEASE
+        count * RELEASE_FACTOR
     } else {
         count
     };

@@ -1,5 +1,5 @@
-//! One driver per dialect: the frames of a client for the actions that most dialects have, so that one test runs over
-//! all dialects.
+//! One driver per dialect: the frames that its clients send for common actions, and the meaning of the frames that they
+//! get. With the drivers, one test runs over all dialects.
 
 use std::time::Duration;
 
@@ -52,15 +52,17 @@ pub(crate) enum OfferRule {
 /// The client side of a dialect.
 pub(crate) struct DialectDriver {
     pub(crate) name: &'static str,
-    /// The frame before the join, if the dialect has one.
+    /// The frame with which a client introduces itself before the join, if the dialect has one.
     pub(crate) identify: fn(nick: &str) -> Option<Value>,
     /// The frame that joins a room, if the dialect has one: in `mesh`, connecting joins.
     pub(crate) join: fn(room: &str, nick: &str) -> Option<Value>,
     /// The frame that leaves the room but keeps the connection, if the dialect has one.
     pub(crate) leave: Option<fn(room: &str) -> Value>,
+    /// The frame that sends an offer to a member.
     pub(crate) offer: fn(to: &str, sdp: &str) -> Value,
     /// A chat message to all members, if the dialect has one.
     pub(crate) broadcast: Option<fn(text: &str) -> Value>,
+    /// The meaning of a frame that a client gets.
     pub(crate) parse_events: fn(frame: &Value) -> Vec<ClientEvent>,
     /// The path of the sender's id in a delivered frame.
     pub(crate) sender: &'static [&'static str],
@@ -68,15 +70,15 @@ pub(crate) struct DialectDriver {
     pub(crate) preserved_objects: &'static [&'static str],
     /// The rule for the offers between members.
     pub(crate) offer_rule: OfferRule,
-    /// Whether clients choose the name that must be unique in a room.
+    /// Whether clients choose their name, which must be unique in a room.
     pub(crate) chooses_name: bool,
     /// Whether members are told of joins.
     pub(crate) announces_joins: bool,
     /// Whether members are told of leaves.
     pub(crate) announces_leaves: bool,
-    /// Whether frames name other members by an id. Otherwise the only other member has an empty id.
+    /// Whether frames name other members by an id. Otherwise every other member has an empty id in the tests.
     pub(crate) has_member_ids: bool,
-    /// Whether members are named by their peer ids.
+    /// Whether frames name members by their peer ids, not by their addresses.
     pub(crate) uses_peer_ids: bool,
     /// Whether a member may join again, the same room or another.
     pub(crate) can_change_room: bool,
@@ -88,7 +90,7 @@ pub(crate) struct DialectDriver {
     pub(crate) reports_join_errors: bool,
     /// Whether a rejected frame of a member is answered with an error frame. Otherwise it is only counted.
     pub(crate) reports_member_errors: bool,
-    /// How long a frame is kept for an absent receiver.
+    /// How long a frame is kept for an absent receiver; zero if it is rejected at once.
     pub(crate) deferral: Duration,
 }
 
@@ -135,7 +137,7 @@ impl DialectDriver {
         deferral: Duration::ZERO,
     };
 
-    /// Connects a client and sends the frame before the join. In some dialects it is a member then.
+    /// Connects a client and sends `identify`. In dialects without a `join` frame, the client is then a member.
     pub(crate) fn open(&self, simulation: &mut Simulation, room: &str, nick: &str) -> ClientId {
         self.open_as(simulation, room, nick, Identity::Claimed)
     }
@@ -148,6 +150,7 @@ impl DialectDriver {
         nick: &str,
         identity: Identity,
     ) -> ClientId {
+        // A token of its own: PeerJS takes a client with the same id and token for one that reconnects.
         let token = simulation.ids().count().to_string();
         let query = [
             ("room", room),
@@ -156,8 +159,8 @@ impl DialectDriver {
             ("token", &token),
         ];
         let client = simulation.open_as(self.name, &query, identity);
-        if let Some(greeting) = (self.identify)(nick) {
-            simulation.send(client, greeting.to_string());
+        if let Some(identify) = (self.identify)(nick) {
+            simulation.send(client, identify.to_string());
         }
         client
     }

@@ -7,8 +7,8 @@ use switchboard_testkit::Simulation;
 
 use crate::drivers::DRIVERS;
 
-/// Sends `text` from a member of `dialect` to a member of each dialect. Returns the bytes of the longest delivered
-/// frame.
+/// Sends a frame from a member of `dialect` to a member of each dialect; `text` makes it from the receiver's id.
+/// Returns the bytes of the longest delivered frame.
 fn longest_delivery(dialect: &str, nick: &str, text: impl Fn(&str) -> String) -> usize {
     let driver = crate::drivers::driver_of(dialect);
     let mut longest = 0;
@@ -37,7 +37,7 @@ fn longest_delivery(dialect: &str, nick: &str, text: impl Fn(&str) -> String) ->
 }
 
 #[test]
-fn a_repeated_sender_field_is_delivered_once() {
+fn repeated_sender_fields_do_not_lengthen_the_delivered_frame() {
     let nick = "n".repeat(128);
     let names = ",\"senderID\":0".repeat(18_000);
     let frame = |_: &str| format!("{{\"type\":\"message\",\"data\":\"\"{names}}}");

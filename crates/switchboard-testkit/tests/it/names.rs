@@ -57,7 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The clients of a run, each with the room of its last join.
+/// A run of random steps: its clients, each with the room of its last join.
 struct NameRun {
     simulation: Simulation,
     clients: Vec<(ClientId, Option<&'static str>)>,
@@ -101,9 +101,7 @@ impl NameRun {
                 self.act(index, |simulation, client, _| simulation.freeze(client))
             }
             Step::Deliver { index, events } => self.act(index, |simulation, client, _| {
-                let _ = (0..events)
-                    .take_while(|_| simulation.deliver(client))
-                    .count();
+                (0..events).all(|_| simulation.deliver(client));
             }),
         }
     }
@@ -118,6 +116,7 @@ impl NameRun {
         self.clients.push((client, None));
     }
 
+    /// Applies `act` to a client, if there is one that is connected and responsive.
     fn act(
         &mut self,
         index: usize,

@@ -1,7 +1,7 @@
 //! Checks that the clients of a run received the events that the invariants require, and no others.
 //!
-//! The membership log determines the events that each client must receive in its dialect. A client whose connection
-//! has ended may have received only the first of them.
+//! The membership log determines the events that each client must receive in its dialect. If the client's connection
+//! has ended, it may have received only the first of them.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -103,6 +103,7 @@ impl<'p> Oracle<'p> {
             .any(|(at, member)| at == room && member.peer == peer)
     }
 
+    /// The event with which a member is told of a change in its room, if it is told.
     fn expected_of(
         &self,
         change: &Change,
@@ -158,7 +159,7 @@ impl<'p> Oracle<'p> {
 
     /// Of two members, the one that the offer policy determines is told once to send the offer.
     fn check_offer_events(&self, index: usize, client: &TestClient, encounters: &[Encounter]) {
-        let mut accounted = 0;
+        let mut in_encounters = 0;
         for encounter in encounters {
             let Some((other, must_offer)) = self.side_of(client, encounter) else {
                 continue;
@@ -168,7 +169,7 @@ impl<'p> Oracle<'p> {
             }
             let name = name_for(client.driver, other);
             let count = count_offer_events(client, &name, encounter);
-            accounted += count;
+            in_encounters += count;
             let has_rejoined = client.rejoins.iter().any(|at| encounter.times.contains(at));
             let expected = usize::from(must_offer);
             let is_connected = self.run.simulation.is_connected(client.id);
@@ -178,7 +179,7 @@ impl<'p> Oracle<'p> {
                 || (!is_connected && count < expected);
             assert!(
                 fits,
-                "client {index} ({}) must offer {count} times to {name}",
+                "client {index} ({}) is told {count} times to offer to {name}, expected {expected}",
                 client.driver.name
             );
         }
@@ -188,8 +189,8 @@ impl<'p> Oracle<'p> {
             .filter(|observed| matches!(observed.event, ClientEvent::MustOffer(_)));
         assert_eq!(
             all.count(),
-            accounted,
-            "client {index} must offer to a member that it did not meet"
+            in_encounters,
+            "client {index} is told to offer to a member that it did not meet"
         );
     }
 
@@ -308,9 +309,9 @@ impl<'p> Oracle<'p> {
                 panic!("client {index} is in {membership:?} without a request")
             }
             (None, Some(requested)) => {
-                let mut since = client.observed[requested.after..].iter();
+                let mut events_since = client.observed[requested.events_before..].iter();
                 let is_rejected =
-                    since.any(|observed| matches!(observed.event, ClientEvent::Error(_)));
+                    events_since.any(|observed| matches!(observed.event, ClientEvent::Error(_)));
                 assert!(
                     is_rejected,
                     "the join {requested:?} of client {index} ({}) is not answered",
@@ -321,7 +322,8 @@ impl<'p> Oracle<'p> {
     }
 }
 
-/// The members without offers, which are announced to a newcomer like later joins.
+/// The members that neither send nor receive offers. A newcomer is told of them as of later joins, not as of members to
+/// offer to.
 fn announced_at_join<'s>(
     members_at: &'s MembersByRoom,
     room: &'s RoomId,
@@ -337,7 +339,7 @@ fn announced_at_join<'s>(
 
 fn count_offer_events(client: &TestClient, name: &str, encounter: &Encounter) -> usize {
     let offer_events = client.observed.iter().filter(|observed| {
-        matches!(&observed.event, ClientEvent::MustOffer(called) if called == name)
+        matches!(&observed.event, ClientEvent::MustOffer(other) if other == name)
             && encounter.times.contains(&observed.at)
     });
     offer_events.count()

@@ -10,11 +10,11 @@ use crate::drivers::{ClientEvent, DRIVERS, DialectDriver, OfferRule};
 /// The member limit of a room, so low that rooms become full.
 pub(crate) const ROOM_MEMBERS: usize = 4;
 pub(crate) const NICKS: [&str; 3] = ["ann", "ben", "cyd"];
-/// The longest delivery delay.
+/// The longest time for which events stay in an outbox while the time advances.
 const DELAY_MAX: Duration = Duration::from_millis(500);
 const ROOMS: [&str; 2] = ["red", "blue"];
 
-/// A step of a run. `index` is taken modulo the number of clients.
+/// A step of a run. `index` and `to` are clients, modulo their number; other numbers are indices in the same way.
 #[derive(Clone, Debug)]
 pub(crate) enum RandomStep {
     Open {
@@ -67,14 +67,15 @@ pub(crate) struct ObservedEvent {
 pub(crate) struct RequestedMembership {
     pub(crate) room: &'static str,
     pub(crate) nick: &'static str,
-    pub(crate) after: usize,
+    pub(crate) events_before: usize,
 }
 
 pub(crate) struct TestClient {
     pub(crate) id: ClientId,
     pub(crate) driver: &'static DialectDriver,
+    /// The membership that the client has last requested, unless it has left since.
     pub(crate) requested: Option<RequestedMembership>,
-    /// The lengths of the log at which it repeated its last join.
+    /// The lengths of the log at which the client repeated its last join.
     pub(crate) rejoins: Vec<usize>,
     pub(crate) observed: Vec<ObservedEvent>,
     nick: &'static str,
@@ -167,7 +168,7 @@ impl RandomRun {
             requested: is_member.then_some(RequestedMembership {
                 room,
                 nick,
-                after: 0,
+                events_before: 0,
             }),
             rejoins: Vec::new(),
             observed: Vec::new(),
@@ -200,14 +201,18 @@ impl RandomRun {
         if client.requested.as_ref().is_some_and(is_same) {
             client.rejoins.push(at);
         }
-        let after = client.observed.len();
-        client.requested = Some(RequestedMembership { room, nick, after });
+        let events_before = client.observed.len();
+        client.requested = Some(RequestedMembership {
+            room,
+            nick,
+            events_before,
+        });
         self.simulation.send(client.id, join.to_string());
     }
 
-    /// Whether the client has identified itself. Before that, the server queues its frames for a time that the test
-    /// cannot predict. A client without ids for other members first receives its events, because its offers go to
-    /// the member that it was told of.
+    /// Whether the client has identified itself, if its dialect requires that. Before that, the server queues its
+    /// frames for a time that the test cannot predict, so the events of such a client are delivered first. So are those
+    /// of a client whose dialect has no ids for members, because its offers go to the member that it was told of.
     fn is_identified(&mut self, index: usize) -> bool {
         let client = &self.clients[index];
         let is_pending = (client.driver.identify)("").is_some() && client.observed.is_empty();
@@ -243,7 +248,7 @@ impl RandomRun {
             None => self.simulation.peer(self.clients[to].id).to_string(),
         };
         let own_peer = self.simulation.peer(self.clients[index].id);
-        let (own_pair, paired_with_others) = (
+        let (paired, paired_with_others) = (
             paired_peer(&self.simulation, own_peer),
             self.peers_paired_with_others(own_peer),
         );
@@ -252,19 +257,19 @@ impl RandomRun {
                 let receives = member.dialect.signals && !paired_with_others.contains(&member.peer);
                 receives && name_for(driver, member) == name
             }
-            false => own_pair == Some(member.peer),
+            false => paired == Some(member.peer),
         };
         let membership = self.simulation.member(self.clients[index].id);
         let has_receiver =
             membership.is_some_and(|(room, _)| !self.receivers(&room, is_named).is_empty());
         if !has_receiver && !driver.deferral.is_zero() {
-            return; // The test cannot predict which member receives a deferred frame.
+            return; // The frame is deferred, and the test cannot predict which member receives it.
         }
         let frame = (driver.offer)(&name, &self.sent.len().to_string());
         self.send_text(index, &frame.to_string(), is_named);
     }
 
-    /// The clients that observe one other member only, which is not `peer`.
+    /// The clients that observe only one other member, and this is not `peer`.
     fn peers_paired_with_others(&self, peer: PeerId) -> Vec<PeerId> {
         let paired = self
             .clients
@@ -323,7 +328,8 @@ impl RandomRun {
         }
     }
 
-    /// Waits until all challenges have ended: a frozen claimant may wait for a name of another frozen client.
+    /// Waits until all challenges have ended: a frozen claimant may wait for the name of another frozen client, and so
+    /// on.
     fn run_until_quiescent(&mut self) {
         self.wait(DELAY_MAX);
         for _ in 0..4 * (self.clients.len() + 1) {

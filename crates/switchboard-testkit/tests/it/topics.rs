@@ -148,7 +148,7 @@ fn a_repeated_subscription_supersedes_the_unsubscription() {
 struct Page {
     client: ClientId,
     id: String,
-    /// The other pages, and whether they have answered or were answered.
+    /// The other pages, and whether offer and answer were exchanged with each.
     connections: BTreeMap<String, bool>,
 }
 
@@ -234,7 +234,7 @@ fn sixty_pages_in_one_topic_receive_only_signals_addressed_to_them() {
     assert_eq!(deliveries, PAGES + pairs * (1 + 2 * (1 + CANDIDATES)));
 }
 
-/// The number of frames that three pages, announced as "a", "b" and "c", receive for this data.
+/// The number of frames that three pages, announced as "a", "b" and "c", receive when "a" publishes this data.
 fn delivered(data: &Value) -> [usize; 3] {
     let mut simulation = Simulation::new(1);
     let clients = ["a", "b", "c"].map(|id| {
@@ -255,14 +255,15 @@ fn delivered(data: &Value) -> [usize; 3] {
         clients[0],
         format!(
             r#"{{"type":"publish","topic":"red",{data}}}"#,
-            data = text_of(data)
+            data = data_field(data)
         ),
     );
     clients.map(|client| simulation.received(client).len())
 }
 
-/// The fields of an object, or the text itself.
-fn text_of(data: &Value) -> String {
+/// The `data` field of a frame: with this value, or, if `data` is a string, this text as it is, for malformed or
+/// repeated fields.
+fn data_field(data: &Value) -> String {
     data.as_str()
         .map_or_else(|| format!(r#""data":{data}"#), str::to_owned)
 }

@@ -64,7 +64,7 @@ fn every_transcript_belongs_to_a_dialect() {
     for name in dialect_dirs() {
         let dialects = switchboard_dialects::ALL.iter();
         let is_dialect = dialects.map(|it| it.traits().name).any(|it| it == name);
-        // Clients of several dialects.
+        // The transcripts in `mixed` have clients of several dialects.
         assert!(is_dialect || name == "mixed", "no dialect is named {name}");
         let files = fs::read_dir(transcripts_dir().join(&name)).expect("a readable directory");
         assert_eq!(

@@ -91,7 +91,7 @@ fn no_delivered_frame_names_a_forged_sender() {
     }
 }
 
-/// The key of the target, where delivered frames have one.
+/// The path of the target in a delivered frame, if the dialect's frames have one.
 fn target_of(driver: &DialectDriver) -> Option<&'static [&'static str]> {
     match driver.name {
         "lightstream" => Some(&["targetID"]),

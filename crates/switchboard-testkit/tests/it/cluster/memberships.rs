@@ -11,7 +11,7 @@ use switchboard_core::{
 };
 use switchboard_testkit::cluster::{ClientKey, ClientLogEntry, ClientRequest, ClusterSimulation};
 
-/// The name of a membership; each join has its own.
+/// The display name, which identifies a membership: the simulated clients give each join a name of its own.
 pub(crate) type MemberName = DisplayName;
 
 /// A membership of another client, as one client has observed it.
@@ -28,7 +28,8 @@ pub(crate) struct Observation {
 #[derive(Clone, Debug)]
 pub(crate) struct OwnMembership {
     pub(crate) room: RoomId,
-    /// The names that others may see: a repeated join may keep the name of the first.
+    /// The names under which others may see this membership: after a repeated join, that of the first join or of the
+    /// repetition.
     pub(crate) names: BTreeSet<MemberName>,
     pub(crate) from: Duration,
     pub(crate) until: Option<Duration>,
@@ -48,7 +49,7 @@ impl OwnMembership {
 
 /// The times of a join request and of its answer.
 #[derive(Clone, Debug)]
-pub(crate) struct PendingInterval {
+pub(crate) struct JoinTimes {
     pub(crate) requested: Duration,
     pub(crate) answered: Option<Duration>,
 }
@@ -58,8 +59,9 @@ pub(crate) struct PendingInterval {
 pub(crate) struct ConnectionHistory {
     pub(crate) memberships: Vec<OwnMembership>,
     pub(crate) received_serials: Vec<usize>,
+    /// The serial numbers of the messages that the client was allowed to send.
     pub(crate) requested: BTreeMap<usize, Duration>,
-    pub(crate) joins: Vec<PendingInterval>,
+    pub(crate) joins: Vec<JoinTimes>,
     pub(crate) evicted: Option<(Duration, EvictionReason)>,
     pub(crate) probes: Vec<(Duration, ResourceKey)>,
     pub(crate) claimed: BTreeMap<NameId, Duration>,
@@ -70,7 +72,7 @@ pub(crate) struct ConnectionHistory {
 }
 
 impl ConnectionHistory {
-    /// Its membership in a room that covers an interval.
+    /// The client's membership in a room that covers an interval.
     pub(crate) fn membership_during(
         &self,
         room: &RoomId,
@@ -85,7 +87,7 @@ impl ConnectionHistory {
         })
     }
 
-    /// Its current membership in a room.
+    /// The client's current membership in a room.
     pub(crate) fn current_membership(&self, room: &RoomId) -> Option<&OwnMembership> {
         let mut memberships = self.memberships.iter();
         memberships.find(|membership| membership.room == *room && membership.until.is_none())
@@ -109,9 +111,9 @@ pub(crate) fn read_history(cluster: &ClusterSimulation, client: ClientKey) -> Co
     reader.end()
 }
 
-/// A join request without an answer.
-struct Pending {
-    since: Vec<Duration>,
+/// The join requests of one room that have no answer yet. One answer is for all of them.
+struct PendingJoins {
+    requested_at: Vec<Duration>,
     names: BTreeSet<MemberName>,
     latest: JoinId,
 }
@@ -121,7 +123,7 @@ struct HistoryReader<'c> {
     client: ClientKey,
     now: Duration,
     history: ConnectionHistory,
-    pending: BTreeMap<RoomId, Pending>,
+    pending: BTreeMap<RoomId, PendingJoins>,
     /// The last serial from each sender, by room: rooms are independent of each other.
     last: BTreeMap<(ClientKey, RoomId), usize>,
 }
@@ -147,20 +149,19 @@ impl HistoryReader<'_> {
 
     fn end(mut self) -> ConnectionHistory {
         for pending in std::mem::take(&mut self.pending).into_values() {
-            self.answered(pending, false);
+            self.record_joins(pending, false);
         }
         self.history
     }
 
-    fn answered(&mut self, pending: Pending, is_rejected_once: bool) {
-        let answered = is_rejected_once.then_some(self.now);
-        let joins = pending.since.into_iter();
-        self.history
-            .joins
-            .extend(joins.map(|requested| PendingInterval {
-                requested,
-                answered,
-            }));
+    /// Records join requests that are answered now, or never.
+    fn record_joins(&mut self, pending: PendingJoins, is_answered: bool) {
+        let answered = is_answered.then_some(self.now);
+        let joins = pending.requested_at.into_iter();
+        self.history.joins.extend(joins.map(|requested| JoinTimes {
+            requested,
+            answered,
+        }));
     }
 
     fn leave_all(&mut self) {
@@ -181,12 +182,12 @@ impl HistoryReader<'_> {
             } => {
                 let (now, name) = (self.now, name.clone());
                 let names = self.current_names(room);
-                let pending = self.pending.entry(room.clone()).or_insert(Pending {
-                    since: Vec::new(),
+                let pending = self.pending.entry(room.clone()).or_insert(PendingJoins {
+                    requested_at: Vec::new(),
                     names,
                     latest: *join_id,
                 });
-                pending.since.push(now);
+                pending.requested_at.push(now);
                 pending.names.insert(name);
                 pending.latest = *join_id;
             }
@@ -200,7 +201,7 @@ impl HistoryReader<'_> {
             ClientRequest::Send(serial) => {
                 self.history.requested.insert(*serial, self.now);
             }
-            ClientRequest::Claim(_) | ClientRequest::List => {}
+            ClientRequest::Claim(_) | ClientRequest::Other => {}
         }
     }
 
@@ -221,7 +222,7 @@ impl HistoryReader<'_> {
             Event::Joined { room, others } => self.joined(room, others),
             Event::Rejoined { room, others } => {
                 match self.pending.remove(room) {
-                    Some(pending) => self.answered(pending, true),
+                    Some(pending) => self.record_joins(pending, true),
                     None => self.report(format!("rejoined {room:?} without a request")),
                 }
                 self.check_member_list(room, others);
@@ -273,14 +274,14 @@ impl HistoryReader<'_> {
             return;
         }
         match self.pending.remove(room) {
-            Some(pending) if pending.latest == join_id => self.answered(pending, true),
+            Some(pending) if pending.latest == join_id => self.record_joins(pending, true),
             Some(pending) => {
                 self.report(format!(
                     "{join_id:?} rejected, {:?} requested",
                     pending.latest
                 ));
             }
-            // Rejected by the peer, before the hub received it: too many rooms.
+            // The client's `Peer` has rejected the join, before the hub received it: too many rooms.
             None => {}
         }
         let now = self.now;
@@ -305,7 +306,7 @@ impl HistoryReader<'_> {
             observations: Vec::new(),
             order: Vec::new(),
         });
-        self.answered(pending, true);
+        self.record_joins(pending, true);
         for (other, role) in others {
             self.observe_join(room, other, *role);
         }

@@ -12,10 +12,11 @@ use crate::cluster::memberships::{ConnectionHistory, Observation, OwnMembership,
 
 const ROOMS: [&str; 2] = ["red", "blue"];
 
-/// The longest time of a message and its answer, with a tolerance.
+/// The longest time from a message to its answer in a run without faults, with a tolerance.
 const ROUND_TRIPS: Duration = Duration::from_millis(200);
 
-/// Returns the violated invariants of a quiescent run. `is_calm`: the run had no faults.
+/// Returns the violated invariants of a quiescent run. Delivery and order are only checked if the run had no faults
+/// (`is_calm`), because a fault may lose messages, and a node that missed changes shows only their net difference.
 pub(crate) fn find_violations(cluster: &ClusterSimulation, is_calm: bool) -> Vec<String> {
     let histories = (0..cluster.clients().len()).map(|client| read_history(cluster, client));
     let mut oracle = ClusterOracle {
@@ -97,7 +98,7 @@ impl ClusterOracle<'_> {
             return;
         };
         let (of_b, of_a) = (observations_of(&a, other, &b), observations_of(&b, one, &a));
-        let (Some(last), Some(flipped)) = (of_b.last(), of_a.last()) else {
+        let (Some(last_of_b), Some(last_of_a)) = (of_b.last(), of_a.last()) else {
             return;
         };
         let dialects = [one, other].map(|client| self.cluster.clients()[client].dialect());
@@ -105,19 +106,19 @@ impl ClusterOracle<'_> {
             expected_role(dialects[0], dialects[1]),
             expected_role(dialects[1], dialects[0]).flipped(),
         ];
-        if last.role != flipped.role.flipped() || !allowed.contains(&last.role) {
+        if last_of_b.role != last_of_a.role.flipped() || !allowed.contains(&last_of_b.role) {
             self.report(format!(
                 "{room:?}: c{one} has the role towards c{other} {:?}, c{other} towards c{one}: {:?}",
-                last.role, flipped.role
+                last_of_b.role, last_of_a.role
             ));
         }
-        // If one client is introduced to the other again, so is the other to it. Observations of
-        // earlier memberships do not count: some clients may have observed them that the member
-        // could not observe.
+        // Two members are introduced to each other equally often. Only observations since the later of
+        // their joins count: before, a client may have observed a member that could not observe it. A
+        // restored membership may count from its restoration instead (`restored`).
         let met = self
             .member_since(room, one, false)
             .max(self.member_since(room, other, false));
-        let found = self
+        let restored = self
             .member_since(room, one, true)
             .max(self.member_since(room, other, true));
         let since = |observations: &[Observation], met| {
@@ -141,7 +142,7 @@ impl ClusterOracle<'_> {
                     || self.was_lost(room, *client, met)
             });
         let is_mutual = |met| since(&of_b, met) == since(&of_a, met);
-        if !is_mutual(met) && !is_mutual(found) && !is_excused {
+        if !is_mutual(met) && !is_mutual(restored) && !is_excused {
             self.report(format!(
                 "{room:?}: c{one} was introduced to c{other} {} times, c{other} to c{one} {} times since {met:?}",
                 since(&of_b, met),
@@ -150,18 +151,18 @@ impl ClusterOracle<'_> {
         }
     }
 
-    /// The times of data loss in the store since `met`. After a data loss, a client may take a
-    /// member for gone that never lost its own observation, and be introduced to it again when its
-    /// node restores it at its old position. The member receives no event for that if [its
-    /// address](Self::is_contested) belonged to another member for a while, if its node [came back
-    /// late](Self::is_late), if its [lease had lapsed](Self::was_lost) and the store lost that
-    /// change, or if data were lost again.
+    /// The times since `met` at which the store lost data. After a loss, client A may be told that
+    /// member B has left, and be introduced to B again when B's node restores B at its old position,
+    /// while B saw no change of A. That is allowed in four cases: [B's address](Self::is_contested)
+    /// belonged to another member for a while; B's node [came back late](Self::is_late); [its lease had
+    /// lapsed](Self::was_lost) and the store lost that change; data were lost more than once.
     fn data_losses(&self, met: Duration) -> Vec<Duration> {
         let outages = self.cluster.outages().iter();
         let data_losses = outages.filter(|outage| outage.kind == "data lost" && outage.from >= met);
         data_losses.map(|outage| outage.from).collect()
     }
 
+    /// Whether the client's node was away for a third of a lease or longer at a loss of data.
     fn is_late(&self, client: ClientKey, data_losses: &[Duration]) -> bool {
         let node = self.cluster.clients()[client].node();
         let mut outages = self.cluster.outages().iter();
@@ -173,6 +174,7 @@ impl ClusterOracle<'_> {
         })
     }
 
+    /// Whether the client was removed since `met` because its node's lease had lapsed.
     fn was_lost(&self, room: &RoomId, client: ClientKey, met: Duration) -> bool {
         let leave = StoredChange::Leave(self.cluster.clients()[client].id(), LeaveCause::NodeLost);
         let log = LogId::Room(room.clone());
@@ -180,6 +182,7 @@ impl ClusterOracle<'_> {
         history.any(|(at, of, event)| *at >= met && *of == log && event.change == leave)
     }
 
+    /// Whether another client ever had the address that the client has in the room.
     fn is_contested(&self, room: &RoomId, client: ClientKey) -> bool {
         let peer = self.cluster.clients()[client].id();
         let log = LogId::Room(room.clone());
@@ -196,8 +199,8 @@ impl ClusterOracle<'_> {
         })
     }
 
-    /// When the current membership of a client began, or was last restored.
-    fn member_since(&self, room: &RoomId, client: ClientKey, restored: bool) -> Duration {
+    /// When the current membership of a client began or, if `is_restored`, was last added to the store.
+    fn member_since(&self, room: &RoomId, client: ClientKey, is_restored: bool) -> Duration {
         let peer = self.cluster.clients()[client].id();
         let log = LogId::Room(room.clone());
         let history = self.cluster.history().iter().rev();
@@ -205,12 +208,13 @@ impl ClusterOracle<'_> {
             StoredChange::Join(member) if *of == log => Some((*at, member, event.version.head)),
             StoredChange::Join(_) | StoredChange::Leave(..) => None,
         });
-        let join = joins
-            .find(|(_, member, head)| member.peer == peer && (restored || member.since == *head));
+        let join = joins.find(|(_, member, head)| {
+            member.peer == peer && (is_restored || member.since == *head)
+        });
         join.map(|(at, ..)| at).unwrap_or_default()
     }
 
-    /// The hubs and the store have the same members as the clients observe.
+    /// The store, and the hub of each node with a member, have exactly the members that are present.
     fn check_stores_agree(&mut self, room: &RoomId, present: &[ClientKey]) {
         let expected: BTreeSet<_> = present.iter().copied().collect();
         let members = self
@@ -237,10 +241,10 @@ impl ClusterOracle<'_> {
                 .iter()
                 .filter_map(|member| self.cluster.client_of(member.peer))
                 .collect();
-            let own = present
+            let has_member = present
                 .iter()
                 .any(|client| self.cluster.clients()[*client].node() == key);
-            if node.is_alive() && own && members != expected {
+            if node.is_alive() && has_member && members != expected {
                 self.report(format!(
                     "{room:?}: s{key} has {members:?}, expected {expected:?}"
                 ));
@@ -279,25 +283,25 @@ impl ClusterOracle<'_> {
     /// Every join is answered in time.
     fn check_joins(&mut self) {
         for client in 0..self.histories.len() {
-            for wait in self.histories[client].joins.clone() {
-                let is_there = self.cluster.clients()[client].is_connected();
-                let Some(answered) = wait.answered else {
-                    if is_there {
+            for join in self.histories[client].joins.clone() {
+                let is_connected = self.cluster.clients()[client].is_connected();
+                let Some(answered) = join.answered else {
+                    if is_connected {
                         self.report(format!(
                             "c{client}'s join of {:?} is not answered",
-                            wait.requested
+                            join.requested
                         ));
                     }
                     continue;
                 };
                 let node = self.cluster.clients()[client].node();
                 let limit = Duration::from_secs(4) + LEASE * 2 + ROUND_TRIPS;
-                let limit = limit + self.paused_time(node, wait.requested);
-                if answered > wait.requested + limit {
-                    let took = answered.saturating_sub(wait.requested);
+                let limit = limit + self.paused_time(node, join.requested);
+                if answered > join.requested + limit {
+                    let took = answered.saturating_sub(join.requested);
                     self.report(format!(
                         "c{client}'s join of {:?} took {took:?}",
-                        wait.requested
+                        join.requested
                     ));
                 }
             }
@@ -363,7 +367,7 @@ impl ClusterOracle<'_> {
                 continue;
             };
             let client_state = &self.cluster.clients()[client];
-            // A node that missed the event can only guess why another member has the address.
+            // A node that missed the leave, and finds another member at the address, can only guess its reason.
             let mut history = self.cluster.history().iter();
             let is_guessed = !history.any(|(_, _, event)| {
                 event.change

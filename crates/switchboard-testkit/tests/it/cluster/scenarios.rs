@@ -9,6 +9,7 @@ use switchboard_testkit::cluster::{
 
 use crate::cluster::oracle::find_violations;
 
+/// The time in which all effects of a request arrive, without faults.
 const SETTLE_TIME: Duration = Duration::from_millis(200);
 
 /// A cluster of connected nodes.
@@ -55,7 +56,7 @@ fn received_events(cluster: &ClusterSimulation, client: ClientKey, since: Durati
         Event::Departed { peer, .. } => format!("left {}", name(peer.peer)),
         Event::Evicted(EvictionReason::Unresponsive) => "evicted as unresponsive".to_owned(),
         Event::Evicted(EvictionReason::Replaced) => "replaced".to_owned(),
-        Event::RequestFailed(error_codes) => format!("rejected: {}", error_codes.code.as_str()),
+        Event::RequestFailed(error) => format!("rejected: {}", error.code.as_str()),
         other @ (Event::Claimed(_)
         | Event::Rejoined { .. }
         | Event::Members { .. }
@@ -210,8 +211,8 @@ fn a_leave_without_the_store_is_local_at_once_and_remote_later() {
         received_events(&cluster, remote, before),
         Vec::<String>::new()
     );
-    let error_codes = format!("rejected: {}", ErrorCode::Unavailable.as_str());
-    assert_eq!(received_events(&cluster, leaver, before), [error_codes]);
+    let rejection = format!("rejected: {}", ErrorCode::Unavailable.as_str());
+    assert_eq!(received_events(&cluster, leaver, before), [rejection]);
     cluster.advance(Duration::from_secs(4));
     assert_eq!(
         received_events(&cluster, remote, before),

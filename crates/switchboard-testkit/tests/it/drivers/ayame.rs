@@ -1,4 +1,4 @@
-//! The driver of `ayame`. A room has two members, so frames do not name the other one.
+//! The driver of `ayame`. A room has two members, so a frame needs no id for the other one.
 
 use serde_json::json;
 

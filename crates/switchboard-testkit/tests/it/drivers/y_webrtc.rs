@@ -1,5 +1,5 @@
-//! The driver of `y-webrtc`. Clients are not told of other members, and a published frame is for all members of this
-//! dialect.
+//! The driver of `y-webrtc`. Clients are not told of other members, and a published frame goes to all members of the
+//! topic, which is a room, and to its sender.
 
 use serde_json::json;
 
