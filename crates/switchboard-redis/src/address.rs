@@ -9,6 +9,7 @@ use std::{
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
+/// The port of a host without a port.
 const PORT: u16 = 6379;
 
 /// The URL of Redis: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS.
@@ -79,12 +80,12 @@ impl RedisAddress {
     pub fn local_ip(&self) -> Option<IpAddr> {
         let host = self.hosts.first()?;
         let remote = (&*host.name, host.port).to_socket_addrs().ok()?.next()?;
-        let any: SocketAddr = match remote {
+        let unspecified: SocketAddr = match remote {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         // Connecting a datagram socket sends nothing.
-        let socket = UdpSocket::bind(any).ok()?;
+        let socket = UdpSocket::bind(unspecified).ok()?;
         socket.connect(remote).ok()?;
         socket.local_addr().ok().map(|address| address.ip())
     }

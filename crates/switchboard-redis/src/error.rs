@@ -37,7 +37,7 @@ pub enum StoreError {
         /// The text of the first error.
         reason: String,
     },
-    /// No slot of the Redis Cluster has a server.
+    /// No slot of the Redis Cluster has a server. (Redis Cluster divides the keys into 16384 slots.)
     #[error("the Redis Cluster at {server} has no slots assigned")]
     NoSlots {
         /// The host and port of the queried server.
@@ -133,7 +133,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn malformed(expected: impl Into<Cow<'static, str>>) -> Self {
+    /// The error for a reply that is not as expected. `expected` completes "expected …".
+    pub(super) fn expected(expected: impl Into<Cow<'static, str>>) -> Self {
         let expected = expected.into();
         Self::UnexpectedReply { expected }
     }
@@ -169,7 +170,7 @@ impl StoreError {
         }
     }
 
-    /// The same error, about the data of this key. Errors of connections stay as they are.
+    /// Adds the key to an error about malformed data. Other errors stay as they are.
     pub(super) fn in_key(self, key: &str) -> Self {
         if !self.is_malformed() {
             return self;

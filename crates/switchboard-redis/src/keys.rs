@@ -1,9 +1,10 @@
 //! The names of the keys and channels in Redis. Names that belong together share a hash tag (the
 //! part in braces), so that a Redis Cluster keeps them on one server:
 //!
-//! * `{PREFIX}:nodes`, `{PREFIX}:logs:NODE`, `{PREFIX}:secret`
-//! * `{PREFIX:LOG}:log`, and the channel `{PREFIX:LOG}:news`
-//! * the channel `{PREFIX:node:NODE}:mail`
+//! * `{PREFIX}:nodes` (the node list), `{PREFIX}:logs:NODE` (the logs to which a node is subscribed), and
+//!   `{PREFIX}:secret` (which all nodes share)
+//! * `{PREFIX:LOG}:log` (a membership log), and the channel `{PREFIX:LOG}:news` (its events)
+//! * the channel `{PREFIX:node:NODE}:mail` (messages to a node)
 //!
 //! `LOG` is `r:SPACE:NAME` (a room), `c:DIALECT:SPACE:NAME` (a room of one dialect only),
 //! `n:SPACE:NAME` (a name), `m:SPACE:ROOM:NAME` (a name that is unique in a room) or `d:NAME` (an
@@ -17,7 +18,7 @@ use switchboard_core::{
 
 const KEY_CHARACTERS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
 
-/// The key and channel names of one deployment, which share its prefix.
+/// The key and channel names of one cluster, which share its prefix.
 #[derive(Clone, Debug)]
 pub(super) struct KeyNames {
     prefix: String,

@@ -1,9 +1,10 @@
-//! The [`Store`] of a cluster in Redis, or in a Redis Cluster (Redis 7.0 or newer, or Valkey). A
-//! [`Driver`](switchboard_cluster::Driver) over a [`RedisStore`] is the engine of its nodes.
+//! The [`Store`] in which the nodes of a Switchboard cluster keep the members of rooms: Redis, or a Redis
+//! Cluster (Redis 7.0 or newer, or Valkey). A [`Driver`](switchboard_cluster::Driver) connects a node to a
+//! [`RedisStore`].
 //!
-//! Every request is one command. A request that changes data is a script, which runs in one atomic
-//! step. `keys.rs` defines the keys. When the last node has closed, only the secret of the
-//! deployment stays in Redis.
+//! Each request is one atomic step: a single command, or a script. A subscription takes a second command,
+//! which does not change data. `keys.rs` defines the keys. After the last node has closed, empty logs expire
+//! within a minute. Only the secret with which the nodes authenticate requests to each other stays in Redis.
 #![warn(missing_docs)]
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
@@ -45,7 +46,7 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store at this address. `prefix` is the prefix of all keys and channels: nodes with the same
+    /// A store at this address. All keys and channels begin with `prefix`: nodes with the same address and
     /// prefix are one cluster.
     #[must_use]
     pub fn new(address: RedisAddress, prefix: impl Into<String>) -> Self {
@@ -59,7 +60,7 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// As [`Store::connect`].
+    /// If Redis cannot be reached within a few seconds, refuses the connection, or has a malformed node list.
     pub async fn list_nodes(&self) -> Result<Vec<NodeStatus>, StoreError> {
         let servers = RedisServers::connect(&self.address, Arc::new(|_| ())).await?;
         let key = KeyNames::new(&self.prefix).nodes();
@@ -73,7 +74,7 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// As [`Store::connect`].
+    /// The errors of [`Store::connect`].
     pub async fn connect_with_queue(
         &self,
         node: NodeId,
@@ -92,7 +93,7 @@ impl RedisStore {
             keys,
             servers,
             pushes,
-            batch_lock: Mutex::default(),
+            reported_corrupt: Mutex::default(),
         };
         let subscribe = connection.planner().sharded("SUBSCRIBE");
         let node_channel = single_key_command(subscribe, &connection.keys.node_channel(node), None);
@@ -124,24 +125,24 @@ pub struct RedisConnection {
     keys: KeyNames,
     servers: RedisServers,
     pushes: Arc<PushReader>,
-    /// Held while a batch runs. Contains the logs whose corruption has been logged.
-    batch_lock: Mutex<BTreeSet<LogId>>,
+    /// The membership logs for which a warning about corrupt data was logged: one warning each. The lock is
+    /// held while a batch runs, so that batches run one after another.
+    reported_corrupt: Mutex<BTreeSet<LogId>>,
 }
 
 impl StoreConnection for RedisConnection {
     type Error = StoreError;
 
-    /// Executes a batch in one round trip. On a Redis Cluster, the order holds per log and per
-    /// receiver of messages, and a batch that subscribes, posts or unsubscribes takes additional
-    /// round trips.
+    /// Executes a batch in one round trip. On a Redis Cluster, the order holds per log and per receiving node,
+    /// and a batch that also stores or removes subscriptions, or sends messages, takes up to three round trips.
     async fn execute(&self, batch: &[StoreRequest]) -> Result<Vec<StoreResponse>, StoreError> {
-        let mut corrupt_logs = self.batch_lock.lock().await;
+        let mut reported_corrupt = self.reported_corrupt.lock().await;
         if let Some(reason) = self.pushes.queue().close_reason() {
             return Err(StoreError::Ended { reason });
         }
         let result = self.run_batch(batch).await;
         match &result {
-            Ok(responses) => log_corrupt_logs(&mut corrupt_logs, batch, responses),
+            Ok(responses) => warn_of_corrupt_logs(&mut reported_corrupt, batch, responses),
             Err(error) => self.pushes.queue().close(&error_chain(error)),
         }
         result
@@ -167,7 +168,7 @@ impl StoreConnection for RedisConnection {
             secret.len() == 2 * SECRET_BYTES && secret.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_secret
             .then(|| secret.to_owned())
-            .ok_or_else(|| StoreError::malformed("a secret").in_key(&key))
+            .ok_or_else(|| StoreError::expected("a secret").in_key(&key))
     }
 }
 
@@ -190,6 +191,7 @@ impl RedisConnection {
             }
         }
         let mut values = vec![Value::Nil; plan.commands.len()];
+        // A single server runs all commands in order, so the stages share one round trip.
         let groups: &[&[CommandStage]] = if self.servers.is_cluster() {
             &[
                 &[CommandStage::Subscribe],
@@ -204,8 +206,8 @@ impl RedisConnection {
             ]]
         };
         for group in groups {
-            let is_due = |index: &usize| group.contains(&plan.commands[*index].stage);
-            let indices: Vec<_> = (0..plan.commands.len()).filter(is_due).collect();
+            let is_in_group = |index: &usize| group.contains(&plan.commands[*index].stage);
+            let indices: Vec<_> = (0..plan.commands.len()).filter(is_in_group).collect();
             let commands: Vec<_> = indices
                 .iter()
                 .map(|index| &plan.commands[*index].command)
@@ -219,16 +221,16 @@ impl RedisConnection {
     }
 }
 
-/// Logs each corrupt log once.
-fn log_corrupt_logs(
-    corrupt_logs: &mut BTreeSet<LogId>,
+/// Warns of each membership log with corrupt data once per connection.
+fn warn_of_corrupt_logs(
+    reported: &mut BTreeSet<LogId>,
     batch: &[StoreRequest],
     responses: &[StoreResponse],
 ) {
     for (request, response) in batch.iter().zip(responses) {
         if let StoreResponse::Failed(reason) = response
             && let Some(log) = log_of(request)
-            && corrupt_logs.insert(log.clone())
+            && reported.insert(log.clone())
         {
             tracing::warn!(
                 error = reason,

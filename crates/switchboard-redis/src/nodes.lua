@@ -1,6 +1,6 @@
 -- The node list is one hash: node -> packed epoch, heartbeat counter, whether it is fenced, status.
--- KEYS: the node list, the subscriptions of the node. ARGV: beat, bury or forget; node; epoch;
--- heartbeat counter; status.
+-- KEYS: the node list, the subscriptions of the node. ARGV: beat (heartbeat), bury (fence the node) or
+-- forget (remove it from the list); node; epoch; heartbeat counter; status.
 local list, subscriptions = KEYS[1], KEYS[2]
 local verb, node, epoch, beat, status = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 

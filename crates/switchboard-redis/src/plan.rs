@@ -31,11 +31,13 @@ pub(super) struct PlannedCommand {
 /// When a command runs on a Redis Cluster: each stage begins when the one before it has ended. The
 /// subscription of a node to a log must be stored from before its first member joins until after
 /// its last member has left; otherwise the other nodes would not find its members after a crash.
-/// Messages of a member are sent before it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CommandStage {
+    /// Stores subscriptions. Sends messages, which must arrive before their sender leaves.
     Subscribe,
+    /// Reads and changes logs. Begins or ends the delivery of their events, in order with the changes.
     Change,
+    /// Reads and removes stored subscriptions. Fences and removes nodes.
     Unsubscribe,
 }
 
@@ -141,6 +143,8 @@ impl Planner<'_> {
                 single_key_command(subscribe, &self.keys.log_channel(log), None),
             );
         }
+        // The removal by an earlier `Unsubscribe` of this batch runs in the last stage, so the subscription is stored
+        // again after it.
         let is_unsubscribe = |other: &StoreRequest| matches!(other, StoreRequest::Unsubscribe(n, l) if *n == node && l == log);
         if self.servers.is_cluster() && earlier.iter().any(is_unsubscribe) {
             plan.push(
@@ -168,7 +172,7 @@ impl Planner<'_> {
         );
     }
 
-    /// The variant of a pub/sub command for the deployment: sharded on a Redis Cluster.
+    /// The name of a pub/sub command: its sharded variant on a Redis Cluster.
     pub(super) fn sharded(&self, name: &'static str) -> &'static str {
         match (self.servers.is_cluster(), name) {
             (true, "SUBSCRIBE") => "SSUBSCRIBE",
@@ -178,10 +182,11 @@ impl Planner<'_> {
         }
     }
 
-    fn nodes_command(&self, name: &str, lease: Lease, counter: u64, status: &str) -> RedisCommand {
+    /// A change of the node list. `nodes.lua` defines the verbs.
+    fn nodes_command(&self, verb: &str, lease: Lease, counter: u64, status: &str) -> RedisCommand {
         let keys = [self.keys.nodes(), self.keys.subscriptions(lease.node)];
         let mut command = self.script_call(Script::Nodes, &keys);
-        command.arg(name).arg(lease.node.to_string());
+        command.arg(verb).arg(lease.node.to_string());
         command.arg(lease.epoch).arg(counter).arg(status);
         RedisCommand {
             cmd: command,
@@ -239,10 +244,12 @@ impl Planner<'_> {
 }
 
 impl CommandPlan {
+    /// Adds a command whose reply is not used.
     fn push(&mut self, stage: CommandStage, command: RedisCommand) {
         self.commands.push(PlannedCommand { command, stage });
     }
 
+    /// Adds the command whose reply answers the next request.
     fn push_answering(&mut self, stage: CommandStage, command: RedisCommand) {
         self.reply_indices.push(self.commands.len());
         self.push(stage, command);
@@ -342,7 +349,7 @@ fn append_sync_arguments(
 }
 
 fn parse_response(request: &StoreRequest, reply: &Value) -> Result<StoreResponse, StoreError> {
-    let reply = wire::accepted(reply)?;
+    let reply = wire::require_no_error(reply)?;
     Ok(match request {
         StoreRequest::Heartbeat { .. } => {
             let [valid, is_listed, nodes] = wire::array(reply)?;

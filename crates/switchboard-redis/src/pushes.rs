@@ -1,4 +1,4 @@
-//! The push messages of Redis.
+//! The push messages of Redis: messages of channels, and confirmations of subscriptions.
 
 use std::collections::BTreeMap;
 
@@ -64,23 +64,23 @@ impl PushReader {
     /// Decodes a push. Returns it with its size in bytes.
     fn read(&self, info: &PushInfo) -> Result<(StorePush, usize), StoreError> {
         let [channel, payload] = info.data.as_slice() else {
-            return Err(StoreError::malformed("a channel and a message"));
+            return Err(StoreError::expected("a channel and a message"));
         };
         let (channel, payload) = (wire::text(channel)?, wire::bytes(payload)?);
         if channel == self.node_channel {
             return Ok((StorePush::Envelope(payload.to_vec()), payload.len()));
         }
         let log = self.keys.log_of_channel(channel);
-        let log = log.ok_or(StoreError::malformed("a channel of a log"))?;
+        let log = log.ok_or(StoreError::expected("a channel of a log"))?;
         let event = wire::log_event(payload).map_err(|error| error.in_key(channel))?;
         Ok((StorePush::LogEvent(log, event), payload.len()))
     }
 
-    /// Handles an unsubscribe confirmation. A server that moves a slot to another server also ends
-    /// the subscriptions to its channels, without a command.
+    /// Handles the confirmation of an unsubscribe command. A confirmation without a command is an error: a
+    /// server that moves a slot away ends the subscriptions to the channels of the slot.
     fn handle_unsubscribed(&self, info: &PushInfo) -> Result<(), StoreError> {
         let channel = info.data.first().map(wire::text).transpose()?;
-        let channel = channel.ok_or(StoreError::malformed("a channel"))?;
+        let channel = channel.ok_or(StoreError::expected("a channel"))?;
         let mut pending_unsubscribes = self.pending_unsubscribes();
         match pending_unsubscribes.get_mut(channel) {
             Some(1) => {

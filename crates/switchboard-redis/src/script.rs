@@ -3,14 +3,20 @@
 /// A Lua script, by its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Script {
+    /// Heartbeats, fences and removals of nodes.
     Nodes,
+    /// Reads a log.
     Read,
+    /// Adds or removes one member.
     Change,
+    /// Makes the members of a node those that it wants.
     Sync,
+    /// Removes all members of a dead node from a log.
     Evict,
 }
 
-macro_rules! whole {
+/// The text of a script: the common prelude and these files.
+macro_rules! with_prelude {
     ($($file:literal),+) => {
         concat!(include_str!("prelude.lua"), $(include_str!($file)),+)
     };
@@ -27,11 +33,11 @@ impl Script {
 
     pub(super) fn text(self) -> &'static str {
         match self {
-            Self::Nodes => whole!("nodes.lua"),
-            Self::Read => whole!("log.lua", "read.lua"),
-            Self::Change => whole!("log.lua", "change.lua"),
-            Self::Sync => whole!("log.lua", "sync.lua"),
-            Self::Evict => whole!("log.lua", "evict.lua"),
+            Self::Nodes => with_prelude!("nodes.lua"),
+            Self::Read => with_prelude!("log.lua", "read.lua"),
+            Self::Change => with_prelude!("log.lua", "change.lua"),
+            Self::Sync => with_prelude!("log.lua", "sync.lua"),
+            Self::Evict => with_prelude!("log.lua", "evict.lua"),
         }
     }
 }

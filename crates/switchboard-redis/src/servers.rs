@@ -1,8 +1,8 @@
 //! The connections to a Redis server, or to all masters of a Redis Cluster.
 //!
-//! The cluster client of the `redis` crate is not used: it repeats commands and resubscribes on its
-//! own, so that a change could be executed twice and events could be missed unnoticed. Here, a lost
-//! server or a moved slot closes all connections, and the node reconnects.
+//! The cluster client of the `redis` crate is not used, because it repeats commands and resubscribes on its
+//! own: a change could be executed twice, and events could be missed unnoticed. Here, a lost server or a
+//! moved slot closes all connections, and the Switchboard node reconnects.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use super::{RedisAddress, Script, StoreError, address::RedisHost, wire};
 /// The number of slots of a Redis Cluster.
 pub(super) const SLOTS: u16 = 16384;
 
-/// Timeout of a connection attempt and of a reply.
+/// Timeout of a connection attempt, and of the replies to one pipeline.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 const REDIS_MAJOR_MIN: u32 = 7;
@@ -35,8 +35,8 @@ pub(super) struct RedisCommand {
     pub(super) slot: u16,
     /// Whether the command calls a script.
     pub(super) is_script: bool,
-    /// Whether the command concerns exactly one log, so that corrupt data there fails only this
-    /// command.
+    /// Whether the command is about exactly one membership log. An error reply about corrupt data then fails
+    /// this command only; otherwise it ends the connection.
     pub(super) is_of_log: bool,
 }
 
@@ -74,7 +74,7 @@ impl RedisServers {
         } else {
             vec![(0, SLOTS - 1, first_server.host.clone())]
         };
-        // The first reachable server may be a replica.
+        // The first reachable server may be a Redis replica, so the masters are connected anew.
         let mut hosts: Vec<_> = slots.iter().map(|(_, _, host)| host.clone()).collect();
         hosts.sort();
         hosts.dedup();
@@ -147,23 +147,23 @@ impl RedisServers {
         let mut replies = server
             .send(commands.iter().map(|command| &command.cmd))
             .await?;
-        self.repeat_without_script(server, commands, &mut replies)
+        self.repeat_unknown_scripts(server, commands, &mut replies)
             .await?;
         for (command, reply) in commands.iter().zip(&mut replies) {
             if let Some(host) = redirect_of(reply) {
                 *reply = self.send_asking(&host, command).await?;
             }
-            if !(command.is_of_log && is_wrong_type(reply)) {
-                wire::accepted(reply)?;
+            if !(command.is_of_log && reports_malformed_data(reply)) {
+                wire::require_no_error(reply)?;
             }
         }
         Ok(replies)
     }
 
-    /// Loads the scripts and repeats the failed calls if the server does not know the scripts, as
-    /// after a restart. This keeps the order only if no later script call has succeeded; otherwise
-    /// the batch fails.
-    async fn repeat_without_script(
+    /// If the server does not know a script, loads the scripts and repeats the script calls from there on. A
+    /// server forgets its scripts when it restarts. If a later call has succeeded, the repetition would change
+    /// the order of the calls, so the batch fails.
+    async fn repeat_unknown_scripts(
         &self,
         server: &RedisServer,
         commands: &[&RedisCommand],
@@ -190,7 +190,7 @@ impl RedisServers {
         Ok(())
     }
 
-    /// Sends a command to the importing server of a slot that is being moved (`ASKING`).
+    /// Sends a command to the server to which its slot is being moved. `ASKING` makes that server accept it.
     async fn send_asking(
         &self,
         host: &RedisHost,
@@ -202,7 +202,7 @@ impl RedisServers {
         })?;
         let replies = server.send([&cmd("ASKING"), &command.cmd]).await?;
         let [_, reply] =
-            <[Value; 2]>::try_from(replies).map_err(|_| StoreError::malformed("2 replies"))?;
+            <[Value; 2]>::try_from(replies).map_err(|_| StoreError::expected("2 replies"))?;
         Ok(reply)
     }
 }
@@ -224,13 +224,13 @@ impl RedisServer {
         if replies.len() == count {
             Ok(replies)
         } else {
-            Err(StoreError::malformed(format!("{count} replies")))
+            Err(StoreError::expected(format!("{count} replies")))
         }
     }
 
     async fn query(&self, command: Cmd) -> Result<Value, StoreError> {
         let reply = self.send([&command]).await?.pop().unwrap_or_default();
-        wire::accepted(&reply)?;
+        wire::require_no_error(&reply)?;
         Ok(reply)
     }
 }
@@ -290,7 +290,7 @@ impl<'a> ServerInfo<'a> {
 async fn slots(server: &RedisServer) -> Result<Vec<(u16, u16, RedisHost)>, StoreError> {
     let reply = server.query(cmd("CLUSTER").arg("SLOTS").take()).await?;
     let Value::Array(ranges) = reply else {
-        return Err(StoreError::malformed("the slots of the cluster"));
+        return Err(StoreError::expected("the slots of the cluster"));
     };
     let ranges = ranges.iter().map(|range| slot_range(range, &server.host));
     let ranges = ranges.collect::<Result<Vec<_>, _>>()?;
@@ -306,7 +306,7 @@ fn slot_range(
     range: &Value,
     queried_host: &RedisHost,
 ) -> Result<(u16, u16, RedisHost), StoreError> {
-    let malformed = || StoreError::malformed("the slots of the cluster");
+    let malformed = || StoreError::expected("the slots of the cluster");
     let Value::Array(range) = range else {
         return Err(malformed());
     };
@@ -322,7 +322,7 @@ fn slot_range(
     let [name, Value::Int(port), ..] = master.as_slice() else {
         return Err(malformed());
     };
-    // A server that does not know its own name is reachable under the name that was asked.
+    // A server that does not know its own name reports none for itself: it is the queried server.
     let name = if *name == Value::Nil {
         ""
     } else {
@@ -346,7 +346,7 @@ async fn connect(
     host: &RedisHost,
     on_push: Option<PushHandler>,
 ) -> Result<RedisServer, StoreError> {
-    let client = Client::open(info(address, host)?).map_err(failed_at(host))?;
+    let client = Client::open(connection_info(address, host)?).map_err(failed_at(host))?;
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(TIMEOUT))
         .set_response_timeout(Some(TIMEOUT));
@@ -369,15 +369,19 @@ async fn connect(
     })
 }
 
-/// Converts an error of the connection to this server.
+/// Turns a [`RedisError`] into a [`StoreError`] that names this server.
 fn failed_at(host: &RedisHost) -> impl FnOnce(RedisError) -> StoreError {
     move |error| StoreError::of_server(host, TIMEOUT, error)
 }
 
-fn info(address: &RedisAddress, host: &RedisHost) -> Result<redis::ConnectionInfo, StoreError> {
+fn connection_info(
+    address: &RedisAddress,
+    host: &RedisHost,
+) -> Result<redis::ConnectionInfo, StoreError> {
     let RedisHost { name, port } = host.clone();
     let connection_address = if address.has_tls {
-        // The host program may have installed a provider already, which is used then.
+        // This fails if the program that embeds Switchboard has installed a provider of cryptography for rustls;
+        // that provider is used then.
         _ = rustls::crypto::ring::default_provider().install_default();
         ConnectionAddr::TcpTls {
             host: name,
@@ -406,20 +410,22 @@ async fn load_scripts(server: &RedisServer) -> Result<Vec<String>, StoreError> {
     let load = |script: Script| cmd("SCRIPT").arg("LOAD").arg(script.text()).take();
     let commands = Script::ALL.map(load);
     let replies = server.send(&commands).await?;
-    let name = |reply| Ok(wire::text(wire::accepted(reply)?)?.to_owned());
-    replies.iter().map(name).collect()
+    let digest = |reply| Ok(wire::text(wire::require_no_error(reply)?)?.to_owned());
+    replies.iter().map(digest).collect()
 }
 
-/// Whether the reply says that the data at a key is corrupt.
-fn is_wrong_type(reply: &Value) -> bool {
-    wire::accepted(reply).is_err_and(|error| error.is_malformed())
+/// Whether the reply is an error about malformed data in Redis ([`StoreError::is_malformed`]).
+fn reports_malformed_data(reply: &Value) -> bool {
+    wire::require_no_error(reply).is_err_and(|error| error.is_malformed())
 }
 
+/// Whether the reply says that the server does not know the called script.
 fn is_unknown_script(reply: &Value) -> bool {
     matches!(reply, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
-/// The server to which a reply redirects: `ASK 3999 127.0.0.1:6381`.
+/// The server to which an `ASK` reply redirects one command, because it has the key of a slot that is being moved:
+/// `ASK 3999 127.0.0.1:6381` (slot, host and port).
 fn redirect_of(reply: &Value) -> Option<RedisHost> {
     let Value::ServerError(error) = reply else {
         return None;

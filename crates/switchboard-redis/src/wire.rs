@@ -14,6 +14,7 @@ use switchboard_cluster::store::{
     StoredMember,
 };
 
+/// The texts of leave causes in events. Nodes of other releases read them, so they never change.
 const LEAVE_CAUSES: &[(&str, LeaveCause)] = &[
     ("aloud", LeaveCause::Requested(LeaveKind::Announced)),
     ("quiet", LeaveCause::Requested(LeaveKind::Silent)),
@@ -69,7 +70,7 @@ fn stored_member(packed: &[u8]) -> Result<StoredMember, StoreError> {
             Address::parse(address, 0).map_err(|_| fields.error("address"))?
         },
         lease: Lease {
-            node: node(fields.text("node")?)?,
+            node: parse_node(fields.text("node")?)?,
             epoch: fields.parse("epoch")?,
         },
         since: Position::from(fields.parse::<u64>("since")?),
@@ -88,10 +89,10 @@ pub(super) fn nodes(value: &Value) -> Result<Vec<NodeStatus>, StoreError> {
     } else if let Value::Array(fields) = value {
         fields.iter().collect()
     } else {
-        return Err(StoreError::malformed("the node list"));
+        return Err(StoreError::expected("the node list"));
     };
     let (pairs, []) = fields.as_chunks::<2>() else {
-        return Err(StoreError::malformed("the node list"));
+        return Err(StoreError::expected("the node list"));
     };
     let entries = pairs
         .iter()
@@ -105,7 +106,7 @@ fn node_status(name: &str, packed: &[u8]) -> Result<NodeStatus, StoreError> {
     let mut fields = PackedFields::new("node", packed);
     let status = NodeStatus {
         lease: Lease {
-            node: node(name)?,
+            node: parse_node(name)?,
             epoch: fields.parse("epoch")?,
         },
         heartbeat: fields.parse("heartbeat")?,
@@ -123,9 +124,9 @@ fn node_status(name: &str, packed: &[u8]) -> Result<NodeStatus, StoreError> {
 /// Decodes a set of subscribed logs.
 pub(super) fn logs(value: &Value) -> Result<Vec<LogId>, StoreError> {
     let (Value::Set(members) | Value::Array(members)) = value else {
-        return Err(StoreError::malformed("a set of logs"));
+        return Err(StoreError::expected("a set of logs"));
     };
-    let parse = |member| keys::parse_log(text(member)?).ok_or(StoreError::malformed("a log id"));
+    let parse = |member| keys::parse_log(text(member)?).ok_or(StoreError::expected("a log id"));
     let mut logs = members.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     logs.sort();
     Ok(logs)
@@ -137,7 +138,7 @@ pub(super) fn snapshot(value: &Value) -> Result<Option<Snapshot>, StoreError> {
     }
     let [generation, head, members] = array(value)?;
     let Value::Array(members) = members else {
-        return Err(StoreError::malformed("members"));
+        return Err(StoreError::expected("members"));
     };
     let members = members.iter().map(|packed| stored_member(bytes(packed)?));
     let mut members = members.collect::<Result<Vec<_>, _>>()?;
@@ -150,10 +151,10 @@ pub(super) fn snapshot(value: &Value) -> Result<Option<Snapshot>, StoreError> {
 
 pub(super) fn outcome(value: &Value) -> Result<ChangeOutcome, StoreError> {
     let Value::Array(values) = value else {
-        return Err(StoreError::malformed("an outcome"));
+        return Err(StoreError::expected("an outcome"));
     };
     let [kind, values @ ..] = values.as_slice() else {
-        return Err(StoreError::malformed("an outcome"));
+        return Err(StoreError::expected("an outcome"));
     };
     match (text(kind)?, values) {
         ("at", [generation, head]) => Ok(ChangeOutcome::Applied(log_version(generation, head)?)),
@@ -161,20 +162,20 @@ pub(super) fn outcome(value: &Value) -> Result<ChangeOutcome, StoreError> {
         ("fenced", []) => Ok(ChangeOutcome::Fenced),
         ("absent", []) => Ok(ChangeOutcome::NotAMember),
         (reason, []) => join_rejection(reason).map(ChangeOutcome::Rejected),
-        _ => Err(StoreError::malformed("an outcome")),
+        _ => Err(StoreError::expected("an outcome")),
     }
 }
 
 pub(super) fn rejected_joins(value: &Value) -> Result<Vec<(PeerId, JoinRejection)>, StoreError> {
     let Value::Array(values) = value else {
-        return Err(StoreError::malformed("rejected joins"));
+        return Err(StoreError::expected("rejected joins"));
     };
     let (pairs, []) = values.as_chunks::<2>() else {
-        return Err(StoreError::malformed("rejected joins"));
+        return Err(StoreError::expected("rejected joins"));
     };
     let parse = |[peer, reason]: &[Value; 2]| {
         let peer = text(peer)?.parse();
-        let peer = peer.map_err(|_| StoreError::malformed("a peer"))?;
+        let peer = peer.map_err(|_| StoreError::expected("a peer"))?;
         Ok((peer, join_rejection(text(reason)?)?))
     };
     pairs.iter().map(parse).collect()
@@ -184,7 +185,7 @@ fn join_rejection(reason: &str) -> Result<JoinRejection, StoreError> {
     match reason {
         "taken" => Ok(JoinRejection::Taken),
         "full" => Ok(JoinRejection::Full),
-        _ => Err(StoreError::malformed("a reason of a rejected join")),
+        _ => Err(StoreError::expected("a reason of a rejected join")),
     }
 }
 
@@ -195,14 +196,15 @@ fn log_version(generation: &Value, head: &Value) -> Result<LogVersion, StoreErro
     })
 }
 
-fn node(text: &str) -> Result<NodeId, StoreError> {
+/// Parses a node id. Other spellings than that of `NodeId::to_string` are malformed.
+fn parse_node(text: &str) -> Result<NodeId, StoreError> {
     let node = text.parse().ok();
     node.filter(|node: &NodeId| node.to_string() == text)
-        .ok_or(StoreError::malformed("a node"))
+        .ok_or(StoreError::expected("a node"))
 }
 
-/// Returns the reply, or an error if it is an error reply.
-pub(super) fn accepted(reply: &Value) -> Result<&Value, StoreError> {
+/// Returns the reply, or its error if it is an error reply.
+pub(super) fn require_no_error(reply: &Value) -> Result<&Value, StoreError> {
     if let Value::ServerError(error) = reply {
         return Err(StoreError::of_reply(error));
     }
@@ -216,12 +218,12 @@ pub(super) fn array<const N: usize>(value: &Value) -> Result<&[Value; N], StoreE
     } else {
         None
     };
-    values.ok_or_else(|| StoreError::malformed(format!("{N} values")))
+    values.ok_or_else(|| StoreError::expected(format!("{N} values")))
 }
 
 pub(super) fn bytes(value: &Value) -> Result<&[u8], StoreError> {
     let Value::BulkString(bytes) = value else {
-        return Err(StoreError::malformed("bytes"));
+        return Err(StoreError::expected("bytes"));
     };
     Ok(bytes)
 }
@@ -230,13 +232,13 @@ pub(super) fn text(value: &Value) -> Result<&str, StoreError> {
     if let Value::SimpleString(text) | Value::VerbatimString { text, .. } = value {
         return Ok(text);
     }
-    str::from_utf8(bytes(value)?).map_err(|_| StoreError::malformed("text"))
+    str::from_utf8(bytes(value)?).map_err(|_| StoreError::expected("text"))
 }
 
 pub(super) fn number<N: FromStr>(value: &Value) -> Result<N, StoreError> {
     text(value)?
         .parse()
-        .map_err(|_| StoreError::malformed("a number"))
+        .map_err(|_| StoreError::expected("a number"))
 }
 
 pub(super) fn count(value: &Value) -> Result<u64, StoreError> {
@@ -245,14 +247,14 @@ pub(super) fn count(value: &Value) -> Result<u64, StoreError> {
     } else {
         None
     };
-    count.ok_or(StoreError::malformed("a count"))
+    count.ok_or(StoreError::expected("a count"))
 }
 
 pub(super) fn flag(value: &Value) -> Result<bool, StoreError> {
     match count(value)? {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(StoreError::malformed("0 or 1")),
+        _ => Err(StoreError::expected("0 or 1")),
     }
 }
 
@@ -328,8 +330,8 @@ mod tests {
         fields.collect::<String>().into_bytes()
     }
 
-    /// The cause after this one. The match has no wildcard, so that a new variant must be added to
-    /// it.
+    /// The cause after this one, in an order that visits all. Without a wildcard arm, the compiler demands an arm
+    /// for each new variant.
     fn next(cause: LeaveCause) -> Option<LeaveCause> {
         Some(match cause {
             LeaveCause::Requested(LeaveKind::Announced) => LeaveCause::Requested(LeaveKind::Silent),

@@ -74,11 +74,13 @@ async fn connect_to(address: RedisAddress) -> ConnectResult<RedisConnection> {
     store.connect(NodeId::from(1)).await
 }
 
+/// The next push, within the timeout.
 async fn next(pushes: &mut mpsc::Receiver<StorePush>) -> StorePush {
     let push = tokio::time::timeout(TIMEOUT, pushes.recv()).await;
     push.expect("in time").expect("the queue is open")
 }
 
+/// Skips pushes until [`StorePush::Lost`]. Returns its reason.
 async fn until_lost(pushes: &mut mpsc::Receiver<StorePush>) -> String {
     loop {
         if let StorePush::Lost(reason) = next(pushes).await {
@@ -94,7 +96,7 @@ fn assert_no_push(pushes: &mut mpsc::Receiver<StorePush>) {
 
 fn log_and_peer(push: StorePush) -> (LogId, PeerId) {
     let StorePush::LogEvent(log, LogEvent { change, .. }) = push else {
-        panic!("{push:?}");
+        panic!("expected an event of a log, received {push:?}");
     };
     match change {
         StoredChange::Join(StoredMember { peer, .. }) | StoredChange::Leave(peer, _) => (log, peer),
@@ -103,13 +105,13 @@ fn log_and_peer(push: StorePush) -> (LogId, PeerId) {
 
 fn outcome(response: &StoreResponse) -> ChangeOutcome {
     let StoreResponse::Changed { outcome } = response else {
-        panic!("{response:?}");
+        panic!("expected the outcome of a change, received {response:?}");
     };
     *outcome
 }
 
-/// Batches are answered in order. Events of subscribed logs arrive in order, events of other logs
-/// do not. Envelopes arrive.
+/// Batches are answered in order. The events of subscribed logs arrive in order, those of other logs do not
+/// arrive. Envelopes arrive in order.
 async fn check_order_and_pushes(server: &RedisProcess) {
     let (first, mut first_pushes) = connect(server, 1).await;
     let (second, mut second_pushes) = connect(server, 2).await;
@@ -233,7 +235,7 @@ async fn check_lost_scripts(server: &RedisProcess) {
         assert!(matches!(outcome(&responses[0]), ChangeOutcome::Applied(_)));
         assert!(matches!(outcome(&responses[2]), ChangeOutcome::Applied(_)));
         let StoreResponse::Read(Some(snapshot)) = &responses[3] else {
-            panic!("{responses:?}");
+            panic!("expected a snapshot as the fourth response: {responses:?}");
         };
         assert_eq!(snapshot.members, []);
         for _ in 0..3 {
@@ -258,7 +260,7 @@ async fn check_killed_connection(server: &RedisProcess) {
     assert!(ended.is_err_and(|error| error.is_unreachable()));
 }
 
-/// Corrupt data gives an error that names the key, and no panic.
+/// Corrupt data causes an error that names the key, not a panic.
 async fn check_corrupt_data(server: &RedisProcess) {
     let log_id = log(600);
     let key = "{switchboard:d:log%20600}:log";
@@ -306,7 +308,8 @@ async fn check_corrupt_data(server: &RedisProcess) {
             if let [StoreResponse::Failed(reason)] = result.as_ref().expect("answered").as_slice() {
                 assert!(reason.contains(key), "{corruption:?} {reason}");
             } else {
-                // A corrupt member does not affect other requests until it is read.
+                // Only a row with a corrupt member may get here: a request that does not decode the corrupt field
+                // succeeds.
                 assert!(
                     corruption.len() > 9 && !matches!(request, StoreRequest::Read(_)),
                     "{corruption:?}: {result:?}"
@@ -377,11 +380,11 @@ async fn check_isolation_of_corrupt_logs(server: &RedisProcess) {
         }
         for index in [0, 2] {
             let outcome = outcome(&responses[index]);
-            let is_in = matches!(
+            let is_member = matches!(
                 outcome,
                 ChangeOutcome::Applied(_) | ChangeOutcome::AlreadyMember(_)
             );
-            assert!(is_in, "{outcome:?}");
+            assert!(is_member, "the join to the valid log failed: {outcome:?}");
         }
     }
     assert_no_push(&mut pushes);
@@ -546,7 +549,7 @@ async fn changes_continue_while_a_slot_moves() {
     connection
         .execute(&[join(&log_id, lease(1), 2)])
         .await
-        .expect("the source server still has the key");
+        .expect("the old server still has the key");
     let port = server.port(other).to_string();
     assert_eq!(
         server.cli_at(owner, &["MIGRATE", "127.0.0.1", &port, key, "0", "2000"]),
@@ -562,7 +565,7 @@ async fn changes_continue_while_a_slot_moves() {
         .await
         .expect("the command is redirected");
     let StoreResponse::Read(Some(snapshot)) = &responses[2] else {
-        panic!("{responses:?}");
+        panic!("expected a snapshot as the third response: {responses:?}");
     };
     assert_eq!(snapshot.members.len(), 4);
     for index in [other, owner, 3 - other - owner] {
@@ -584,9 +587,9 @@ async fn changes_continue_while_a_slot_moves() {
 )]
 async fn a_wrong_password_is_reported_and_never_shown() {
     let server = RedisProcess::start_with(&["--requirepass", "geheim#1"]);
-    let with = |login: &str| server.url().replace("://", &format!("://{login}@"));
+    let with_login = |login: &str| server.url().replace("://", &format!("://{login}@"));
     let (connection, _pushes) = {
-        let address = with(":geheim%231").parse().expect("an address");
+        let address = with_login(":geheim%231").parse().expect("an address");
         connect_to(address).await.expect("connected")
     };
     assert!(
@@ -601,10 +604,13 @@ async fn a_wrong_password_is_reported_and_never_shown() {
         let address = if login.is_empty() {
             server.address()
         } else {
-            with(login).parse().expect("an address")
+            with_login(login).parse().expect("an address")
         };
         let refused = connect_to(address).await;
-        assert_eq!(refused.expect_err("no login"), expected);
+        assert_eq!(
+            refused.expect_err("the login is missing or wrong"),
+            expected
+        );
     }
     let cluster = server
         .url()
@@ -616,13 +622,15 @@ async fn a_wrong_password_is_reported_and_never_shown() {
     );
 }
 
-/// The trusted certificates are read from the environment, so another process connects.
+/// The trusted certificates are read from the environment variable `SSL_CERT_FILE` of a process. So the test starts
+/// itself as another process, which connects.
 #[tokio::test]
 #[cfg_attr(
     not(has_redis),
     ignore = "needs redis-server and redis-cli (Debian: redis-server)"
 )]
 async fn tls_requires_a_trusted_certificate() {
+    // Set only in the process that connects.
     const URL: &str = "SWITCHBOARD_TEST_TLS_URL";
     if let Ok(url) = std::env::var(URL) {
         let address = url.parse().expect("an address");
@@ -635,16 +643,16 @@ async fn tls_requires_a_trusted_certificate() {
         return;
     }
     let (server, authority) = RedisProcess::start_tls();
-    for (trusted, expected) in [(true, true), (false, false)] {
+    for is_trusted in [true, false] {
         let mut command = std::process::Command::new(std::env::current_exe().expect("this test"));
         command.args(["--exact", "connection::tls_requires_a_trusted_certificate"]);
         command.env(URL, server.url());
-        if trusted {
+        if is_trusted {
             command.env("SSL_CERT_FILE", &authority);
         }
         let result = command.output().expect("it runs");
         let output = String::from_utf8_lossy(&result.stdout);
-        assert_eq!(result.status.success(), expected, "{output}");
-        assert!(trusted || output.contains("certificate"), "{output}");
+        assert_eq!(result.status.success(), is_trusted, "{output}");
+        assert!(is_trusted || output.contains("certificate"), "{output}");
     }
 }

@@ -1,4 +1,5 @@
-//! Tests that Redis gives the same responses and events as the in-memory model.
+//! Tests that Redis gives the same responses and events as the model: the in-memory store of the testkit.
+//! Both execute the same random requests.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +25,8 @@ const PREFIX: &str = "p{q}:";
 const NODES: u64 = 3;
 const PEERS: u8 = 9;
 
-/// Maps the positions of the model to those of Redis, which have the same order and other values.
+/// Maps the positions and generations of the model to those of Redis. Both have the same order, but other
+/// values, because each store begins a generation at the time of its own clock.
 #[derive(Debug, Default)]
 struct GenerationMap(BTreeMap<(LogId, u64), u64>);
 
@@ -36,16 +38,19 @@ impl GenerationMap {
             assert_eq!(
                 *position == model,
                 *mapped == redis,
-                "{log:?}: {model}, {redis}"
+                "{log:?}: {model} in the model and {redis} in Redis: only one of them is a known position"
             );
             assert!(
                 *position == model || *mapped < redis,
-                "{log:?}: {model}, {redis}"
+                "{log:?}: {redis} in Redis is not after the equivalent of {position}, although {model} is"
             );
         }
         let after = self.0.range((log.clone(), model + 1)..).next();
         if let Some((_, mapped)) = after.filter(|((other, _), _)| other == log) {
-            assert!(redis < *mapped, "{log:?}: {model}, {redis}");
+            assert!(
+                redis < *mapped,
+                "{log:?}: {redis} in Redis is not before {mapped}, the equivalent of a position after {model}"
+            );
         }
         self.0.insert((log.clone(), model), redis);
     }
@@ -135,15 +140,15 @@ impl GenerationMap {
                     snapshot,
                 },
                 StoreResponse::Synced {
-                    fenced: f,
-                    rejected: d,
-                    snapshot: s,
+                    fenced: redis_fenced,
+                    rejected: redis_rejected,
+                    snapshot: redis_snapshot,
                 },
             ) => {
-                assert_eq!((fenced, rejected), (f, d));
-                self.check_snapshots(log, snapshot.as_ref(), s.as_ref());
+                assert_eq!((fenced, rejected), (redis_fenced, redis_rejected));
+                self.check_snapshots(log, snapshot.as_ref(), redis_snapshot.as_ref());
             }
-            (model, redis) => panic!("{model:?} and {redis:?}"),
+            (model, redis) => panic!("the model responds {model:?}, Redis responds {redis:?}"),
         }
     }
 
@@ -324,8 +329,8 @@ impl RandomRequests {
             9 => StoreRequest::Unsubscribe(self.node(), log),
             10..12 => StoreRequest::Read(log),
             12..15 => {
-                // Positions of another log are meaningless here.
-                self.backups.retain(|_| false);
+                // The backup must be of this log: positions of one log are meaningless in another.
+                self.backups.clear();
                 self.sync(log, model)
             }
             15 => StoreRequest::Evict(log, self.lease()),
@@ -397,7 +402,7 @@ async fn compare(server: &RedisProcess, seed: u64, steps: usize) {
         heartbeats: 0,
     };
     let mut older: Vec<Snapshot> = Vec::new();
-    let mut kinds = [0_usize; 9];
+    let mut kind_counts = [0_usize; 9];
     let mut backup = None;
     for _ in 0..steps {
         let mut request = requests.request(&mut model);
@@ -409,7 +414,7 @@ async fn compare(server: &RedisProcess, seed: u64, steps: usize) {
             .execute(std::slice::from_ref(&translated))
             .await
             .expect("answered");
-        kinds[kind(&expected)] += 1;
+        kind_counts[kind(&expected)] += 1;
         positions.check_responses(&request, &expected, &responses[0]);
         for (log, expected) in events {
             let (event_log, event_of_redis) = next_event(&mut pushes).await;
@@ -428,14 +433,14 @@ async fn compare(server: &RedisProcess, seed: u64, steps: usize) {
         }
     }
     assert!(
-        kinds.iter().all(|times| *times > 0),
-        "not all was tried: {kinds:?}"
+        kind_counts.iter().all(|count| *count > 0),
+        "a kind of response has never occurred: {kind_counts:?}"
     );
     check_cleanup(&client, &observer_connection, observer, server).await;
 }
 
-/// Sometimes replaces what a node knows by an older snapshot; only for the first log, because
-/// positions are meaningless in another.
+/// Sometimes makes a `Sync` request that of a node with an older state of the log. Only for the first log:
+/// `older` has its snapshots, and the positions of one log are meaningless in another.
 fn maybe_age_request(
     request: &mut StoreRequest,
     older: &mut Vec<Snapshot>,
@@ -522,8 +527,9 @@ fn log_keys() -> [String; 4] {
     logs.map(|log| format!("{{p%7Bq%7D%3A:{log}}}:log"))
 }
 
-fn kind(answer: &StoreResponse) -> usize {
-    match answer {
+/// A number for the kind of a response, to check that all kinds have occurred.
+fn kind(response: &StoreResponse) -> usize {
+    match response {
         StoreResponse::Heartbeat {
             is_listed: true, ..
         } => 0,
@@ -541,7 +547,8 @@ fn kind(answer: &StoreResponse) -> usize {
     }
 }
 
-/// Checks that no data stays when all nodes are removed.
+/// Checks that a log has an expiry time exactly when it has no members. Then removes all nodes, and checks that all
+/// keys but the secret expire.
 async fn check_cleanup(
     client: &RedisConnection,
     observer_connection: &RedisConnection,

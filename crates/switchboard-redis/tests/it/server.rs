@@ -52,8 +52,8 @@ impl RedisProcess {
         server
     }
 
-    /// Starts one server that accepts only TLS. Also returns the path of the certificate of its
-    /// authority.
+    /// Starts one server that accepts only TLS. Also returns the path of the certificate of the authority
+    /// that signed the server's certificate.
     pub(crate) fn start_tls() -> (Self, PathBuf) {
         let directory = directory();
         let port = free_port();
@@ -262,8 +262,8 @@ fn directory() -> PathBuf {
     directory
 }
 
-/// A free port; the port 10000 above, which the servers of a Redis Cluster use among themselves, is
-/// free too. Both are below the range of the ephemeral ports.
+/// A free port P for which P + 10000 is free too: the servers of a Redis Cluster connect to each other
+/// there. Both are below the ephemeral ports, which other connections of the tests take at any time.
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let mut ports = std::iter::repeat_with(|| rand::rng().random_range(12_000..22_000));
