@@ -91,7 +91,7 @@ impl UserEncoding {
                 "declineCall",
                 self.challenge_event(Some(signature), None, from),
             ),
-            VoiceEvent::AudioConf {
+            VoiceEvent::AudioState {
                 from,
                 room,
                 mic,
@@ -287,7 +287,7 @@ mod tests {
                 data: "{\"from\": 12}".to_owned()
             }
         );
-        let conf = VoiceEvent::AudioConf {
+        let conf = VoiceEvent::AudioState {
             from: user("1"),
             room: None,
             mic: true,

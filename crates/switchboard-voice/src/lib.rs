@@ -5,6 +5,10 @@
 //! resulting events. Audio bypasses them: it goes from a source to its mixer (`room_mixer`), which runs on
 //! threads of its own (`audio_threads`), and from there to the bounded queues of the listeners.
 //!
+//! [`Calls`] and [`VoiceRooms`] do no I/O and read no clock. Their driver (`state`; tests have their own) passes each
+//! input with the current time, then polls `poll_event` and `poll_ended` until both return `None`, before the next
+//! input. It calls `handle_timeout` at or after the time that `poll_timeout` returns.
+//!
 //! In a cluster, the elected voice leader serves all voice requests (`clustered`). The other nodes forward theirs to
 //! it (`forwarder`).
 #![warn(missing_docs)]

@@ -1,8 +1,7 @@
 //! The signaling state of voice: two sans-IO state machines, [`Calls`] between two users and [`VoiceRooms`] of many.
 //!
-//! They keep rings, calls, connected microphones and headphones, and no audio. Their driver calls an input, then
-//! `poll_event` and `poll_ended` until both are empty, before anything else. When `poll_timeout` returns a time, it
-//! calls `handle_timeout` at or after that time.
+//! They know which users ring, are in calls, and have a microphone or headphones connected; audio does not pass through
+//! them. The crate documentation says how a driver calls them.
 
 mod call;
 mod deadline;

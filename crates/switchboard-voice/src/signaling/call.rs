@@ -1,20 +1,23 @@
 //! Calls between two users: rings, accepted calls, and their connected audio.
 //!
-//! The call setup (wire page `gostream`, "Identity: keys"). Each step carries a signature over the challenge of the
-//! previous step:
+//! The call setup between users that are public keys. Each step carries a signature over the challenge that the other
+//! user sent in the previous step:
 //!
 //! ```text
 //! caller ── ring ────▶ Ringing    ──▶ callee
 //! caller ◀── Answered  ◀──── answer ── callee
 //! caller ── confirm ─▶ Confirmed  ──▶ callee
-//! caller ◀── Accepted  ◀──── accept ── callee        or Declined, by reject or by time
+//! caller ◀── Accepted  ◀──── accept ── callee        or Declined, after a reject or a timeout
 //! ```
 //!
-//! The callee may accept or reject without answering: clients of sites have no other steps. After it has answered, it
-//! must wait for the caller to confirm, because the caller already has the callee's last signature. Several clients
-//! of one callee may answer, each with its own challenge. A ring has a direction, and both users may ring each other
-//! at the same time. A call has no direction; the accept that makes it ends both rings. The driver verifies the
-//! signatures: [`Calls::challenges_to_answer`], [`Calls::challenges_to_confirm`] and [`Calls::challenges_to_accept`] return the challenges.
+//! The callee may accept or reject without answering: users of a website have no keys, so their calls have no answer
+//! and confirm steps. After the callee has answered, it must wait for the caller to confirm: until then the only
+//! challenge is the one of the ring, and the caller already has the callee's signature over it. Several clients of
+//! one callee may answer, each with its own challenge.
+//!
+//! A ring has a direction, and both users may ring each other at the same time. A call has no direction; the accept
+//! that creates it ends both rings. The driver verifies the signatures, against the challenges that
+//! [`Calls::challenges_to_answer`], [`Calls::challenges_to_confirm`] and [`Calls::challenges_to_accept`] return.
 
 mod pair;
 mod ring_rate;
@@ -40,10 +43,9 @@ use crate::id::{CallId, User};
 /// The limits of calls, set by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallLimits {
-    /// Max other users with which a user is in calls, including the users that it rings (0: no limit). A pair
-    /// of users counts once, so that a client that reloads can ring again. Actions of other users (ringing the user,
-    /// or accepting their own ring in its name) do not count, so that they cannot keep it from calling. A user
-    /// may be rung by four times as many callers.
+    /// Max other users that a user rings or is in a call with (0: no limit). Each other user counts once, so a client
+    /// that reloads can ring again. A ring to the user does not count, and a call counts only after the user has rung or
+    /// connected audio: other users cannot use up the limit of a user. A user may be rung by four times as many callers.
     pub calls_per_user: usize,
     /// Max callers at one address that ring one user at the same time (0: no limit).
     pub rings_per_address: usize,
@@ -71,14 +73,14 @@ pub enum CallError {
     /// The two users have no such ring or call.
     #[error("there is no such ring or call between these users")]
     NoSuchCall,
-    /// The other user is in `calls_per_user` calls, or is rung by four times as many callers.
+    /// The other user is at the limit `calls_per_user`, or is rung by four times as many callers.
     #[error("the other user has reached its limit of calls")]
     Busy,
-    /// The requesting user is in `calls_per_user` calls.
+    /// The requesting user is at the limit `calls_per_user`.
     #[error("the user has reached its limit of calls")]
     TooManyCalls,
-    /// The callee has answered and the caller has not confirmed: the caller already has the callee's last signature,
-    /// so that signature proves nothing new.
+    /// The callee has answered and the caller has not confirmed. The caller already has the callee's signature over the
+    /// only challenge so far, so that signature does not prove that the callee accepts or rejects.
     #[error("the callee has answered, and the caller has not confirmed yet")]
     NotConfirmed,
     /// A user cannot call itself.
@@ -96,10 +98,11 @@ pub enum CallError {
     TooManyRingsFromAddress,
 }
 
-/// The address of a caller, and a test for users with an event stream.
+/// Facts that the limits of rings need and [`Calls`] does not know: the address of the caller, and which users have an
+/// event stream open.
 #[derive(Clone, Copy)]
 pub struct RingOrigin<'a> {
-    /// The caller's address, or its network where one customer has many addresses. `None`: unknown; the limits per
+    /// The caller's IPv4 address or IPv6 network (/64, which one customer usually has). `None`: unknown; the limits per
     /// address do not apply.
     pub address: Option<IpAddr>,
     /// Whether a user has an event stream open. A caller without one cannot receive an answer.
@@ -127,19 +130,21 @@ const RINGS_PER_CALL: usize = 4;
 
 /// A sans-IO state machine of all calls. The crate documentation says how to drive it.
 ///
-/// Every input first handles the timeouts up to its `now`, so that the result does not depend on a late timer. The
-/// driver bounds the size of the texts (wire: challenges have 1 to 32 bytes).
+/// Every input first handles the timeouts up to its `now`, so the result is the same if the driver's timer is late. The
+/// length of challenges and signatures is not checked here; the driver must limit it.
 #[derive(Debug, Default)]
 pub struct Calls {
     limits: CallLimits,
     pair_states: HashMap<UserPair, PairState>,
-    pairs: HashMap<CallId, UserPair>,
-    /// Calls and incoming rings per user; users without any have no entry.
+    pair_by_call: HashMap<CallId, UserPair>,
+    /// The number of pairs of each user; users without a ring or call have no entry.
     loads: HashMap<User, CallLoad>,
     /// The callers that ring each user, in the order of their rings.
     callers: HashMap<User, Vec<User>>,
     ring_rates: RingRates,
-    /// The requesting user per signer and challenge, from the [`PairState::share`] of each pair.
+    /// For each signer and challenge, the user that sent the challenge. Updated from the [`PairState::share`] of each
+    /// pair. Each signer gets a challenge from one user only: otherwise another user could send the same challenge, and
+    /// use the signature in the signer's name.
     pending_challenges: HashMap<(User, ByteString), User>,
     deadlines: Deadlines<CallTimer>,
     calls_made: u64,
@@ -157,15 +162,15 @@ impl Calls {
         }
     }
 
-    /// Starts a ring of `from` to `to`, which gets [`VoiceEvent::Ringing`]. A repeated ring restarts with this
-    /// challenge. Users in a call may ring each other; the call continues.
+    /// Starts a ring of `from` to `to`, which gets [`VoiceEvent::Ringing`]. A repeated ring replaces the earlier one and
+    /// its challenges. Users in a call may ring each other; the call continues.
     ///
     /// At the limit of callers, in total or per address, a caller with an event stream displaces the first caller
-    /// without one, whose ring expires.
+    /// without one, which could not receive an answer. The displaced ring ends as after its timeout.
     ///
     /// # Errors
-    /// `SelfCall`, `TooManyCalls`, `Busy`, `TooManyRingsFromAddress`, `ChallengeInUse`, `RateExceeded`: the state is unchanged
-    /// and no event is sent.
+    /// `SelfCall`, `TooManyCalls`, `Busy`, `TooManyRingsFromAddress`, `ChallengeInUse`, `RateExceeded`: no ring starts and
+    /// none is replaced.
     pub fn ring(
         &mut self,
         from: &User,
@@ -198,14 +203,14 @@ impl Calls {
         self.deadlines.set(due, now, self.limits.ring);
         self.change_pair(&pair, |state| {
             state.rings[caller as usize] = Some(ring);
-            state.is_own[caller as usize] = true;
+            state.has_acted[caller as usize] = true;
         });
         let from = from.clone();
         self.push_event(to, VoiceEvent::Ringing { from, challenge });
         Ok(())
     }
 
-    /// The challenge that `by` must sign to answer the ring of `caller`.
+    /// The challenge that `by` must sign to answer the ring of `caller`, in a list like those of the other steps.
     ///
     /// # Errors
     /// `NoSuchCall`: `caller` does not ring `by`.
@@ -270,7 +275,7 @@ impl Calls {
         self.handle_timeout(now);
         self.ring_of(to, by)?;
         self.check_challenge(by, to, &challenge)?;
-        self.change_ring(to, by, |ring| ring.answered(challenge.clone()));
+        self.change_ring(to, by, |ring| ring.add_answer(challenge.clone()));
         let from = by.clone();
         let event = VoiceEvent::Answered {
             from,
@@ -301,7 +306,7 @@ impl Calls {
         if self.ring_of(by, to)?.has_signed(&challenge) {
             return Err(CallError::ChallengeInUse);
         }
-        self.change_ring(by, to, |ring| ring.confirmed(challenge.clone()));
+        self.change_ring(by, to, |ring| ring.add_confirmation(challenge.clone()));
         let from = by.clone();
         let event = VoiceEvent::Confirmed {
             from,
@@ -313,8 +318,8 @@ impl Calls {
     }
 
     /// The callee accepts the call; the caller gets [`VoiceEvent::Accepted`]. This creates the call, or continues
-    /// the call that the two users have. A repeated accept sends the event again and changes nothing else. The same
-    /// holds if both sides accept at the same time.
+    /// the call that the two users have. A repeated accept sends the event again and changes nothing else. If both users
+    /// have rung and both accept, the second accept counts as a repeated one.
     ///
     /// # Errors
     /// `NoSuchCall`: `from` does not ring `by`, and did not ring it before their current call.
@@ -330,8 +335,9 @@ impl Calls {
         self.challenges_to_accept(by, from)?;
         let (pair, callee) = UserPair::of(by, from);
         let state = self.pair_states.get(&pair);
-        let call = state.filter(|state| state.rings[callee.other() as usize].is_none());
-        let id = match call.and_then(|state| state.call.as_ref()) {
+        // Without a ring, this is a repeated accept.
+        let without_ring = state.filter(|state| state.rings[callee.other() as usize].is_none());
+        let id = match without_ring.and_then(|state| state.call.as_ref()) {
             Some(call) => call.id,
             None => self.establish_call(pair, now),
         };
@@ -391,13 +397,13 @@ impl Calls {
         call.map(|call| call.id).ok_or(CallError::NoSuchCall)
     }
 
-    /// Connects a microphone or headphones of `by` to the call with `other`, which gets [`VoiceEvent::AudioConf`]. A
-    /// connection that replaces one of the same user changes nothing and causes no event; the driver ends the
-    /// replaced connection and calls [`Calls::disconnect`] once for both.
+    /// Connects a microphone or headphones of `by` to the call with `other`, which gets [`VoiceEvent::AudioState`]. If
+    /// `by` has connected this direction before, nothing changes and no event is sent: the driver ends the older
+    /// connection, and calls [`Calls::disconnect`] only when the newer one ends.
     ///
     /// # Errors
-    /// `NoSuchCall`: the two users have no call. `TooManyCalls`: the call does not count for `by` yet, and `by` is at its
-    /// limit.
+    /// `NoSuchCall`: the two users have no call. `TooManyCalls`: `by` has neither rung nor connected audio, so the call
+    /// does not count for it yet, and `by` is at its limit.
     pub fn connect(
         &mut self,
         by: &User,
@@ -410,7 +416,7 @@ impl Calls {
         let state = self.pair_states.get(&pair);
         let state = state.filter(|state| state.call.is_some());
         let state = state.ok_or(CallError::NoSuchCall)?;
-        if !state.is_own[side as usize] && self.is_at_call_limit(by) {
+        if !state.has_acted[side as usize] && self.is_at_call_limit(by) {
             return Err(CallError::TooManyCalls);
         }
         let connected = self.change_pair(&pair, |state| {
@@ -418,7 +424,7 @@ impl Calls {
             let audio = &mut call.audio[side as usize];
             let is_new = audio.set(direction, true);
             let event = is_new.then(|| audio.to_event(by.clone(), None));
-            state.is_own[side as usize] = true;
+            state.has_acted[side as usize] = true;
             Some((call.id, event))
         });
         let (id, event) = connected.ok_or(CallError::NoSuchCall)?;
@@ -429,7 +435,7 @@ impl Calls {
         Ok(id)
     }
 
-    /// Undoes [`Calls::connect`]; the other user gets [`VoiceEvent::AudioConf`]. When neither user has audio connected
+    /// Disconnects a microphone or headphones of `by`; the other user gets [`VoiceEvent::AudioState`]. When neither user has audio connected
     /// any more, the `linger` timer starts. Does nothing if the call has ended.
     pub fn disconnect(&mut self, by: &User, call: CallId, direction: Direction, now: Instant) {
         self.handle_timeout(now);
@@ -459,7 +465,7 @@ impl Calls {
         self.events.pop_front()
     }
 
-    /// Removes and returns the next call that has ended. The driver must stop its audio.
+    /// Removes and returns the next ended call. The driver must then end the audio connections of this call.
     pub fn poll_ended(&mut self) -> Option<CallId> {
         self.ended.pop_front()
     }
@@ -474,7 +480,7 @@ impl Calls {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let queues = self.events.is_empty() && self.ended.is_empty();
-        let states = self.pair_states.is_empty() && self.pairs.is_empty();
+        let states = self.pair_states.is_empty() && self.pair_by_call.is_empty();
         let counts =
             self.loads.is_empty() && self.pending_challenges.is_empty() && self.callers.is_empty();
         queues && states && counts && self.deadlines.is_empty()
@@ -506,11 +512,11 @@ impl Calls {
     }
 
     fn is_at_call_limit(&self, user: &User) -> bool {
-        exceeds(self.load(user).own + 1, self.limits.calls_per_user)
+        exceeds(self.load(user).active + 1, self.limits.calls_per_user)
     }
 
-    /// Checks the limits for a ring of this side. A pair that has a ring or a call already may always ring. Returns
-    /// the caller whose ring must end for it, if any.
+    /// Checks the limits for a ring of this side. The limits of the callee apply only if the pair has no ring and no
+    /// call yet. Returns the caller whose ring must end for the new one, if any.
     fn check_ring_limits(
         &self,
         pair: &UserPair,
@@ -519,7 +525,8 @@ impl Calls {
     ) -> Result<Option<User>, CallError> {
         let (from, to) = (pair.user(caller), pair.user(caller.other()));
         let state = self.pair_states.get(pair);
-        if !state.is_some_and(|state| state.is_own[caller as usize]) && self.is_at_call_limit(from)
+        if !state.is_some_and(|state| state.has_acted[caller as usize])
+            && self.is_at_call_limit(from)
         {
             return Err(CallError::TooManyCalls);
         }
@@ -539,8 +546,8 @@ impl Calls {
         displaced.cloned().map(Some).ok_or(error)
     }
 
-    /// The callers that exhaust a limit of rings to `to`, and the error of that limit: one of them must be displaced,
-    /// or the new ring is refused. `None` if another caller may ring.
+    /// If a limit of rings to `to` is reached, returns the callers that count for it and its error: one of these callers
+    /// must be displaced, or the new ring is refused with the error. `None`: another caller may ring.
     fn ring_limit_conflict(
         &self,
         to: &User,
@@ -561,17 +568,17 @@ impl Calls {
         exceeds(rivals.len() + 1, rings_max).then_some((rivals, CallError::Busy))
     }
 
-    /// The callers that ring `to`, without those that `to` has rung or is connected to.
+    /// The callers that ring `to`, except those with which `to` itself wants a call: it has rung them or connected audio.
     fn unsolicited_callers(&self, to: &User) -> Vec<&User> {
         let is_unsolicited = |caller: &&User| {
             let state = self.pair_state(to, caller);
-            state.is_some_and(|(state, side)| !state.is_own[side as usize])
+            state.is_some_and(|(state, side)| !state.has_acted[side as usize])
         };
         let callers = self.callers.get(to).into_iter().flatten();
         callers.filter(is_unsolicited).collect()
     }
 
-    /// Checks that no other user has asked `signer` to sign the same challenge.
+    /// Fails with `ChallengeInUse` if another user than `by` has sent `signer` this challenge.
     fn check_challenge(
         &self,
         by: &User,
@@ -581,7 +588,7 @@ impl Calls {
         let pending = self
             .pending_challenges
             .get(&(signer.clone(), challenge.clone()));
-        if pending.is_some_and(|requester| requester != by) {
+        if pending.is_some_and(|sender| sender != by) {
             return Err(CallError::ChallengeInUse);
         }
         Ok(())
@@ -608,7 +615,7 @@ impl Calls {
         }
         let changes = before.into_iter().zip(after);
         for (side, (before, after)) in [PairSide::Low, PairSide::High].into_iter().zip(changes) {
-            self.update_usage(pair, side, before, after);
+            self.replace_share(pair, side, before, after);
         }
         result
     }
@@ -635,34 +642,34 @@ impl Calls {
     }
 
     /// Replaces the contribution of a pair to the counts and challenges of one user. No two pairs have the same
-    /// challenge for one user ([`Calls::check_challenge`]), so removing one does not affect another pair.
-    fn update_usage(
+    /// challenge for one signer ([`Calls::check_challenge`]), so removing a challenge does not affect another pair.
+    fn replace_share(
         &mut self,
         pair: &UserPair,
         side: PairSide,
         before: UserShare,
         after: UserShare,
     ) {
-        let (signer, requester) = (pair.user(side), pair.user(side.other()));
-        self.set_load(signer, before.load, after.load);
+        let (signer, sender) = (pair.user(side), pair.user(side.other()));
+        self.update_load(signer, before.load, after.load);
         for challenge in before.challenges {
             self.pending_challenges.remove(&(signer.clone(), challenge));
         }
         for challenge in after.challenges {
             let key = (signer.clone(), challenge);
-            self.pending_challenges.insert(key, requester.clone());
+            self.pending_challenges.insert(key, sender.clone());
         }
     }
 
-    fn set_load(&mut self, user: &User, before: CallLoad, after: CallLoad) {
-        let now = self.load(user);
+    fn update_load(&mut self, user: &User, before: CallLoad, after: CallLoad) {
+        let current = self.load(user);
         let load = CallLoad {
-            own: now.own + after.own - before.own,
-            rung: now.rung + after.rung - before.rung,
+            active: current.active + after.active - before.active,
+            rung: current.rung + after.rung - before.rung,
         };
         if load == CallLoad::default() {
             self.loads.remove(user);
-        } else if load != now {
+        } else if load != current {
             self.loads.insert(user.clone(), load);
         }
     }
@@ -681,7 +688,7 @@ impl Calls {
     }
 
     fn end_call(&mut self, id: CallId) {
-        let Some(pair) = self.pairs.remove(&id) else {
+        let Some(pair) = self.pair_by_call.remove(&id) else {
             return;
         };
         self.deadlines.clear(&CallTimer::Call(id));
@@ -689,14 +696,14 @@ impl Calls {
         self.ended.push_back(id);
     }
 
-    /// Turns the rings of a pair into a call. Without connected audio, the `linger` timer starts.
+    /// Ends the rings of a pair, and creates its call if it has none. Without connected audio, the `linger` timer starts.
     fn establish_call(&mut self, pair: UserPair, now: Instant) -> CallId {
         let next = CallId::from(self.calls_made + 1);
         let (id, has_no_audio) = self.change_pair(&pair, |state| {
             let call = state.call.get_or_insert_with(|| ActiveCall::new(next));
             for caller in [PairSide::Low, PairSide::High] {
                 if let Some(ring) = state.rings[caller as usize].take() {
-                    // The ring in the other direction ends too, in whatever step it is.
+                    // The ring in the other direction ends too, even if it is not confirmed.
                     call.accepted[caller.other() as usize] =
                         ring.challenges_to_accept().unwrap_or_default();
                 }
@@ -711,11 +718,11 @@ impl Calls {
             self.deadlines
                 .set(CallTimer::Call(id), now, self.limits.linger);
         }
-        self.pairs.insert(id, pair);
+        self.pair_by_call.insert(id, pair);
         id
     }
 
-    /// Applies [`Calls::disconnect`] and returns the event with its receiver.
+    /// The transition of [`Calls::disconnect`]. Returns the event with its receiver, if anything has changed.
     fn mark_disconnected(
         &mut self,
         by: &User,
@@ -723,7 +730,7 @@ impl Calls {
         direction: Direction,
         now: Instant,
     ) -> Option<(User, VoiceEvent)> {
-        let pair = self.pairs.get(&id)?;
+        let pair = self.pair_by_call.get(&id)?;
         let side = pair.side(by)?;
         let call = self.pair_states.get_mut(pair)?.call.as_mut()?;
         let audio = &mut call.audio[side as usize];
@@ -742,8 +749,8 @@ impl Calls {
 /// The key of a deadline.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum CallTimer {
-    /// The ring of this side expires.
+    /// The ring whose caller is at this side expires.
     Ring(UserPair, PairSide),
-    /// The call has had no connected audio for `linger`.
+    /// The call ends, after it has had no connected audio for `linger`.
     Call(CallId),
 }

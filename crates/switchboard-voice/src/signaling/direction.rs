@@ -1,4 +1,5 @@
-//! The connected audio of a user in a call or room: at most one microphone and one pair of headphones.
+//! The connected audio of a user in a call or room: at most one microphone and one pair of headphones. `Wire:` names
+//! the HTTP paths of the dialect `gostream`.
 
 use super::voice_event::VoiceEvent;
 use crate::id::{User, VoiceRoomId};
@@ -42,7 +43,7 @@ impl ConnectedAudio {
 
     /// The event that tells other users about this state.
     pub(crate) fn to_event(self, from: User, room: Option<VoiceRoomId>) -> VoiceEvent {
-        VoiceEvent::AudioConf {
+        VoiceEvent::AudioState {
             from,
             room,
             mic: self.mic,

@@ -1,5 +1,5 @@
-//! The events of voice calls and rooms. Each is one event of the stream `/messages` (wire page `gostream`,
-//! "Events"). The encoder defines the names on the wire.
+//! The events of voice calls and rooms. The module `gostream` encodes each as one Server-Sent Event of the stream
+//! `/messages`; `Wire:` is the name of that event, or of one of its fields.
 
 use bytestring::ByteString;
 use switchboard_core::RoomName;
@@ -16,8 +16,8 @@ pub enum Audience {
     AllUsers,
 }
 
-/// An event for a user. The state machine sets `from`, the other user. Signatures and challenges are relayed
-/// unchanged, and are empty if there are none.
+/// An event for a user. `from` is another user. Signatures and challenges are those that the other user sent, unchanged;
+/// they are empty between users without keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VoiceEvent {
     /// To the callee: `from` rings. Wire: `newCall`.
@@ -60,19 +60,20 @@ pub enum VoiceEvent {
         /// and after a timeout.
         signature: ByteString,
     },
-    /// The connected audio of `from`: the whole state, not only the change. Wire: `setAudioConf`.
-    AudioConf {
+    /// The other user has connected or disconnected audio. The event has the state of both directions. Wire:
+    /// `setAudioConf`.
+    AudioState {
         /// The user of the microphone and headphones.
         from: User,
-        /// The room; `None`: the call with `from`.
+        /// The room. `None`: the call between `from` and the receiver.
         room: Option<VoiceRoomId>,
         /// Whether the microphone is connected. Wire: `in`.
         mic: bool,
         /// Whether the headphones are connected. Wire: `out`.
         headphones: bool,
     },
-    /// To the user itself: a newer connection has replaced its microphone or headphones. Wire: `replaced`. The driver
-    /// makes this event, because it has the connections.
+    /// To the user itself: a newer connection has replaced its microphone or headphones. Wire: `replaced`. The state
+    /// machines do not return this event; the driver, which knows the connections, creates it.
     Replaced {
         /// The room; `None`: the call with `other`.
         room: Option<VoiceRoomId>,
@@ -80,7 +81,7 @@ pub enum VoiceEvent {
         other: Option<User>,
         /// The microphone or the headphones.
         direction: Direction,
-        /// The client's name of the replaced connection; empty if it has none.
+        /// The name that the client gave the replaced connection; empty if it gave none.
         connection: ByteString,
     },
     /// A room was created. Wire: `newRoom`.
@@ -89,13 +90,13 @@ pub enum VoiceEvent {
         id: VoiceRoomId,
         /// The room's name; for a numbered room, the number.
         name: RoomName,
-        /// Number of users in it.
+        /// The number of users in it: 1, because only its creator is in it.
         count: usize,
     },
 }
 
 impl VoiceEvent {
-    /// The user that the event is about, if that is not the receiver.
+    /// The other user, in the events that have one.
     #[must_use]
     pub fn sender(&self) -> Option<&User> {
         match self {
@@ -104,7 +105,7 @@ impl VoiceEvent {
             | Self::Confirmed { from, .. }
             | Self::Accepted { from, .. }
             | Self::Declined { from, .. }
-            | Self::AudioConf { from, .. } => Some(from),
+            | Self::AudioState { from, .. } => Some(from),
             Self::Replaced { .. } | Self::NewRoom { .. } => None,
         }
     }

@@ -1,8 +1,8 @@
-//! Voice rooms and the connected audio of their members (wire page `gostream`, "Calls and rooms").
+//! Voice rooms and the connected audio of their members.
 //!
-//! The first user that enters a room creates it, and all users are notified. A room that has been empty for `linger`
-//! is removed. At the limit of `rooms`, the room that has been empty longest is removed for a new one. Otherwise a
-//! client that enters and leaves many rooms could keep all users from creating one.
+//! The first user that enters a room creates it, and all users are notified. A room that has been empty for the time
+//! `linger` is removed. If the limit `rooms` is reached, the room that has been empty longest makes room for a new one:
+//! otherwise a client that enters and leaves many rooms could keep all users from creating one.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -79,8 +79,8 @@ pub struct RoomListing {
 
 /// A sans-IO state machine of all voice rooms. The crate documentation says how to drive it.
 ///
-/// Every input first handles the timeouts up to its `now`, with one exception: a user that enters an expired room that
-/// is not removed yet keeps it.
+/// Every input first handles the timeouts up to its `now`, with one exception: if a user enters an empty room whose time
+/// is over but which is not removed yet, the room is kept ([`VoiceRooms::enter`]).
 #[derive(Debug, Default)]
 pub struct VoiceRooms {
     limits: VoiceRoomLimits,
@@ -110,12 +110,12 @@ impl VoiceRooms {
     }
 
     /// Connects a microphone or headphones of `user` to a room. A missing room is created
-    /// ([`VoiceEvent::NewRoom`] to all users). The other members get [`VoiceEvent::AudioConf`]. A connection that
-    /// replaces one of the same user changes nothing and causes no event; the driver ends the replaced connection
-    /// and calls [`VoiceRooms::leave`] once for both.
+    /// ([`VoiceEvent::NewRoom`] to all users). The other members get [`VoiceEvent::AudioState`]. If the user has connected
+    /// this direction before, nothing changes and no event is sent: the driver ends the older connection, and calls
+    /// [`VoiceRooms::leave`] only when the newer one ends.
     ///
     /// # Errors
-    /// Any [`VoiceRoomError`]: the state is unchanged and no event is sent.
+    /// Any [`VoiceRoomError`]: no room is created and nothing is connected.
     pub fn enter(
         &mut self,
         user: &User,
@@ -124,15 +124,16 @@ impl VoiceRooms {
         now: Instant,
     ) -> Result<VoiceRoomId, VoiceRoomError> {
         let found = self.find(key);
-        // Before the timeouts: a numbered room must not end and begin again in one input, because that would end
-        // its new audio. Entering an empty room cannot fail, so the room does not stay without a deadline.
+        // Before the timeouts: if a numbered room ended and were created again in one input, the driver would read its
+        // id from `poll_ended` and end the audio of the new room. Entering an empty room cannot fail, so the room is not
+        // left empty without a deadline.
         if let Some(id) = found {
             self.deadlines.clear(&id);
         }
         self.handle_timeout(now);
         let id = match found {
             Some(id) => id,
-            None => self.open(key)?,
+            None => self.create_room(key)?,
         };
         if self.connect(user, id, direction)? {
             self.notify_others(user, id);
@@ -140,7 +141,7 @@ impl VoiceRooms {
         Ok(id)
     }
 
-    /// Undoes [`VoiceRooms::enter`]; the other members get [`VoiceEvent::AudioConf`]. When the room is empty, its
+    /// Disconnects a microphone or headphones of `user` from a room; the other members get [`VoiceEvent::AudioState`]. When the room is empty, its
     /// `linger` timer starts. Does nothing if the room does not exist.
     pub fn leave(&mut self, user: &User, id: VoiceRoomId, direction: Direction, now: Instant) {
         self.handle_timeout(now);
@@ -187,7 +188,7 @@ impl VoiceRooms {
     /// Removes the empty rooms whose time is over at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(id) = self.deadlines.pop_due(now) {
-            self.end(id);
+            self.remove_room(id);
         }
     }
 
@@ -202,7 +203,7 @@ impl VoiceRooms {
         self.events.pop_front()
     }
 
-    /// Removes and returns the next room that has ended. The driver must stop its audio.
+    /// Removes and returns the next ended room. The driver must then end the audio of this room.
     pub fn poll_ended(&mut self) -> Option<VoiceRoomId> {
         self.ended.pop_front()
     }
@@ -216,10 +217,11 @@ impl VoiceRooms {
     }
 
     /// Creates the room of a key.
-    fn open(&mut self, key: &RoomKey) -> Result<VoiceRoomId, VoiceRoomError> {
+    fn create_room(&mut self, key: &RoomKey) -> Result<VoiceRoomId, VoiceRoomError> {
         if exceeds(self.rooms.len() + 1, self.limits.rooms) {
+            // Only empty rooms have a deadline.
             let longest_empty = self.deadlines.pop();
-            self.end(longest_empty.ok_or(VoiceRoomError::TooManyRooms)?);
+            self.remove_room(longest_empty.ok_or(VoiceRoomError::TooManyRooms)?);
         }
         let (id, name) = match key {
             RoomKey::Named(name) => (self.assign_id(name), name.clone()),
@@ -238,7 +240,7 @@ impl VoiceRooms {
         Ok(id)
     }
 
-    fn end(&mut self, id: VoiceRoomId) {
+    fn remove_room(&mut self, id: VoiceRoomId) {
         let Some(room) = self.rooms.remove(&id) else {
             return;
         };
@@ -248,7 +250,8 @@ impl VoiceRooms {
         self.ended.push_back(id);
     }
 
-    /// Assigns the next free id to a name. The ids of rooms that have ended and are not polled yet are not free.
+    /// Assigns the next free id to a name. The id of an ended room is not free before the driver has polled it: the
+    /// driver would end the audio of the new room.
     fn assign_id(&mut self, name: &RoomName) -> VoiceRoomId {
         loop {
             self.ids_assigned += 1;
@@ -270,12 +273,15 @@ impl VoiceRooms {
         let Some(room) = self.rooms.get_mut(&id) else {
             return Ok(false);
         };
-        let own = room.members.get(user);
-        if own.is_some_and(|audio| audio.has(direction)) {
+        let audio = room.members.get(user);
+        if audio.is_some_and(|audio| audio.has(direction)) {
             return Ok(false);
         }
-        let connected = room.members.values().filter(|audio| audio.has(direction));
-        let connected = connected.count();
+        let connected = room
+            .members
+            .values()
+            .filter(|audio| audio.has(direction))
+            .count();
         let (limit, error) = match direction {
             Direction::Publish => (self.limits.sources, VoiceRoomError::TooManySources),
             Direction::Subscribe => (self.limits.listeners, VoiceRoomError::TooManyListeners),
@@ -303,6 +309,7 @@ impl VoiceRooms {
         }
     }
 
+    /// Removes the user from the members if it has no audio connected. Starts the `linger` timer if the room is empty.
     fn remove_if_disconnected(&mut self, user: &User, id: VoiceRoomId, now: Instant) {
         let Some(room) = self.rooms.get_mut(&id) else {
             return;

@@ -1,5 +1,5 @@
-//! Property test of calls with random steps of four users: the state machine agrees with the model, and its outputs
-//! satisfy the invariants independently of the model.
+//! Property test of calls: four users take random steps. After each step, the state machine must be in the same state as
+//! the model and have the same outputs. The outputs must also satisfy invariants that are checked without the model.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,10 +17,12 @@ use crate::{
 
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
 
-/// Few challenges, so that several users send the same one; the empty one is that of site users.
+/// Few challenges, because some steps must repeat the challenge of another user. The empty one is that of users without
+/// keys (accounts of a website).
 const CHALLENGES: [&str; 7] = ["", "c1", "c2", "c3", "c4", "c5", "c6"];
 
-/// Two user indices. The first two users are preferred, so that their calls get far.
+/// Indices of two users, or of one user twice. The first two users are preferred: otherwise few calls would reach the
+/// late steps.
 fn two_users() -> impl Strategy<Value = (usize, usize)> {
     prop_oneof![2 => (0..2_usize, 0..2_usize), 1 => (0..USERS.len(), 0..USERS.len())]
 }
@@ -43,7 +45,7 @@ fn step() -> impl Strategy<Value = CallStep> {
     ]
 }
 
-/// The three steps up to the confirmation, which are rare in this order among random steps.
+/// The steps ring, answer and confirm, which seldom follow each other among random steps.
 fn handshake() -> impl Strategy<Value = Vec<CallStep>> {
     let steps = |((by, to), [ring, answer, confirm]): ((usize, usize), [usize; 3])| {
         vec![
@@ -104,7 +106,7 @@ struct CallRun {
     users: Vec<User>,
     calls_per_user: usize,
     now: Instant,
-    texts_made: u64,
+    signatures_made: u64,
 }
 
 impl CallRun {
@@ -116,14 +118,14 @@ impl CallRun {
             users: USERS.map(user).into(),
             calls_per_user,
             now: epoch(),
-            texts_made: 0,
+            signatures_made: 0,
         }
     }
 
-    /// A text that is unique within the run.
-    fn new_text(&mut self) -> ByteString {
-        self.texts_made += 1;
-        self.texts_made.to_string().into()
+    /// A signature that is unique within the run, because an event must have the signature of its step.
+    fn new_signature(&mut self) -> ByteString {
+        self.signatures_made += 1;
+        self.signatures_made.to_string().into()
     }
 
     fn step(&mut self, step: &CallStep) {
@@ -134,10 +136,10 @@ impl CallRun {
 
     fn apply_step(&mut self, step: &CallStep) {
         let now = self.now;
-        let signature = self.new_text();
+        let signature = self.new_signature();
         let s = signature.clone();
         let at = |index: &usize| user(USERS[*index]);
-        let text = |index: &usize| ByteString::from_static(CHALLENGES[*index]);
+        let challenge_at = |index: &usize| ByteString::from_static(CHALLENGES[*index]);
         let (calls, model) = (&mut self.calls, &mut self.model);
         match step {
             CallStep::Ring {
@@ -146,24 +148,24 @@ impl CallRun {
                 challenge,
                 times,
             } => {
-                let (by, to, c) = (at(by), at(to), text(challenge));
+                let (by, to, c) = (at(by), at(to), challenge_at(challenge));
                 for _ in 0..*times {
                     let expected = model.ring(&by, &to, &c, now);
-                    same(
+                    assert_same_result(
                         calls.ring(&by, &to, c.clone(), RingOrigin::UNKNOWN, now),
                         expected,
                     );
                 }
             }
             CallStep::Answer { by, to, challenge } => {
-                let (by, to, c) = (at(by), at(to), text(challenge));
+                let (by, to, c) = (at(by), at(to), challenge_at(challenge));
                 let expected = model.answer(&by, &to, &signature, &c, now);
-                same(calls.answer(&by, &to, s, c, now), expected);
+                assert_same_result(calls.answer(&by, &to, s, c, now), expected);
             }
             CallStep::Confirm { by, to, challenge } => {
-                let (by, to, c) = (at(by), at(to), text(challenge));
+                let (by, to, c) = (at(by), at(to), challenge_at(challenge));
                 let expected = model.confirm(&by, &to, &signature, &c, now);
-                same(calls.confirm(&by, &to, s, c, now), expected);
+                assert_same_result(calls.confirm(&by, &to, s, c, now), expected);
             }
             CallStep::Accept { by, to } => {
                 let (by, to) = (at(by), at(to));
@@ -173,14 +175,14 @@ impl CallRun {
             }
             CallStep::Reject { by, to } => {
                 let (by, to) = (at(by), at(to));
-                same(
+                assert_same_result(
                     calls.reject(&by, &to, s, now),
                     model.reject(&by, &to, &signature, now),
                 );
             }
             CallStep::HangUp { by, to } => {
                 let (by, to) = (at(by), at(to));
-                same(calls.hang_up(&by, &to, now), model.hang_up(&by, &to, now));
+                assert_same_result(calls.hang_up(&by, &to, now), model.hang_up(&by, &to, now));
             }
             CallStep::Connect { by, to, direction } => {
                 let (by, to) = (at(by), at(to));
@@ -209,7 +211,7 @@ impl CallRun {
         }
     }
 
-    /// Compares the outputs. Timeouts of the same time may fire in any order.
+    /// Compares the outputs without their order, because timeouts of the same time may fire in any order.
     fn compare_outputs(&mut self) {
         let mut events: Vec<_> = std::iter::from_fn(|| self.calls.poll_event()).collect();
         let mut ended: Vec<_> = std::iter::from_fn(|| self.calls.poll_ended()).collect();
@@ -234,15 +236,15 @@ impl CallRun {
             let (calls, model) = (&self.calls, &mut self.model);
             assert_eq!(
                 calls.challenges_to_answer(by, other).ok(),
-                model.signs_to_answer(by, other)
+                model.challenges_to_answer(by, other)
             );
             assert_eq!(
                 calls.challenges_to_confirm(by, other).ok(),
-                model.signs_to_confirm(by, other)
+                model.challenges_to_confirm(by, other)
             );
             assert_eq!(
                 calls.challenges_to_accept(by, other).ok(),
-                model.signs_to_accept(by, other)
+                model.challenges_to_accept(by, other)
             );
         }
         self.check_challenges_are_unique();
@@ -254,13 +256,18 @@ impl CallRun {
         );
         assert_eq!(pairs.len(), self.observer.alive.len());
         for user in &self.users {
-            let own = self.model.own_of(user);
-            assert!(self.calls_per_user == 0 || own <= self.calls_per_user);
+            let active = self.model.active_partners(user);
+            let has_no_limit = self.calls_per_user == 0;
+            assert!(
+                has_no_limit || active <= self.calls_per_user,
+                "{user}: {active}"
+            );
         }
     }
 
+    /// Checks that no user may sign the same challenge for two other users.
     fn check_challenges_are_unique(&self) {
-        let mut requesters = BTreeMap::new();
+        let mut senders = BTreeMap::new();
         for (by, other) in pairs_of(&self.users) {
             let calls = &self.calls;
             let steps = [
@@ -269,16 +276,16 @@ impl CallRun {
                 calls.challenges_to_accept(by, other),
             ];
             for challenge in steps.into_iter().flatten().flatten() {
-                let requester = requesters.entry((by, challenge.clone())).or_insert(other);
+                let sender = senders.entry((by, challenge.clone())).or_insert(other);
                 assert!(
-                    challenge.is_empty() || *requester == other,
-                    "{by}: {challenge}"
+                    challenge.is_empty() || *sender == other,
+                    "{by} would sign {challenge} for two users"
                 );
             }
         }
     }
 
-    /// Disconnects everything and checks that no state is left and every call has ended once.
+    /// Disconnects all audio and waits for all timeouts, then checks that no state is left and every call has ended.
     fn finish(&mut self) {
         for (id, by, direction) in self.observer.connected.clone() {
             self.calls.disconnect(&by, id, direction, self.now);
@@ -295,23 +302,27 @@ impl CallRun {
     }
 }
 
+/// All pairs of two users, in both orders, and each user with itself.
 fn pairs_of(users: &[User]) -> impl Iterator<Item = (&User, &User)> {
     users
         .iter()
         .flat_map(move |by| users.iter().map(move |other| (by, other)))
 }
 
-fn same(actual: Result<(), CallError>, expected: Result<Option<CallId>, CallError>) {
+/// Compares the result of a step that does not return a call.
+fn assert_same_result(actual: Result<(), CallError>, expected: Result<Option<CallId>, CallError>) {
     assert_eq!(actual.map(|()| None), expected);
 }
 
-/// Checks invariants of the results and events alone.
+/// Checks the invariants from results and events, without the model.
 #[derive(Default)]
 struct CallObserver {
+    /// All calls so far, including ended ones.
     made: BTreeSet<CallId>,
+    /// The calls that have not ended.
     alive: BTreeMap<CallId, [User; 2]>,
     connected: BTreeSet<(CallId, User, Direction)>,
-    /// Pairs of callee and caller.
+    /// Callee and caller of every ring so far.
     rung: BTreeSet<(User, User)>,
 }
 
@@ -358,19 +369,19 @@ impl CallObserver {
                 assert!(self.call_of(from, to).is_some());
             }
             VoiceEvent::Declined { from, .. } => assert_ne!(from, to),
-            VoiceEvent::AudioConf {
+            VoiceEvent::AudioState {
                 from,
                 room,
                 mic,
                 headphones,
             } => {
-                let id = self.call_of(from, to).expect("the receiver is in the call");
+                let id = self.call_of(from, to).expect("the two users have no call");
                 let has = |direction| self.connected.contains(&(id, from.clone(), direction));
-                let truth = (&None, has(Direction::Publish), has(Direction::Subscribe));
-                assert_eq!((room, *mic, *headphones), truth);
+                let expected = (&None, has(Direction::Publish), has(Direction::Subscribe));
+                assert_eq!((room, *mic, *headphones), expected);
             }
-            VoiceEvent::NewRoom { .. } => panic!("calls have no rooms"),
-            VoiceEvent::Replaced { .. } => panic!("connections are the driver's"),
+            VoiceEvent::NewRoom { .. } => panic!("calls do not return this event"),
+            VoiceEvent::Replaced { .. } => panic!("calls do not return this event"),
         }
     }
 

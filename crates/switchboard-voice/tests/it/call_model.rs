@@ -1,4 +1,4 @@
-//! A simple reference model of calls, with linear searches in lists.
+//! A reference model of calls: the same rules as the state machine, as plain lists and linear searches.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,6 +8,7 @@ use std::{
 use bytestring::ByteString;
 use switchboard_voice::{CallError, CallId, CallLimits, Direction, User, VoiceEvent};
 
+/// A step of the property test. `by`, `to` and `challenge` are indices into the lists of the test.
 #[derive(Clone, Debug)]
 pub(crate) enum CallStep {
     /// Rings several times in a row.
@@ -49,17 +50,19 @@ pub(crate) enum CallStep {
         call: u64,
         direction: Direction,
     },
+    /// Time passes; the timer does not fire.
     Wait {
         secs: u64,
     },
+    /// The driver's timer fires.
     Timer,
 }
 
 struct ModelRing {
     from: User,
     to: User,
-    rung: ByteString,
-    /// The challenges of the clients of the callee.
+    first_challenge: ByteString,
+    /// The challenges of the callee's clients.
     answers: Vec<ByteString>,
     confirmations: Vec<ByteString>,
     until: Instant,
@@ -67,10 +70,10 @@ struct ModelRing {
 
 struct ModelCall {
     id: CallId,
-    /// Each user with the challenges of its accept, if it was called.
+    /// Each of the two users with the challenges of which it signed one to accept; empty for a user that only called.
     users: BTreeMap<User, Vec<ByteString>>,
     connected: BTreeSet<(User, Direction)>,
-    /// The end of the call if no audio is connected.
+    /// The time at which the call ends, if no audio is connected.
     until: Option<Instant>,
 }
 
@@ -78,8 +81,8 @@ pub(crate) struct CallModel {
     limits: CallLimits,
     rings: Vec<ModelRing>,
     calls: Vec<ModelCall>,
-    /// Pairs of a user that has rung or connected, and the other user.
-    own: BTreeSet<(User, User)>,
+    /// Pairs of a user that has rung or connected audio, and the other user. Only these count for its limit of calls.
+    active: BTreeSet<(User, User)>,
     /// Caller, callee and time of each ring.
     rung_at: Vec<(User, User, Instant)>,
     made: u64,
@@ -95,7 +98,7 @@ impl CallModel {
             limits,
             rings: Vec::new(),
             calls: Vec::new(),
-            own: BTreeSet::new(),
+            active: BTreeSet::new(),
             rung_at: Vec::new(),
             made: 0,
             events: Vec::new(),
@@ -116,11 +119,11 @@ impl CallModel {
         }
         self.remove_idle_pairs();
         let max = self.limits.calls_per_user;
-        let is_own = self.own.contains(&(from.clone(), to.clone()));
-        if max != 0 && !is_own && self.own_of(from) >= max {
+        let is_active = self.active.contains(&(from.clone(), to.clone()));
+        if max != 0 && !is_active && self.active_partners(from) >= max {
             return Err(CallError::TooManyCalls);
         }
-        let is_full = self.own_of(to) >= max || self.rung(to) >= 4 * max;
+        let is_full = self.active_partners(to) >= max || self.unsolicited_rings(to) >= 4 * max;
         if max != 0 && !self.partners(from).contains(to) && is_full {
             return Err(CallError::Busy);
         }
@@ -130,14 +133,14 @@ impl CallModel {
         if self.rings_too_often(from, to, now) {
             return Err(CallError::RateExceeded);
         }
-        self.own.insert((from.clone(), to.clone()));
+        self.active.insert((from.clone(), to.clone()));
         self.rung_at.push((from.clone(), to.clone(), now));
         self.rings
             .retain(|ring| (&ring.from, &ring.to) != (from, to));
         self.rings.push(ModelRing {
             from: from.clone(),
             to: to.clone(),
-            rung: challenge.clone(),
+            first_challenge: challenge.clone(),
             answers: Vec::new(),
             confirmations: Vec::new(),
             until: now + self.limits.ring,
@@ -160,8 +163,8 @@ impl CallModel {
         if self.is_challenge_in_use(to, by, challenge) {
             return Err(CallError::ChallengeInUse);
         }
-        let ring = self.ring_of(to, by).expect("it is there");
-        newest(&mut ring.answers, challenge);
+        let ring = self.ring_of(to, by).expect("checked above");
+        push_newest(&mut ring.answers, challenge);
         let event = VoiceEvent::Answered {
             from: by.clone(),
             signature: signature.clone(),
@@ -184,12 +187,12 @@ impl CallModel {
         if ring.answers.is_empty() {
             return Err(CallError::NoSuchCall);
         }
-        let is_signed = !challenge.is_empty() && ring.rung == *challenge;
+        let is_signed = !challenge.is_empty() && ring.first_challenge == *challenge;
         if is_signed || self.is_challenge_in_use(to, by, challenge) {
             return Err(CallError::ChallengeInUse);
         }
-        let ring = self.ring_of(by, to).expect("it is there");
-        newest(&mut ring.confirmations, challenge);
+        let ring = self.ring_of(by, to).expect("checked above");
+        push_newest(&mut ring.confirmations, challenge);
         let event = VoiceEvent::Confirmed {
             from: by.clone(),
             signature: signature.clone(),
@@ -291,15 +294,16 @@ impl CallModel {
         self.advance_to(now);
         self.remove_idle_pairs();
         let max = self.limits.calls_per_user;
-        let mine = (by.clone(), other.clone());
-        let has_enough = max != 0 && !self.own.contains(&mine) && self.own_of(by) >= max;
+        let pair = (by.clone(), other.clone());
+        let is_at_limit =
+            max != 0 && !self.active.contains(&pair) && self.active_partners(by) >= max;
         let call = self.call_of(by, other).ok_or(CallError::NoSuchCall)?;
-        if has_enough {
+        if is_at_limit {
             return Err(CallError::TooManyCalls);
         }
         let is_new = call.connected.insert((by.clone(), direction));
-        self.own.insert(mine);
-        let call = self.call_of(by, other).expect("it is there");
+        self.active.insert(pair);
+        let call = self.call_of(by, other).expect("checked above");
         if !is_new {
             return Ok(Some(call.id));
         }
@@ -323,7 +327,7 @@ impl CallModel {
         }
         let other = call.users.keys().find(|user| *user != by).cloned();
         let event = call.state_of(by);
-        self.push_event(&other.expect("a call is of two_users"), event);
+        self.push_event(&other.expect("a call has two users"), event);
     }
 
     /// Fires the timeouts up to `now`.
@@ -352,16 +356,28 @@ impl CallModel {
             .min()
     }
 
-    pub(crate) fn signs_to_answer(&mut self, by: &User, caller: &User) -> Option<Vec<ByteString>> {
-        Some(vec![self.ring_of(caller, by)?.rung.clone()])
+    pub(crate) fn challenges_to_answer(
+        &mut self,
+        by: &User,
+        caller: &User,
+    ) -> Option<Vec<ByteString>> {
+        Some(vec![self.ring_of(caller, by)?.first_challenge.clone()])
     }
 
-    pub(crate) fn signs_to_confirm(&mut self, by: &User, callee: &User) -> Option<Vec<ByteString>> {
+    pub(crate) fn challenges_to_confirm(
+        &mut self,
+        by: &User,
+        callee: &User,
+    ) -> Option<Vec<ByteString>> {
         let answers = self.ring_of(by, callee)?.answers.clone();
         Some(answers).filter(|answers| !answers.is_empty())
     }
 
-    pub(crate) fn signs_to_accept(&mut self, by: &User, caller: &User) -> Option<Vec<ByteString>> {
+    pub(crate) fn challenges_to_accept(
+        &mut self,
+        by: &User,
+        caller: &User,
+    ) -> Option<Vec<ByteString>> {
         if let Some(ring) = self.ring_of(caller, by) {
             return ring.challenges_to_accept();
         }
@@ -396,32 +412,33 @@ impl CallModel {
             .find(|call| one != other && is_of(one, call) && is_of(other, call))
     }
 
-    /// Removes pairs without calls and rings.
+    /// Removes the pairs without a call or ring from the active ones.
     fn remove_idle_pairs(&mut self) {
-        let own = std::mem::take(&mut self.own);
-        let lasts = |user: &User, other: &User| self.partners(user).contains(other);
-        let own = own.into_iter().filter(|(by, to)| lasts(by, to)).collect();
-        self.own = own;
+        let active = std::mem::take(&mut self.active);
+        let exists = |user: &User, other: &User| self.partners(user).contains(other);
+        let active = active.into_iter().filter(|(by, to)| exists(by, to));
+        self.active = active.collect();
     }
 
-    /// Whether another user than `requester` has asked `signer` to sign this challenge.
-    fn is_challenge_in_use(&self, signer: &User, requester: &User, challenge: &ByteString) -> bool {
+    /// Whether another user than `sender` has sent `signer` this challenge.
+    fn is_challenge_in_use(&self, signer: &User, sender: &User, challenge: &ByteString) -> bool {
         let mut rings = self.rings.iter();
         let in_ring = rings.any(|ring| {
-            let called = &ring.to == signer && &ring.from != requester;
-            let calls = &ring.from == signer && &ring.to != requester;
-            called && (ring.rung == *challenge || ring.confirmations.contains(challenge))
-                || calls && ring.answers.contains(challenge)
+            let is_called = &ring.to == signer && &ring.from != sender;
+            let is_caller = &ring.from == signer && &ring.to != sender;
+            is_called
+                && (ring.first_challenge == *challenge || ring.confirmations.contains(challenge))
+                || is_caller && ring.answers.contains(challenge)
         });
         let mut calls = self.calls.iter();
         let in_call = calls.any(|call| {
             let accepted = call.users.get(signer);
-            !call.users.contains_key(requester) && accepted.is_some_and(|it| it.contains(challenge))
+            !call.users.contains_key(sender) && accepted.is_some_and(|it| it.contains(challenge))
         });
         !challenge.is_empty() && (in_ring || in_call)
     }
 
-    /// Whether one more ring makes more than ten rings beyond one a second in any time span.
+    /// Whether one more ring exceeds the rate: in a time span of n seconds, a caller may ring a callee n + 10 times.
     fn rings_too_often(&self, from: &User, to: &User, now: Instant) -> bool {
         let mine = self
             .rung_at
@@ -435,14 +452,16 @@ impl CallModel {
         })
     }
 
-    pub(crate) fn own_of(&self, user: &User) -> usize {
-        let lasts = |(by, other): &&(User, User)| by == user && self.partners(by).contains(other);
-        self.own.iter().filter(lasts).count()
+    /// The number of users with which `user` has a ring or call and has itself rung or connected audio.
+    pub(crate) fn active_partners(&self, user: &User) -> usize {
+        let exists = |(by, other): &&(User, User)| by == user && self.partners(by).contains(other);
+        self.active.iter().filter(exists).count()
     }
 
-    fn rung(&self, user: &User) -> usize {
+    /// The number of rings to `user` from callers that it has not rung and is not connected to.
+    fn unsolicited_rings(&self, user: &User) -> usize {
         let is_only_rung = |ring: &&ModelRing| {
-            &ring.to == user && !self.own.contains(&(user.clone(), ring.from.clone()))
+            &ring.to == user && !self.active.contains(&(user.clone(), ring.from.clone()))
         };
         self.rings.iter().filter(is_only_rung).count()
     }
@@ -455,7 +474,7 @@ impl CallModel {
             .map(|ring| [ring.from.clone(), ring.to.clone()]);
         let calls = self.calls.iter().map(|call| {
             let mut users = call.users.keys().cloned();
-            [users.next(), users.next()].map(|user| user.expect("a call is of two_users"))
+            [users.next(), users.next()].map(|user| user.expect("a call has two users"))
         });
         let mine = rings.chain(calls).filter(|pair| pair.contains(user));
         mine.flatten().filter(|other| other != user).collect()
@@ -471,7 +490,7 @@ impl CallModel {
 impl ModelRing {
     fn challenges_to_accept(&self) -> Option<Vec<ByteString>> {
         match (self.answers.is_empty(), self.confirmations.is_empty()) {
-            (true, _) => Some(vec![self.rung.clone()]),
+            (true, _) => Some(vec![self.first_challenge.clone()]),
             (false, true) => None,
             (false, false) => Some(self.confirmations.clone()),
         }
@@ -479,7 +498,7 @@ impl ModelRing {
 }
 
 /// Appends a challenge without duplicates and keeps the newest eight.
-fn newest(challenges: &mut Vec<ByteString>, challenge: &ByteString) {
+fn push_newest(challenges: &mut Vec<ByteString>, challenge: &ByteString) {
     challenges.retain(|it| it != challenge);
     challenges.push(challenge.clone());
     let old = challenges.len().saturating_sub(8);
@@ -489,7 +508,7 @@ fn newest(challenges: &mut Vec<ByteString>, challenge: &ByteString) {
 impl ModelCall {
     fn state_of(&self, user: &User) -> VoiceEvent {
         let has = |direction| self.connected.contains(&(user.clone(), direction));
-        VoiceEvent::AudioConf {
+        VoiceEvent::AudioState {
             from: user.clone(),
             room: None,
             mic: has(Direction::Publish),
@@ -498,7 +517,7 @@ impl ModelCall {
     }
 }
 
-/// Limits with short times, so that steps interact.
+/// Limits with short times: some steps must happen after a timeout.
 pub(crate) fn limits(calls_per_user: usize) -> CallLimits {
     CallLimits {
         calls_per_user,

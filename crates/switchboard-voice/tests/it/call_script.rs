@@ -1,11 +1,12 @@
-//! The inputs and outputs of call scripts.
+//! Runs scripts ([`crate::script`]) against the state machine of calls. An input is `wait SECONDS`, or
+//! `USER VERB OTHER ARGUMENTS`; the verbs `mic-` and `headphones-` take the number of a call in place of `OTHER`.
 
 use std::time::Instant;
 
 use bytestring::ByteString;
 use switchboard_voice::{CallError, CallId, CallLimits, Calls, Direction, RingOrigin};
 
-use crate::script::{self, describe, epoch, outcome, seconds, user};
+use crate::script::{self, epoch, event_line, outcome, seconds, user};
 
 pub(crate) fn check(script: &str) {
     check_with(CallLimits::default(), script);
@@ -16,14 +17,14 @@ pub(crate) fn check_with(limits: CallLimits, script: &str) {
     let mut now = epoch();
     script::check(script, |line| {
         let outcome = run_line(&mut calls, line, &mut now);
-        let mut consequences: Vec<String> = outcome.into_iter().collect();
+        let mut outputs: Vec<String> = outcome.into_iter().collect();
         while let Some((to, event)) = calls.poll_event() {
-            consequences.push(format!("{to}: {}", describe(&event)));
+            outputs.push(format!("{to}: {}", event_line(&event)));
         }
         while let Some(id) = calls.poll_ended() {
-            consequences.push(format!("call {id} ended"));
+            outputs.push(format!("call {id} ended"));
         }
-        consequences
+        outputs
     });
 }
 
@@ -60,15 +61,16 @@ fn run_line(calls: &mut Calls, line: &[&str], now: &mut Instant) -> Option<Strin
         ("headphones+", []) => outcome(calls.connect(by, to, Direction::Subscribe, now), in_call),
         ("mic-", []) => disconnect(calls, line, Direction::Publish, now),
         ("headphones-", []) => disconnect(calls, line, Direction::Subscribe, now),
-        ("signs-to-answer", []) => Some(text(calls.challenges_to_answer(by, to))),
-        ("signs-to-confirm", []) => Some(text(calls.challenges_to_confirm(by, to))),
-        ("signs-to-accept", []) => Some(text(calls.challenges_to_accept(by, to))),
+        ("signs-to-answer", []) => Some(challenges_line(calls.challenges_to_answer(by, to))),
+        ("signs-to-confirm", []) => Some(challenges_line(calls.challenges_to_confirm(by, to))),
+        ("signs-to-accept", []) => Some(challenges_line(calls.challenges_to_accept(by, to))),
         _ => panic!("invalid script line: {line:?}"),
     }
 }
 
-fn text(challenges: Result<Vec<ByteString>, CallError>) -> String {
-    challenges.map_or("nothing".to_owned(), |sign| sign.join(" or "))
+/// The output line for the challenges of which a user must sign one.
+fn challenges_line(challenges: Result<Vec<ByteString>, CallError>) -> String {
+    challenges.map_or("nothing".to_owned(), |challenges| challenges.join(" or "))
 }
 
 fn in_call(id: CallId) -> Option<String> {
@@ -81,7 +83,7 @@ fn disconnect(
     direction: Direction,
     now: Instant,
 ) -> Option<String> {
-    let id: u64 = line[2].parse().expect("the number of a call");
+    let id: u64 = line[2].parse().expect("not the number of a call");
     calls.disconnect(&user(line[0]), id.into(), direction, now);
     None
 }

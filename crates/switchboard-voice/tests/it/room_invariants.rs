@@ -254,7 +254,7 @@ impl RoomObserver {
             }
             (
                 Audience::User(to),
-                VoiceEvent::AudioConf {
+                VoiceEvent::AudioState {
                     from,
                     room: Some(id),
                     mic,

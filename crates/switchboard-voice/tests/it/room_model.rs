@@ -151,7 +151,7 @@ impl RoomModel {
 
     fn notify_others(&mut self, index: usize, user: &User) {
         let room = &self.rooms[index];
-        let event = VoiceEvent::AudioConf {
+        let event = VoiceEvent::AudioState {
             from: user.clone(),
             room: Some(room.id),
             mic: room.connected.contains(&(user.clone(), Direction::Publish)),

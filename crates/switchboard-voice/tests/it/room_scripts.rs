@@ -5,7 +5,7 @@ use std::time::Instant;
 use switchboard_core::RoomName;
 use switchboard_voice::{Audience, Direction, RoomKey, VoiceRoomLimits, VoiceRooms};
 
-use crate::script::{self, describe, epoch, outcome, seconds, user};
+use crate::script::{self, epoch, event_line, outcome, seconds, user};
 
 fn check(script: &str) {
     check_with(VoiceRoomLimits::default(), script);
@@ -21,7 +21,7 @@ fn check_with(limits: VoiceRoomLimits, script: &str) {
                 Audience::User(user) => user.to_string(),
                 Audience::AllUsers => "all".to_owned(),
             };
-            consequences.push(format!("{to}: {}", describe(&event)));
+            consequences.push(format!("{to}: {}", event_line(&event)));
         }
         while let Some(id) = rooms.poll_ended() {
             consequences.push(format!("room {id} ended"));

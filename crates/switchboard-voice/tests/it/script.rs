@@ -1,4 +1,5 @@
-//! Test scripts: a line without indentation is an input, the indented lines below it are its exact expected outputs.
+//! Test scripts: a line that is indented like the first one is an input; the deeper lines below it are the outputs that
+//! it must have, all of them and in this order.
 
 use std::{
     fmt::Debug,
@@ -7,18 +8,22 @@ use std::{
 
 use switchboard_voice::{User, VoiceEvent};
 
-/// Runs the inputs of a script and compares the outputs.
+/// Runs the inputs of a script and compares the outputs. `run_line` applies the words of an input line to the state
+/// machine and returns its output lines.
 pub(crate) fn check(script: &str, mut run_line: impl FnMut(&[&str]) -> Vec<String>) {
-    let lines: Vec<&str> = script.lines().filter(|it| !it.trim().is_empty()).collect();
+    let lines: Vec<&str> = script
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let margin = lines.first().map_or(0, |line| indent(line));
     let mut expected = String::new();
     let mut actual = String::new();
     for line in &lines {
         if indent(line) == margin {
-            let describe: Vec<&str> = line.split_whitespace().collect();
-            actual += &format!("{}\n", describe.join(" "));
-            for consequence in run_line(&describe) {
-                actual += &format!("    {consequence}\n");
+            let words: Vec<&str> = line.split_whitespace().collect();
+            actual += &format!("{}\n", words.join(" "));
+            for output in run_line(&words) {
+                actual += &format!("    {output}\n");
             }
         }
         let inset = if indent(line) == margin { "" } else { "    " };
@@ -35,16 +40,16 @@ fn indent(line: &str) -> usize {
 }
 
 pub(crate) fn user(name: &str) -> User {
-    User::parse(name).expect("a script names its users")
+    User::parse(name).expect("not a valid user name")
 }
 
 pub(crate) fn seconds(text: &str) -> Duration {
-    Duration::from_secs_f64(text.parse().expect("a number of seconds"))
+    Duration::from_secs_f64(text.parse().expect("not a number of seconds"))
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "an Instant can be had in no other direction; what happens does not depend on which it is"
+    reason = "`Instant` has no other constructor; the tests use only differences"
 )]
 pub(crate) fn epoch() -> Instant {
     Instant::now()
@@ -61,7 +66,8 @@ pub(crate) fn outcome<T, E: Debug>(
     }
 }
 
-pub(crate) fn describe(event: &VoiceEvent) -> String {
+/// The output line for an event, without its receiver.
+pub(crate) fn event_line(event: &VoiceEvent) -> String {
     match event {
         VoiceEvent::Ringing { from, challenge } => format!("{from} rings, sign {challenge}"),
         VoiceEvent::Answered {
@@ -78,7 +84,7 @@ pub(crate) fn describe(event: &VoiceEvent) -> String {
         VoiceEvent::Declined { from, signature } => {
             format!("{from} declined {signature}").trim().to_owned()
         }
-        VoiceEvent::AudioConf {
+        VoiceEvent::AudioState {
             from,
             room,
             mic,
@@ -92,7 +98,7 @@ pub(crate) fn describe(event: &VoiceEvent) -> String {
                 sign(headphones)
             )
         }
-        VoiceEvent::Replaced { .. } => panic!("connections are the driver's"),
+        VoiceEvent::Replaced { .. } => panic!("the state machines do not return this event"),
         VoiceEvent::NewRoom { id, name, count } => format!("new room {id} {name} with {count}"),
     }
 }

@@ -65,27 +65,29 @@ impl PairSide {
 /// The state of a pair: at least one ring or a call.
 #[derive(Debug, Default)]
 pub(crate) struct PairState {
-    /// Indexed by the side of the caller.
+    /// Rings, indexed by the side of the caller.
     pub(crate) rings: [Option<RingState>; 2],
     pub(crate) call: Option<ActiveCall>,
-    /// Whether a side takes part by its own action: it has rung, or connected audio. A side that was only rung
-    /// has not.
-    pub(crate) is_own: [bool; 2],
+    /// Whether each side has rung or connected audio. Otherwise the pair exists only because of the other side, and
+    /// does not count for the limit of calls of this side.
+    pub(crate) has_acted: [bool; 2],
 }
 
 /// The contribution of a pair to the counts of one of its users.
 #[derive(Debug)]
 pub(crate) struct UserShare {
     pub(crate) load: CallLoad,
-    /// The stored challenges that the side signs or has signed. Users of a website sign nothing: their
+    /// The stored challenges that the side may sign or has signed. Users of a website sign nothing: their
     /// challenges are empty and left out.
     pub(crate) challenges: Vec<ByteString>,
 }
 
-/// The number of pairs of a user: those in which the user has rung or connected, and those in which it is only rung.
+/// Numbers of pairs of a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CallLoad {
-    pub(crate) own: usize,
+    /// Pairs in which the user has rung or connected audio.
+    pub(crate) active: usize,
+    /// Other pairs, in which the user is only rung.
     pub(crate) rung: usize,
 }
 
@@ -94,11 +96,12 @@ impl PairState {
         self.rings.iter().all(Option::is_none) && self.call.is_none()
     }
 
-    /// The sides that ring the other side.
+    /// Whether each side rings the other one.
     pub(crate) fn is_ringing(&self) -> [bool; 2] {
         self.rings.each_ref().map(Option::is_some)
     }
 
+    /// The contribution of this pair to the counts of the user at `side`.
     pub(crate) fn share(&self, side: PairSide) -> UserShare {
         UserShare {
             load: self.load(side),
@@ -107,24 +110,24 @@ impl PairState {
     }
 
     fn load(&self, side: PairSide) -> CallLoad {
-        let is_own = self.is_own[side as usize] && !self.is_idle();
+        let is_active = self.has_acted[side as usize] && !self.is_idle();
         let is_rung = self.rings[side.other() as usize].is_some();
         CallLoad {
-            own: usize::from(is_own),
-            rung: usize::from(is_rung && !is_own),
+            active: usize::from(is_active),
+            rung: usize::from(is_rung && !is_active),
         }
     }
 
     fn challenges_of(&self, side: PairSide) -> Vec<ByteString> {
-        let called = self.rings[side.other() as usize].iter();
-        let calls = self.rings[side as usize].iter();
+        let incoming = self.rings[side.other() as usize].iter();
+        let outgoing = self.rings[side as usize].iter();
         let accepted = self
             .call
             .iter()
             .flat_map(|call| &call.accepted[side as usize]);
-        let challenges = called
+        let challenges = incoming
             .flat_map(|ring| std::iter::once(&ring.first_challenge).chain(&ring.confirmations))
-            .chain(calls.flat_map(|ring| &ring.answers))
+            .chain(outgoing.flat_map(|ring| &ring.answers))
             .chain(accepted);
         challenges
             .filter(|challenge| !challenge.is_empty())
@@ -133,14 +136,19 @@ impl PairState {
     }
 }
 
-/// Max clients of one user that answer one ring.
+/// Max challenges kept for one step of a ring: one for each client of a user that takes part in it. Bounds the
+/// verifications that one signature costs.
 const CLIENTS_MAX: usize = 8;
 
 /// A ring and the challenges that were relayed in each direction.
 ///
-/// The handshake has four steps, and each signature proves a key: the caller rings with a challenge. A client of the
-/// callee answers: it signs that challenge and sends one of its own. The caller confirms: it signs that one and sends
-/// another. The callee accepts or rejects with a signature of the last one. A callee without keys skips the middle.
+/// The handshake has four steps:
+/// 1. The caller rings with a challenge.
+/// 2. A client of the callee answers: it signs that challenge and sends its own.
+/// 3. The caller confirms: it signs the callee's challenge and sends a second one.
+/// 4. The callee accepts or rejects: it signs the caller's second challenge.
+///
+/// Between users without keys (accounts of a website), only steps 1 and 4 exist.
 #[derive(Debug)]
 pub(crate) struct RingState {
     /// The caller's challenge. The callee answers by signing it.
@@ -149,25 +157,25 @@ pub(crate) struct RingState {
     pub(crate) answers: Vec<ByteString>,
     /// The caller's second challenges. The callee accepts by signing one.
     pub(crate) confirmations: Vec<ByteString>,
-    /// The caller's IP address, if it is known.
+    /// The caller's IPv4 address or IPv6 network, if it is known.
     pub(crate) address: Option<IpAddr>,
 }
 
 impl RingState {
-    pub(crate) fn answered(&mut self, challenge: ByteString) {
+    pub(crate) fn add_answer(&mut self, challenge: ByteString) {
         push_bounded(&mut self.answers, challenge);
     }
 
-    pub(crate) fn confirmed(&mut self, challenge: ByteString) {
+    pub(crate) fn add_confirmation(&mut self, challenge: ByteString) {
         push_bounded(&mut self.confirmations, challenge);
     }
 
-    /// Whether the callee has answered by signing this challenge. The caller has that signature then.
+    /// Whether the callee has answered by signing this challenge, so that the caller has its signature.
     pub(crate) fn has_signed(&self, challenge: &ByteString) -> bool {
         !challenge.is_empty() && !self.answers.is_empty() && self.first_challenge == *challenge
     }
 
-    /// The challenges of which the callee signs one to accept or reject.
+    /// The challenges of which the callee must sign one to accept or reject.
     pub(crate) fn challenges_to_accept(&self) -> Result<Vec<ByteString>, CallError> {
         if self.answers.is_empty() {
             Ok(vec![self.first_challenge.clone()])

@@ -11,20 +11,21 @@ use crate::id::User;
 /// Average time between two rings of a caller.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Max rings of a caller at once: a client rings again if the callee is away.
+/// Max rings of a caller in quick succession. A client may ring again several times while the callee does not answer.
 const BURST: u32 = 10;
 
 /// Rate of all callers at one address together, as a multiple of the rate of one caller: a client can generate any
 /// number of keys.
 const CALLERS_PER_ADDRESS: u32 = 4;
 
-/// Below this number of entries, expired entries are not removed.
-const COUNTED_MIN: usize = 64;
+/// Below this number of entries, expired entries are kept: searching for them would cost more than it saves.
+const PRUNE_MIN: usize = 64;
 
-/// For each source of rings and callee, the time until which its rate is used up.
+/// For each caller (or address of callers) and callee, the time until which the rate is used up.
 #[derive(Debug, Default)]
 pub(crate) struct RingRates {
     used_until: BTreeMap<(RateKey, User), Instant>,
+    /// The number of entries at which expired ones are removed.
     prune_at: usize,
 }
 
@@ -46,13 +47,13 @@ impl RingRates {
         self.prune(now);
         let caller = (RateKey::Caller(from.clone()), to.clone());
         let address = address.map(|address| (RateKey::Address(address), to.clone()));
-        let Some(by_caller) = self.next(&caller, INTERVAL, BURST, now) else {
+        let Some(by_caller) = self.until_after_ring(&caller, INTERVAL, BURST, now) else {
             return false;
         };
         if let Some(address) = address {
             let interval = INTERVAL / CALLERS_PER_ADDRESS;
             let burst = BURST * CALLERS_PER_ADDRESS;
-            let Some(by_address) = self.next(&address, interval, burst, now) else {
+            let Some(by_address) = self.until_after_ring(&address, interval, burst, now) else {
                 return false;
             };
             self.used_until.insert(address, by_address);
@@ -61,8 +62,8 @@ impl RingRates {
         true
     }
 
-    /// The time until which the rate is used up after one more ring at `now`. `None` if the ring exceeds the rate.
-    fn next(
+    /// The time until which the rate is used up if `key` rings once more at `now`. `None`: the ring exceeds the rate.
+    fn until_after_ring(
         &self,
         key: &(RateKey, User),
         interval: Duration,
@@ -76,7 +77,7 @@ impl RingRates {
 
     /// Removes expired entries each time the number of entries has doubled.
     fn prune(&mut self, now: Instant) {
-        if self.used_until.len() < self.prune_at.max(COUNTED_MIN) {
+        if self.used_until.len() < self.prune_at.max(PRUNE_MIN) {
             return;
         }
         self.used_until.retain(|_, until| *until > now);
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     #[expect(
         clippy::disallowed_methods,
-        reason = "there is no other way to get an Instant; the test does not depend on its value"
+        reason = "`Instant` has no other constructor; the test uses only differences"
     )]
     fn expired_entries_are_removed() {
         let mut rates = RingRates::default();
@@ -103,7 +104,7 @@ mod tests {
             assert!(rates.try_ring(&from, &to, Some([192, 0, 2, 1].into()), now));
         }
         assert!(
-            rates.used_until.len() <= COUNTED_MIN,
+            rates.used_until.len() <= PRUNE_MIN,
             "{}",
             rates.used_until.len()
         );
