@@ -31,8 +31,11 @@ impl DisplayNames {
     }
 }
 
-/// Reads a display name: white space becomes single spaces, and characters that control the display of their
-/// neighbours are removed. `None` if no visible character is left.
+/// Reads a display name: each run of white space becomes one space, and characters that control the display of other
+/// characters are removed. `None` if no visible character is left.
+///
+/// # Errors
+/// The response to the client, if the name is too long.
 pub(crate) fn parse(text: &str) -> Result<Option<DisplayName>, VoiceError> {
     let shown: String = text.chars().filter(|c| !is_control(*c)).collect();
     let words: Vec<_> = shown.split_whitespace().collect();
@@ -43,23 +46,28 @@ pub(crate) fn parse(text: &str) -> Result<Option<DisplayName>, VoiceError> {
             &format!("`name` must have at most {CHARACTERS_MAX} characters."),
         ));
     }
+    // 0: without a limit of bytes, because the characters are limited.
     Ok(DisplayName::parse(&name, 0).ok())
 }
 
-/// Control characters, except white space, and format characters that change the direction or the meaning of
-/// their neighbours: bidirectional controls (UAX #9), invisible operators, annotations and tags. The joiners,
-/// which scripts and emoji need, are kept.
+/// Whether a character is a control character, except white space, or a format character that is invisible or changes
+/// the display of other characters. The joiners U+200C and U+200D are not: some writing systems and emoji need them.
 fn is_control(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
         || matches!(
             c,
+            // Soft hyphen; Arabic letter mark (bidirectional, UAX #9).
             '\u{ad}'
                 | '\u{61c}'
+                // Mongolian vowel separator, zero width space.
                 | '\u{180e}'
                 | '\u{200b}'
+                // Bidirectional marks, embeddings and overrides.
                 | '\u{200e}'..='\u{200f}'
                 | '\u{202a}'..='\u{202e}'
+                // Word joiner, invisible operators, bidirectional isolates, deprecated format characters.
                 | '\u{2060}'..='\u{206f}'
+                // Byte order mark; annotations; tags.
                 | '\u{feff}'
                 | '\u{fff9}'..='\u{fffb}'
                 | '\u{e0000}'..='\u{e007f}'
@@ -71,7 +79,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Option<String> {
-        let name = parse(text).expect("a name that is not too long");
+        let name = parse(text).expect("the name is refused as too long");
         name.map(|name| name.as_str().to_owned())
     }
 
@@ -93,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn name_without_a_visible_character_is_empty() {
+    fn text_without_a_visible_character_is_no_name() {
         for given in [
             "",
             "   ",

@@ -22,13 +22,13 @@ pub(crate) use tickets::{ChallengeStore, Proof};
 /// Length of a compressed point (SEC 1) in bytes: the parity of y, and x.
 const POINT_LENGTH: usize = 33;
 
-/// Length of a P-256 digest in bytes.
+/// Length in bytes of the digest that a P-256 signature covers, and of a secret number.
 const DIGEST_LENGTH: usize = 32;
 
 /// Maximum length of a signature in hex digits: a DER signature has at most 72 bytes.
 const SIGNATURE_HEX_MAX: usize = 2 * 72;
 
-/// The message that a client signs for `/keyXCHG`.
+/// The message that a client signs for `/keyXCHG`; the clients of the reference server sign these bytes.
 pub(crate) const KEY_EXCHANGE_MESSAGE: [u8; 11] = [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
 /// A user's public key: a point of P-256, written as its compressed form in lower-case hex.
@@ -43,13 +43,13 @@ impl PublicKey {
             return None;
         }
         let point: [u8; POINT_LENGTH] = decode_vec(text).ok()?.try_into().ok()?;
-        // SEC 1 has another form of this length, which omits the sign of y.
+        // SEC 1 has another form of this length (first byte 5), which does not say which of the two points it is.
         let is_compressed = matches!(point[0], 2 | 3);
         let key = Self(point);
         (is_compressed && key.verifying().is_some()).then_some(key)
     }
 
-    /// Whether `signature`, DER in hex, is this key's over `challenge`, of 1 to 32 bytes.
+    /// Whether `signature` (DER in hex) is a signature by this key over `challenge` (1 to 32 bytes).
     #[must_use]
     pub fn verifies(&self, challenge: impl AsRef<[u8]>, signature: &str) -> bool {
         verify(self, challenge, signature)
@@ -155,16 +155,19 @@ impl ServerKey {
 
 /// Whether a signature over this challenge proves that exactly this challenge was signed.
 ///
-/// A signature binds a number. A signature over zero, the number of an empty challenge, can be forged for any
-/// key. Leading zero bytes do not change the number, so with them a caller could make a callee sign a ticket of
-/// the server. Bytes after the 32nd are not bound.
+/// ECDSA signs a number, so these challenges are not valid:
+/// * the number zero, as which an empty challenge would be signed: a signature over it can be forged for any key;
+/// * leading zero bytes, which do not change the number: a caller could send zero bytes and a ticket of the callee as
+///   its challenge, and authenticate as the callee with the signature that the callee answers;
+/// * more than 32 bytes: the signature does not cover them.
 pub(crate) fn is_valid_challenge(challenge: &str) -> bool {
     digest(challenge.as_bytes()).is_some()
 }
 
-/// Whether this is `key`'s signature over `challenge`: ASN.1 DER in hex, with s in either half.
+/// Whether `signature` (ASN.1 DER in hex) is a signature by `key` over `challenge`. Of the two equivalent values of s,
+/// both are accepted.
 pub(crate) fn verify(key: &PublicKey, challenge: impl AsRef<[u8]>, signature: &str) -> bool {
-    ParsedSignature::read(key, signature).is_some_and(|signed| signed.is_over(challenge.as_ref()))
+    ParsedSignature::read(key, signature).is_some_and(|signed| signed.signs(challenge.as_ref()))
 }
 
 /// A parsed signature and its claimed key, for verification against several challenges.
@@ -183,7 +186,7 @@ impl ParsedSignature {
         Some(Self { key, signature })
     }
 
-    fn is_over(&self, challenge: &[u8]) -> bool {
+    fn signs(&self, challenge: &[u8]) -> bool {
         digest(challenge)
             .is_some_and(|digest| self.key.verify_prehash(&digest, &self.signature).is_ok())
     }
@@ -318,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn both_halves_of_s_are_accepted() {
+    fn both_equivalent_values_of_s_are_accepted() {
         let key = SecretKey::generate();
         let signature = key.sign("12345678").unwrap();
         let signature = Signature::from_der(&decode_vec(&signature).unwrap()).unwrap();
@@ -427,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_number_one_is_the_generator() {
+    fn public_key_of_the_secret_number_one_is_the_generator() {
         let one = SecretKey::from_hex(&format!("{:064x}", 1)).unwrap();
         let generator = "036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
         assert_eq!(one.public().to_string(), generator);

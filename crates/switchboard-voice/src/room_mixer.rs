@@ -1,4 +1,4 @@
-//! The mixer of one call or room, and the task on the audio threads that drives it while it has listeners.
+//! The mixer of one call or room. While it has listeners, a task on the audio threads encodes a frame every 20 ms.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,13 +15,13 @@ use crate::{audio_threads::AudioThreads, clock, id::User};
 /// Maximum chunks queued for a listener that does not read: 2.5 s of WAV.
 const QUEUED_CHUNKS_MAX: usize = 128;
 
-/// How long a mixer encodes before it yields to the mixers of other rooms.
+/// Time for which a mixer encodes before it yields to the mixers of other calls and rooms.
 const TIME_SLICE: Duration = Duration::from_millis(1);
 
-/// A mixer and its task, which runs on the audio threads while there are listeners.
+/// The mixer of one call or room.
 pub(crate) struct RoomMixer<S: AudioSink + 'static = ListenerSink> {
     requests: Mutex<MixerRequests<S>>,
-    /// Locked by the task of the mixer only, while it encodes.
+    /// Locked only by the mixer's task, while it encodes.
     mixer: Mutex<Mixer<S>>,
     settings: Arc<MixSettings>,
     ended: CancellationToken,
@@ -29,9 +29,11 @@ pub(crate) struct RoomMixer<S: AudioSink + 'static = ListenerSink> {
 
 /// The requests of connections since the last frame. This lock is never held while audio is encoded.
 struct MixerRequests<S> {
+    /// Whether the mixer's task runs.
     is_ticking: bool,
-    /// The open microphones, for reading their levels.
+    /// The open microphones, from which [`RoomMixer::level`] reads.
     inputs: HashMap<User, SourceHandle>,
+    /// New microphones and their owners.
     sources: Vec<(u64, SourceHandle)>,
     listeners: Vec<NewListener<S>>,
 }
@@ -69,7 +71,7 @@ impl<S: AudioSink> RoomMixer<S> {
         let input = SourceHandle::new(&self.settings);
         let mut requests = self.requests();
         requests.inputs.insert(user.clone(), input.clone());
-        // Bounds the list by the number of open microphones while there is no listener.
+        // Drops closed microphones: while there is no listener, no task takes them out of the list.
         requests.sources.retain(|(_, source)| source.is_held());
         requests.sources.push((owner, input.clone()));
         input
@@ -99,7 +101,7 @@ impl<S: AudioSink> RoomMixer<S> {
         if self.ended.is_cancelled() {
             return;
         }
-        // Bounds the list by the number of open connections if the mixer is late.
+        // Drops closed listeners: if the mixer is late, its task does not take them out of the list for a while.
         requests
             .listeners
             .retain(|listener| listener.sink.is_open());
@@ -139,7 +141,7 @@ impl<S: AudioSink> RoomMixer<S> {
         loop {
             tokio::select! {
                 biased;
-                () = self.ended() => return self.mix().end(),
+                () = self.ended() => return self.mixer_with_requests().end(),
                 () = sleep_until(ticker.next().into()) => {}
             }
             let (due, now) = (ticker.next(), clock::now());
@@ -160,15 +162,15 @@ impl<S: AudioSink> RoomMixer<S> {
 
     /// Begins the next 20 ms frame. Returns false, and stops ticking, if there is no listener left.
     fn begin_frame(&self) -> bool {
-        let mut mixer = self.mix();
+        let mut mixer = self.mixer_with_requests();
         mixer.begin_frame();
         let mut requests = self.requests();
         requests.is_ticking = !mixer.is_idle() || !requests.listeners.is_empty();
         requests.is_ticking
     }
 
-    /// The mixer, with the requested sources and listeners added.
-    fn mix(&self) -> MutexGuard<'_, Mixer<S>> {
+    /// The locked mixer, after the requested sources and listeners have been added.
+    fn mixer_with_requests(&self) -> MutexGuard<'_, Mixer<S>> {
         let mut mixer = self.mixer();
         let mut requests = self.requests();
         let sources = std::mem::take(&mut requests.sources);
@@ -184,7 +186,7 @@ impl<S: AudioSink> RoomMixer<S> {
     }
 
     fn mixer(&self) -> MutexGuard<'_, Mixer<S>> {
-        // A panic under the lock is a bug of this server. It releases the lock, so the room continues.
+        // This lock is not poisoned: after a panic under it, which is a bug, the room continues.
         self.mixer.lock()
     }
 
@@ -193,7 +195,7 @@ impl<S: AudioSink> RoomMixer<S> {
     }
 }
 
-/// Marks a running tick task. Resets `is_ticking` on a panic, so that the next listener starts a new task.
+/// Held by the running task of a mixer. Resets `is_ticking` on a panic, so that the next listener starts a new task.
 struct TickerGuard<'a, S: AudioSink + 'static>(&'a RoomMixer<S>);
 
 impl<S: AudioSink> Drop for TickerGuard<'_, S> {
@@ -260,7 +262,7 @@ mod tests {
         Unblocked(Result<(), RecvTimeoutError>),
     }
 
-    /// Blocks its thread in the middle of the first frame, as an encoder that does not return.
+    /// Blocks its thread in the middle of the first frame, like an encoder that does not return.
     struct BlockingSink {
         chunks: u32,
         events: mpsc::Sender<SinkEvent>,
@@ -299,28 +301,31 @@ mod tests {
         (sink, reported, sender)
     }
 
-    /// Relays frames between two tasks of the current runtime.
+    /// Sends frames back and forth between two tasks, as signaling does. Completes only if this runtime is not blocked.
     async fn relay_frames() {
         let (to_peer, mut from_client) = mpsc::channel(1);
         let (to_client, mut from_peer) = mpsc::channel(1);
         let peer = tokio::spawn(async move {
             while let Some(frame) = from_client.recv().await {
-                to_client.send(frame).await.expect("the client");
+                to_client
+                    .send(frame)
+                    .await
+                    .expect("the client task has ended");
             }
         });
         for frame in 0..100 {
-            to_peer.send(frame).await.expect("the peer");
+            to_peer.send(frame).await.expect("the peer task has ended");
             assert_eq!(from_peer.recv().await, Some(frame));
         }
         drop(to_peer);
-        peer.await.expect("no panic");
+        peer.await.expect("the peer task panicked");
     }
 
     #[tokio::test]
     async fn blocked_encoder_delays_neither_signaling_nor_requests_of_its_room() {
         let threads = audio_threads();
         let room = RoomMixer::new(Arc::new(MixSettings::default()));
-        let user = User::parse("user").expect("a name");
+        let user = User::parse("user").unwrap();
         let (sink, mut events, unblock) = blocking_sink();
         room.add_listener(1, Format::Wav, sink, &threads);
         assert_eq!(events.recv().await, Some(SinkEvent::Blocked));
@@ -335,13 +340,13 @@ mod tests {
         room.end();
         room.ended().await;
 
-        unblock.send(()).expect("the sink waits");
+        unblock.send(()).expect("the sink no longer waits");
         assert_eq!(events.recv().await, Some(SinkEvent::Unblocked(Ok(()))));
         threads.all_mixers_ended().await;
-        assert_eq!(events.recv().await, None, "the stream has ended");
+        assert_eq!(events.recv().await, None, "the sink must be dropped");
     }
 
-    /// Reports its chunks; panics at the second one if told so.
+    /// Reports its chunks. If `panics` is set, panics at the second one.
     struct ReportingSink {
         panics: bool,
         chunks: mpsc::Sender<Bytes>,
@@ -371,11 +376,17 @@ mod tests {
             sent: 0,
         };
         room.add_listener(1, Format::Wav, sink(true), &threads);
-        received.recv().await.expect("the header");
+        received
+            .recv()
+            .await
+            .expect("the sink was dropped before the header");
         threads.all_mixers_ended().await;
         room.add_listener(2, Format::Wav, sink(false), &threads);
         for _ in 0..3 {
-            received.recv().await.expect("the header and frames");
+            received
+                .recv()
+                .await
+                .expect("the sink was dropped before the second frame");
         }
     }
 }

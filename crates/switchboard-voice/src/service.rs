@@ -27,14 +27,14 @@ use crate::{
     state::VoiceState,
 };
 
-/// Non-standard request headers that CORS allows.
+/// Request headers of the protocol that CORS must allow.
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("PKey,CSRFToken");
 
 /// Response header of nginx that turns off buffering in a reverse proxy.
 pub(crate) const PROXY_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 pub(crate) const NOT_BUFFERED: HeaderValue = HeaderValue::from_static("no");
 
-/// Response to the body of a source when the server shuts down.
+/// Response to a source that sends audio as a request body, when the server shuts down.
 pub(crate) const SERVER_STOPS: &str = "The server stops.\n";
 
 /// State and services that all voice requests share.
@@ -49,12 +49,14 @@ pub(crate) struct VoiceService {
     pub(crate) limits: Arc<Limits>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) metrics: VoiceMetrics,
-    /// The response to `/voice/mode`.
+    /// The response to `/voice/mode`, JSON.
     pub(crate) mode: String,
+    /// Cancelled when the server shuts down.
     pub(crate) drain: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// The value of `Access-Control-Allow-Origin`.
     origin: HeaderValue,
-    /// Rejected requests without a log line of their own.
+    /// Rejected requests since the last log line of each address.
     rejected: RefusalCounts,
 }
 
@@ -114,7 +116,7 @@ impl VoiceService {
         })
     }
 
-    /// Asks the host program whether the user may enter a room.
+    /// Asks the host program, which embeds this library, whether the user may enter a room.
     pub(crate) async fn check_entry(&self, user: &User, room: &RoomKey) -> Result<(), VoiceError> {
         let name = match room {
             RoomKey::Named(name) => name.clone(),
@@ -152,7 +154,8 @@ impl VoiceService {
         self.add_headers(endpoint, client, answer)
     }
 
-    /// Counts an error, logs it at most once a minute for each address, and adds the headers that every voice response has.
+    /// Counts an error and logs it, at most once a minute for each address. Adds the headers that every voice response
+    /// has.
     pub(crate) fn add_headers(
         &self,
         endpoint: VoiceEndpoint,
@@ -178,7 +181,7 @@ impl VoiceService {
         response
     }
 
-    /// Admits a request as a connection is admitted. Voice exists in the default space only.
+    /// Admits a request by the same rules as a connection. Voice exists in the default space only.
     pub(crate) async fn admit(&self, parts: &Parts) -> Result<AdmittedRequest, VoiceError> {
         let admitted = self.host.admit(parts).await?;
         if admitted.space != SpaceName::default() {
@@ -189,7 +192,8 @@ impl VoiceService {
         Ok(admitted)
     }
 
-    /// The response to a request whose body is not read: CORS preflight, wrong method, or shutdown.
+    /// The response to a request that is answered without reading its body: CORS preflight, wrong method, or shutdown.
+    /// `None` for other requests.
     pub(crate) fn answer_without_body(
         &self,
         endpoint: VoiceEndpoint,

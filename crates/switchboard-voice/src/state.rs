@@ -1,7 +1,7 @@
 //! Voice calls, voice rooms and the event streams of their users.
 //!
-//! The state machines of the core ([`Calls`], [`VoiceRooms`]) are behind one lock, which is held for
-//! microseconds and never across an await. Events are queued under the lock, so all users observe one order.
+//! The driver of the state machines [`Calls`] and [`VoiceRooms`]. They are behind one lock, which is held for
+//! microseconds and never across an await. Events are queued under the lock, so all users receive them in one order.
 
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
@@ -34,7 +34,7 @@ use crate::{
     streams::{EventStreams, StreamId, StreamListener},
 };
 
-/// The mixer and the hold of a newly connected microphone or headphones.
+/// A newly connected microphone or headphones: its mixer, and its hold, which ends when a newer connection takes over.
 pub(crate) struct AudioConnection {
     pub(crate) mix: MixId,
     pub(crate) mixer: Arc<RoomMixer>,
@@ -49,6 +49,7 @@ pub(crate) struct VoiceState {
     mix: Arc<MixSettings>,
     host: Arc<dyn VoiceHost>,
     metrics: VoiceMetrics,
+    /// Computes the owner numbers of the mixers.
     hasher: RandomState,
     this: OnceLock<Weak<Self>>,
 }
@@ -63,7 +64,7 @@ pub(crate) struct VoiceStateInner {
     connections: Connections,
     /// Users whose connections have been replaced, and the events to send to them.
     replaced: Vec<(User, VoiceEvent)>,
-    /// When the armed timer task will handle timeouts.
+    /// The time at which the timer task will handle timeouts, if one is spawned.
     timer: Option<Instant>,
     /// Number of calls already added to the metric `voice_calls_total`.
     calls_counted: u64,
@@ -118,7 +119,7 @@ impl VoiceState {
         done
     }
 
-    /// Opens an event stream. Returns `None` if the user has the maximum number of streams.
+    /// Opens an event stream. Returns `None` if the user has the maximum number of event streams.
     pub(crate) fn listen(
         &self,
         user: &User,
@@ -160,7 +161,7 @@ impl VoiceState {
         is_open
     }
 
-    /// The owner number that the mixer uses for all microphones and headphones of one user.
+    /// A number for the user, by which a mixer leaves the user's own microphone out of the user's headphones.
     pub(crate) fn owner(&self, user: &User) -> u64 {
         self.hasher.hash_one(user)
     }
@@ -262,8 +263,8 @@ impl VoiceState {
         }
     }
 
-    /// Sends an event to its audience. `last` caches the last encoded event, so that an event for all
-    /// members of a room is encoded once.
+    /// Sends an event to its audience. `last` has the last encoded event: the state machine returns an event to the
+    /// members of a room once for each of them, and it is encoded only once.
     fn send_event(
         &self,
         state: &mut VoiceStateInner,
@@ -287,13 +288,13 @@ impl VoiceState {
         Counters::add(&self.host.counters().slow_total, cut_off);
     }
 
-    /// Spawns a task for the next timeout of the state machines, unless an earlier one is armed.
+    /// Spawns a task for the next timeout of the state machines, unless a task for this time or an earlier one waits.
     fn arm_timer(&self, state: &mut VoiceStateInner) {
         let timeouts = [state.calls.poll_timeout(), state.rooms.poll_timeout()];
         let Some(at) = timeouts.into_iter().flatten().min() else {
             return;
         };
-        if state.timer.is_some_and(|armed| armed <= at) {
+        if state.timer.is_some_and(|spawned| spawned <= at) {
             return;
         }
         let Some(this) = self.this.get().and_then(Weak::upgrade) else {
@@ -313,7 +314,7 @@ impl VoiceState {
     }
 
     fn lock(&self) -> MutexGuard<'_, VoiceStateInner> {
-        // A panic under the lock is a bug of this server. It releases the lock, so other calls continue.
+        // This lock is not poisoned: after a panic under it, which is a bug, other calls continue.
         self.state.lock()
     }
 }
@@ -344,7 +345,7 @@ impl VoiceStateInner {
         hold
     }
 
-    /// Starts a call from `from` to `to`. Callers with event streams take precedence.
+    /// Rings `to`, as [`Calls::ring`] does.
     pub(crate) fn ring(
         &mut self,
         (from, to): (&User, &User),

@@ -1,4 +1,5 @@
-//! Tickets: challenges that the server issues to keys. A signature over a ticket authenticates the key.
+//! Tickets: challenges that the server issues to keys. The signature of a key over its ticket authenticates a request.
+//! A ticket is *proven* once it has been signed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,25 +12,25 @@ use rand::distr::{Alphabetic, SampleString};
 
 use super::{ParsedSignature, PublicKey};
 
-/// Maximum tickets of one key: that many clients of a key work independently. Also the maximum number of
-/// verifications (about 0.2 ms each) that a signature can cost.
+/// Maximum tickets of one key: that many clients of a key can each have a ticket of their own. Also the maximum number
+/// of verifications (about 0.2 ms each) that a signature can cost.
 const TICKETS_PER_KEY: usize = 8;
 
 /// Maximum tickets of all keys.
-const TICKETS: usize = 65_536;
+const TICKETS_MAX: usize = 65_536;
 
-/// Maximum expired tickets that one operation removes. An operation adds at most one ticket.
+/// Maximum expired tickets that one operation removes: it can add only one, so expired tickets do not accumulate.
 const SWEEP: usize = 4;
 
 /// The valid tickets, by key.
 ///
-/// A ticket is requested without proof, so any client may request one for any key, as often as the rate of
-/// its address allows. The consequences:
+/// A ticket is requested without a signature, so any client may request one for any key, as often as the rate limit
+/// of its address allows. The consequences:
 ///
 /// * *Many requests for one key:* from the ninth on, no new ticket is issued; the key's least recently used
-///   ticket is returned again. A ticket is not secret, and only the key's owner can use it. So other clients
-///   cannot evict the owner's tickets, proven or not. They can make two of the owner's clients share a ticket;
-///   the `/newCall` of one client then costs the other its ticket.
+///   ticket is returned again. A ticket is not secret, and only the key's owner can sign it. So other clients
+///   cannot evict the owner's tickets. They can make two of the owner's clients share a ticket: a `/newCall`
+///   replaces the ticket that it signs, so the other client must then request a new one.
 /// * *Requests for a million keys:* the store holds at most 65,536 tickets, about 30 MB. Then the oldest
 ///   unsigned ticket is evicted first, which does not affect clients that have proven their key. A client that
 ///   takes longer from its first ticket to its first signature than others take to request 65,536 tickets
@@ -46,7 +47,7 @@ pub(crate) struct ChallengeStore {
     index: Mutex<ChallengeIndex>,
 }
 
-/// Proof of a signature: the key and the ticket that it signed.
+/// Proof that a request was signed: the key, and the ticket that it signed.
 #[derive(Debug)]
 pub(crate) struct Proof {
     key: PublicKey,
@@ -56,7 +57,7 @@ pub(crate) struct Proof {
 #[derive(Debug, Default)]
 struct ChallengeIndex {
     by_key: HashMap<PublicKey, Vec<Ticket>>,
-    /// The key of every ticket, in eviction order.
+    /// The key of every ticket, in the order in which tickets are evicted.
     order: BTreeMap<EvictionOrder, PublicKey>,
     last_sequence: u64,
 }
@@ -76,14 +77,14 @@ struct EvictionOrder {
 }
 
 impl ChallengeStore {
-    /// Length of a ticket in letters: 136 random bits, within the 32 bytes that a signature binds.
+    /// Length of a ticket in letters: 136 random bits, and less than the 32 bytes that a signature covers.
     pub(crate) const LETTERS: usize = 24;
 
     /// An empty store. Tickets expire when they are unused for `ttl`.
     pub(crate) fn new(ttl: Duration) -> Self {
         Self {
             ttl,
-            capacity: TICKETS,
+            capacity: TICKETS_MAX,
             index: Mutex::default(),
         }
     }
@@ -107,7 +108,7 @@ impl ChallengeStore {
         (*ticket).to_owned()
     }
 
-    /// Finds the ticket of `key` that `signature` is over, and marks it as used and proven.
+    /// Finds the ticket of `key` that `signature` signs, and marks it as used and proven.
     #[must_use]
     pub(crate) fn check(&self, key: &PublicKey, signature: &str, now: Instant) -> Option<Proof> {
         let candidates = self.candidates(key, now);
@@ -115,9 +116,9 @@ impl ChallengeStore {
             return None;
         }
         let signed = ParsedSignature::read(key, signature)?;
-        let is_signed = |ticket: &Arc<str>| signed.is_over(ticket.as_bytes());
+        let is_signed = |ticket: &Arc<str>| signed.signs(ticket.as_bytes());
         let ticket = candidates.into_iter().find(is_signed)?;
-        // The ticket may have been replaced during verification.
+        // False if the ticket has been replaced during verification.
         let key = key.clone();
         self.lock(now)
             .mark_used(&key, &ticket, true, now)
@@ -127,19 +128,21 @@ impl ChallengeStore {
     /// Marks the valid tickets of `key` as used. While a client has an event stream open, it may sign at any
     /// time the ticket that it got when it connected.
     pub(crate) fn refresh(&self, key: &PublicKey, now: Instant) {
+        // Least recently used first, to keep their order.
         for ticket in self.candidates(key, now).into_iter().rev() {
             self.lock(now).mark_used(key, &ticket, false, now);
         }
     }
 
-    /// Another ticket for the one that was signed, which is no longer valid.
+    /// Issues a proven ticket and invalidates the one that was signed. A key with the maximum of tickets loses the first
+    /// in eviction order, even if the signed one exists no longer.
     pub(crate) fn replace(&self, proof: Proof, now: Instant) -> String {
         let Proof { key, ticket } = proof;
         let mut index = self.lock(now);
-        index.remove(&key, |tickets_of_key| tickets_of_key.text == ticket);
+        index.remove(&key, |known| known.text == ticket);
         if index.of_key(&key).len() >= TICKETS_PER_KEY {
             let oldest = index.of_key(&key).iter().map(|ticket| ticket.order).min();
-            index.remove(&key, |tickets_of_key| Some(tickets_of_key.order) == oldest);
+            index.remove(&key, |known| Some(known.order) == oldest);
         }
         index.evict_to_fit(self.capacity);
         (*index.add(&key, true, now)).to_owned()
@@ -218,7 +221,7 @@ impl ChallengeIndex {
         }
     }
 
-    /// Removes the tickets of a key that match.
+    /// Removes the tickets of a key for which `matches` returns true.
     fn remove(&mut self, key: &PublicKey, matches: impl Fn(&Ticket) -> bool) {
         let Some(tickets_of_key) = self.by_key.get_mut(key) else {
             return;
@@ -250,7 +253,8 @@ impl ChallengeIndex {
         }
     }
 
-    /// Removes up to [`SWEEP`] expired tickets. Of proven and of unproven tickets, the first is the oldest.
+    /// Removes up to [`SWEEP`] expired tickets. Proven and unproven tickets are each in the order of their last use, so
+    /// the search ends at the first valid one.
     fn sweep(&mut self, now: Instant, ttl: Duration) {
         for is_proven in [false, true] {
             for _ in 0..SWEEP / 2 {
@@ -298,7 +302,8 @@ mod tests {
         })
     }
 
-    fn count(tickets: &ChallengeStore) -> usize {
+    /// The number of tickets. Checks that the two indexes agree and that no key has too many.
+    fn checked_count(tickets: &ChallengeStore) -> usize {
         let index = tickets.index.lock();
         let mut listed = 0;
         for (key, tickets_of_key) in &index.by_key {
@@ -335,9 +340,10 @@ mod tests {
                 .check(&secret.public(), &signature, at(47))
                 .is_none()
         );
-        assert_eq!(count(&tickets), 0);
+        assert_eq!(checked_count(&tickets), 0);
     }
 
+    /// A client with a key of its own.
     struct TicketUser<'a> {
         secret: SecretKey,
         key: PublicKey,
@@ -367,7 +373,7 @@ mod tests {
 
     #[test]
     fn ticket_is_proven_by_its_owners_signature_until_replaced() {
-        let (tickets, now) = (tickets(TICKETS), clock::now());
+        let (tickets, now) = (tickets(TICKETS_MAX), clock::now());
         let client = TicketUser::new(&tickets);
         let other = TicketUser::new(&tickets);
         let ticket = tickets.issue(&client.key, now);
@@ -388,42 +394,45 @@ mod tests {
         assert_ne!(next, ticket);
         assert!(!client.proves(&ticket, now));
         assert!(client.proves(&next, now));
-        assert_eq!(count(&tickets), 1);
+        assert_eq!(checked_count(&tickets), 1);
     }
 
     #[test]
     fn unused_ticket_expires() {
-        let (tickets, start) = (tickets(TICKETS), clock::now());
+        let (tickets, start) = (tickets(TICKETS_MAX), clock::now());
         let client = TicketUser::new(&tickets);
         let ticket = tickets.issue(&client.key, start);
         let almost = TTL - Duration::from_secs(1);
         assert!(client.proves(&ticket, start + almost));
         assert!(client.proves(&ticket, start + 2 * almost));
         assert!(!client.proves(&ticket, start + 2 * almost + TTL));
-        assert_eq!(count(&tickets), 0);
+        assert_eq!(checked_count(&tickets), 0);
     }
 
     #[test]
     fn clients_of_one_key_work_independently() {
-        let (tickets, now) = (tickets(TICKETS), clock::now());
+        let (tickets, now) = (tickets(TICKETS_MAX), clock::now());
         let client = TicketUser::new(&tickets);
-        let theirs: Vec<_> = (0..TICKETS_PER_KEY)
+        let tickets_of_clients: Vec<_> = (0..TICKETS_PER_KEY)
             .map(|_| tickets.issue(&client.key, now))
             .collect();
-        assert_eq!(theirs.iter().collect::<HashSet<_>>().len(), TICKETS_PER_KEY);
-        let proof = client.proof(&theirs[3], now).unwrap();
-        // The ticket of the proof is replaced, not the one signed last.
-        assert!(client.proves(&theirs[4], now));
+        assert_eq!(
+            tickets_of_clients.iter().collect::<HashSet<_>>().len(),
+            TICKETS_PER_KEY
+        );
+        let proof = client.proof(&tickets_of_clients[3], now).unwrap();
+        // Signed after `proof`; only the ticket of `proof` is replaced.
+        assert!(client.proves(&tickets_of_clients[4], now));
         tickets.replace(proof, now);
-        for (at, ticket) in theirs.iter().enumerate() {
+        for (at, ticket) in tickets_of_clients.iter().enumerate() {
             assert_eq!(client.proves(ticket, now), at != 3, "{at}");
         }
-        assert_eq!(count(&tickets), TICKETS_PER_KEY);
+        assert_eq!(checked_count(&tickets), TICKETS_PER_KEY);
     }
 
     #[test]
     fn requests_of_other_clients_do_not_evict_the_owners_tickets() {
-        let (tickets, now) = (tickets(TICKETS), clock::now());
+        let (tickets, now) = (tickets(TICKETS_MAX), clock::now());
         let client = TicketUser::new(&tickets);
         let waiting = tickets.issue(&client.key, now);
         let in_use = tickets.issue(&client.key, now);
@@ -436,12 +445,12 @@ mod tests {
         assert!(client.proves(&in_use, now));
         let late = tickets.issue(&client.key, now);
         assert!(client.proves(&late, now));
-        assert_eq!(count(&tickets), TICKETS_PER_KEY);
+        assert_eq!(checked_count(&tickets), TICKETS_PER_KEY);
     }
 
     #[test]
     fn proven_tickets_are_shared_when_the_key_has_the_maximum() {
-        let (tickets, now) = (tickets(TICKETS), clock::now());
+        let (tickets, now) = (tickets(TICKETS_MAX), clock::now());
         let client = TicketUser::new(&tickets);
         let tickets_of_key: Vec<_> = (0..TICKETS_PER_KEY)
             .map(|_| tickets.issue(&client.key, now))
@@ -458,7 +467,7 @@ mod tests {
                 .iter()
                 .all(|ticket| client.proves(ticket, now))
         );
-        assert_eq!(count(&tickets), TICKETS_PER_KEY);
+        assert_eq!(checked_count(&tickets), TICKETS_PER_KEY);
     }
 
     #[test]
@@ -471,7 +480,7 @@ mod tests {
         let signed = tickets.replace(proof, now);
         for key in keys().take(1000) {
             tickets.issue(&key, now);
-            assert!(count(&tickets) <= 100);
+            assert!(checked_count(&tickets) <= 100);
         }
         assert!(!client.proves(&unsigned, now));
         assert!(client.proves(&signed, now));
@@ -491,12 +500,12 @@ mod tests {
         let proven = clients.iter().zip(&tickets_of_key);
         let proven: Vec<_> = proven.map(|(client, t)| client.proves(t, now)).collect();
         assert_eq!(proven, [true, false, true, true]);
-        assert_eq!(count(&tickets), 3);
+        assert_eq!(checked_count(&tickets), 3);
     }
 
     #[test]
     fn proof_allows_a_replacement_when_the_key_has_the_maximum() {
-        let (tickets, now) = (tickets(TICKETS), clock::now());
+        let (tickets, now) = (tickets(TICKETS_MAX), clock::now());
         let client = TicketUser::new(&tickets);
         let first = tickets.issue(&client.key, now);
         // Two requests with one signature, before the response to the first.
@@ -507,7 +516,7 @@ mod tests {
                 tickets.issue(&client.key, now);
             }
             replacements.push(tickets.replace(proof.unwrap(), now));
-            count(&tickets);
+            checked_count(&tickets);
         }
         assert!(!client.proves(&first, now));
         assert!(replacements.iter().all(|ticket| client.proves(ticket, now)));
@@ -515,7 +524,7 @@ mod tests {
 
     #[test]
     fn expired_ticket_is_not_issued_again() {
-        let (tickets, start) = (tickets(TICKETS), clock::now());
+        let (tickets, start) = (tickets(TICKETS_MAX), clock::now());
         for key in keys().take(100) {
             tickets.issue(&key, start);
         }
@@ -530,7 +539,7 @@ mod tests {
 
     #[test]
     fn expired_tickets_are_removed_incrementally() {
-        let (tickets, start) = (tickets(TICKETS), clock::now());
+        let (tickets, start) = (tickets(TICKETS_MAX), clock::now());
         for key in keys().take(100) {
             tickets.issue(&key, start);
         }
@@ -539,7 +548,7 @@ mod tests {
         for _ in 0..60 {
             tickets.issue(&client.key, later);
         }
-        assert_eq!(count(&tickets), TICKETS_PER_KEY);
+        assert_eq!(checked_count(&tickets), TICKETS_PER_KEY);
     }
 
     /// Random requests, signatures, replacements and time steps: the index stays consistent and bounded.
@@ -561,7 +570,7 @@ mod tests {
                 }
                 _ => now += TTL / 50,
             }
-            assert!(count(&tickets) <= 20);
+            assert!(checked_count(&tickets) <= 20);
         }
     }
 }

@@ -435,8 +435,8 @@ impl Calls {
         Ok(id)
     }
 
-    /// Disconnects a microphone or headphones of `by`; the other user gets [`VoiceEvent::AudioState`]. When neither user has audio connected
-    /// any more, the `linger` timer starts. Does nothing if the call has ended.
+    /// Disconnects a microphone or headphones of `by`; the other user gets [`VoiceEvent::AudioState`]. When neither user
+    /// has audio connected any more, the `linger` timer starts. Does nothing if the call has ended.
     pub fn disconnect(&mut self, by: &User, call: CallId, direction: Direction, now: Instant) {
         self.handle_timeout(now);
         if let Some((other, event)) = self.mark_disconnected(by, call, direction, now) {

@@ -141,8 +141,8 @@ impl VoiceRooms {
         Ok(id)
     }
 
-    /// Disconnects a microphone or headphones of `user` from a room; the other members get [`VoiceEvent::AudioState`]. When the room is empty, its
-    /// `linger` timer starts. Does nothing if the room does not exist.
+    /// Disconnects a microphone or headphones of `user` from a room; the other members get [`VoiceEvent::AudioState`].
+    /// When the room is empty, its `linger` timer starts. Does nothing if the room does not exist.
     pub fn leave(&mut self, user: &User, id: VoiceRoomId, direction: Direction, now: Instant) {
         self.handle_timeout(now);
         let Some(room) = self.rooms.get_mut(&id) else {

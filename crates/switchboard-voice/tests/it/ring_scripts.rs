@@ -1,4 +1,4 @@
-//! The rules of ringing, one by one, up to the accept.
+//! The rules of ringing, up to the accept, one script ([`crate::script`]) for each.
 
 use std::time::Instant;
 

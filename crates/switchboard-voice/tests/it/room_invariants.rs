@@ -1,5 +1,6 @@
-//! Property test of voice rooms with random steps of four users in three rooms: the state machine agrees with the
-//! model, and its outputs satisfy the invariants independently of the model.
+//! Property test of voice rooms: four users take random steps in three rooms. After each step, the state machine must be
+//! in the same state as the model and have the same outputs. The outputs must also satisfy invariants that are checked
+//! without the model.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,6 +20,7 @@ use crate::{
 
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
 
+/// A step of the test. `user` and `key` are indices into the lists of the test.
 #[derive(Clone, Debug)]
 enum RoomStep {
     Enter {
@@ -31,9 +33,9 @@ enum RoomStep {
         room: u64,
         direction: Direction,
     },
-    Wait {
-        secs: u64,
-    },
+    /// Time passes; the timer does not fire.
+    Wait { secs: u64 },
+    /// The driver's timer fires.
     Timer,
 }
 
@@ -49,10 +51,11 @@ fn step() -> impl Strategy<Value = RoomStep> {
 }
 
 fn name(text: &str) -> RoomKey {
-    RoomKey::Named(RoomName::parse(text, 0).expect("a name"))
+    RoomKey::Named(RoomName::parse(text, 0).expect("not a valid room name"))
 }
 
-/// Keys of three rooms: names as in `keys`, numbers as in `site`, or both, which no server mixes.
+/// Keys of three rooms: names (identity `keys`), numbers (identity `site`), or both. No server has both, but ids must be
+/// unique even then.
 fn keys() -> impl Strategy<Value = [RoomKey; 3]> {
     let number = RoomKey::Numbered;
     prop_oneof![
@@ -196,7 +199,11 @@ impl RoomRun {
         let [rooms, sources, listeners] = self.maxima;
         assert!(rooms == 0 || listed.len() <= rooms);
         for room in &self.model.rooms {
-            let members: BTreeSet<_> = self.rooms.members(room.id).expect("it is listed").collect();
+            let members: BTreeSet<_> = self
+                .rooms
+                .members(room.id)
+                .expect("the listed room has no members list")
+                .collect();
             assert_eq!(members, self.observer.members(room.id));
             assert!(sources == 0 || room.count(Direction::Publish) <= sources);
             assert!(listeners == 0 || room.count(Direction::Subscribe) <= listeners);
@@ -204,7 +211,7 @@ impl RoomRun {
         assert!(self.rooms.members(1000.into()).is_none());
     }
 
-    /// Disconnects everything and checks that no state is left and every room has ended once.
+    /// Disconnects all audio and waits for all timeouts, then checks that no state is left and every room has ended.
     fn finish(&mut self) {
         for (id, user, direction) in self.observer.connected.clone() {
             self.leave(&user, id, direction);
@@ -219,13 +226,15 @@ impl RoomRun {
     }
 }
 
-/// Checks invariants of the results and events alone.
+/// Checks the invariants from results and events, without the model.
 #[derive(Default)]
 struct RoomObserver {
+    /// Whether no room is numbered, so that ids only increase.
     only_named: bool,
+    /// The rooms that have not ended.
     alive: BTreeMap<VoiceRoomId, RoomName>,
     connected: BTreeSet<(VoiceRoomId, User, Direction)>,
-    last: Option<VoiceRoomId>,
+    last_id: Option<VoiceRoomId>,
 }
 
 impl RoomObserver {
@@ -249,8 +258,8 @@ impl RoomObserver {
                     None,
                     "room {id} is not new"
                 );
-                let counted = self.last.replace(*id) < Some(*id);
-                assert!(counted || !self.only_named, "room id {id} is reused");
+                let is_higher = self.last_id.replace(*id) < Some(*id);
+                assert!(is_higher || !self.only_named, "room id {id} is reused");
             }
             (
                 Audience::User(to),
@@ -267,7 +276,7 @@ impl RoomObserver {
                 };
                 assert!(
                     from != to && (has(to, Direction::Publish) || has(to, Direction::Subscribe)),
-                    "{to} is not there"
+                    "{to} is the sender or not in the room"
                 );
                 assert_eq!(
                     (*mic, *headphones),
@@ -287,7 +296,10 @@ impl RoomObserver {
             "room {id} has ended twice"
         );
         let is_of = |it: &(VoiceRoomId, User, Direction)| it.0 == id;
-        assert!(!self.connected.iter().any(is_of), "room {id} is not empty");
+        assert!(
+            !self.connected.iter().any(is_of),
+            "room {id} has ended with audio connected"
+        );
     }
 
     fn members(&self, id: VoiceRoomId) -> BTreeSet<(User, bool, bool)> {

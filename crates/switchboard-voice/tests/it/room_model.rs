@@ -1,4 +1,4 @@
-//! A simple reference model of voice rooms.
+//! A reference model of voice rooms: the same rules as the state machine, as plain lists and linear searches.
 
 use std::{
     collections::BTreeSet,
@@ -13,8 +13,9 @@ use switchboard_voice::{
 pub(crate) struct ModelRoom {
     pub(crate) id: VoiceRoomId,
     pub(crate) name: RoomName,
-    named: bool,
+    is_named: bool,
     pub(crate) connected: BTreeSet<(User, Direction)>,
+    /// The time at which the room ends, if it is empty.
     until: Option<Instant>,
 }
 
@@ -22,7 +23,7 @@ pub(crate) struct RoomModel {
     limits: VoiceRoomLimits,
     /// The rooms in the order of their ids.
     pub(crate) rooms: Vec<ModelRoom>,
-    last: u64,
+    last_id: u64,
     pub(crate) events: Vec<(Audience, VoiceEvent)>,
     pub(crate) ended: Vec<VoiceRoomId>,
 }
@@ -32,7 +33,7 @@ impl RoomModel {
         Self {
             limits,
             rooms: Vec::new(),
-            last: 0,
+            last_id: 0,
             events: Vec::new(),
             ended: Vec::new(),
         }
@@ -45,14 +46,14 @@ impl RoomModel {
         direction: Direction,
         now: Instant,
     ) -> Result<VoiceRoomId, VoiceRoomError> {
-        // Before the timeouts fire: a user that finds a room keeps it.
+        // Before the timeouts fire: a room whose time is over is kept if a user enters it.
         if let Some(index) = self.find(key) {
             self.rooms[index].until = None;
         }
         self.advance_to(now);
         let index = match self.find(key) {
             Some(index) => index,
-            None => self.open(key)?,
+            None => self.create_room(key)?,
         };
         let room = &mut self.rooms[index];
         if room.connected.contains(&(user.clone(), direction)) {
@@ -73,30 +74,33 @@ impl RoomModel {
 
     fn find(&self, key: &RoomKey) -> Option<usize> {
         self.rooms.iter().position(|room| match key {
-            RoomKey::Named(name) => room.named && room.name == *name,
+            RoomKey::Named(name) => room.is_named && room.name == *name,
             RoomKey::Numbered(number) => room.id.get() == *number,
         })
     }
 
-    fn open(&mut self, key: &RoomKey) -> Result<usize, VoiceRoomError> {
+    fn create_room(&mut self, key: &RoomKey) -> Result<usize, VoiceRoomError> {
         if self.limits.rooms != 0 && self.rooms.len() == self.limits.rooms {
-            let empty = self.rooms.iter().filter_map(|it| Some((it.until?, it.id)));
-            let (_, longest) = empty.min().ok_or(VoiceRoomError::TooManyRooms)?;
-            self.rooms.retain(|room| room.id != longest);
-            self.ended.push(longest);
+            let empty = self
+                .rooms
+                .iter()
+                .filter_map(|room| Some((room.until?, room.id)));
+            let (_, longest_empty) = empty.min().ok_or(VoiceRoomError::TooManyRooms)?;
+            self.rooms.retain(|room| room.id != longest_empty);
+            self.ended.push(longest_empty);
         }
-        let (id, name, named) = match key {
+        let (id, name, is_named) = match key {
             RoomKey::Named(name) => {
-                self.last += 1;
+                self.last_id += 1;
                 let alive = self.rooms.iter().map(|room| room.id);
                 let taken: Vec<_> = alive.chain(self.ended.iter().copied()).collect();
-                while taken.contains(&self.last.into()) {
-                    self.last += 1;
+                while taken.contains(&self.last_id.into()) {
+                    self.last_id += 1;
                 }
-                (self.last, name.clone(), true)
+                (self.last_id, name.clone(), true)
             }
             RoomKey::Numbered(number) => {
-                let name = digits(*number);
+                let name = number_name(*number);
                 (*number, name, false)
             }
         };
@@ -104,7 +108,7 @@ impl RoomModel {
         self.rooms.push(ModelRoom {
             id,
             name: name.clone(),
-            named,
+            is_named,
             connected: BTreeSet::new(),
             until: None,
         });
@@ -112,7 +116,7 @@ impl RoomModel {
         let event = VoiceEvent::NewRoom { id, name, count: 1 };
         self.events.push((Audience::AllUsers, event));
         let index = self.rooms.iter().position(|room| room.id == id);
-        Ok(index.expect("it was put there"))
+        Ok(index.expect("the new room is missing"))
     }
 
     pub(crate) fn leave(
@@ -138,11 +142,11 @@ impl RoomModel {
 
     /// Fires the timeouts up to `now`.
     pub(crate) fn advance_to(&mut self, now: Instant) {
-        let (over, rooms) = std::mem::take(&mut self.rooms)
+        let (expired, rooms) = std::mem::take(&mut self.rooms)
             .into_iter()
             .partition::<Vec<_>, _>(|room| room.until.is_some_and(|it| it <= now));
         self.rooms = rooms;
-        self.ended.extend(over.iter().map(|room| room.id));
+        self.ended.extend(expired.iter().map(|room| room.id));
     }
 
     pub(crate) fn next_time(&self) -> Option<Instant> {
@@ -181,11 +185,12 @@ impl ModelRoom {
     }
 }
 
-fn digits(number: u64) -> RoomName {
+/// The name of a numbered room.
+fn number_name(number: u64) -> RoomName {
     RoomName::parse(&number.to_string(), 0).expect("a number has digits")
 }
 
-/// Limits with a short time, so that steps interact.
+/// Limits with a short time: some steps must happen after the timeout.
 pub(crate) fn limits(rooms: usize, sources: usize, listeners: usize) -> VoiceRoomLimits {
     VoiceRoomLimits {
         rooms,

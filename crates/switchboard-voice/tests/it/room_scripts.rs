@@ -1,4 +1,4 @@
-//! The rules of voice rooms, one by one.
+//! The rules of voice rooms, one script ([`crate::script`]) for each.
 
 use std::time::Instant;
 
@@ -15,26 +15,26 @@ fn check_with(limits: VoiceRoomLimits, script: &str) {
     let mut rooms = VoiceRooms::new(limits);
     let mut now = epoch();
     script::check(script, |line| {
-        let mut consequences = run_line(&mut rooms, line, &mut now);
+        let mut outputs = run_line(&mut rooms, line, &mut now);
         while let Some((to, event)) = rooms.poll_event() {
             let to = match to {
                 Audience::User(user) => user.to_string(),
                 Audience::AllUsers => "all".to_owned(),
             };
-            consequences.push(format!("{to}: {}", event_line(&event)));
+            outputs.push(format!("{to}: {}", event_line(&event)));
         }
         while let Some(id) = rooms.poll_ended() {
-            consequences.push(format!("room {id} ended"));
+            outputs.push(format!("room {id} ended"));
         }
-        consequences
+        outputs
     });
 }
 
-/// A name, or a number after `#`.
+/// The key of a room: its name, or `#` and its number.
 fn key(text: &str) -> RoomKey {
     match text.strip_prefix('#') {
-        Some(number) => RoomKey::Numbered(number.parse().expect("a number")),
-        None => RoomKey::Named(RoomName::parse(text, 0).expect("a name")),
+        Some(number) => RoomKey::Numbered(number.parse().expect("not a number")),
+        None => RoomKey::Named(RoomName::parse(text, 0).expect("not a valid room name")),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Recorded conversations between the original server and its clients, and the responses in which this server differs.
+//! Recorded conversations between the reference server, the original implementation of `gostream`, and its clients, and
+//! the responses in which this server differs.
 #![expect(non_snake_case, reason = "scenarios have the recorder's names")]
 
 use super::replay::replay;
@@ -68,7 +69,7 @@ scenarios! {
     site_listroom_deadlock site_listmembers_panic
 }
 
-/// A step to which this server responds differently from the original.
+/// Steps of a scenario to which this server responds differently from the reference server.
 pub(super) struct Difference {
     pub(super) scenario: &'static str,
     pub(super) steps: &'static [u32],
@@ -79,7 +80,7 @@ pub(super) struct Difference {
 pub(super) enum Substitution {
     /// The response to the recorded request.
     Answer(&'static str),
-    /// Lines that replace the recorded step.
+    /// Lines that replace the recorded step; none remove it.
     Lines(&'static [&'static str]),
 }
 

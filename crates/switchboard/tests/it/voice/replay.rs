@@ -1,5 +1,10 @@
-//! Replays recorded conversations against the server: the same actions, and each client must receive the
-//! recorded events.
+//! Replays recorded conversations with the reference server, the original implementation of the dialect `gostream`,
+//! against this server. The clients do the same, and must receive the recorded responses and events, except for the
+//! [`DIFFERENCES`].
+//!
+//! A file of `recorded/` has scenarios: `## NAME keys` or `## NAME site`, then lines. A line is the step number of the
+//! recording (optional), the client, and its action or an event that it receives; [`ReplayRunner::run_line`] lists them.
+//! `like NAME` stands for the lines of another scenario; `repeat N` repeats the lines up to `end`.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 
@@ -8,7 +13,7 @@ use switchboard::{Builder, Config, SecretKey, Server, config::VoiceIdentity};
 use super::{
     http::{HttpRequest, HttpResponse, metric, wait_for_metric},
     listener::{Listener, wait_until_all_are_detached},
-    recorded::{DIFFERENCES, RECORDED, Substitution},
+    recorded::{DIFFERENCES, Difference, RECORDED, Substitution},
     site::FakeSite,
     sound::{RATE, Tone},
     source::{Playing, Source},
@@ -34,33 +39,35 @@ const BEGINNINGS: [(&str, &str); 3] = [
     ),
 ];
 
-/// Replays one scenario, then checks that there were no further events and that the server still responds.
+/// Replays one scenario at the server that `open` starts, then checks that there were no further events and that the
+/// server still responds.
 pub(super) async fn replay(scenario: &str, open: fn(Builder) -> (Server, SocketAddr)) {
-    let lines = Script::of(scenario);
+    let script = Script::of(scenario);
     let site = FakeSite::start().await;
     let mut config = Config::default();
     config.voice.gostream.site.origin = ORIGIN.to_owned();
-    if lines.is_site {
+    if script.is_site {
         config.voice.gostream.identity = VoiceIdentity::Site;
         config.voice.gostream.site.url = site.url();
     }
     let (_server, address) = open(Server::builder().config(config));
     let mut runner = ReplayRunner {
         scenario: scenario.to_owned(),
-        is_site: lines.is_site,
+        is_site: script.is_site,
         address,
         clients: BTreeMap::new(),
     };
-    for line in &lines.lines {
-        runner.play(line).await;
+    for line in &script.lines {
+        runner.run_line(line).await;
     }
     runner.assert_no_further_events().await;
     drop(runner);
     wait_until_all_are_detached(address).await;
 }
 
-/// The lines of one scenario, with the differences of this server.
+/// The lines of one scenario, without step numbers, after the [`DIFFERENCES`] have been applied.
 struct Script {
+    /// Whether the users are accounts of a website; otherwise they are keys.
     is_site: bool,
     lines: Vec<String>,
 }
@@ -69,24 +76,29 @@ impl Script {
     fn of(scenario: &str) -> Self {
         let head = |line: &str| line.strip_prefix("## ").map(str::to_owned);
         let all = RECORDED.iter().flat_map(|file| file.lines());
-        let mut own = all.skip_while(|line| {
+        let mut section = all.skip_while(|line| {
             head(line).is_none_or(|head| head.split(' ').next() != Some(scenario))
         });
-        let head = own.next().and_then(head).expect("a scenario of this name");
-        let own: Vec<&str> = own.take_while(|line| !line.starts_with("## ")).collect();
+        let head = section
+            .next()
+            .and_then(head)
+            .expect("no scenario has this name");
+        let section: Vec<&str> = section
+            .take_while(|line| !line.starts_with("## "))
+            .collect();
         let mut script = Self {
             is_site: head.ends_with(" site"),
             lines: Vec::new(),
         };
-        let mut own = own
+        let mut lines = section
             .into_iter()
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        while let Some(line) = own.next() {
+        while let Some(line) = lines.next() {
             if let Some(other) = line.strip_prefix("like ") {
                 script.lines.extend(Self::of(other).lines);
             } else if let Some(times) = line.strip_prefix("repeat ") {
-                let body: Vec<&str> = own.by_ref().take_while(|line| *line != "end").collect();
-                for _ in 0..times.parse().expect("a number") {
+                let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "end").collect();
+                for _ in 0..times.parse().expect("`repeat` has no number") {
                     body.iter().for_each(|line| script.add(scenario, line));
                 }
             } else {
@@ -102,7 +114,7 @@ impl Script {
         match step.and_then(|step| substitution(scenario, step)) {
             None => self.lines.push(line.to_owned()),
             Some(Substitution::Answer(answer)) => {
-                let (action, _) = line.rsplit_once(" = ").expect("a request");
+                let (action, _) = line.rsplit_once(" = ").expect("the step is not a request");
                 self.lines.push(format!("{action} = {answer}"));
             }
             Some(Substitution::Lines(lines)) => {
@@ -129,23 +141,27 @@ fn split_step(line: &str) -> (Option<u32>, &str) {
 }
 
 fn substitution(scenario: &str, step: u32) -> Option<&'static Substitution> {
-    let mut all = DIFFERENCES.iter();
-    let found = all.find(|one| one.scenario == scenario && one.steps.contains(&step));
+    let applies = |it: &&Difference| it.scenario == scenario && it.steps.contains(&step);
+    let found = DIFFERENCES.iter().find(applies);
     found.map(|difference| &difference.instead)
 }
 
 #[test]
-fn every_exception_refers_to_a_recorded_step() {
+fn every_difference_refers_to_a_recorded_step() {
     for difference in DIFFERENCES {
         assert!(!difference.why.is_empty());
         let head = format!("## {} ", difference.scenario);
         let all = RECORDED.iter().flat_map(|file| file.lines());
-        let own = all.skip_while(|line| !line.starts_with(&head)).skip(1);
-        let own = own.take_while(|line| !line.starts_with("## "));
-        let steps: Vec<u32> = own.filter_map(|line| split_step(line).0).collect();
-        assert!(!steps.is_empty(), "{}", difference.scenario);
+        let section = all.skip_while(|line| !line.starts_with(&head)).skip(1);
+        let section = section.take_while(|line| !line.starts_with("## "));
+        let steps: Vec<u32> = section.filter_map(|line| split_step(line).0).collect();
+        assert!(!steps.is_empty(), "no steps: {}", difference.scenario);
         for step in difference.steps {
-            assert!(steps.contains(step), "{} {step}", difference.scenario);
+            assert!(
+                steps.contains(step),
+                "no step {step} in {}",
+                difference.scenario
+            );
         }
     }
 }
@@ -162,11 +178,13 @@ struct ReplayClient {
     tickets: Vec<String>,
     events: Option<Events>,
     listeners: Vec<Listener>,
-    sources: Vec<Microphone>,
+    sources: Vec<ReplaySource>,
 }
 
-enum Microphone {
-    Open(Source),
+enum ReplaySource {
+    /// Sends only what the script says.
+    Idle(Source),
+    /// Sends a tone until it is closed.
     Playing(Playing),
 }
 
@@ -187,40 +205,57 @@ impl ReplayRunner {
         self.clients.entry(name.to_owned()).or_default()
     }
 
-    async fn play(&mut self, line: &str) {
-        let (client, rest) = line.split_once(' ').expect("a client and an action");
+    /// Runs a line: the client, a verb and its arguments. Any other verb than those below is the method of a request.
+    async fn run_line(&mut self, line: &str) {
+        let (client, rest) = line.split_once(' ').expect("the line has no action");
         let (verb, rest) = rest.split_once(' ').unwrap_or((rest, ""));
         match verb {
             "<" => self.expect_event(client, rest).await,
             "WS" => self.open_websocket(client, rest).await,
             "sends" => {
-                let byte = |at| u8::from_str_radix(&rest[at..at + 2], 16).expect("hex");
+                let byte = |at| u8::from_str_radix(&rest[at..at + 2], 16).expect("not hex");
                 let bytes: Vec<u8> = (0..rest.len()).step_by(2).map(byte).collect();
-                assert!(self.microphone(client).send_bytes(&bytes).await);
+                let is_sent = self.idle_source(client).send_bytes(&bytes).await;
+                assert!(is_sent, "the source is disconnected: {line}");
             }
-            "says" => self.microphone(client).send_text(rest).await,
+            "says" => self.idle_source(client).send_text(rest).await,
+            // "is closed CODE": the server closes the newest source.
             "is" => {
-                let (code, text) = self.microphone(client).closed().await;
+                let (code, text) = self.idle_source(client).closed().await;
                 assert_eq!(format!("closed {code}"), rest, "{line}: {text}");
                 self.client(client).sources.pop();
             }
             "tone" => self.play_tone(client, rest),
             "hears" => self.expect_peak(client, rest).await,
+            // Closes the newest listener.
             "leaves" => {
                 let before = metric(self.address, "voice_listeners").await;
-                self.client(client).listeners.pop().expect("a listener");
+                self.client(client)
+                    .listeners
+                    .pop()
+                    .expect("no listener is open");
                 wait_for_metric(self.address, "voice_listeners", before - 1).await;
             }
+            // Closes the event stream.
             "closes" => {
                 let before = metric(self.address, "voice_event_streams").await;
-                self.client(client).events.take().expect("an event stream");
+                self.client(client)
+                    .events
+                    .take()
+                    .expect("no event stream is open");
                 wait_for_metric(self.address, "voice_event_streams", before - 1).await;
             }
+            // "hangs up": closes the newest source. The call goes on.
             "hangs" => {
                 let before = metric(self.address, "voice_sources").await;
-                match self.client(client).sources.pop().expect("a source") {
-                    Microphone::Open(source) => source.close().await,
-                    Microphone::Playing(playing) => drop(playing),
+                match self
+                    .client(client)
+                    .sources
+                    .pop()
+                    .expect("no source is open")
+                {
+                    ReplaySource::Idle(source) => source.close().await,
+                    ReplaySource::Playing(playing) => drop(playing),
                 }
                 wait_for_metric(self.address, "voice_sources", before - 1).await;
             }
@@ -228,34 +263,43 @@ impl ReplayRunner {
         }
     }
 
-    /// The newest source of a client, into which nothing is played.
-    fn microphone(&mut self, client: &str) -> &mut Source {
+    /// The newest source of a client, which must not play a tone.
+    fn idle_source(&mut self, client: &str) -> &mut Source {
         match self.client(client).sources.last_mut() {
-            Some(Microphone::Open(source)) => source,
-            Some(Microphone::Playing(_)) | None => panic!("{client} has no microphone"),
+            Some(ReplaySource::Idle(source)) => source,
+            Some(ReplaySource::Playing(_)) | None => panic!("{client} has no source that is idle"),
         }
     }
 
+    /// Plays a tone, `HERTZ AMPLITUDE`, into the newest source.
     fn play_tone(&mut self, client: &str, tone: &str) {
-        let (hertz, amplitude) = tone.split_once(' ').expect("a tone");
-        let hertz = hertz.parse().expect("hertz");
-        let tone = Tone::new(hertz, amplitude.parse().expect("an amplitude"));
+        let (hertz, amplitude) = tone.split_once(' ').expect("the tone has no amplitude");
+        let hertz = hertz.parse().expect("the frequency is not a number");
+        let tone = Tone::new(
+            hertz,
+            amplitude.parse().expect("the amplitude is not a number"),
+        );
         let state = self.client(client);
         match state.sources.pop() {
-            Some(Microphone::Open(source)) => {
-                state.sources.push(Microphone::Playing(source.play(tone)));
+            Some(ReplaySource::Idle(source)) => {
+                state.sources.push(ReplaySource::Playing(source.play(tone)));
             }
-            Some(Microphone::Playing(_)) | None => panic!("{client} has no microphone"),
+            Some(ReplaySource::Playing(_)) | None => panic!("{client} has no source that is idle"),
         }
     }
 
+    /// Checks that the loudest sample in the next half second is `peak`, within 2 %.
     async fn expect_peak(&mut self, client: &str, peak: &str) {
-        let listener = self.client(client).listeners.last().expect("a listener");
+        let listener = self
+            .client(client)
+            .listeners
+            .last()
+            .expect("no listener is open");
         let samples = listener.next_samples(RATE / 2).await;
         let loudest = samples
             .iter()
             .fold(0.0, |peak: f64, sample| peak.max(sample.abs()));
-        let peak: f64 = peak.parse().expect("a peak");
+        let peak: f64 = peak.parse().expect("the peak is not a number");
         assert!(
             (loudest - peak).abs() <= peak / 50.0,
             "{client} hears {loudest}, not {peak}"
@@ -264,66 +308,68 @@ impl ReplayRunner {
 
     async fn expect_event(&mut self, client: &str, expected: &str) {
         let expected = self.fill_in(expected);
-        let what = format!("{}: {client} < {expected}", self.scenario);
+        let step = format!("{}: {client} < {expected}", self.scenario);
         let is_site = self.is_site;
         let events = self
             .client(client)
             .events
             .as_mut()
-            .expect("an event stream");
+            .expect("no event stream is open");
         let event = events.next().await;
         assert_eq!(
             format!("{} {}", event.name, event.text()),
             expected,
-            "{what}"
+            "{step}"
         );
+        // The data of users without keys is plain JSON, that of keys is hex.
         assert_eq!(
             event.data.starts_with('{'),
             is_site,
-            "{what}: {}",
+            "{step}: {}",
             event.data
         );
     }
 
     async fn open_websocket(&mut self, client: &str, rest: &str) {
-        let (target, status) = rest.rsplit_once(" = ").expect("a status");
+        let (target, status) = rest.rsplit_once(" = ").expect("the line has no status");
         let target = self.fill_in(target);
         let opened = Source::try_websocket(self.address, &target).await;
-        let became = opened.as_ref().map_or_else(|status| *status, |_| 101);
-        assert_eq!(became.to_string(), status, "{}: {target}", self.scenario);
+        let actual = opened.as_ref().map_or_else(|status| *status, |_| 101);
+        assert_eq!(actual.to_string(), status, "{}: {target}", self.scenario);
         let sources = &mut self.client(client).sources;
-        sources.extend(opened.ok().map(Microphone::Open));
+        sources.extend(opened.ok().map(ReplaySource::Idle));
     }
 
     async fn send_request(&mut self, client: &str, verb: &str, rest: &str) {
-        let what = format!("{}: {client} {verb} {rest}", self.scenario);
-        let (request, due) = rest.split_once(" = ").expect("an answer");
+        let step = format!("{}: {client} {verb} {rest}", self.scenario);
+        let (request, expected) = rest.split_once(" = ").expect("the line has no response");
         let answer = self.request(client, verb, request).send(self.address).await;
-        let (status, due) = due.split_once(' ').unwrap_or((due, ""));
-        assert_eq!(answer.status.to_string(), status, "{what}");
+        let (status, expected) = expected.split_once(' ').unwrap_or((expected, ""));
+        assert_eq!(answer.status.to_string(), status, "{step}");
+        // Paths outside the dialect have no CORS headers.
         if !request.starts_with("/nope") && !request.starts_with("/html") && request != "/" {
             let origin = answer.header("access-control-allow-origin");
-            assert_eq!(origin, Some(ORIGIN), "{what}");
+            assert_eq!(origin, Some(ORIGIN), "{step}");
         }
-        if due == "text/event-stream" {
+        if expected == "text/event-stream" {
             let events = Events::of(answer).await;
             self.client(client).events = Some(events);
-        } else if let Some(due) = due.strip_prefix("audio/") {
-            self.add_listener(client, answer, due).await;
+        } else if let Some(audio) = expected.strip_prefix("audio/") {
+            self.add_listener(client, answer, audio).await;
         } else if answer.status >= 400 {
             let text = answer.text().await;
             let is_a_line = text.is_empty() || text.find('\n') == Some(text.len() - 1);
-            assert!(is_a_line && !text.contains("://"), "{what}: {text:?}");
-        } else if due == "ticket" {
+            assert!(is_a_line && !text.contains("://"), "{step}: {text:?}");
+        } else if expected == "ticket" {
             let ticket = answer.text().await;
             let is_letters = ticket.bytes().all(|byte| byte.is_ascii_alphabetic());
-            assert!(is_letters && ticket.len() >= 20, "{what}: {ticket:?}");
+            assert!(is_letters && ticket.len() >= 20, "{step}: {ticket:?}");
             self.client(client).tickets.push(ticket);
         } else if request != "/" {
-            let due = self.fill_in(due);
+            let expected = self.fill_in(expected);
             let mut text = without_levels(&answer.text().await);
-            // The gauges, for which this test waits, are updated before the rooms.
-            let is_listed = |text: &str| in_any_order(text) == in_any_order(&due);
+            // An earlier line has waited for the metrics, which change before the list of rooms does: polls the list.
+            let is_listed = |text: &str| in_any_order(text) == in_any_order(&expected);
             let began = Instant::now();
             while request.starts_with("/list")
                 && !is_listed(&text)
@@ -334,19 +380,21 @@ impl ReplayRunner {
                     .await;
                 text = without_levels(&again.1);
             }
-            assert_eq!(in_any_order(&text), in_any_order(&due), "{what}");
+            assert_eq!(in_any_order(&text), in_any_order(&expected), "{step}");
         }
     }
 
+    /// Builds the request of a line: the target, a header in brackets (by default the client's identity), and the
+    /// parameters. Client `-` has no identity.
     fn request(&mut self, client: &str, verb: &str, text: &str) -> HttpRequest {
         let method = match verb {
             "GET" => "GET",
             "OPTIONS" => "OPTIONS",
             "POST" | "FORM" => "POST",
-            other => panic!("no verb: {other}"),
+            other => panic!("unknown verb: {other}"),
         };
         let (target, rest) = text.split_once(' ').unwrap_or((text, ""));
-        let usual = match client {
+        let identity = match client {
             "-" => String::new(),
             _ if target.starts_with("/messages") => String::new(),
             site if self.is_site => format!("CSRFToken: tok{site}"),
@@ -354,30 +402,32 @@ impl ReplayRunner {
         };
         let (header, body) = match rest.strip_prefix('[') {
             Some(rest) => {
-                let (header, body) = rest.split_once(']').expect("a bracket");
+                let (header, body) = rest.split_once(']').expect("the bracket is not closed");
                 (header.to_owned(), body.trim_start())
             }
-            None => (usual, rest),
+            None => (identity, rest),
         };
-        let message = HttpRequest::new(method, self.fill_in(target));
-        let message = match self.fill_in(&header).split_once(": ") {
-            Some((name, value)) => message.header(name, value),
-            None => message,
+        let request = HttpRequest::new(method, self.fill_in(target));
+        let request = match self.fill_in(&header).split_once(": ") {
+            Some((name, value)) => request.header(name, value),
+            None => request,
         };
         let body = self.fill_in(body);
         match verb {
             "FORM" => {
                 let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
                 let pairs: Vec<_> = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-                message.multipart(&pairs)
+                request.multipart(&pairs)
             }
-            "POST" => message.url_encoded(body),
-            _ => message,
+            "POST" => request.url_encoded(body),
+            _ => request,
         }
     }
 
-    async fn add_listener(&mut self, client: &str, answer: HttpResponse, due: &str) {
-        let (kind, format) = due.split_once(' ').expect("a format");
+    /// Checks the media type and the first bytes of an audio stream, and goes on to receive it. `audio` is the subtype
+    /// and the format.
+    async fn add_listener(&mut self, client: &str, answer: HttpResponse, audio: &str) {
+        let (kind, format) = audio.split_once(' ').expect("the line has no format");
         let kind = format!("audio/{kind}");
         assert_eq!(
             answer.header("content-type"),
@@ -386,11 +436,11 @@ impl ReplayRunner {
             self.scenario
         );
         let known = BEGINNINGS.iter().find(|(name, _)| *name == format);
-        let (_, beginning) = known.expect("a format that is known");
+        let (_, beginning) = known.expect("unknown format");
         let listener = Listener::of(answer);
         let bytes = listener.first_bytes(beginning.len() / 2).await;
         let begins: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let same = |(is, due): (char, char)| due == '.' || is == due;
+        let same = |(actual, expected): (char, char)| expected == '.' || actual == expected;
         let is_same = begins.chars().zip(beginning.chars()).all(same);
         assert!(is_same, "{}: {format} begins with {begins}", self.scenario);
         let listener = match format {
@@ -401,7 +451,11 @@ impl ReplayRunner {
         self.client(client).listeners.push(listener);
     }
 
-    /// Fills in the values of this run: keys, signatures, tickets, numbers of rooms.
+    /// Replaces the placeholders by the values of this run. `A` stands for a client of any one-letter name:
+    /// * `$A`: its key; `$^A`: the key in upper case
+    /// * `$A(CHALLENGE)`: its signature over a challenge ([`Self::signature`])
+    /// * `$server`: the key of the server
+    /// * `$r1`: the number 1 of a room, which is another one in the recording
     fn fill_in(&mut self, text: &str) -> String {
         let mut filled = String::new();
         let mut rest = text;
@@ -411,7 +465,7 @@ impl ReplayRunner {
             if let Some(after) = rest.strip_prefix("server") {
                 let mut clients = self.clients.values();
                 let events = clients.find_map(|client| client.events.as_ref());
-                filled.push_str(&events.expect("an event stream").server_key);
+                filled.push_str(&events.expect("no event stream is open").server_key);
                 rest = after;
                 continue;
             }
@@ -441,11 +495,16 @@ impl ReplayRunner {
         filled + rest
     }
 
-    /// Signs a challenge. Returns an invalid signature if the challenge cannot be signed.
+    /// Signs a challenge: `ticket` (the newest ticket of the client), `old` (the one before), `ticket of A` (the newest of
+    /// client A), `handshake` (the message of `/keyXCHG`), or any other text itself. Returns an invalid signature if the
+    /// challenge cannot be signed.
     fn signature(&mut self, name: &str, challenge: &str) -> String {
         let ticket = |client: &ReplayClient, back: usize| {
             let ticket = client.tickets.iter().nth_back(back);
-            ticket.expect("a ticket").clone().into_bytes()
+            ticket
+                .expect("the client has no such ticket")
+                .clone()
+                .into_bytes()
         };
         let signed = match challenge {
             "ticket" => ticket(self.client(name), 0),
@@ -458,7 +517,8 @@ impl ReplayRunner {
         signature.unwrap_or_else(|| "3006020101020101".to_owned())
     }
 
-    /// Creates a room and checks that its event is the next one of every user: no other event was sent before.
+    /// Creates a room and checks that its event is the next one of every user. Otherwise an event of the scenario was not
+    /// expected by a line.
     async fn assert_no_further_events(&mut self) {
         let line = if self.is_site {
             "9 FORM /joinRoom roomID=999&format=wav = 200 audio/wav wav"
@@ -467,7 +527,7 @@ impl ReplayRunner {
                 .await;
             "Z FORM /joinRoom roomID=999&format=wav&Signature=$Z(ticket) = 200 audio/wav wav"
         };
-        self.play(line).await;
+        self.run_line(line).await;
         for (client, state) in &mut self.clients {
             let Some(events) = &mut state.events else {
                 continue;
@@ -485,16 +545,16 @@ impl ReplayRunner {
     }
 }
 
-/// Removes the level, which is an extension; clients of the reference server ignore it.
+/// Removes the field `level` from a list of members. The reference server does not send it.
 fn without_levels(text: &str) -> String {
     let mut parts = text.split(", \"level\" : ");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| {
-        text + &part[part.find('}').expect("an end")..]
+        text + &part[part.find('}').expect("the member has no end")..]
     })
 }
 
-/// Splits a list into sorted parts, because the members of a room have no order.
+/// Splits a JSON list of objects into sorted parts, because the members of a room have no order.
 fn in_any_order(text: &str) -> Vec<&str> {
     let list = text.trim_start_matches('[').trim_end_matches(']');
     let mut items: Vec<&str> = list
