@@ -1,16 +1,17 @@
 //! Aliases: ids that clients generate. The frames of some dialects name their sender and receiver by them.
 //!
-//! A frame for an alias goes only to the members that have announced it. If several members have announced it,
-//! all of them get the frame: a later announcement does not divert the frames of another member, and a client
-//! that has reconnected gets them while its old connection still exists. Every node resolves the alias for its
-//! own members, because it has seen all their announcements. If no member has announced the alias, the frame
-//! goes to all members.
+//! A member announces an alias by sending a frame with it as the sender. A frame for an alias goes only to the
+//! members that have announced it. If several members have announced it, all of them get the frame: a later
+//! announcement does not divert the frames of another member, and a client that has reconnected gets them while
+//! its old connection still exists. Every node resolves the alias for its own members, because it has seen all
+//! their announcements. If no member has announced the alias, the frame goes to all members.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{Alias, PeerId};
 
-/// Max aliases kept per member. A client announces one per room; a member with more matches every alias.
+/// Max aliases kept per member. A well-behaved client announces one per room; a member with more than this matches
+/// every alias.
 const ALIASES_MAX: usize = 4;
 
 /// The aliases that a frame contains.
@@ -18,48 +19,48 @@ const ALIASES_MAX: usize = 4;
 pub struct Aliases {
     /// The sender's alias.
     pub from: Option<Alias>,
-    /// The alias of the only receiver.
+    /// The alias of the receiver.
     pub to: Option<Alias>,
 }
 
 /// The aliases that the members of a room have announced.
 #[derive(Debug, Default)]
-pub(crate) struct Announced {
+pub(crate) struct AnnouncedAliases {
     holders: BTreeSet<(Alias, PeerId)>,
     of_peer: BTreeMap<PeerId, Vec<Alias>>,
     /// Members that match every alias.
-    unlimited: BTreeSet<PeerId>,
+    match_all: BTreeSet<PeerId>,
 }
 
-impl Announced {
+impl AnnouncedAliases {
     /// Records an alias that a member has announced.
-    pub(crate) fn announce(&mut self, peer: PeerId, alias: &Alias) {
-        if self.unlimited.contains(&peer) {
+    pub(crate) fn add(&mut self, peer: PeerId, alias: &Alias) {
+        if self.match_all.contains(&peer) {
             return;
         }
-        let own = self.of_peer.entry(peer).or_default();
-        if own.contains(alias) {
+        let aliases = self.of_peer.entry(peer).or_default();
+        if aliases.contains(alias) {
             return;
         }
-        if own.len() >= ALIASES_MAX {
-            return self.set_unlimited(peer);
+        if aliases.len() >= ALIASES_MAX {
+            return self.match_every_alias(peer);
         }
-        own.push(alias.clone());
+        aliases.push(alias.clone());
         self.holders.insert((alias.clone(), peer));
     }
 
     /// Makes a member match every alias from now on.
-    pub(crate) fn set_unlimited(&mut self, peer: PeerId) {
-        self.forget(peer);
-        self.unlimited.insert(peer);
+    pub(crate) fn match_every_alias(&mut self, peer: PeerId) {
+        self.remove(peer);
+        self.match_all.insert(peer);
     }
 
     /// Removes the aliases of a member that leaves.
-    pub(crate) fn forget(&mut self, peer: PeerId) {
+    pub(crate) fn remove(&mut self, peer: PeerId) {
         for alias in self.of_peer.remove(&peer).unwrap_or_default() {
             self.holders.remove(&(alias, peer));
         }
-        self.unlimited.remove(&peer);
+        self.match_all.remove(&peer);
     }
 
     /// The members that match this alias. `None` if no member has announced it.
@@ -69,6 +70,6 @@ impl Announced {
         let holders = holders.take_while(move |(of, _)| of == alias);
         let mut holders = holders.map(|(_, peer)| *peer).peekable();
         holders.peek()?;
-        Some(holders.chain(self.unlimited.iter().copied()))
+        Some(holders.chain(self.match_all.iter().copied()))
     }
 }

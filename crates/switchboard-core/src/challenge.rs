@@ -1,8 +1,9 @@
 //! Liveness checks of the holders of claimed names and addresses (invariant 8 of `ARCHITECTURE.md`).
 //!
-//! A client that claims a name in use waits while the holder is probed. If the holder answers, the claims are
-//! refused. If it does not answer within [`CHALLENGE_TIMEOUT`], it is evicted and the claims are retried. An
-//! eviction may be lost, so it is repeated until the holder has left.
+//! A claim is a join under an address, or a claim to a name. A client that claims an address or name in use waits
+//! while the holder is probed. If the holder answers, the claims are refused. If it does not answer within
+//! [`CHALLENGE_TIMEOUT`], it is evicted and the claims are retried. An eviction may be lost, so it is repeated
+//! until the holder has left.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -24,6 +25,7 @@ pub(crate) struct PendingJoin<L> {
     pub(crate) log: LogId,
     pub(crate) member: Arc<Member>,
     pub(crate) join_id: JoinId,
+    /// The connection of the peer.
     pub(crate) local: L,
     /// Later requests of the same peer to the room: handled after the commit, refused if the join is refused.
     pub(crate) queued_requests: Vec<HubRequest>,
@@ -31,11 +33,13 @@ pub(crate) struct PendingJoin<L> {
 
 #[derive(Debug)]
 struct Challenge<L> {
-    /// The member that is probed. The resource can change its holder before this member answers.
+    /// The member that is probed. The resource can get another holder before this member answers.
     holder: PeerId,
-    /// Whether the holder has been sent a probe. It is not if a claimant is proven to be the same client.
+    /// Whether the holder has been sent a probe. It gets none if a claimant is proven to be the same client.
     is_probed: bool,
+    /// The time by which the holder must have answered or left.
     deadline: Instant,
+    /// The claims that wait for the answer.
     waiting: VecDeque<PendingJoin<L>>,
 }
 
@@ -43,7 +47,7 @@ struct Challenge<L> {
 pub(crate) struct ExpiredChallenge {
     pub(crate) resource: ResourceKey,
     /// Whether the holder has been probed, and the timeout was handled within [`LATE_TIMEOUT`] of the deadline. If
-    /// it was handled later, the process was paused and may have missed the holder's answer.
+    /// it was handled later, the process was paused, and the holder's answer may wait to be read.
     pub(crate) is_unanswered: bool,
 }
 
@@ -149,19 +153,19 @@ impl<L> Challenges<L> {
 
     /// The challenges whose deadline has passed at `now`. Each gets a new deadline.
     pub(crate) fn restart_expired(&mut self, now: Instant) -> Vec<ExpiredChallenge> {
-        let mut due = Vec::new();
+        let mut expired = Vec::new();
         for (resource, challenge) in &mut self.0 {
             if challenge.deadline > now {
                 continue;
             }
             let fired_in_time = now - challenge.deadline < LATE_TIMEOUT;
             challenge.deadline = now + CHALLENGE_TIMEOUT;
-            due.push(ExpiredChallenge {
+            expired.push(ExpiredChallenge {
                 resource: resource.clone(),
                 is_unanswered: challenge.is_probed && fired_in_time,
             });
         }
-        due
+        expired
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {

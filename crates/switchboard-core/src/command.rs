@@ -17,11 +17,11 @@ pub enum Command {
     Claim(Option<RoomName>, DisplayName),
     /// Release a claimed name, or withdraw a claim that is not answered yet.
     Release(Option<RoomName>, DisplayName),
-    /// Join a room under this address.
+    /// Join a room.
     Join {
         /// The room's name.
         room: RoomName,
-        /// The address by which members name the new member.
+        /// The address: the string by which the other members name the new member in their frames.
         address: Address,
         /// The display name.
         name: Option<DisplayName>,
@@ -53,8 +53,8 @@ pub enum Command {
 pub struct JoinOptions {
     /// The secret with which the client can reclaim its address after a lost connection.
     pub token: Option<Token>,
-    /// Size of the group that the member joins, itself included. The group consists of the members that ask for
-    /// a group at the same time.
+    /// Size of the group that the member joins, itself included. Members that ask for a group are grouped in the order
+    /// of their joins.
     pub group_size: Option<NonZeroUsize>,
     /// The room is closed to other dialects: in other dialects the same name is another room.
     pub closed_to_other_dialects: bool,
@@ -78,10 +78,11 @@ pub enum Target {
 pub enum LeaveKind {
     /// The client has left; all members are notified.
     Announced,
-    /// The client has left; only members of other dialects are notified (used by `mesh`).
+    /// The client has left without a notice. Some dialects (`mesh`, `ayame`) let a client leave so: their members are
+    /// not notified. Other dialects have no such leave, so members of other dialects are notified.
     Silent,
     /// The connection was lost; all members are notified. If the member has a [`Token`], its address stays
-    /// reserved for it.
+    /// reserved for a client with this token.
     ConnectionLost,
 }
 
@@ -97,7 +98,7 @@ pub enum ResourceKey {
 }
 
 impl ResourceKey {
-    /// The log that decides the holder.
+    /// The membership log whose order decides which member holds the resource.
     #[must_use]
     pub fn log(&self) -> LogId {
         match self {
@@ -123,7 +124,7 @@ pub enum HubRequest {
     Claim(NameId, Identity),
     /// Release this name.
     Release(NameId),
-    /// Join a room.
+    /// Join a room. The id correlates a refusal with this join.
     Join(RoomId, Arc<Member>, JoinId),
     /// Leave a room.
     Leave(RoomId, LeaveKind),
@@ -131,7 +132,7 @@ pub enum HubRequest {
     Send(RoomId, Target, Arc<RelayedMessage>),
     /// List the other members of a room.
     List(RoomId),
-    /// The holder of a probed resource is alive.
+    /// The answer to [`Event::Probe`]: the peer, which holds the resource, is alive.
     Alive(ResourceKey),
 }
 
@@ -184,7 +185,7 @@ pub enum Input<L> {
     },
     /// The engine has committed a change.
     Committed(LogId, Entry),
-    /// The engine has rejected a change that this hub proposed.
+    /// The engine has rejected a change of this peer that this hub proposed.
     Rejected(LogId, PeerId, RejectReason),
     /// A message of another node.
     NodeMessage(NodeId, NodeMessage),
@@ -229,7 +230,7 @@ pub enum Effect<L> {
     Propose {
         /// The log to append to.
         log: LogId,
-        /// The last position of the log that this hub knows when the effect is polled.
+        /// The last position of the log that this hub has applied when the effect is polled.
         known_position: Position,
         /// The proposed change.
         change: Change,
@@ -240,23 +241,25 @@ pub enum Effect<L> {
     Charge(L, Charge),
 }
 
-/// The cost of a client's request beyond one delivery to one receiver. The driver counts that delivery itself.
+/// The cost of a client's request beyond one delivery to one receiver. The driver charges that delivery itself, when it
+/// passes the request to the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charge {
-    /// The frames that the server sends, on all nodes.
+    /// The frames that all nodes send to members because of the request.
     Deliveries {
         /// Number of frames; for a list, its entries.
         count: usize,
         /// Bytes of all frames together.
         bytes: usize,
     },
-    /// A frame was delivered to a receiver whose outbox is more than half full. The driver creates this charge,
-    /// because it has the outboxes.
+    /// A frame was delivered to a receiver whose outbox is more than half full. The driver has the outboxes, so it
+    /// creates this charge. If the receiver is on another node, that node reports the delivery, and the hub of the
+    /// sender's node creates the charge.
     SlowReceiver {
         /// Bytes of the delivered frame.
         bytes: usize,
     },
-    /// A frame was delivered to this peer, to which the client was not introduced. Only for dialects without
-    /// presence.
+    /// A frame was delivered to this peer. Only for clients whose dialect announces no presence: they are not told of
+    /// their peers, so the budgets that grow with the number of peers learn of them here.
     Reached(PeerId),
 }

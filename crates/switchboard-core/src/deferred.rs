@@ -1,4 +1,4 @@
-//! Messages that wait for a member with an address that no member has yet (see
+//! Messages that wait for a member with an absent address: an address that no member of the room has yet (see
 //! [`Target::AddressOrWait`](crate::Target::AddressOrWait)).
 
 use std::{
@@ -10,8 +10,8 @@ use std::{
 use crate::{
     id::{Address, PeerId, RoomId},
     limits::{
-        ABSENT_ADDRESSES_MAX, ABSENT_BYTES_MAX, ABSENT_CANDIDATES_MAX, ABSENT_DESCRIPTIONS_MAX,
-        ABSENT_FRAME_BYTES, ABSENT_HUB_BYTES_MAX, ABSENT_PAIR_BYTES_MAX, ABSENT_PAIRS_MAX,
+        ABSENT_ADDRESSES_MAX, ABSENT_BYTES_MAX, ABSENT_DESCRIPTIONS_MAX, ABSENT_FRAME_BYTES,
+        ABSENT_HUB_BYTES_MAX, ABSENT_OTHERS_MAX, ABSENT_PAIR_BYTES_MAX, ABSENT_PAIRS_MAX,
         ABSENT_SENDER_BYTES_MAX, ABSENT_TIMEOUT, Limits, lower_limit,
     },
     message::RelayedMessage,
@@ -23,11 +23,13 @@ type AbsentAddress = (RoomId, Address);
 #[derive(Debug)]
 pub(crate) struct DeferredFrames<L> {
     pub(crate) sender: PeerId,
+    /// The sender's connection.
     pub(crate) local: L,
     pub(crate) messages: Vec<Arc<RelayedMessage>>,
     /// A frame was dropped: the sender gets an error, even if its other frames are delivered.
     pub(crate) is_incomplete: bool,
-    load: FrameCounts,
+    counts: FrameCounts,
+    /// The time at which the frames expire.
     until: Instant,
 }
 
@@ -38,7 +40,7 @@ impl<L> DeferredFrames<L> {
             local,
             messages: Vec::new(),
             is_incomplete: false,
-            load: FrameCounts::default(),
+            counts: FrameCounts::default(),
             until,
         }
     }
@@ -48,26 +50,27 @@ impl<L> DeferredFrames<L> {
 #[derive(Clone, Copy, Debug, Default)]
 struct FrameCounts {
     descriptions: usize,
-    candidates: usize,
+    /// Candidates and all other frames that are not descriptions.
+    others: usize,
     bytes: usize,
 }
 
 impl FrameCounts {
     fn plus(self, message: &RelayedMessage) -> Self {
-        let (descriptions, candidates) = match message.kind.is_description() {
+        let (descriptions, others) = match message.kind.is_description() {
             true => (1, 0),
             false => (0, 1),
         };
         Self {
             descriptions: self.descriptions + descriptions,
-            candidates: self.candidates + candidates,
+            others: self.others + others,
             bytes: self.bytes + charged_bytes(message),
         }
     }
 
     fn is_allowed(self) -> bool {
         self.descriptions <= ABSENT_DESCRIPTIONS_MAX
-            && self.candidates <= ABSENT_CANDIDATES_MAX
+            && self.others <= ABSENT_OTHERS_MAX
             && self.bytes <= ABSENT_PAIR_BYTES_MAX
     }
 }
@@ -77,17 +80,18 @@ fn charged_bytes(message: &RelayedMessage) -> usize {
     message.frame.len() + ABSENT_FRAME_BYTES
 }
 
-/// The usage of one sender over all absent addresses.
+/// The frames of one sender for all absent addresses together.
 #[derive(Debug, Default)]
 struct SenderUsage {
     bytes: usize,
-    wanted: BTreeSet<AbsentAddress>,
+    addresses: BTreeSet<AbsentAddress>,
 }
 
 /// Frames for absent addresses, oldest first.
 #[derive(Debug)]
 pub(crate) struct DeferredDelivery<L> {
     queues: BTreeMap<AbsentAddress, Vec<DeferredFrames<L>>>,
+    /// The pairs of a sender and an address, by the time at which their frames expire.
     by_time: BTreeSet<(Instant, PeerId, RoomId, Address)>,
     senders: HashMap<PeerId, SenderUsage>,
     /// Bytes of all frames.
@@ -106,23 +110,24 @@ impl<L> Default for DeferredDelivery<L> {
 }
 
 impl<L> DeferredDelivery<L> {
-    /// Queues a frame for an absent address. If a limit is reached, records that the frame is lost. The sender
-    /// gets one error if the address stays absent. Returns false if the sender waits for too many addresses.
+    /// Queues a frame for an absent address, or records that it is lost if a limit is reached. The sender gets one
+    /// error for the address if a frame is lost or the address stays absent. Returns false, and records nothing, if
+    /// the sender waits for too many addresses.
     pub(crate) fn defer(
         &mut self,
-        wanted: &AbsentAddress,
+        absent: &AbsentAddress,
         (sender, local): (PeerId, L),
         message: &Arc<RelayedMessage>,
         limits: &Limits,
         now: Instant,
     ) -> bool {
-        if !self.has_capacity(wanted, sender, message, limits) {
-            return self.note_lost(wanted, (sender, local), now);
+        if !self.has_capacity(absent, sender, message, limits) {
+            return self.note_lost(absent, (sender, local), now);
         }
-        let Some(waiting) = self.entry(wanted, sender, local, now) else {
+        let Some(waiting) = self.entry(absent, sender, local, now) else {
             return false;
         };
-        waiting.load = waiting.load.plus(message);
+        waiting.counts = waiting.counts.plus(message);
         waiting.messages.push(message.clone());
         self.senders.entry(sender).or_default().bytes += charged_bytes(message);
         self.bytes += charged_bytes(message);
@@ -132,11 +137,11 @@ impl<L> DeferredDelivery<L> {
     /// Records that a frame for an address is lost. Returns false if its sender waits for too many addresses.
     pub(crate) fn note_lost(
         &mut self,
-        wanted: &AbsentAddress,
+        absent: &AbsentAddress,
         (sender, local): (PeerId, L),
         now: Instant,
     ) -> bool {
-        let waiting = self.entry(wanted, sender, local, now);
+        let waiting = self.entry(absent, sender, local, now);
         waiting
             .map(|waiting| waiting.is_incomplete = true)
             .is_some()
@@ -145,24 +150,24 @@ impl<L> DeferredDelivery<L> {
     /// The entry of a sender for an address, created if missing. `None` if the sender waits for too many addresses.
     fn entry(
         &mut self,
-        wanted: &AbsentAddress,
+        absent: &AbsentAddress,
         sender: PeerId,
         local: L,
         now: Instant,
     ) -> Option<&mut DeferredFrames<L>> {
         let usage = self.senders.get(&sender);
-        let is_new = usage.is_none_or(|usage| !usage.wanted.contains(wanted));
-        let addresses = usage.map_or(0, |usage| usage.wanted.len());
+        let is_new = usage.is_none_or(|usage| !usage.addresses.contains(absent));
+        let addresses = usage.map_or(0, |usage| usage.addresses.len());
         let is_full = addresses >= ABSENT_ADDRESSES_MAX || self.by_time.len() >= ABSENT_PAIRS_MAX;
         if is_new && is_full {
             return None;
         }
         let usage = self.senders.entry(sender).or_default();
-        let queue = self.queues.entry(wanted.clone()).or_default();
+        let queue = self.queues.entry(absent.clone()).or_default();
         if is_new {
-            usage.wanted.insert(wanted.clone());
+            usage.addresses.insert(absent.clone());
             let waiting = DeferredFrames::new(sender, local, now + ABSENT_TIMEOUT);
-            let (room, address) = wanted.clone();
+            let (room, address) = absent.clone();
             self.by_time.insert((waiting.until, sender, room, address));
             queue.push(waiting);
         }
@@ -171,64 +176,68 @@ impl<L> DeferredDelivery<L> {
 
     fn has_capacity(
         &self,
-        wanted: &AbsentAddress,
+        absent: &AbsentAddress,
         sender: PeerId,
         message: &RelayedMessage,
         limits: &Limits,
     ) -> bool {
-        let queue = self.queues.get(wanted).map_or(&[][..], Vec::as_slice);
+        let queue = self.queues.get(absent).map_or(&[][..], Vec::as_slice);
         let bytes = queue
             .iter()
-            .map(|waiting| waiting.load.bytes)
+            .map(|waiting| waiting.counts.bytes)
             .sum::<usize>();
         let bytes_max = lower_limit(ABSENT_BYTES_MAX, limits.outbox_bytes / 2);
-        let own = queue.iter().find(|waiting| waiting.sender == sender);
-        let own = own.map_or(FrameCounts::default(), |waiting| waiting.load);
+        let of_sender = queue.iter().find(|waiting| waiting.sender == sender);
+        let counts = of_sender.map_or(FrameCounts::default(), |waiting| waiting.counts);
         let usage = self.senders.get(&sender).map_or(0, |usage| usage.bytes);
-        own.plus(message).is_allowed()
+        counts.plus(message).is_allowed()
             && bytes + charged_bytes(message) <= bytes_max
             && usage + charged_bytes(message) <= ABSENT_SENDER_BYTES_MAX
             && self.bytes + charged_bytes(message) <= ABSENT_HUB_BYTES_MAX
     }
 
     /// Removes and returns the frames for this address, by sender.
-    pub(crate) fn take(&mut self, room: &RoomId, address: &Address) -> Vec<DeferredFrames<L>> {
+    pub(crate) fn take_frames_for(
+        &mut self,
+        room: &RoomId,
+        address: &Address,
+    ) -> Vec<DeferredFrames<L>> {
         if self.queues.is_empty() {
             return Vec::new();
         }
-        let wanted = (room.clone(), address.clone());
-        let queue = self.queues.remove(&wanted).unwrap_or_default();
+        let absent = (room.clone(), address.clone());
+        let queue = self.queues.remove(&absent).unwrap_or_default();
         for waiting in &queue {
-            self.unaccount(&wanted, waiting);
+            self.subtract_usage(&absent, waiting);
         }
         queue
     }
 
     /// Subtracts an entry from the usage of its sender and from the totals.
-    fn unaccount(&mut self, (room, address): &AbsentAddress, waiting: &DeferredFrames<L>) {
+    fn subtract_usage(&mut self, (room, address): &AbsentAddress, waiting: &DeferredFrames<L>) {
         let sender = waiting.sender;
         self.by_time
             .remove(&(waiting.until, sender, room.clone(), address.clone()));
-        self.bytes -= waiting.load.bytes;
+        self.bytes -= waiting.counts.bytes;
         let Some(usage) = self.senders.get_mut(&sender) else {
             return;
         };
-        usage.bytes -= waiting.load.bytes;
-        usage.wanted.remove(&(room.clone(), address.clone()));
-        if usage.wanted.is_empty() {
+        usage.bytes -= waiting.counts.bytes;
+        usage.addresses.remove(&(room.clone(), address.clone()));
+        if usage.addresses.is_empty() {
             self.senders.remove(&sender);
         }
     }
 
     /// Removes and returns the entry of one sender for one address.
-    fn remove(&mut self, wanted: &AbsentAddress, sender: PeerId) -> Option<DeferredFrames<L>> {
-        let queue = self.queues.get_mut(wanted)?;
+    fn remove(&mut self, absent: &AbsentAddress, sender: PeerId) -> Option<DeferredFrames<L>> {
+        let queue = self.queues.get_mut(absent)?;
         let index = queue.iter().position(|waiting| waiting.sender == sender)?;
         let waiting = queue.remove(index);
         if queue.is_empty() {
-            self.queues.remove(wanted);
+            self.queues.remove(absent);
         }
-        self.unaccount(wanted, &waiting);
+        self.subtract_usage(absent, &waiting);
         Some(waiting)
     }
 
@@ -237,9 +246,9 @@ impl<L> DeferredDelivery<L> {
         let Some(usage) = self.senders.get(&sender) else {
             return;
         };
-        let wanted = usage.wanted.iter().filter(|(of, _)| of == room);
-        for wanted in wanted.cloned().collect::<Vec<_>>() {
-            self.remove(&wanted, sender);
+        let absent = usage.addresses.iter().filter(|(of, _)| of == room);
+        for absent in absent.cloned().collect::<Vec<_>>() {
+            self.remove(&absent, sender);
         }
     }
 
@@ -250,9 +259,9 @@ impl<L> DeferredDelivery<L> {
             if until > now {
                 break;
             }
-            let wanted = (room, address);
-            match self.remove(&wanted, sender) {
-                Some(waiting) => expired.push((wanted, waiting)),
+            let absent = (room, address);
+            match self.remove(&absent, sender) {
+                Some(waiting) => expired.push((absent, waiting)),
                 None => drop(self.by_time.pop_first()),
             }
         }
@@ -274,7 +283,7 @@ mod tests {
         message::MessageKind,
     };
 
-    fn wanted(number: usize) -> AbsentAddress {
+    fn absent(number: usize) -> AbsentAddress {
         let room = RoomName::parse("key", 0).expect("a name");
         let address = Address::parse(&format!("absent{number}"), 0).expect("an address");
         (RoomId::shared(SpaceName::default(), room), address)
@@ -299,8 +308,8 @@ mod tests {
         let mut deferred = DeferredDelivery::default();
         let senders = ABSENT_HUB_BYTES_MAX / message.frame.len() + 10;
         for number in 0..senders {
-            let wanted = wanted(number);
-            assert!(deferred.defer(&wanted, sender(number), &message, &limits, now));
+            let absent = absent(number);
+            assert!(deferred.defer(&absent, sender(number), &message, &limits, now));
         }
         assert!(deferred.bytes <= ABSENT_HUB_BYTES_MAX);
         let expired = deferred.take_expired(now + ABSENT_TIMEOUT);

@@ -1,4 +1,4 @@
-//! The error codes of failed requests. The messages for people are in the dialects.
+//! The error codes of failed requests. The messages for people are in the crate of the dialects.
 
 use std::{error::Error, sync::Arc};
 
@@ -29,7 +29,7 @@ pub enum ErrorCode {
     InvisibleName(&'static str),
     /// The name is reserved for the server.
     Reserved,
-    /// The connection exceeded one of its rates for `flood_secs`, or sent too much before it was admitted.
+    /// The connection exceeded one of its rates for `flood_secs`, or sent too much while its claim or join was pending.
     TooManyFrames,
     /// The client did not send its first frame in time.
     FirstFrameTimeout,
@@ -45,16 +45,17 @@ pub enum ErrorCode {
     RoomFull,
     /// The peer is in `rooms_per_peer` rooms.
     TooManyRooms,
-    /// A live peer has this name.
+    /// A live peer has this name or address.
     Taken,
-    /// The access check denied the request, and may have a text for the client.
+    /// The access check denied the request, with or without a text for the client.
     Denied(Option<Arc<str>>),
     /// The other nodes or the store cannot be reached. The request can be retried later.
     Unavailable,
 }
 
 impl ErrorCode {
-    /// The code for programs. It is part of the wire format and must not change.
+    /// The code for programs. It is part of the wire format and must not change, so some codes have another word than
+    /// their variant.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -92,8 +93,8 @@ impl ErrorCode {
     }
 }
 
-/// The text of an error and its causes, separated by colons. A cause whose text is part of the text before it is
-/// left out: some libraries print the cause with the error.
+/// The text of an error and its causes, separated by colons. A cause is left out if the text so far ends with it: some
+/// libraries print the cause with the error.
 #[must_use]
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

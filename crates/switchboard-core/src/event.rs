@@ -22,7 +22,7 @@ pub enum Event {
         /// The other members.
         others: Vec<(Arc<Member>, OfferRole)>,
     },
-    /// Answer to a join of a room that the receiver is in: the other members.
+    /// Answer to a join of a room that the receiver is already in: the other members.
     Rejoined {
         /// The room of the members.
         room: RoomId,
@@ -51,7 +51,8 @@ pub enum Event {
         room: RoomId,
         /// The member that has left.
         peer: Arc<Member>,
-        /// `Silent` if the member asked for that, else `Announced`.
+        /// `Silent` if the member left so, else `Announced`. The receiver's dialect does not notify its client of a
+        /// silent leave of a member of the same dialect.
         kind: LeaveKind,
     },
     /// A message from a member or from the server.
@@ -68,7 +69,7 @@ pub enum Event {
     /// Another client claims a resource that the receiver holds. The receiver answers with
     /// [`crate::HubRequest::Alive`] if it is alive.
     Probe(ResourceKey),
-    /// The receiver is evicted; its connection ends.
+    /// The receiver was removed from a room or name; its connection ends.
     Evicted(EvictionReason),
     /// A request of the receiver has failed.
     RequestFailed(RequestError),

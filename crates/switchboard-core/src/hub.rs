@@ -30,7 +30,8 @@ mod relay;
 pub use parsing::UnparsedInput;
 use relay::not_in_room;
 
-/// The traits of a name holder: it can neither send nor receive.
+/// The traits of the holder of a claimed name, which is the only member of the name's log. It can neither send nor
+/// receive.
 static NAME_HOLDER: DialectTraits = DialectTraits {
     name: "name",
     signals: false,
@@ -46,7 +47,7 @@ pub struct Hub<L> {
     limits: Arc<Limits>,
     rooms: HashMap<LogId, Room<L>>,
     challenges: Challenges<L>,
-    /// The nodes that have probed a resource held by a peer of this node.
+    /// The nodes that have probed a resource held by a peer of this node. They are notified when it answers.
     waiting_nodes: BTreeMap<ResourceKey, Vec<NodeId>>,
     reservations: Reservations,
     deferred: DeferredDelivery<L>,
@@ -145,7 +146,8 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Removes and returns the next effect.
+    /// Removes and returns the next effect. Sets the `known_position` of a proposal, which may have advanced since
+    /// the proposal was queued.
     pub fn poll_effect(&mut self) -> Option<Effect<L>> {
         let mut effect = self.effects.pop_front();
         if let Some(Effect::Propose {
@@ -226,13 +228,16 @@ impl<L: Clone> Hub<L> {
     fn charge_leave(&mut self, peer: PeerId, local: L, log: &LogId) {
         let room = self.rooms.get(log);
         let found = room.and_then(|room| Some((room, room.membership(peer)?)));
-        let notified = found.map_or(0, |(room, own)| room.observers_of(&own.member).count());
+        let notified = found.map_or(0, |(room, leaving)| {
+            room.observers_of(&leaving.member).count()
+        });
         self.charge(local, notified, NOTICE_BYTES);
     }
 
     fn propose(&mut self, log: LogId, change: Change) {
         self.effects.push_back(Effect::Propose {
             log,
+            // `poll_effect` sets it.
             known_position: Position::default(),
             change,
         });
@@ -250,19 +255,23 @@ impl<L: Clone> Hub<L> {
 
     // Joins and leaves
 
+    /// Handles a join of a room or a claim of a name. A request of a member is answered at once. A request behind a
+    /// pending change of the same peer waits for that change, and one for an address in use for its holder. Any other
+    /// is refused or proposed.
     fn request_join(&mut self, pending: PendingJoin<L>, now: Instant) {
         let peer = pending.member.peer;
         let room = self.rooms.entry(pending.log.clone()).or_default();
         match room.pending.get_mut(peer) {
+            // The result of the earlier join answers this one too.
             Some(Pending::Join(earlier)) => return earlier.join_id = pending.join_id,
-            Some(Pending::Leave(then)) => {
-                let queued = then.take().map(|earlier| earlier.queued_requests);
+            Some(Pending::Leave(rejoin)) => {
+                let queued = rejoin.take().map(|earlier| earlier.queued_requests);
                 let queued = queued
                     .unwrap_or_default()
                     .into_iter()
                     .chain(pending.queued_requests);
                 let queued = queued.collect();
-                return *then = Some(PendingJoin {
+                return *rejoin = Some(PendingJoin {
                     queued_requests: queued,
                     ..pending
                 });
@@ -278,10 +287,9 @@ impl<L: Clone> Hub<L> {
         let address = &pending.member.address;
         let holder = room.by_address(address).map(|holder| &holder.member);
         let joining = || Some(&room.pending_join_for(address)?.member);
-        let is_same_client =
-            (holder.or_else(joining)).map(|holder| holder.is_proven_same(&pending.member));
-        if let Some(replaces) = is_same_client {
-            return self.challenge_holder(pending, replaces, now);
+        if let Some(holder) = holder.or_else(joining) {
+            let is_same_client = holder.is_proven_same(&pending.member);
+            return self.challenge_holder(pending, is_same_client, now);
         }
         let resource = resource_key(&pending.log, address);
         // The peer may have claimed an address of this log before; the new claim replaces that.
@@ -312,8 +320,8 @@ impl<L: Clone> Hub<L> {
     }
 
     /// Queues a claim to an address in use until the holder has answered the probe. If the claimant is proven to
-    /// be the same client (`replaces`), the holder is evicted without a probe.
-    fn challenge_holder(&mut self, pending: PendingJoin<L>, replaces: bool, now: Instant) {
+    /// be the same client as the holder, the holder is evicted without a probe.
+    fn challenge_holder(&mut self, pending: PendingJoin<L>, is_same_client: bool, now: Instant) {
         let Some(resource) = resource_key(&pending.log, &pending.member.address) else {
             return;
         };
@@ -324,14 +332,14 @@ impl<L: Clone> Hub<L> {
         let challenges = &mut self.challenges;
         match challenges.enqueue(resource.clone(), holder, pending, now) {
             QueueOutcome::Full(pending) => self.refuse_join(pending, ErrorCode::Taken),
-            QueueOutcome::Probe | QueueOutcome::Queued if replaces => {}
+            QueueOutcome::Probe | QueueOutcome::Queued if is_same_client => {}
             QueueOutcome::Probe => {
                 self.charge(local, 1, NOTICE_BYTES);
                 self.probe(&resource);
             }
             QueueOutcome::Queued => {}
         }
-        if replaces {
+        if is_same_client {
             self.evict(&resource, EvictionReason::Replaced);
         }
     }
@@ -379,8 +387,8 @@ impl<L: Clone> Hub<L> {
         let Some(room) = self.rooms.get_mut(&log) else {
             return;
         };
-        if let Some(Pending::Leave(then)) = room.pending.get_mut(peer) {
-            if let Some(pending) = then.take() {
+        if let Some(Pending::Leave(rejoin)) = room.pending.get_mut(peer) {
+            if let Some(pending) = rejoin.take() {
                 self.reject_queued_requests(pending);
             }
             return;
@@ -436,6 +444,8 @@ impl<L: Clone> Hub<L> {
         Some((pending.member.peer, Holder::Local(pending.local.clone())))
     }
 
+    /// Refuses the claims to a resource whose holder has shown that it is alive, on this node and on those that have
+    /// probed it.
     fn handle_alive(&mut self, peer: PeerId, resource: &ResourceKey) {
         let holder = self.holder(resource);
         if holder.is_none_or(|(holder, _)| holder != peer) {
@@ -449,8 +459,8 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Proposes the holder's leave. Its connection ends when the leave is committed, or at once if its join is not
-    /// committed yet.
+    /// Proposes the leave of a resource's holder. The holder's connection ends when the leave is committed, or at once
+    /// if its join is not committed yet.
     fn evict(&mut self, resource: &ResourceKey, reason: EvictionReason) {
         let log = resource.log();
         let Some((peer, Holder::Local(_) | Holder::Remote(_))) = self.holder(resource) else {
@@ -469,7 +479,7 @@ impl<L: Clone> Hub<L> {
         self.propose(log, Change::Leave(peer, LeaveCause::Evicted(reason)));
     }
 
-    /// Retries the claims to a resource that is free now.
+    /// Retries the claims that wait for a resource, which has no holder any more.
     fn retry_pending_joins(&mut self, resource: &ResourceKey, now: Instant) {
         for pending in self.challenges.end(resource) {
             self.request_join(pending, now);
@@ -477,7 +487,7 @@ impl<L: Clone> Hub<L> {
     }
 }
 
-/// A claim to a name, as a join of the log of that name.
+/// A claim to a name, as a join of the name's log: the holder of the name is the only member of that log.
 fn claim<L>(peer: PeerId, id: NameId, identity: Identity, local: L) -> PendingJoin<L> {
     let member = Member {
         peer,

@@ -41,7 +41,7 @@ pub struct PeerIdError {
 impl FromStr for PeerId {
     type Err = PeerIdError;
 
-    /// Parses any of the usual UUID forms: lower or upper case, with or without dashes, braced, URN.
+    /// Parses a UUID in any usual form: lower or upper case, with or without dashes, in braces, as a URN.
     fn from_str(text: &str) -> Result<Self, PeerIdError> {
         let parsed = Uuid::try_parse(text).map(Self);
         parsed.map_err(|source| PeerIdError {
@@ -117,7 +117,7 @@ macro_rules! name {
         impl FromStr for $type {
             type Err = NameError;
 
-            /// Parses a name of any length. [`Self::parse`] has a limit.
+            /// Parses a name of any length. [`Self::parse`] enforces a limit.
             fn from_str(text: &str) -> Result<Self, NameError> {
                 Self::parse(text, 0)
             }
@@ -151,22 +151,22 @@ name!(
     Address
 );
 name!(
-    /// An id that a client makes for itself and puts into its frames. The server does not assign it, unlike an
-    /// [`Address`].
+    /// An id that a client makes for itself and puts into its frames, and that the server learns from them. Unlike an
+    /// [`Address`], it is not part of a join and need not be unique.
     Alias
 );
 name!(
-    /// A display name. Some dialects demand that it is unique in a space or a room: their clients claim it first.
+    /// A display name. Some dialects require that it is unique in a space or a room: their clients claim it first.
     DisplayName
 );
 name!(
-    /// The name of a leader election: of a task that one node does for the cluster.
+    /// The name of a leader election. The leader is the one node that does a certain task for the cluster.
     ElectionId
 );
 
 impl DisplayName {
-    /// The name as it looks, without characters that are not displayed. Names that differ only by such characters
-    /// have the same visible form. It is not empty, and not longer than the name.
+    /// The name as it looks: without characters that are not displayed, and with single spaces between words. Names
+    /// that differ only in these have the same visible form. It is not empty, and not longer than the name.
     #[must_use]
     pub fn visible_form(&self) -> Self {
         visible_form(&self.0).map_or_else(|| self.clone(), |visible| Self(visible.into()))
@@ -191,8 +191,8 @@ impl From<PeerId> for Address {
     }
 }
 
-/// The dialects that can join a room. Rooms of one name with different scopes are different rooms, so the members
-/// of a closed room are invisible outside its scope.
+/// The dialects that can join a room. Two scopes of one room name are two rooms, so the members of a closed room are
+/// invisible outside its scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoomScope {
     /// Every dialect.
@@ -275,10 +275,10 @@ impl NameId {
     }
 }
 
-/// The name of a dialect, as in `?dialect=`.
+/// The name of a dialect, as in the query parameter `?dialect=`.
 pub type DialectName = &'static str;
 
-/// A position in a log of changes. The first change has position 1.
+/// A position in a membership log. The first change has position 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(u64);
 
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn peer_ids_are_read_in_every_spelling() {
+    fn peer_ids_are_parsed_in_every_uuid_form() {
         let id = PeerId::from_random([7; 16]);
         let plain = id.to_string();
         for spelling in [

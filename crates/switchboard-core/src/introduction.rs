@@ -20,12 +20,13 @@ pub struct DialectTraits {
     /// Whether it carries text for people.
     pub messages: bool,
     /// Whether its clients are notified of the other members. If not, clients find each other by address alone,
-    /// and `directory_members` bounds the room instead of `room_members`. They are still notified when a member
-    /// of another dialect leaves with which they exchanged a session description.
+    /// and `directory_members` bounds the room instead of `room_members`. Even then a client is notified when a
+    /// member of another dialect leaves, if the two have exchanged a session description.
     pub announces_presence: bool,
     /// Max members of a room while a member of this dialect is in it; 0: no limit.
     pub members_max: usize,
-    /// Whether a member can have the address `server`: in this dialect the server sends no frames under it.
+    /// Whether a member can have the address `server`. Only if the server itself sends no frames under this address in
+    /// the dialect.
     pub allows_server_address: bool,
 }
 
@@ -43,7 +44,7 @@ impl DialectTraits {
 }
 
 impl DialectTraits {
-    /// Whether members of other dialects can be sent anything that this one carries.
+    /// Whether members of other dialects can be sent anything that this dialect carries.
     #[must_use]
     pub fn reaches_other_dialects(&self) -> bool {
         self.signals || self.messages
@@ -83,7 +84,7 @@ impl Identity {
 pub struct Token {
     /// The secret, chosen by the client.
     pub secret: Arc<str>,
-    /// How long the address stays reserved after the connection was lost.
+    /// The time for which the address stays reserved after the connection was lost.
     pub grace: Duration,
 }
 
@@ -100,7 +101,7 @@ impl fmt::Debug for Token {
 pub struct Group {
     /// The first member; it identifies the group.
     pub first: PeerId,
-    /// The group is sealed when it has had this many members; later leaves do not reopen it.
+    /// The number of members at which the group is sealed; later leaves do not reopen it.
     pub capacity: NonZeroUsize,
 }
 
@@ -124,7 +125,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member with a claimed identity, and without a name, a token and a group.
+    /// A member with a claimed identity, and without a name, a token or a group.
     #[must_use]
     pub fn new(peer: PeerId, address: Address, dialect: &'static DialectTraits) -> Self {
         Self {
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn same_dialect_follows_its_policy_and_mixed_pairs_prefer_the_newcomer() {
+    fn one_dialect_follows_its_policy_and_in_mixed_pairs_the_newcomer_offers_if_it_can() {
         let newcomer_offers = traits("a", OfferPolicy::NewcomerOffers);
         let member_offers = traits("b", OfferPolicy::MemberOffers);
         let unspecified = traits("c", OfferPolicy::Unspecified);

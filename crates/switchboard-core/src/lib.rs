@@ -2,13 +2,14 @@
 //!
 //! The crate has no sockets, clock, runtime or wire formats. A [`Hub`] is a sans-IO state machine:
 //! [`Hub::handle`] takes an [`Input`] and the current time, [`Hub::poll_effect`] returns the resulting
-//! [`Effect`]s. Its driver must:
+//! [`Effect`]s. The engine, a component outside this crate, commits the membership changes of all nodes in one
+//! order. The driver is the code that owns the hub and does its I/O. It must:
 //!
 //! 1. call `handle` (or `handle_timeout`), then `poll_effect` until it is empty, before anything else;
 //! 2. apply the effects in order. Invariants 2 and 3 of `ARCHITECTURE.md` (introduced before heard, one order)
 //!    hold only if each receiver's queue gets its events in that order;
-//! 3. answer each [`Effect::Propose`] by one [`Input::Committed`] or [`Input::Rejected`], in the order of the
-//!    engine;
+//! 3. pass each [`Effect::Propose`] to the engine, and answer it by one [`Input::Committed`] or [`Input::Rejected`],
+//!    in the order of the engine's commits;
 //! 4. when `poll_timeout` returns a time, call `handle_timeout` at or after it.
 //!
 //! A driver that keeps its hub under a lock calls [`Hub::try_handle`]: it returns an input whose frame must be parsed,

@@ -8,7 +8,7 @@ use crate::introduction::Member;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Max bytes of one frame. A session description with many candidates has 20 KiB; the default is over ten times
-    /// that.
+    /// as much.
     pub frame_bytes: usize,
     /// Max nesting levels of the interpreted part of a JSON frame, and of JSON sent to a web service. Signaling
     /// needs five. A payload that is only relayed may be nested deeper: the server does not parse it.
@@ -20,8 +20,8 @@ pub struct Limits {
     pub rooms_per_peer: usize,
     /// Max members of one room. All of them are notified of a join.
     pub room_members: usize,
-    /// Max members of one room when the joining member is in a group or its dialect announces no presence: only
-    /// few members are notified of such a join.
+    /// Max members of one room, instead of `room_members`, when the joining member is in a group or its dialect
+    /// announces no presence: only few members are notified of such a join.
     pub directory_members: usize,
     /// Max connections to this node.
     pub connections: usize,
@@ -31,8 +31,8 @@ pub struct Limits {
     pub frames_per_second: u32,
     /// Burst of `frames_per_second`, in frames.
     pub frames_burst: u32,
-    /// Burst frames for each distinct peer that a connection was told of or has reached, if their sum is more than
-    /// `frames_burst`: a call takes an offer or an answer and a few candidates.
+    /// Frames of burst for each distinct peer that a connection was told of or has sent a frame to. Their sum replaces
+    /// `frames_burst` if it is larger. A call takes an offer or an answer and a few candidates.
     pub frames_per_peer: u32,
     /// Frames per second that the server sends because of one connection's frames: joins, leaves and
     /// broadcasts count once for each receiver, lists once for each entry.
@@ -63,10 +63,10 @@ pub struct Limits {
     pub first_frame_secs: u64,
     /// Max bytes queued for one connection.
     pub outbox_bytes: usize,
-    /// Bytes that are added to `outbox_bytes` for each peer that the connection was told of or has reached: an offer
-    /// or answer and its candidates, which all peers may send at once.
+    /// Bytes that are added to `outbox_bytes` for each peer that the connection was told of or has sent a frame to: an
+    /// offer or answer and its candidates, which all peers may send at once.
     pub outbox_bytes_per_peer: usize,
-    /// Max bytes queued for all connections of this node together, without the first 64 KiB of each.
+    /// Max bytes queued for all connections of this node together. The first 64 KiB of each connection do not count.
     pub queued_bytes: usize,
 }
 
@@ -150,21 +150,21 @@ pub(crate) const NOTICE_BYTES: usize = 128;
 /// Max claims that wait for one challenge; further claims are refused at once.
 pub(crate) const CLAIMANTS_MAX: usize = 16;
 
-/// How long a frame waits for a member with its target address.
+/// How long a frame for an absent address, one that no member has, waits for a member with it.
 pub(crate) const ABSENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Max session descriptions of one sender that wait for one absent address: a page opens up to eight connections to
 /// a peer at once.
 pub(crate) const ABSENT_DESCRIPTIONS_MAX: usize = 8;
 /// Max other frames of one sender that wait for one absent address: 64 candidates for each of eight connections.
-pub(crate) const ABSENT_CANDIDATES_MAX: usize = 8 * 64;
+pub(crate) const ABSENT_OTHERS_MAX: usize = 8 * 64;
 
 /// Max bytes of one sender that wait for one absent address: eight descriptions of 8 KiB with 64 candidates of 350
 /// bytes each, or one frame of the default `frame_bytes`.
 pub(crate) const ABSENT_PAIR_BYTES_MAX: usize = 320 * 1024;
 
-/// Max bytes of one sender that wait for all absent addresses: an offer of 6 KiB and nine candidates for 50 players
-/// that are about to reconnect. It is no more than an outbox of this connection may hold.
+/// Max bytes of one sender that wait for all absent addresses: an offer of 6 KiB and nine candidates for each of
+/// nearly 50 players that are about to reconnect. The default `outbox_bytes` is four times as much.
 pub(crate) const ABSENT_SENDER_BYTES_MAX: usize = 512 * 1024;
 
 /// Max absent addresses that one sender waits for. Frames for more are refused at once.
@@ -181,10 +181,11 @@ pub(crate) const ABSENT_PAIRS_MAX: usize = 64 * 1024;
 /// joins with the address is sent all of them at once.
 pub(crate) const ABSENT_BYTES_MAX: usize = 512 * 1024;
 
-/// Overhead in bytes that is charged for a waiting frame besides its text, as in an outbox.
+/// Bytes that count for a waiting frame besides its text: the memory of its entry, as for an event in an outbox.
 pub(crate) const ABSENT_FRAME_BYTES: usize = 128;
 
-/// Max counterparts of one member: more than a client can have calls with.
+/// Max counterparts of one member: members of other dialects that are notified when it leaves. More than a client can
+/// have calls with.
 pub(crate) const COUNTERPARTS_MAX: usize = 1024;
 
 /// Max reserved addresses in one hub. Above it, the reservation that expires first is dropped.

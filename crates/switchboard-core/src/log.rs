@@ -76,7 +76,8 @@ pub struct NodeIdError {
 /// A committed change.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Log position. It orders members by join time. Not meaningful for a leave.
+    /// Log position. For a join, it orders the members. For a leave, a position that the log has reached: several
+    /// leaves can have the same.
     pub position: Position,
     /// The node of the joining member; `None` for this node.
     pub node: Option<NodeId>,
@@ -93,11 +94,12 @@ pub enum RejectReason {
     Full,
     /// The engine cannot be reached, or is overloaded.
     Unavailable,
-    /// A leave: the log has no such member.
+    /// A leave: the peer is no member in the log.
     NotAMember,
 }
 
-/// A reference to one membership. A member that leaves and joins again gets another position.
+/// A reference to one membership. A peer that leaves and joins again has another position, so an old reference does not
+/// match its new membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MembershipRef {
     /// The peer that is the member.
@@ -127,25 +129,25 @@ pub enum NodeMessageBody {
         /// The message.
         message: Arc<RelayedMessage>,
     },
-    /// A relayed message could not be delivered, because its receiver has left.
+    /// The sending node could not deliver a relayed message, because its receiver has left.
     Bounce {
         /// The sender of the message.
         to: PeerId,
         /// The target, as the sender wrote it.
         target: Target,
     },
-    /// The host program sends a message.
+    /// The host program of the sending node sends a message to members of the receiving node.
     Announce {
-        /// The receiver; `None`: all members.
+        /// The receiver; `None` for all members.
         to: Option<PeerId>,
         /// The sender that the receivers see.
         from: Arc<Member>,
         /// The message.
         message: Arc<RelayedMessage>,
     },
-    /// Another client claims the address or name of this member: the receiving node probes it.
+    /// A client of the sending node claims the address or name of this member: the receiving node must probe it.
     Probe(PeerId),
-    /// This member has answered a probe.
+    /// This member of the sending node has answered a probe.
     Alive(PeerId),
     /// A relayed message has reached a member whose outbox is more than half full (see [`Charge::SlowReceiver`]).
     ///

@@ -1,4 +1,4 @@
-//! A message between members: the frame, as a receiver of the sender's dialect gets it.
+//! A message between members: a frame in the sender's dialect, and its translations to other dialects.
 
 use std::sync::OnceLock;
 
@@ -42,7 +42,7 @@ impl MessageKind {
 pub struct RelayedMessage {
     /// The dialect of `frame`.
     pub origin: DialectName,
-    /// The kind of the message.
+    /// The kind of the message. It decides which other dialects can receive it.
     pub kind: MessageKind,
     /// The text of the frame.
     pub frame: ByteString,
@@ -57,8 +57,8 @@ pub struct RelayedMessage {
 }
 
 impl RelayedMessage {
-    /// Makes a message from a frame of the dialect `origin`. `is_translatable` tells whether a frame of a dialect can be
-    /// translated to other dialects. It is called only if a receiver has another dialect.
+    /// Makes a message from a frame of the dialect `origin`. `is_translatable` gets a dialect and a frame, and tells
+    /// whether other dialects can express the frame. It is called only if a receiver has another dialect.
     #[must_use]
     pub fn new(
         origin: DialectName,
@@ -89,7 +89,10 @@ impl RelayedMessage {
         if !self.needs_content_for(traits) {
             return self.origin == traits.name;
         }
-        debug_assert!(!self.is_unparsed(), "the hub has returned the input");
+        debug_assert!(
+            !self.is_unparsed(),
+            "the hub returns an input whose frame must be parsed first"
+        );
         self.parse()
     }
 
@@ -98,7 +101,7 @@ impl RelayedMessage {
         self.origin != traits.name && self.is_accepted_by(traits)
     }
 
-    /// Whether members of other dialects may need the content, and the frame is not parsed yet.
+    /// Whether the frame is not parsed yet, although members of other dialects may need its content.
     pub(crate) fn is_unparsed(&self) -> bool {
         self.kind != MessageKind::Opaque && self.translatable.get().is_none()
     }
@@ -119,8 +122,8 @@ impl RelayedMessage {
         }
     }
 
-    /// The frame in the dialect `name`. `translate` is called once per dialect, for all receivers, so its result
-    /// must not depend on the receiver.
+    /// The frame in the dialect `name`; `None` if that dialect cannot express it. `translate` is called once per
+    /// dialect, for all receivers, so its result must not depend on the receiver.
     pub fn translated_once(
         &self,
         name: DialectName,

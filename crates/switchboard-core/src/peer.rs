@@ -11,7 +11,7 @@ use crate::{
     reserved::is_server_name,
 };
 
-/// Rooms or names of a peer up to which their list has no spare memory.
+/// The number of rooms or names of a peer up to which the list of them has no spare memory.
 const FEW_ITEMS: usize = 4;
 
 /// The reason why a connection has ended.
@@ -19,8 +19,8 @@ const FEW_ITEMS: usize = 4;
 pub enum DisconnectReason {
     /// The client closed the connection properly, or its dialect has ended the session.
     Graceful,
-    /// The client's socket was closed or reset without a proper close. The connection has certainly ended, so its
-    /// addresses are released as after a graceful close.
+    /// The client's socket was closed or reset without a proper close. The client has certainly ended the connection,
+    /// so its addresses are released as after a graceful close.
     Reset,
     /// The client stopped responding, or the server ended the connection.
     Lost,
@@ -33,11 +33,11 @@ struct JoinedRoom {
     scope: RoomScope,
     /// The id of the latest join.
     join_id: JoinId,
-    /// The latest join had a token: a lost connection leaves a reservation.
+    /// The latest join had a token, so the address stays reserved after the connection is lost.
     has_token: bool,
 }
 
-/// The rooms and names of one connection. Turns the commands of its session into hub requests.
+/// The rooms and names of one connection. It turns the commands of the connection's session into hub requests.
 #[derive(Debug)]
 pub struct Peer {
     id: PeerId,
@@ -285,7 +285,7 @@ impl Peer {
     }
 }
 
-/// Makes room for one more item. A list of few items gets no spare memory: nearly all peers have one room.
+/// Reserves memory for one more item. A list of few items gets no spare memory: nearly all peers have one room.
 fn reserve_one<T>(list: &mut Vec<T>) {
     if list.len() < FEW_ITEMS {
         list.reserve_exact(1);

@@ -1,4 +1,4 @@
-//! Addresses that are reserved for clients that lost their connection (see [`Token`](crate::Token)).
+//! Addresses that stay reserved for clients that have lost their connection (see [`Token`](crate::Token)).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,7 +40,7 @@ impl Reservations {
         }
     }
 
-    /// Whether the resource is reserved for a client other than `member`.
+    /// Whether the resource is reserved for another client than that of `member`.
     pub(crate) fn blocks(&self, resource: &ResourceKey, member: &Member, now: Instant) -> bool {
         let kept = self
             .by_resource

@@ -1,9 +1,9 @@
-//! The reserved name of the server, and the addresses that keep members distinct from it.
+//! The reserved name of the server, and the escaping of member addresses that are equal to it.
 
 /// The sender address in frames that the server itself sends.
 const SERVER: &str = "server";
 
-/// The prefix that is added to the address of a member with the server's name.
+/// The prefix that escapes the address of a member with the server's name.
 const MARK: char = '~';
 
 /// Whether this name is reserved in dialects in which the server itself sends frames: `server` in any case, and the
@@ -45,10 +45,13 @@ mod tests {
         ];
         let mut shown = BTreeSet::new();
         for address in addresses {
-            let here = escape_server_address(address).unwrap_or_else(|| address.to_owned());
-            assert!(!here.eq_ignore_ascii_case("server"), "{address}");
-            assert_eq!(unescape_server_address(&here), Some(address));
-            assert!(shown.insert(here), "{address}");
+            let escaped = escape_server_address(address).unwrap_or_else(|| address.to_owned());
+            assert!(!escaped.eq_ignore_ascii_case("server"), "{address}");
+            assert_eq!(unescape_server_address(&escaped), Some(address));
+            assert!(
+                shown.insert(escaped),
+                "two addresses are shown as {address}"
+            );
         }
         assert_eq!(unescape_server_address("sErver"), None);
     }

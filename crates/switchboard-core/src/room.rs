@@ -1,10 +1,10 @@
-//! One room: a replica of its membership log, and the connections of its members on this node. A claimed name is a
-//! room for one member.
+//! One room: a replica of its membership log, and the connections of its members on this node. A claimed name is
+//! stored as a room with one member, the holder of the name.
 
 use std::sync::Arc;
 
 use crate::{
-    alias::Announced,
+    alias::AnnouncedAliases,
     challenge::PendingJoin,
     command::Target,
     id::{Address, Alias, PeerId, Position},
@@ -29,17 +29,17 @@ pub(crate) struct Membership<L> {
     /// The member's connection. `None` for a member of another node, and for one that is leaving: it gets no more
     /// events.
     pub(crate) local: Option<L>,
-    /// Members of this node without presence, of other dialects, that exchanged a session description with
-    /// this one: they are notified when it leaves. Some of them may have left.
+    /// Members of this node and of other dialects that are not notified of joins and leaves, but have exchanged a
+    /// session description with this member: they are notified when it leaves. Some of them may have left.
     pub(crate) counterparts: Vec<PeerId>,
 }
 
 impl<L> Membership<L> {
-    pub(crate) fn is_own(&self) -> bool {
+    pub(crate) fn is_on_this_node(&self) -> bool {
         self.node.is_none()
     }
 
-    /// The sort key of the members; it is unique.
+    /// The sort key of the members. The id makes it unique: two positions can be equal after the store has lost data.
     pub(crate) fn order_key(&self) -> (Position, PeerId) {
         (self.since, self.member.peer)
     }
@@ -61,8 +61,8 @@ impl<L> Membership<L> {
     /// Whether this member can be a counterpart of `other`: it is connected to this node, and is notified of the
     /// leave of `other` only if the two exchanged a session description.
     fn can_be_counterpart_of(&self, other: &Self) -> bool {
-        let (own, other) = (self.member.dialect, other.member.dialect);
-        self.local.is_some() && !own.announces_presence && own.name != other.name
+        let is_same_dialect = self.member.dialect.name == other.member.dialect.name;
+        self.local.is_some() && !self.announces_presence() && !is_same_dialect
     }
 
     pub(crate) fn reference(&self) -> MembershipRef {
@@ -73,12 +73,13 @@ impl<L> Membership<L> {
     }
 }
 
-/// A member of this node whose lease has expired, until its new join is committed.
+/// A member that the cluster removed because the lease of this node expired. It is still connected, so this node
+/// joins it again. It is suspended until that join is committed.
 #[derive(Debug)]
 pub(crate) struct SuspendedMember<L> {
     pub(crate) member: Arc<Member>,
     pub(crate) local: L,
-    /// The members of this node that it still sees.
+    /// The members of this node that its client still knows, so they are not introduced again.
     pub(crate) known_peers: Vec<PeerId>,
     /// The same as [`Membership::counterparts`].
     pub(crate) counterparts: Vec<PeerId>,
@@ -99,12 +100,13 @@ pub(crate) struct Room<L> {
     position: Position,
     members: Members<L>,
     pub(crate) pending: PendingChanges<L>,
-    /// Suspended members. Empty except within one batch of changes.
+    /// Suspended members. Empty except between two changes of one batch: the new joins are in the same batch.
     pub(crate) suspended: Vec<SuspendedMember<L>>,
-    /// The group that newcomers of this node join, by its first member.
+    /// The group that newcomers of this node join, identified by its first member. `None` if the next newcomer opens
+    /// a group.
     open_group: Option<PeerId>,
-    /// `None` in most rooms: only one dialect has aliases.
-    aliases: Option<Box<Announced>>,
+    /// The aliases of the members. `None` in most rooms: only one dialect has aliases.
+    aliases: Option<Box<AnnouncedAliases>>,
 }
 
 impl<L> Default for Room<L> {
@@ -191,17 +193,17 @@ impl<L> Room<L> {
 
     /// Max members of the room when `newcomer` joins.
     pub(crate) fn members_max(&self, newcomer: &Member, limits: &Limits) -> usize {
-        let own = limits.members_max(newcomer);
-        let pending = self
+        let configured = limits.members_max(newcomer);
+        let of_pending_joins = self
             .pending
             .joins()
             .map(|pending| pending.member.dialect.members_max);
         match counts_against_member_limit(newcomer) {
-            true => pending.fold(
-                lower_limit(own, self.dialect_members_max(newcomer)),
+            true => of_pending_joins.fold(
+                lower_limit(configured, self.dialect_members_max(newcomer)),
                 lower_limit,
             ),
-            false => own,
+            false => configured,
         }
     }
 
@@ -250,12 +252,13 @@ impl<L> Room<L> {
         self.members.of_group(first).count() + pending.count()
     }
 
-    /// Records that two members have exchanged a session description.
+    /// Records that two members have exchanged a session description, so that either may be notified when the other
+    /// leaves.
     pub(crate) fn note_description(&mut self, from: PeerId, to: PeerId) {
-        for (listener, other) in [(from, to), (to, from)] {
-            let memberships = self.membership(listener).zip(self.membership(other));
-            if memberships.is_some_and(|(listener, other)| listener.can_be_counterpart_of(other)) {
-                self.add_counterpart(other, listener);
+        for (counterpart, of) in [(from, to), (to, from)] {
+            let memberships = self.membership(counterpart).zip(self.membership(of));
+            if memberships.is_some_and(|(counterpart, of)| counterpart.can_be_counterpart_of(of)) {
+                self.add_counterpart(of, counterpart);
             }
         }
     }
@@ -274,16 +277,17 @@ impl<L> Room<L> {
         let counterparts: Vec<_> = counterparts
             .map(|membership| membership.member.peer)
             .collect();
-        for listener in counterparts {
-            self.add_counterpart(from, listener);
+        for counterpart in counterparts {
+            self.add_counterpart(from, counterpart);
         }
     }
 
-    fn add_counterpart(&mut self, of: PeerId, listener: PeerId) {
+    /// Adds a counterpart of the member `of`. At the limit, the oldest one is dropped.
+    fn add_counterpart(&mut self, of: PeerId, counterpart: PeerId) {
         let Some(membership) = self.membership_mut(of) else {
             return;
         };
-        if membership.counterparts.contains(&listener) {
+        if membership.counterparts.contains(&counterpart) {
             return;
         }
         let mut counterparts = std::mem::take(&mut membership.counterparts);
@@ -293,7 +297,7 @@ impl<L> Room<L> {
         if counterparts.len() >= COUNTERPARTS_MAX {
             counterparts.remove(0);
         }
-        counterparts.push(listener);
+        counterparts.push(counterpart);
         if let Some(membership) = self.membership_mut(of) {
             membership.counterparts = counterparts;
         }
@@ -318,18 +322,18 @@ impl<L> Room<L> {
         })
     }
 
-    /// Records that a member has announced this alias.
-    pub(crate) fn announce(&mut self, peer: PeerId, alias: &Alias) {
+    /// Records that a member has used this alias as its own.
+    pub(crate) fn note_alias(&mut self, peer: PeerId, alias: &Alias) {
         if self.members.get(peer).is_some() {
             let aliases = self.aliases.get_or_insert_default();
-            aliases.announce(peer, alias);
+            aliases.add(peer, alias);
         }
     }
 
-    /// Makes a member match every alias: its announcements were lost with its previous membership.
-    pub(crate) fn reset_aliases(&mut self, peer: PeerId) {
+    /// Makes a member match every alias: its aliases were forgotten with its previous membership.
+    pub(crate) fn match_every_alias(&mut self, peer: PeerId) {
         if let Some(aliases) = &mut self.aliases {
-            aliases.set_unlimited(peer);
+            aliases.match_every_alias(peer);
         }
     }
 
@@ -389,7 +393,7 @@ impl<L> Room<L> {
         self.position = self.position.max(position);
         let membership = self.members.remove(peer)?;
         if let Some(aliases) = &mut self.aliases {
-            aliases.forget(peer);
+            aliases.remove(peer);
         }
         Some(membership)
     }

@@ -4,12 +4,12 @@
 /// characters that are not displayed (`Default_Ignorable_Code_Point`, which includes the invisible ones of `Cf`) are
 /// not visible. A name without visible characters looks like an empty name.
 pub(crate) fn is_visible(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_graphic();
-    name.bytes().any(plain) || name.chars().any(|c| !is_invisible(c))
+    let is_graphic = |byte: u8| byte.is_ascii_graphic();
+    name.bytes().any(is_graphic) || name.chars().any(|c| !is_invisible(c))
 }
 
-/// A name as it looks: without characters that are not displayed and without white space at its ends, and each other
-/// white space as one space. `None` if the name looks as it is written.
+/// A name as it looks: without characters that are not displayed and without white space at its ends, and with one
+/// space for each other run of white space. `None` if that is the name itself.
 pub(crate) fn visible_form(name: &str) -> Option<String> {
     if name.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;

@@ -20,15 +20,15 @@ impl<L: Clone> Hub<L> {
         message: &Arc<RelayedMessage>,
         now: Instant,
     ) {
-        let wanted = (room.clone(), address.clone());
+        let absent = (room.clone(), address.clone());
         let sender = (sender, local.clone());
-        if !(self.deferred).defer(&wanted, sender, message, &self.limits, now) {
+        if !(self.deferred).defer(&absent, sender, message, &self.limits, now) {
             self.report_undeliverable_address(local, room, address);
         }
     }
 
-    /// Records that a frame for an address was lost between nodes. The sender gets the same error as for a frame
-    /// that could not be kept.
+    /// Records that a frame for an address was lost between nodes. The sender gets the same error, at the same time, as
+    /// for a frame that could not be kept.
     pub(super) fn note_lost_frame(
         &mut self,
         room: &RoomId,
@@ -36,10 +36,10 @@ impl<L: Clone> Hub<L> {
         (sender, local): (PeerId, L),
         now: Instant,
     ) {
-        let wanted = (room.clone(), address.clone());
+        let absent = (room.clone(), address.clone());
         if !self
             .deferred
-            .note_lost(&wanted, (sender, local.clone()), now)
+            .note_lost(&absent, (sender, local.clone()), now)
         {
             self.report_undeliverable_address(local, room, address);
         }
@@ -47,7 +47,7 @@ impl<L: Clone> Hub<L> {
 
     /// Relays the frames that have waited for this address.
     pub(super) fn deliver_deferred(&mut self, room: &RoomId, address: &Address, now: Instant) {
-        for waiting in self.deferred.take(room, address) {
+        for waiting in self.deferred.take_frames_for(room, address) {
             for message in waiting.messages {
                 let to = Target::AddressOrWait(address.clone());
                 self.relay(

@@ -30,7 +30,7 @@ impl<L: Clone> Hub<L> {
         } = entry;
         match change {
             Change::Join(member) => self.apply_join(log, position, node, member, now),
-            Change::Leave(peer, LeaveCause::NodeLost) if self.awaits_reseat(log, peer) => {
+            Change::Leave(peer, LeaveCause::NodeLost) if self.is_connected(log, peer) => {
                 self.suspend(log, position, peer);
             }
             Change::Leave(peer, cause) => self.apply_leave(log, position, peer, cause, now),
@@ -60,13 +60,13 @@ impl<L: Clone> Hub<L> {
                 room.release_group_slot(&pending.member);
                 return self.refuse_join(pending, ErrorCode::Unavailable);
             }
-            (Some(Pending::Leave(then)), RejectReason::NotAMember) => {
-                if let Some(pending) = then {
+            (Some(Pending::Leave(rejoin)), RejectReason::NotAMember) => {
+                if let Some(pending) = rejoin {
                     return self.request_join(pending, now);
                 }
             }
-            // The rejection of an earlier change (an eviction, or a join before this leave): the peer's own
-            // change is still pending.
+            // The rejected change was an earlier one (an eviction, or a join before this leave): the pending change
+            // stays.
             (Some(pending @ (Pending::Join(_) | Pending::Leave(_))), _) => {
                 room.pending.insert(peer, pending);
             }
@@ -100,36 +100,37 @@ impl<L: Clone> Hub<L> {
         if room.membership(newcomer.peer).is_some() {
             return;
         }
-        let arrival = Newcomer::of(room, newcomer.peer, node);
+        let local_join = LocalJoin::take(room, newcomer.peer, node);
         let Introductions { notified, others } =
-            introduce_all(room, effects, log, (since, &newcomer), &arrival);
-        if let Some(local) = arrival.local.clone() {
+            introduce_all(room, effects, log, (since, &newcomer), &local_join);
+        if let Some(local) = local_join.local.clone() {
             let count = notified + others.len();
-            if count > 0 && !arrival.is_reseated {
+            // The client did not request the join after a suspension.
+            if count > 0 && !local_join.was_suspended {
                 let bytes = count * NOTICE_BYTES;
                 let charge = Charge::Deliveries { count, bytes };
                 effects.push_back(Effect::Charge(local.clone(), charge));
             }
-            for event in arrival.events(log, others) {
+            for event in local_join.events(log, others) {
                 effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
             }
         }
         let (peer, address) = (newcomer.peer, newcomer.address.clone());
-        let is_orphaned = node.is_none() && arrival.is_orphaned;
-        let (queued, waiting, is_reseated) = (
-            arrival.queued_requests,
-            arrival.local.clone(),
-            arrival.is_reseated,
+        let is_orphaned = node.is_none() && local_join.is_orphaned;
+        let (queued, connection, was_suspended) = (
+            local_join.queued_requests,
+            local_join.local.clone(),
+            local_join.was_suspended,
         );
         room.join(Membership {
             member: newcomer,
             since,
             node,
-            local: arrival.local,
-            counterparts: arrival.counterparts,
+            local: local_join.local,
+            counterparts: local_join.counterparts,
         });
-        if is_reseated {
-            room.reset_aliases(peer);
+        if was_suspended {
+            room.match_every_alias(peer);
         }
         if is_orphaned {
             // A join of this node that was withdrawn before it was committed.
@@ -137,7 +138,7 @@ impl<L: Clone> Hub<L> {
             let cause = LeaveCause::Requested(LeaveKind::Announced);
             self.propose(log.clone(), Change::Leave(peer, cause));
         }
-        if let Some(local) = waiting {
+        if let Some(local) = connection {
             self.replay_queued_requests(peer, &local, queued, now);
         }
         self.after_address_taken(log, &address, now);
@@ -199,10 +200,13 @@ impl<L: Clone> Hub<L> {
                 }
             }
         }
-        let then = match room.pending.remove(peer) {
-            // A member whose lease has expired is re-added first; the pending leave applies after that.
-            Some(Pending::Leave(then)) if membership.is_own() && cause != LeaveCause::NodeLost => {
-                then
+        let rejoin = match room.pending.remove(peer) {
+            // After `NodeLost` the engine may join the member again. The pending leave waits for its own commit or
+            // rejection.
+            Some(Pending::Leave(rejoin))
+                if membership.is_on_this_node() && cause != LeaveCause::NodeLost =>
+            {
+                rejoin
             }
             Some(pending @ (Pending::Join(_) | Pending::Leave(_))) => {
                 room.pending.insert(peer, pending);
@@ -211,7 +215,7 @@ impl<L: Clone> Hub<L> {
             None => None,
         };
         self.remove_room_if_empty(log);
-        if let Some(pending) = then {
+        if let Some(pending) = rejoin {
             self.request_join(pending, now);
         }
         if let Some(resource) = resource_key(log, &membership.member.address) {
@@ -224,14 +228,15 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Whether a member that was removed with its node's lease is still connected to this node.
-    fn awaits_reseat(&self, log: &LogId, peer: PeerId) -> bool {
+    /// Whether a member is connected to this node. If it was removed because the lease of this node expired, the
+    /// engine joins it again.
+    fn is_connected(&self, log: &LogId, peer: PeerId) -> bool {
         let membership = self.rooms.get(log).and_then(|room| room.membership(peer));
         membership.is_some_and(|membership| membership.local.is_some())
     }
 
-    /// Suspends a member of this node whose lease has expired, until its new join is committed. The member is told
-    /// that the members of other nodes have left; the members of this node stay visible to it.
+    /// Suspends a member that was removed because the lease of this node expired, until its new join is committed. The
+    /// member is told that the members of other nodes have left; the members of this node stay visible to it.
     fn suspend(&mut self, log: &LogId, position: Position, peer: PeerId) {
         let Self { rooms, effects, .. } = self;
         let Some(room) = rooms.get_mut(log) else {
@@ -244,18 +249,18 @@ impl<L: Clone> Hub<L> {
             return;
         };
         if let LogId::Room(id) = log {
-            let is_known = |other: &Membership<L>| {
+            let must_notify_of = |other: &Membership<L>| {
                 observes_presence(&membership.member) || other.counterparts.contains(&peer)
             };
-            let seen = room
+            let known = room
                 .visible_to(&membership.member)
-                .filter(|other| is_known(other));
-            for other in seen.filter(|other| !other.is_own()) {
+                .filter(|other| must_notify_of(other));
+            for other in known.filter(|other| !other.is_on_this_node()) {
                 let event = departed_event(id, &other.member, LeaveCause::NodeLost);
                 effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
             }
         }
-        let local_members = room.memberships().filter(|other| other.is_own());
+        let local_members = room.memberships().filter(|other| other.is_on_this_node());
         let suspended = room.suspended.iter().map(|other| other.member.peer);
         let known_peers = local_members
             .map(|other| other.member.peer)
@@ -278,16 +283,18 @@ struct Introductions {
     others: Vec<(Arc<Member>, OfferRole)>,
 }
 
-/// Notifies the members of this node of a newcomer, and returns the members that the newcomer is told of.
+/// Notifies the members of this node of a newcomer, and returns the members that the newcomer is told of. A suspended
+/// member and the members that it still knows are not introduced again.
 fn introduce_all<L: Clone>(
     room: &Room<L>,
     effects: &mut VecDeque<Effect<L>>,
     log: &LogId,
     (since, newcomer): (Position, &Arc<Member>),
-    arrival: &Newcomer<L>,
+    local_join: &LocalJoin<L>,
 ) -> Introductions {
     let mut notified = 0;
-    let is_new = |other: &&Membership<L>| !arrival.known_peers.contains(&other.member.peer);
+    let is_new = |other: &&Membership<L>| !local_join.known_peers.contains(&other.member.peer);
+    // The newcomer's role towards another member. Of the two, the one with the later position is the newcomer.
     let role = |membership: &Membership<L>| {
         if (since, newcomer.peer) > membership.order_key() {
             offer_role(newcomer.dialect, membership.member.dialect)
@@ -304,7 +311,7 @@ fn introduce_all<L: Clone>(
             }
         }
     }
-    if !observes_presence(newcomer) || arrival.local.is_none() {
+    if !observes_presence(newcomer) || local_join.local.is_none() {
         let others = Vec::new();
         return Introductions { notified, others };
     }
@@ -319,7 +326,7 @@ fn observes_presence(member: &Member) -> bool {
     member.dialect.announces_presence
 }
 
-/// Whether this cause means that the connection was lost.
+/// Whether this cause means that the connection was lost, so that the member's address stays reserved for its token.
 fn is_connection_loss(cause: LeaveCause) -> bool {
     matches!(
         cause,
@@ -329,8 +336,9 @@ fn is_connection_loss(cause: LeaveCause) -> bool {
     )
 }
 
-/// The knowledge of this node about a newcomer when its join is committed.
-struct Newcomer<L> {
+/// The part of a committed join that only the newcomer's node has. Empty on other nodes.
+struct LocalJoin<L> {
+    /// The newcomer's connection.
     local: Option<L>,
     /// The members that a suspended member still sees.
     known_peers: Vec<PeerId>,
@@ -338,50 +346,50 @@ struct Newcomer<L> {
     counterparts: Vec<PeerId>,
     /// Requests to the room that waited for the join.
     queued_requests: Vec<HubRequest>,
-    /// It was suspended and is added again.
-    is_reseated: bool,
-    /// It is a member of this node, but its join is not pending here any more.
+    /// The newcomer was suspended and is added again.
+    was_suspended: bool,
+    /// The newcomer is a member of this node, but its join is not pending any more.
     is_orphaned: bool,
 }
 
-impl<L> Newcomer<L> {
-    /// Removes the pending join or the suspended member from the room.
-    fn of(room: &mut Room<L>, peer: PeerId, node: Option<NodeId>) -> Self {
-        let mut arrival = Self {
+impl<L> LocalJoin<L> {
+    /// Takes the pending join or the suspended member out of the room.
+    fn take(room: &mut Room<L>, peer: PeerId, node: Option<NodeId>) -> Self {
+        let mut local_join = Self {
             local: None,
             known_peers: Vec::new(),
             counterparts: Vec::new(),
             queued_requests: Vec::new(),
-            is_reseated: false,
+            was_suspended: false,
             is_orphaned: false,
         };
         if node.is_some() {
-            return arrival;
+            return local_join;
         }
         let suspended = (room.suspended.iter()).position(|suspended| suspended.member.peer == peer);
         if let Some(index) = suspended {
             let suspended = room.suspended.remove(index);
-            arrival.known_peers = suspended.known_peers;
-            arrival.counterparts = suspended.counterparts;
-            arrival.local = Some(suspended.local);
-            arrival.is_reseated = true;
-            return arrival;
+            local_join.known_peers = suspended.known_peers;
+            local_join.counterparts = suspended.counterparts;
+            local_join.local = Some(suspended.local);
+            local_join.was_suspended = true;
+            return local_join;
         }
         match room.pending.remove(peer) {
             Some(Pending::Join(pending)) => {
-                arrival.local = Some(pending.local);
-                arrival.queued_requests = pending.queued_requests;
+                local_join.local = Some(pending.local);
+                local_join.queued_requests = pending.queued_requests;
             }
             Some(leave @ Pending::Leave(_)) => drop(room.pending.insert(peer, leave)),
-            None => arrival.is_orphaned = true,
+            None => local_join.is_orphaned = true,
         }
-        arrival
+        local_join
     }
 
     /// The events that the newcomer gets.
     fn events(&self, log: &LogId, others: Vec<(Arc<Member>, OfferRole)>) -> Vec<Event> {
         match log {
-            LogId::Room(room) if self.is_reseated => others
+            LogId::Room(room) if self.was_suspended => others
                 .iter()
                 .map(|(other, role)| introduced_event(room, other, *role))
                 .collect(),
@@ -389,7 +397,7 @@ impl<L> Newcomer<L> {
                 room: room.clone(),
                 others,
             }],
-            LogId::Name(..) if self.is_reseated => Vec::new(),
+            LogId::Name(..) if self.was_suspended => Vec::new(),
             LogId::Name(name) => vec![Event::Claimed(name.clone())],
             LogId::Election(_) => Vec::new(),
         }

@@ -18,7 +18,7 @@ use crate::{
     message::RelayedMessage,
 };
 
-/// Max nodes that wait for the answer of one holder. A cluster has fewer nodes.
+/// Max nodes that wait for the answer of one holder to a probe. A usual cluster has fewer nodes.
 const WAITING_NODES_MAX: usize = 256;
 
 impl<L: Clone> Hub<L> {
@@ -76,6 +76,8 @@ impl<L: Clone> Hub<L> {
         }
     }
 
+    /// Reports to a member of this node that its message was not delivered. A frame that may wait for its address is
+    /// only noted as lost: its sender gets the error when the time to wait is over.
     fn report_undelivered(
         &mut self,
         room: &RoomId,
@@ -95,6 +97,7 @@ impl<L: Clone> Hub<L> {
         self.refuse(local, error.to(target));
     }
 
+    /// Delivers a message of a member of another node. Sends it back as a bounce if its only receiver has left.
     fn handle_relay(
         &mut self,
         node: NodeId,
@@ -110,7 +113,7 @@ impl<L: Clone> Hub<L> {
         if let (Some(alias), Some(room)) = (&message.aliases.from, self.rooms.get_mut(&log))
             && room.membership_on_node(node, from).is_some()
         {
-            room.announce(from.peer, alias);
+            room.note_alias(from.peer, alias);
         }
         let room = self.rooms.get(&log);
         let sender = room.and_then(|room| Some((room, room.membership_on_node(node, from)?)));
@@ -127,7 +130,7 @@ impl<L: Clone> Hub<L> {
                     let input = Input::NodeMessage(node, NodeMessage { log, body });
                     return self.return_unparsed(message, input);
                 }
-                // The sender's node has charged the sender.
+                // The sender's node charges the sender for all receivers.
                 let _ = match &message.aliases.to {
                     None => deliver_to_all(room.visible_to(sender), effects, id, sender, message),
                     Some(to) => {
@@ -166,6 +169,7 @@ impl<L: Clone> Hub<L> {
         }
     }
 
+    /// Delivers a message of the host program of another node.
     fn handle_announcement(
         &mut self,
         node: NodeId,
@@ -218,6 +222,7 @@ impl<L: Clone> Hub<L> {
         self.deliver(local, Event::Probe(resource));
     }
 
+    /// Refuses the claims to a resource whose holder, on another node, has answered a probe.
     fn handle_remote_alive(&mut self, log: &LogId, holder: PeerId) {
         let membership = self.rooms.get(log).and_then(|room| room.membership(holder));
         let Some(resource) =

@@ -23,7 +23,8 @@ impl<L> UnparsedInput<L> {
 }
 
 impl<L: Clone> Hub<L> {
-    /// Makes [`Hub::try_handle`] return this input. The caller must not have changed anything.
+    /// Makes [`Hub::try_handle`] return this input, which is handled again when it is parsed. So the caller must not
+    /// have changed anything that handling it twice would change twice.
     pub(super) fn return_unparsed(&mut self, message: Arc<RelayedMessage>, input: Input<L>) {
         self.unparsed = Some(UnparsedInput { input, message });
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl<L: Clone> Hub<L> {
-    /// Handles a request that only a member of the room may make.
+    /// Handles a request that only a member of the room may make. Ignores other requests.
     pub(super) fn handle_room_request(
         &mut self,
         peer: PeerId,
@@ -76,7 +76,8 @@ impl<L: Clone> Hub<L> {
         let log = LogId::Room(id.clone());
         let room = self.rooms.get(&log);
         let found = room.and_then(|room| Some((room, room.membership(peer)?)));
-        let Some((room, membership)) = found.filter(|(_, own)| own.local.is_some()) else {
+        let connected = found.filter(|(_, membership)| membership.local.is_some());
+        let Some((room, membership)) = connected else {
             return self.queue_request(peer, local, &id, HubRequest::List(id.clone()));
         };
         let others = members(room.visible_to(&membership.member));
@@ -84,6 +85,7 @@ impl<L: Clone> Hub<L> {
         self.deliver(local, Event::Members { room: id, others });
     }
 
+    /// Relays a message of a peer to members of a room, or queues it behind the peer's pending join.
     pub(super) fn relay(
         &mut self,
         peer: PeerId,
@@ -95,15 +97,16 @@ impl<L: Clone> Hub<L> {
     ) {
         let log = LogId::Room(id.clone());
         if let (Some(alias), Some(room)) = (&message.aliases.from, self.rooms.get_mut(&log)) {
-            room.announce(peer, alias);
+            room.note_alias(peer, alias);
         }
         let room = self.rooms.get(&log);
         let found = room.and_then(|room| Some((room, room.membership(peer)?)));
-        let Some((room, sender)) = found.filter(|(_, own)| own.local.is_some()) else {
+        let connected = found.filter(|(_, membership)| membership.local.is_some());
+        let Some((room, sender)) = connected else {
             let is_unparsed = message.is_unparsed();
             let request = HubRequest::Send(id.clone(), to, message.clone());
             if is_unparsed {
-                // A queued frame may meet receivers of any dialect.
+                // By the time of the commit, the receivers may have any dialect.
                 let input = Input::request(peer, local, request);
                 return self.return_unparsed(message, input);
             }
@@ -120,7 +123,7 @@ impl<L: Clone> Hub<L> {
                 let request = HubRequest::Send(id.clone(), to, message.clone());
                 return self.return_unparsed(message, Input::request(peer, local, request));
             }
-            for node in nodes(room.visible_to(&from)) {
+            for node in other_nodes(room.visible_to(&from)) {
                 let body = body(Recipient::Everyone, message.clone());
                 let log = log.clone();
                 self.effects
@@ -153,11 +156,12 @@ impl<L: Clone> Hub<L> {
             }
             Err(reason) => self.refuse(local, RequestError::new(reason).in_room(&id.name).to(to)),
             Ok(membership) => {
-                let (own, other) = (from.dialect, membership.member.dialect);
-                let sees_leaves =
-                    own.announces_presence && other.announces_presence || own.name == other.name;
-                let is_exchange = !sees_leaves && message.kind.is_description();
-                let exchanged = is_exchange.then(|| (log.clone(), membership.member.peer));
+                let (sender, receiver) = (from.dialect, membership.member.dialect);
+                // Members with presence are notified of all leaves. Counterparts are members of different dialects.
+                let need_no_counterparts = sender.announces_presence && receiver.announces_presence
+                    || sender.name == receiver.name;
+                let is_noted = !need_no_counterparts && message.kind.is_description();
+                let noted = is_noted.then(|| (log.clone(), membership.member.peer));
                 if !from.dialect.announces_presence {
                     let reached = Charge::Reached(membership.member.peer);
                     self.effects.push_back(Effect::Charge(local, reached));
@@ -174,7 +178,7 @@ impl<L: Clone> Hub<L> {
                     }
                     (None, None) => {}
                 }
-                if let Some((log, receiver)) = exchanged {
+                if let Some((log, receiver)) = noted {
                     self.note_description(&log, peer, Some(receiver));
                 }
             }
@@ -182,7 +186,7 @@ impl<L: Clone> Hub<L> {
     }
 
     /// Records that a member has sent a session description to another, or with `None` to all others, so that
-    /// members without presence are notified when it leaves.
+    /// members whose dialect announces no presence are notified when their counterpart leaves.
     pub(super) fn note_description(&mut self, log: &LogId, from: PeerId, to: Option<PeerId>) {
         match (self.rooms.get_mut(log), to) {
             (Some(room), Some(to)) => room.note_description(from, to),
@@ -191,6 +195,7 @@ impl<L: Clone> Hub<L> {
         }
     }
 
+    /// Sends a message of the host program to members of a room.
     pub(super) fn announce(
         &mut self,
         id: &RoomId,
@@ -226,7 +231,7 @@ impl<L: Clone> Hub<L> {
             Target::Everyone => {
                 // The host program has no budget to charge.
                 let _ = deliver_to_all(room.memberships(), &mut self.effects, id, from, message);
-                let nodes = nodes(room.memberships()).into_iter();
+                let nodes = other_nodes(room.memberships()).into_iter();
                 nodes.map(|node| (node, body(None))).collect()
             }
             // The host program gets no error for a missing receiver; it can list the members itself.
@@ -294,7 +299,8 @@ pub(super) fn received_event(
     }
 }
 
-/// Checks that a member can receive a message.
+/// Checks that a message can be delivered to `receiver`: it is a member that is not leaving, and its dialect can
+/// express the message.
 fn check_receiver<'a, L>(
     receiver: Option<&'a Membership<L>>,
     message: &RelayedMessage,
@@ -310,7 +316,7 @@ fn check_receiver<'a, L>(
 }
 
 /// The other nodes that these members are connected to, without duplicates.
-fn nodes<'a, L: 'a>(memberships: impl Iterator<Item = &'a Membership<L>>) -> Vec<NodeId> {
+fn other_nodes<'a, L: 'a>(memberships: impl Iterator<Item = &'a Membership<L>>) -> Vec<NodeId> {
     let mut nodes: Vec<_> = memberships
         .filter_map(|membership| membership.node)
         .collect();

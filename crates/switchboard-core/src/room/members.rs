@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::Membership;
 use crate::id::{Address, PeerId, Position};
 
-/// Members of a room up to which it needs no index. Most rooms have one or two members, and a name has one: an index
-/// takes more memory than they do.
+/// The number of members up to which a room has no index. Most rooms have one or two members, and a claimed name has
+/// one: an index would take more memory than the members themselves.
 const UNINDEXED_MAX: usize = 4;
 
 type OrderKey = (Position, PeerId);
@@ -14,7 +14,7 @@ type OrderKey = (Position, PeerId);
 /// The members of a room. No two have the same id.
 #[derive(Debug)]
 pub(crate) enum Members<L> {
-    /// In the order of their joins.
+    /// The members of a small room, in the order of their joins.
     Few(Vec<Membership<L>>),
     /// A room that has had more than [`UNINDEXED_MAX`] members.
     Indexed(Box<IndexedMembers<L>>),
@@ -47,22 +47,26 @@ impl<L> Members<L> {
 
     pub(crate) fn get(&self, peer: PeerId) -> Option<&Membership<L>> {
         match self {
-            Self::Few(few) => few.iter().find(|own| own.member.peer == peer),
+            Self::Few(few) => few.iter().find(|membership| membership.member.peer == peer),
             Self::Indexed(indexed) => indexed.by_order.get(indexed.by_peer.get(&peer)?),
         }
     }
 
     pub(crate) fn get_mut(&mut self, peer: PeerId) -> Option<&mut Membership<L>> {
         match self {
-            Self::Few(few) => few.iter_mut().find(|own| own.member.peer == peer),
+            Self::Few(few) => few
+                .iter_mut()
+                .find(|membership| membership.member.peer == peer),
             Self::Indexed(indexed) => indexed.by_order.get_mut(indexed.by_peer.get(&peer)?),
         }
     }
 
-    /// The member with this address, or the latest of them.
+    /// The member with this address. If there are two, the one that joined last.
     pub(crate) fn by_address(&self, address: &Address) -> Option<&Membership<L>> {
         match self {
-            Self::Few(few) => few.iter().rfind(|own| own.member.address == *address),
+            Self::Few(few) => few
+                .iter()
+                .rfind(|membership| membership.member.address == *address),
             Self::Indexed(indexed) => indexed.by_order.get(indexed.by_address.get(address)?),
         }
     }
@@ -77,7 +81,9 @@ impl<L> Members<L> {
     /// The members whose dialect notifies them of others, in the order of their joins.
     pub(crate) fn observers(&self) -> impl Iterator<Item = &Membership<L>> {
         let (few, indexed) = self.parts();
-        let few = few.iter().filter(|own| own.announces_presence());
+        let few = few
+            .iter()
+            .filter(|membership| membership.announces_presence());
         few.chain(indexed.into_iter().flat_map(IndexedMembers::observers))
     }
 
@@ -94,7 +100,7 @@ impl<L> Members<L> {
         let (few, indexed) = self.parts();
         let few = few
             .iter()
-            .filter(move |own| own.group_first() == Some(first));
+            .filter(move |membership| membership.group_first() == Some(first));
         let indexed = indexed.into_iter();
         few.chain(indexed.flat_map(move |indexed| indexed.of_group(first)))
     }
@@ -113,7 +119,7 @@ impl<L> Members<L> {
         match self {
             Self::Few(few) if few.len() < UNINDEXED_MAX => {
                 let key = membership.order_key();
-                let index = few.partition_point(|own| own.order_key() < key);
+                let index = few.partition_point(|membership| membership.order_key() < key);
                 few.reserve_exact(1);
                 few.insert(index, membership);
             }
@@ -131,7 +137,9 @@ impl<L> Members<L> {
     pub(crate) fn remove(&mut self, peer: PeerId) -> Option<Membership<L>> {
         match self {
             Self::Few(few) => {
-                let index = few.iter().position(|own| own.member.peer == peer)?;
+                let index = few
+                    .iter()
+                    .position(|membership| membership.member.peer == peer)?;
                 Some(few.remove(index))
             }
             Self::Indexed(indexed) => indexed.remove(peer),
@@ -146,7 +154,7 @@ pub(crate) struct IndexedMembers<L> {
     by_order: BTreeMap<OrderKey, Membership<L>>,
     by_peer: HashMap<PeerId, OrderKey>,
     by_address: HashMap<Address, OrderKey>,
-    /// A room with thousands of members may have no observer.
+    /// The members that are notified of joins and leaves. A room with thousands of members may have none.
     observers: BTreeSet<OrderKey>,
     /// Members of groups, by the first member of the group.
     grouped: BTreeSet<(PeerId, OrderKey)>,
@@ -235,6 +243,7 @@ mod tests {
         ..DialectTraits::DEFAULT
     };
 
+    /// The number of members that fit into a room without indexes.
     const MEMBERS: u8 = 4;
 
     fn peer(number: u8) -> PeerId {
@@ -266,18 +275,25 @@ mod tests {
         }
     }
 
-    /// All answers of a table.
+    /// The results of all queries of the members.
     fn answers(members: &mut Members<u8>) -> impl PartialEq + std::fmt::Debug + use<> {
         let locals = |found: Vec<&Membership<u8>>| -> Vec<_> {
-            found.into_iter().map(|own| own.local).collect()
+            found
+                .into_iter()
+                .map(|membership| membership.local)
+                .collect()
         };
         let mut limits: Vec<_> = members.dialect_limits().collect();
         limits.sort_unstable();
         let found: Vec<_> = (0..MEMBERS)
             .map(|number| {
-                let by_id = members.get(peer(number)).and_then(|own| own.local);
+                let by_id = members
+                    .get(peer(number))
+                    .and_then(|membership| membership.local);
                 let address = Address::from(peer(number));
-                let by_address = members.by_address(&address).and_then(|own| own.local);
+                let by_address = members
+                    .by_address(&address)
+                    .and_then(|membership| membership.local);
                 (by_id, by_address, members.get_mut(peer(number)).is_some())
             })
             .collect();
@@ -297,7 +313,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_table_answers_the_same_with_and_without_indexes(
+        fn all_queries_have_the_same_results_with_and_without_indexes(
             steps in vec((0..MEMBERS, any::<bool>(), 1..9_u64), 1..40),
         ) {
             let mut few = Members::default();
@@ -319,13 +335,16 @@ mod tests {
     }
 
     #[test]
-    fn all_members_are_kept_when_the_indexes_are_made() {
+    fn all_members_keep_their_order_when_the_indexes_are_made() {
         let mut members = Members::default();
         for number in 0..=MEMBERS {
             members.insert(membership(number, 9 - u64::from(number)));
         }
         assert!(matches!(members, Members::Indexed(_)));
-        let in_order: Vec<_> = members.iter().filter_map(|own| own.local).collect();
+        let in_order: Vec<_> = members
+            .iter()
+            .filter_map(|membership| membership.local)
+            .collect();
         assert_eq!(in_order, (0..=MEMBERS).rev().collect::<Vec<_>>());
     }
 
@@ -338,7 +357,7 @@ mod tests {
                 members.insert(membership);
             }
             let found = members.by_address(&peer(0).into());
-            assert_eq!(found.and_then(|own| own.local), Some(1));
+            assert_eq!(found.and_then(|membership| membership.local), Some(1));
         }
     }
 }

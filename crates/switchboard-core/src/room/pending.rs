@@ -7,9 +7,9 @@ use crate::{challenge::PendingJoin, id::PeerId};
 /// A change of a peer of this node that is proposed and not committed yet.
 #[derive(Debug)]
 pub(crate) enum Pending<L> {
-    /// A pending join.
+    /// The peer is joining.
     Join(PendingJoin<L>),
-    /// Leaving; `Some` if a new join is queued behind the leave.
+    /// The peer is leaving; `Some` if a new join is queued behind the leave.
     Leave(Option<PendingJoin<L>>),
 }
 
@@ -45,7 +45,7 @@ impl<L> PendingChanges<L> {
     pub(crate) fn remove(&mut self, peer: PeerId) -> Option<Pending<L>> {
         let removed = self.0.remove(&peer);
         if self.0.is_empty() {
-            // An empty map keeps the memory of eleven changes.
+            // An emptied `BTreeMap` keeps the memory of one node, which has room for eleven changes.
             self.0 = BTreeMap::new();
         }
         removed

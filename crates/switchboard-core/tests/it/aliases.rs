@@ -20,8 +20,8 @@ const NODES: usize = 2;
 
 type ClientName = &'static str;
 
-/// Two hubs, an engine that commits at once, and clients by name. A node applies the log of the room after its first
-/// member has joined.
+/// Two hubs, an engine that commits at once, and clients by name. A node applies the log of the room only from the
+/// time at which it has a member.
 struct AliasCluster {
     hubs: [Hub<ClientName>; NODES],
     has_room: [bool; NODES],
@@ -169,7 +169,7 @@ impl AliasCluster {
         self.hubs[follower].handle(Input::Committed(log, entry), epoch());
     }
 
-    /// Removes a member with its node's lease, and adds it again.
+    /// Commits the changes that follow when a node's lease expires: a member is removed, and added again.
     fn expire_lease(&mut self, name: ClientName) {
         let (node, peer) = &self.clients[name];
         let (node, peer) = (*node, peer.id());
@@ -201,7 +201,11 @@ fn a_frame_for_an_announced_alias_reaches_only_that_member() {
         assert_eq!(cluster.send("a", "a", to), (vec![to], 1));
         assert_eq!(cluster.send("b", "b", to), (vec![to], 1));
     }
-    assert_eq!(cluster.receivers_of("a", "a", "a"), ["a"], "its own id");
+    assert_eq!(
+        cluster.receivers_of("a", "a", "a"),
+        ["a"],
+        "the sender's own alias"
+    );
 }
 
 #[test]
@@ -226,7 +230,8 @@ fn a_later_announcement_does_not_divert_frames() {
     assert_eq!(cluster.receivers_of("a", "a", "b"), ["e"]);
 }
 
-/// On the node of "new", "spoofer" has announced the alias of "old"; that node has not seen the announcement of "old".
+/// The node of "new" and "spoofer" has not seen the announcement of "old", because it had no member then. It has seen
+/// "spoofer" announce the same alias.
 #[test]
 fn a_node_that_joined_later_delivers_frames_to_the_true_receiver() {
     let mut cluster = AliasCluster::new();
@@ -242,7 +247,7 @@ fn a_node_that_joined_later_delivers_frames_to_the_true_receiver() {
     assert_eq!(
         cluster.receivers_of("new", "new", "old"),
         expected,
-        "unknown there"
+        "the node of \"new\" does not know the alias, so its members get the frame too"
     );
     cluster.receivers_of("spoofer", "old", "");
     assert_eq!(
@@ -267,7 +272,7 @@ fn a_member_with_too_many_aliases_gets_every_frame() {
 }
 
 #[test]
-fn a_reseated_member_gets_all_frames() {
+fn a_member_that_was_suspended_gets_all_frames() {
     let mut cluster = announced_cluster();
     cluster.expire_lease("b");
     cluster.receivers_of("a", "b", "");

@@ -22,7 +22,7 @@ static WITHOUT_PRESENCE: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// A hub with one room, whose engine commits at once. Connections are numbers.
+/// A driver of a hub with one room. It commits at once. Connections are numbers.
 struct CommittingHub {
     hub: Hub<usize>,
     peers: Vec<Peer>,
@@ -115,7 +115,7 @@ fn deliveries(count: usize, bytes: usize) -> Charge {
 }
 
 #[test]
-fn a_join_is_charged_for_the_members_that_are_told_and_for_its_list() {
+fn a_join_is_charged_for_the_notified_members_and_for_its_list_of_members() {
     let mut driver = CommittingHub::new();
     for others in 0..5 {
         let charges = driver.join(&WITH_PRESENCE);
@@ -157,7 +157,7 @@ fn a_list_a_join_again_and_a_leave_are_charged_for_the_other_members() {
 }
 
 #[test]
-fn a_member_without_presence_reaches_the_peers_that_its_frames_are_passed_to() {
+fn a_member_without_presence_is_charged_for_each_peer_that_its_frames_reach() {
     let mut driver = CommittingHub::new();
     driver.join(&WITH_PRESENCE);
     assert_eq!(

@@ -17,7 +17,7 @@ static TRAITS: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// The nodes of the cluster, each with a client named like it.
+/// The two clients. Each is alone on its node, which has the client's number as its id.
 const SENDER: u8 = 1;
 const RECEIVER: u8 = 2;
 
@@ -48,8 +48,9 @@ fn leave(client: u8) -> Change {
     Change::Leave(peer(client), cause)
 }
 
-/// The hub of one node, which applies a log of joins and leaves.
+/// The hub of one node. The test passes it the entries of the log.
 struct FollowingHub {
+    /// The number of the node and of its client.
     node: u8,
     hub: Hub<u8>,
 }
@@ -65,7 +66,7 @@ impl FollowingHub {
         std::iter::from_fn(|| self.hub.poll_effect()).collect()
     }
 
-    /// Applies an entry of a client. The client of this node has requested its join.
+    /// Applies a log entry of a client. If it is the join of this node's client, the client requests it first.
     fn apply(&mut self, client: u8, position: u64, change: Change) {
         let is_own = client == self.node;
         if let (true, Change::Join(member), LogId::Room(room)) = (is_own, &change, log()) {
@@ -111,8 +112,8 @@ fn relay(since: u64) -> Input<u8> {
     Input::NodeMessage(NodeId::from(u64::from(SENDER)), message)
 }
 
-/// The receiver leaves and joins again before the sender's node has applied either change. Its new
-/// membership knows nothing of the earlier one's negotiation, to which the message may belong.
+/// The receiver leaves and joins again before the sender's node has applied either change. The message may belong to
+/// an offer/answer exchange of the former membership, of which the new one knows nothing.
 #[test]
 fn a_message_to_a_former_membership_is_returned_and_not_delivered_to_the_new_one() {
     let mut node = FollowingHub::new(RECEIVER);

@@ -34,7 +34,7 @@ static LIMITED: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// A hub whose engine commits at once, and its clients by name.
+/// A driver of a hub that commits at once, and its clients by name.
 struct CommittingNode {
     hub: Hub<&'static str>,
     peers: BTreeMap<&'static str, Peer>,
@@ -138,7 +138,7 @@ impl CommittingNode {
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
                 Effect::Deliver(to, event) => {
-                    self.received.push(format!("{to}: {}", describe(&event)))
+                    self.received.push(format!("{to}: {}", event_text(&event)))
                 }
                 Effect::Propose { log, change, .. } => self.commit(log, change, None),
                 Effect::Send(..) | Effect::Charge(..) => {}
@@ -163,7 +163,7 @@ impl CommittingNode {
     }
 }
 
-fn describe(event: &Event) -> String {
+fn event_text(event: &Event) -> String {
     match event {
         Event::Joined { others, .. } => {
             let others = others.iter().map(|(other, _)| other.address.as_str());
@@ -203,16 +203,14 @@ fn token(secret: &str) -> JoinOptions {
             secret: secret.into(),
             grace: Duration::from_secs(30),
         }),
-        group_size: None,
-        closed_to_other_dialects: false,
+        ..JoinOptions::default()
     }
 }
 
 fn group(capacity: usize) -> JoinOptions {
     JoinOptions {
-        token: None,
         group_size: NonZeroUsize::new(capacity),
-        closed_to_other_dialects: false,
+        ..JoinOptions::default()
     }
 }
 
@@ -325,7 +323,7 @@ fn a_dialect_limit_of_two_refuses_a_third_member_in_any_order() {
 fn a_join_that_exceeds_a_limit_after_a_remote_join_is_withdrawn() {
     let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, JoinOptions::default());
-    // The node of the late member has not applied the join of the member with a limit yet.
+    // This node has not applied the join of the member with a limit yet when it proposes the late join.
     let limited = Member {
         peer: PeerId::from_random([99; 16]),
         address: Address::parse("far", 0).expect("an address"),
@@ -528,7 +526,11 @@ fn frames_of_eight_connections_of_a_pair_are_deferred_and_a_ninth_expires() {
             );
         }
     }
-    assert_eq!(node.received(), [""; 0], "nothing is error before its time");
+    assert_eq!(
+        node.received(),
+        [""; 0],
+        "no error is sent before the frames expire"
+    );
     node.join("ben", &WITHOUT_PRESENCE, JoinOptions::default());
     let received = node.received();
     let count_of = |what: &str| received.iter().filter(|line| line.ends_with(what)).count();
@@ -539,7 +541,7 @@ fn frames_of_eight_connections_of_a_pair_are_deferred_and_a_ninth_expires() {
     assert_eq!(
         count_of("ann: expired ben"),
         1,
-        "the ninth is not lost silently"
+        "the sender gets an error for the ninth"
     );
     node.advance(Duration::from_secs(5));
     assert_eq!(node.received(), [""; 0]);
@@ -585,7 +587,7 @@ fn deferred_frames_for_one_address_fit_its_outbox() {
     assert_eq!(
         expired.count(),
         6,
-        "each whose frame had no resource is received"
+        "each sender whose frame did not fit gets an error"
     );
 }
 
@@ -756,7 +758,7 @@ fn a_suspended_member_is_told_that_its_remote_counterparts_left() {
 }
 
 #[test]
-fn an_address_that_has_left_another_node_expires_once_and_in_time() {
+fn bounced_frames_for_an_address_expire_once_and_in_time() {
     let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     add_remote_member(&mut node, "far");
@@ -793,5 +795,5 @@ fn the_counterparts_of_a_member_are_bounded() {
     node.disconnect("host", DisconnectReason::Graceful);
     let received = node.received();
     assert_eq!(received.len(), 1024);
-    assert_eq!(received[0], "p2: host left", "the oldest call is forgotten");
+    assert_eq!(received[0], "p2: host left", "p0 and p1 are dropped");
 }

@@ -18,9 +18,10 @@ static TRAITS: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-const CHALLENGE: Duration = Duration::from_secs(2);
+/// The time that the hub gives the holder of a name to answer a probe.
+const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A hub whose engine commits at once, and its peers by index.
+/// A driver of a hub that commits at once, and its peers by index.
 struct Claims {
     hub: Hub<usize>,
     peers: Vec<Peer>,
@@ -55,7 +56,7 @@ impl Claims {
 
     /// Lets the time of a challenge pass.
     fn expire_challenge(&mut self) {
-        self.now += CHALLENGE;
+        self.now += CHALLENGE_TIMEOUT;
         self.hub.handle_timeout(self.now);
         self.drain_effects();
     }
@@ -82,7 +83,7 @@ impl Claims {
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
                 Effect::Deliver(to, event) => {
-                    self.received.push(format!("{to}: {}", describe(&event)))
+                    self.received.push(format!("{to}: {}", event_text(&event)))
                 }
                 Effect::Propose {
                     change: Change::Leave(_, LeaveCause::Evicted(_)),
@@ -108,7 +109,7 @@ impl Claims {
     }
 }
 
-fn describe(event: &Event) -> String {
+fn event_text(event: &Event) -> String {
     let name = |id: &NameId| match &id.room {
         Some(room) => format!("{} in {room}", id.name),
         None => id.name.to_string(),
@@ -116,7 +117,7 @@ fn describe(event: &Event) -> String {
     match event {
         Event::Claimed(id) => format!("has {}", name(id)),
         Event::RequestFailed(error) => {
-            let claim = error.claim.as_ref().expect("a error claim");
+            let claim = error.claim.as_ref().expect("the error names the claim");
             format!("{}: {}", error.code.as_str(), name(claim))
         }
         Event::Probe(_) => "alive?".to_owned(),
@@ -158,23 +159,21 @@ fn a_name_is_claimed_once_in_each_room_and_once_in_the_space() {
     );
     claims.command(3, claim(Some("red"), "ada"));
     assert_eq!(claims.received(), ["1: alive?"]);
-    let resource = claims.peers[3].authorize(claim(Some("red"), "ada"), &Limits::default());
-    claims.request(
-        1,
-        HubRequest::Alive(resource.expect("an allowed request").resource()),
-    );
+    let request = claims.peers[3].authorize(claim(Some("red"), "ada"), &Limits::default());
+    let resource = request.expect("an allowed request").resource();
+    claims.request(1, HubRequest::Alive(resource));
     assert_eq!(claims.received(), ["3: taken: ada in red"]);
 }
 
 #[test]
-fn a_claim_is_charged_for_the_ping_of_the_holder() {
+fn a_claim_is_charged_for_the_probe_of_the_holder() {
     let mut claims = Claims::new(2);
     claims.command(0, claim(Some("red"), "ada"));
     assert_eq!(claims.charged, []);
     claims.command(1, claim(Some("red"), "ada"));
     let (count, bytes) = (1, 128);
-    let ping = Charge::Deliveries { count, bytes };
-    assert_eq!(claims.charged, [(1, ping)]);
+    let probe = Charge::Deliveries { count, bytes };
+    assert_eq!(claims.charged, [(1, probe)]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ static OTHERS: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// A hub with one room. Connections are numbers; joins are committed by the test.
+/// A driver of a hub with one room. Connections are numbers; the test commits the joins.
 struct UncommittedHub {
     hub: Hub<u8>,
     proposed: Vec<Change>,
@@ -126,10 +126,10 @@ fn request(connection: u8, request: HubRequest) -> Input<u8> {
     }
 }
 
-/// A broadcast of connection 1.
-fn broadcast(reads: fn(&'static str, &str) -> bool) -> Input<u8> {
+/// A broadcast of connection 1, whose frame is parsed by `is_translatable`.
+fn broadcast(is_translatable: fn(&'static str, &str) -> bool) -> Input<u8> {
     let frame = ByteString::from_static("frame");
-    let message = RelayedMessage::new("senders", MessageKind::Offer, frame, reads);
+    let message = RelayedMessage::new("senders", MessageKind::Offer, frame, is_translatable);
     let send = HubRequest::Send(room(), Target::Everyone, Arc::new(message));
     request(1, send)
 }
@@ -143,7 +143,7 @@ fn unparsed_input_has_no_effect_until_it_is_parsed() {
     let input = broadcast(|_, _| true);
     let unparsed = driver.hub.try_handle(input, epoch());
     assert_eq!(driver.receivers_and_refused(), (vec![], vec![]));
-    let input = unparsed.expect("returned").parse();
+    let input = unparsed.expect("the input is returned").parse();
     assert!(driver.hub.try_handle(input, epoch()).is_none());
     assert_eq!(driver.receivers_and_refused(), (vec![2, 3], vec![]));
 }
@@ -153,7 +153,7 @@ fn frame_for_the_same_dialect_is_not_parsed() {
     let mut driver = UncommittedHub::new();
     driver.join(1, &SENDERS);
     driver.join(2, &SENDERS);
-    let input = broadcast(|_, _| panic!("parsed"));
+    let input = broadcast(|_, _| panic!("the frame is parsed"));
     assert!(driver.hub.try_handle(input, epoch()).is_none());
     assert_eq!(driver.receivers_and_refused(), (vec![2], vec![]));
 }
@@ -165,7 +165,7 @@ fn untranslatable_broadcast_is_refused_only_if_a_receiver_needed_its_content() {
         driver.join(2, &SENDERS);
         driver.join(3, other);
         driver.propose_join(1, &SENDERS);
-        // Queued behind the join, so it is parsed whatever the dialects of the members are.
+        // The frame is queued behind the join, so it is parsed whatever the dialects of the members are.
         driver.hub.handle(broadcast(|_, _| false), epoch());
         driver.commit_proposals();
         let (_, errors) = driver.receivers_and_refused();
