@@ -1,6 +1,7 @@
-//! The time for which a shard is locked for a long offer: `cargo bench -p switchboard-dialects`. The offer goes from a
-//! member of `p2p` to one of `mesh`. `parsed_under_lock` is the time if the hub parses the frame itself; a shard
-//! locks for `first_lock`, parses the frame, and locks for `second_lock`.
+//! The time for which a shard (a hub and its lock) is locked for a long offer: `cargo bench -p switchboard-dialects`.
+//! The offer goes from a member of `p2p` to one of `mesh`, so it must be parsed. A shard locks the hub for
+//! `first_lock`, parses the frame without the lock, and locks the hub again for `second_lock`. For comparison,
+//! `parsed_under_lock` is the time if the hub parses the frame itself.
 #![expect(
     clippy::disallowed_methods,
     reason = "the hub needs a time; the bench does not depend on its value"
@@ -88,7 +89,8 @@ fn offer() -> Input<()> {
     request(1, HubRequest::Send(room(), Target::Peer(peer(2)), message))
 }
 
-/// The effects. A bench returns them, because the outboxes keep the frame.
+/// The effects of the hub. A bench returns them, so that the time to free the frame is not measured: a server keeps it
+/// in the outboxes.
 fn drain(hub: &mut Hub<()>) -> Vec<Effect<()>> {
     std::iter::from_fn(|| hub.poll_effect()).collect()
 }

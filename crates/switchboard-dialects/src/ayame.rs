@@ -7,6 +7,8 @@
 //! tells it to send the offer. The first client gets no frame before this offer. If the second client uses a dialect
 //! that does not send offers, the first client gets another `accept` with `isExistUser` and sends the offer.
 //!
+//! (→ from the client, ← to the client; `?` marks an optional field)
+//!
 //! * → `{"type":"register","roomId","clientId"?,"key"?,"signalingKey"?,"authnMetadata"?,
 //!   "ayameClient"?,"libwebrtc"?,"environment"?,"standalone"?}`, once
 //! * → `{"type":"offer","sdp"}`, `{"type":"answer","sdp"}`, `{"type":"candidate","ice":{…}}`: relayed to the
@@ -26,20 +28,20 @@
 //! other dialects: for their clients, a room of the same name is another room. With `disconnect_webhook_url` a web
 //! service is notified when an accepted client has disconnected. Both requests have the format of Ayame.
 //!
-//! # Better
+//! # Differences from the original server
 //!
 //! * An invalid `register`, or another first frame, is answered with `reject` and the reason; the original closes the
 //!   connection without a frame.
 //! * An invalid frame does not end a call. The dialect has no error frames for clients in a room, so the frame is only
 //!   counted in the metrics.
-//! * When one client has left after `connected`, the other one need not be `standalone`: it gets no `bye`, and leaves
-//!   the room too, so that two new clients can join.
+//! * When one client has left after `connected`, the server takes the other one out of the room too, without `bye` and
+//!   even if it is not `standalone`. So two new clients can join.
 //! * A frame with two keys that match `type` and differ is rejected, because the receiver may read the other one.
 //! * The other client may use another dialect.
 //! * `iceServers` are those of `[ice]`, with TURN credentials that are valid from the time of the `accept`, unless the
 //!   web service sends others.
 //!
-//! # Switch
+//! # Migration from the original server
 //!
 //! ```sh
 //! ./ayame -c config.ini
@@ -170,6 +172,7 @@ impl Dialect for Ayame {
     }
 }
 
+/// The message kind of a frame type. `None` if frames of this type are not relayed.
 fn kind_of(frame_type: &str) -> Option<MessageKind> {
     match frame_type {
         "offer" => Some(MessageKind::Offer),
@@ -196,6 +199,7 @@ fn ulid(unix_ms: u64, random: &[u8; 32]) -> String {
 struct Registration {
     room: RoomName,
     name: DisplayName,
+    /// Whether the client leaves the room once its call is connected.
     standalone: bool,
 }
 
@@ -224,14 +228,16 @@ enum WebhookVerdict {
 /// The state of a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum AyameState {
+    /// The client has not sent a valid `register` yet.
     New,
     /// The request to the web service is pending.
     Authorizing,
+    /// The join of the room is pending.
     Joining,
-    /// Accepted. The other member of the room, if there is one.
+    /// Accepted. Holds the other member of the room, if there is one.
     InRoom(Option<PeerId>),
     /// Accepted, and has left the room.
-    Standalone,
+    Left,
     Rejected,
 }
 
@@ -411,7 +417,8 @@ impl AyameSession {
         self.state = AyameState::Joining;
     }
 
-    /// Handles `connected`: a `standalone` client leaves and is closed; other clients stay.
+    /// Handles `connected`: a `standalone` client leaves and is closed; other clients stay. The leave is silent,
+    /// because the call goes on without this server.
     fn handle_connected(&mut self, output: &mut SessionOutput) -> Result<(), RequestError> {
         let registration = self.accepted().ok_or(ErrorCode::NotInRoom)?;
         if registration.standalone {
@@ -445,9 +452,11 @@ impl AyameSession {
             return;
         }
         let other = others.iter().find(|(other, _)| other.dialect.signals);
-        let calls = other.is_some_and(|(_, role)| *role == OfferRole::Offerer);
+        let sends_offer = other.is_some_and(|(_, role)| *role == OfferRole::Offerer);
         self.state = AyameState::InRoom(other.map(|(other, _)| other.peer));
-        output.frames.push(self.accept(calls, output.unix_secs));
+        output
+            .frames
+            .push(self.accept(sends_offer, output.unix_secs));
     }
 
     /// Handles the join of another member. In a cluster a third member can appear for a moment, until its
@@ -484,6 +493,7 @@ impl AyameSession {
         if self.state != AyameState::InRoom(Some(peer.peer)) {
             return;
         }
+        // After a silent leave (see `handle_connected`) the call goes on.
         if kind != LeaveKind::Silent || peer.dialect != &TRAITS {
             let bye = (!self.is_standalone()).then(|| frame_of_type("bye"));
             output.frames.extend(bye);
@@ -497,7 +507,7 @@ impl AyameSession {
         if let (AyameState::InRoom(_), Some(registration)) = (self.state, &self.registration) {
             let room = registration.room.clone();
             output.commands.push(Command::Leave { room, kind });
-            self.state = AyameState::Standalone;
+            self.state = AyameState::Left;
         }
     }
 
@@ -513,15 +523,15 @@ impl AyameSession {
         }
     }
 
-    /// The frame `accept`. A client that sends the offer to a later member gets it twice, the second time
-    /// with new TURN credentials.
-    fn accept(&self, calls: bool, unix_secs: u64) -> ByteString {
-        let calls = if calls { "true" } else { "false" };
+    /// The frame `accept`, which tells the client whether to send the offer. A client that joins first and sends the
+    /// offer to a later member gets it twice, the second time with new TURN credentials.
+    fn accept(&self, sends_offer: bool, unix_secs: u64) -> ByteString {
+        let sends_offer = if sends_offer { "true" } else { "false" };
         let writer = JsonWriter::default()
             .text("type", "accept")
             .text("connectionId", self.own_address.as_str())
-            .raw("isExistClient", calls)
-            .raw("isExistUser", calls);
+            .raw("isExistClient", sends_offer)
+            .raw("isExistUser", sends_offer);
         let writer = maybe_raw(
             writer,
             "authzMetadata",
@@ -532,8 +542,9 @@ impl AyameSession {
         maybe_raw(writer, "iceServers", ice_servers.as_deref()).finish()
     }
 
+    /// The registration of the client, if it has been accepted.
     fn accepted(&self) -> Option<&Registration> {
-        let is_accepted = matches!(self.state, AyameState::InRoom(_) | AyameState::Standalone);
+        let is_accepted = matches!(self.state, AyameState::InRoom(_) | AyameState::Left);
         self.registration.as_ref().filter(|_| is_accepted)
     }
 
@@ -553,8 +564,8 @@ fn flag(object: &JsonObject<'_>, key: &'static str) -> Result<bool, ErrorCode> {
     }
 }
 
-/// The body of the authorization request for a client that has sent `register`. The parser of the web
-/// service may recurse, so the metadata may be nested at most `depth` levels deep (0: no limit).
+/// The body of the authorization request for a client that has sent `register`. The metadata may be nested at most
+/// `depth` levels deep (0: no limit), because the JSON parser of the web service may be recursive.
 fn auth_webhook_body(
     fields: JsonWriter,
     register: &JsonObject<'_>,
@@ -582,7 +593,8 @@ fn maybe_raw(writer: JsonWriter, key: &str, json: Option<&str>) -> JsonWriter {
     }
 }
 
-/// Parses the response of the web service. `None` if it is invalid.
+/// Parses the response of the web service, of which at most `depth` levels are read (0: no limit). `None` if it is
+/// invalid.
 fn parse_verdict(reply: &str, depth: usize) -> Option<WebhookVerdict> {
     let object = JsonObject::parse(reply, depth).ok()?;
     if object.get("allowed")?.get() == "false" {
@@ -630,6 +642,7 @@ fn frame_of_type(frame_type: &str) -> ByteString {
     JsonWriter::default().text("type", frame_type).finish()
 }
 
+/// The frame for a message of a member of another dialect.
 fn translation(content: &Content<'_>) -> Option<ByteString> {
     let begin = |frame_type| JsonWriter::default().text("type", frame_type);
     match content {

@@ -12,7 +12,7 @@ pub struct CloseReason {
 }
 
 impl CloseReason {
-    /// The client has ended the session in its dialect. Do not retry.
+    /// The client has ended the session by a frame of its dialect. Do not retry.
     pub const DONE: Self = Self {
         code: 1000,
         reason: "goodbye",

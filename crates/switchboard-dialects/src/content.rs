@@ -1,4 +1,5 @@
-//! The content of messages in a form that no dialect owns, for the translation between dialects.
+//! The content of messages in a form that is independent of dialects. A message is translated from one dialect to
+//! another by way of this form.
 
 use std::borrow::Cow;
 
@@ -12,7 +13,8 @@ use crate::{
     webidl::{dom_string, unsigned_short},
 };
 
-/// The traits of the host program. It is no member, so no client sends it signals.
+/// The traits of the host program: the program that embeds this library, and can send messages to the members of a
+/// room. It is no member, so no client sends it signals.
 pub static HOST: DialectTraits = DialectTraits {
     name: "host",
     offer_policy: OfferPolicy::Unspecified,
@@ -48,8 +50,8 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// The content of `message`, parsed by its own dialect, which is one of `dialects`. `None` if other dialects cannot
-    /// express it.
+    /// The content of `message`, parsed by its own dialect, which is one of `dialects`. `None` if other dialects
+    /// cannot express it.
     #[must_use]
     pub fn of(message: &'a RelayedMessage, dialects: DialectTable) -> Option<Self> {
         if message.origin == HOST.name {
@@ -58,6 +60,7 @@ impl<'a> Content<'a> {
         let content = dialects
             .find(message.origin)?
             .parse_content(&message.frame)?;
+        // The end of all candidates is dropped: some clients do not expect it, and connections come about without it.
         let is_end = matches!(&content, Self::Candidate(candidate) if candidate.ends_all());
         (!is_end).then_some(content)
     }
@@ -78,8 +81,9 @@ impl<'a> Content<'a> {
         let name = dialect.traits().name;
         let message = match find(name) {
             Some(_) => relayed_message(name, kind, frame),
-            // The check of a message is a plain function, which cannot name the dialect of a host program. Such a
-            // frame is parsed now.
+            // A message is checked for translatability when a receiver of another dialect needs it. The check is a
+            // function without state, so it can find the dialects of this crate, but not those that a host program
+            // has added. A frame of an added dialect is therefore parsed now, and its check only returns the result.
             None => {
                 let is_translatable = dialect.parse_content(&frame).is_some();
                 let check: fn(DialectName, &str) -> bool = match is_translatable {
@@ -103,8 +107,8 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// This content as a message of the host program, which every dialect that carries its kind translates. The frame is
-    /// the text, the SDP, or the candidate as JSON.
+    /// This content as a message of the host program. Every dialect that carries this kind of content translates it.
+    /// The frame is the text, the SDP, or the candidate as JSON.
     #[must_use]
     pub fn to_host_message(&self) -> RelayedMessage {
         let (kind, frame) = match self {
@@ -130,7 +134,7 @@ impl<'a> Content<'a> {
     }
 }
 
-/// The relayed message for a frame of the dialect `origin`.
+/// The relayed message for a frame of the dialect `origin`, which is one of this crate or the host program.
 #[must_use]
 pub(crate) fn relayed_message(
     origin: DialectName,

@@ -2,7 +2,7 @@
 
 use switchboard_core::{ErrorCode, RequestError};
 
-/// The text of an error for a user: that of the host program, or one sentence.
+/// The text of an error for a user: one sentence, or the host program's own text if it has denied the join.
 #[must_use]
 pub fn error_message(error: &RequestError) -> String {
     let room = error

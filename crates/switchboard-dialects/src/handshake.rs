@@ -40,12 +40,12 @@ pub struct Handshake {
     pub identity: Identity,
     /// The name of the [`Endpoint`](crate::Endpoint) of the request.
     pub endpoint: &'static str,
-    /// The parameters in the path of the endpoint. Empty if the client has selected the dialect on the
-    /// path of another dialect.
+    /// The parameters in the path of the endpoint. Empty if the client has selected the dialect by `?dialect=` or a
+    /// subprotocol on the path of another dialect.
     pub params: Query,
     /// The query parameters of the request.
     pub query: Query,
-    /// Random bytes from the driver, for ids that the dialect generates.
+    /// Random bytes, for ids that the dialect generates. They are a parameter, because dialects do no I/O.
     pub random: [u8; 32],
     /// The current time in milliseconds since 1970.
     pub unix_ms: u64,

@@ -1,4 +1,4 @@
-//! The STUN and TURN servers that are sent to clients (W3C WebRTC, section 4.2.4; RFC 7064 and RFC 7065).
+//! The STUN and TURN servers that are sent to clients (W3C WebRTC, section 4.2.4; URLs: RFC 7064 and RFC 7065).
 
 use std::{fmt, time::Duration};
 

@@ -12,9 +12,9 @@ use std::fmt;
 
 use switchboard_core::{Aliases, DialectTraits, Event, Limits, RequestError};
 
-mod alias;
 mod close;
 mod content;
+mod displayed_names;
 mod endpoint;
 mod error_message;
 mod handshake;
@@ -50,8 +50,8 @@ pub use settings::{
 };
 pub use table::{DialectNameError, DialectTable};
 
-/// The dialects of this crate; [`DialectTable`] has those of a server. Where several share a path, the first one in this order that
-/// [recognizes](Dialect::recognizes) the first frame is chosen.
+/// The dialects of this crate. A server can have more of them: see [`DialectTable`]. Where several share a path, the
+/// first one in this order that [recognizes](Dialect::recognizes) the first frame is chosen.
 pub static ALL: &[&dyn Dialect] = &[
     // Second line of a dialect:
     &p2p::P2p,
@@ -74,10 +74,10 @@ pub fn find(name: &str) -> Option<&'static dyn Dialect> {
 
 /// One wire protocol.
 pub trait Dialect: Sync + fmt::Debug {
-    /// The capabilities of the dialect, as the core needs them.
+    /// The properties of the dialect that the core needs.
     fn traits(&self) -> &'static DialectTraits;
 
-    /// The base paths of the dialect in the default configuration.
+    /// The base paths under which the dialect is served, unless the configuration sets others.
     fn paths(&self) -> &'static [&'static str];
 
     /// The endpoints under a base path. The default is one endpoint for WebSocket connections at the base.
@@ -85,8 +85,8 @@ pub trait Dialect: Sync + fmt::Debug {
         vec![Endpoint::new(base, "", Endpoint::MAIN, Accepts::Sockets)]
     }
 
-    /// The base path on a listener that serves only this dialect, with the paths of the original server.
-    /// The default is the first of [`Dialect::paths`].
+    /// The base path on a listener that serves only this dialect. With it, the endpoints have the paths of the
+    /// original server. The default is the first of [`Dialect::paths`].
     fn standalone_path(&self) -> &'static str {
         self.paths().first().copied().unwrap_or("/")
     }
@@ -102,8 +102,7 @@ pub trait Dialect: Sync + fmt::Debug {
         &[]
     }
 
-    /// Warnings for the operator about settings with a side effect: the key of each setting, and the
-    /// effect of its current value.
+    /// Warnings for the operator: the key of each setting whose current value has a side effect, and that effect.
     fn warnings(&self, _settings: &DialectSettings) -> Vec<(&'static str, &'static str)> {
         Vec::new()
     }
@@ -123,32 +122,35 @@ pub trait Dialect: Sync + fmt::Debug {
         false
     }
 
-    /// Opens a session. The first frames and commands of the session go to `output`.
+    /// Opens the session of a client that connects. Its first frames and commands go to `output`.
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session>;
 
-    /// The client-made ids of the sender and the receiver in a frame. `frame` is the frame of a
-    /// [`switchboard_core::RelayedMessage`] of this dialect. A node calls this for a message from another
-    /// node.
+    /// The aliases in a frame: the ids that clients have made for the sender and the receiver. `frame` is the frame
+    /// of a [`switchboard_core::RelayedMessage`] of this dialect. A node calls this for a message from another
+    /// node, because nodes do not send each other the aliases.
     fn aliases(&self, _frame: &str) -> Aliases {
         Aliases::default()
     }
 
-    /// The content of a frame that other dialects can express, if it has any. `frame` is the frame of a
+    /// The content of a frame, if other dialects can express it. `frame` is the frame of a
     /// [`switchboard_core::RelayedMessage`] of this dialect.
     fn parse_content<'a>(&self, frame: &'a str) -> Option<Content<'a>>;
 }
 
 /// The protocol state of one client of a dialect.
 pub trait Session: Send {
-    /// Handles a frame from the client. The caller passes an error to [`Session::on_event`] as
-    /// [`Event::RequestFailed`], and the session reports it to the client there.
+    /// Handles a frame from the client.
+    ///
+    /// # Errors
+    /// If the frame is rejected. The caller passes the error to [`Session::on_event`] as [`Event::RequestFailed`],
+    /// and the session reports it to the client there.
     fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
         output: &mut SessionOutput,
     ) -> Result<(), RequestError>;
 
-    /// Handles an event from the core: adds the frames that inform the client of it.
+    /// Handles an event from the core: adds the frames that tell the client about it.
     fn on_event(&mut self, event: &Event, output: &mut SessionOutput);
 
     /// Called once in each interval that the session has set with [`SessionOutput::tick`].

@@ -6,21 +6,23 @@
 //! members, and sends an offer to each of them; they get `user-joined`. Later frames are relayed with every field,
 //! and byte for byte if `senderID` is the client's own id.
 //!
+//! (→ from the client, ← to the client, ↔ relayed between clients)
+//!
 //! * → `{"type":"join","roomID":"R","senderID":"ME"}`, → `{"type":"leave"}`
 //! * ← `{"type":"peers","peers":["ID",…]}`, ← `{"type":"user-joined","senderID":"ID"}`, ← `user-left`
 //! * ↔ `offer`, `answer`, `ice-candidate`, `message`: with `targetID` to one member, without it to all
 //! * ← `{"type":"error","code":"…","data":"…"}`
 //!
-//! # Better
+//! # Differences from the original server
 //!
 //! * Ids are unique in a room, and no client can send frames with the id of another one.
 //! * Every delivered frame has `senderID` with this spelling. Keys match case-insensitively. Several keys that match
 //!   `roomID` or `targetID` must have the same value, so every receiver reads the value used for routing.
 //! * A frame that cannot be delivered is answered with `error`.
-//! * `leave` works, and a join of another room leaves the first.
+//! * `leave` leaves the room, and so does a join of another room.
 //! * A member that does not read does not affect other members.
 //!
-//! # Switch
+//! # Migration from the original server
 //!
 //! ```text
 //! go run .  # your program, with go-lightstream on :8080
@@ -41,8 +43,8 @@ use switchboard_core::{
 
 use crate::{
     Candidate, ClientFrame, Content, Dialect, DialectTable, Handshake, Session, SessionOutput,
-    alias::{address_of, error_text},
     content::{display_text, relayed_message, sdp_of},
+    displayed_names::{address_of, error_text},
     json::{self, JsonObject, JsonWriter, quote, splice},
 };
 
@@ -54,8 +56,8 @@ static TRAITS: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// The number of `senderID` keys in one frame that are corrected. More than one is rare; a correction of
-/// many keys would make a small frame a large one.
+/// The largest number of `senderID` keys in one frame that are corrected. More than one is rare, and the correction
+/// of many short values would make a small frame a large one.
 const SENDER_SPELLINGS_MAX: usize = 4;
 
 #[derive(Debug)]
@@ -135,7 +137,7 @@ fn description<'a>(object: &JsonObject<'a>, field: &'static str) -> Option<Cow<'
 }
 
 /// A candidate: in one of the [`containers`] as an object or as JSON text, or in the fields of the frame
-/// itself. An empty container is the end of candidates.
+/// itself. A container with `null` or an empty text is the end of candidates.
 fn candidate<'a>(object: &JsonObject<'a>) -> Option<Candidate<'a>> {
     let of_text = |raw| Candidate::of_json(&json::text(raw)?);
     let of_object = |raw| Candidate::read(&object.nested(raw).ok()?);
@@ -152,6 +154,7 @@ fn candidate<'a>(object: &JsonObject<'a>) -> Option<Candidate<'a>> {
     found.or_else(|| Candidate::read(object)).or_else(end)
 }
 
+/// The message kind of a frame type. `None` if frames of this type are not relayed.
 fn kind_of(frame_type: &str) -> Option<MessageKind> {
     match frame_type {
         "message" => Some(MessageKind::Message),
@@ -169,6 +172,7 @@ struct SessionRoom {
 }
 
 struct LightstreamSession {
+    /// `None` before the first join, and after a leave or a failed join.
     joined: Option<SessionRoom>,
     limits: Arc<Limits>,
 }
@@ -196,10 +200,11 @@ impl Session for LightstreamSession {
             Event::Joined { room, others } => {
                 let others = || others.iter().map(|(other, _)| other);
                 output.frames.push(peers_frame(room, others()));
-                let silent = others().filter(|other| !other.dialect.signals);
+                // `peers` lists only members that can receive an offer.
+                let unlisted = others().filter(|other| !other.dialect.signals);
                 output
                     .frames
-                    .extend(silent.map(|other| presence_frame("user-joined", room, other)));
+                    .extend(unlisted.map(|other| presence_frame("user-joined", room, other)));
             }
             Event::Rejoined { room, others } | Event::Members { room, others } => {
                 output.frames.push(peers_frame(room, others));
@@ -209,6 +214,7 @@ impl Session for LightstreamSession {
                     .frames
                     .push(presence_frame("user-joined", room, peer));
                 if *role == OfferRole::Offerer {
+                    // Only `peers` makes a client send offers.
                     output.frames.push(peers_frame(room, [peer]));
                 }
             }
@@ -416,7 +422,8 @@ fn start_frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> JsonW
         .maybe_text("roomID", room.map(RoomName::as_str))
 }
 
-/// The members to which the client sends offers. Members that cannot receive an offer are left out.
+/// The frame `peers`: the members to which the client sends offers. Members that cannot receive an offer are left
+/// out.
 fn peers_frame<'m>(room: &RoomId, others: impl IntoIterator<Item = &'m Arc<Member>>) -> ByteString {
     let others = others.into_iter().filter(|other| other.dialect.signals);
     let ids: Vec<_> = others.map(|other| address_of(other)).collect();
@@ -436,8 +443,8 @@ fn error_frame(room: Option<&RoomName>, code: &str, text: &str) -> ByteString {
         .finish()
 }
 
-/// The frame for a message of a member of another dialect. A description or candidate is in all three
-/// fields in which clients of this dialect expect it.
+/// The frame for a message of a member of another dialect; `me` is the receiver of a message to one member. A
+/// description or candidate is in all three fields in which clients of this dialect expect it.
 fn translation(
     room: &RoomId,
     from: &Member,

@@ -8,6 +8,8 @@
 //! the clients of a room are divided into groups of N whose members see only each other. A group that was full
 //! once takes no more members. With several nodes, each group has clients of one node only.
 //!
+//! (→ from the client, ← to the client)
+//!
 //! * ← `{"IdAssigned":"UUID"}`
 //! * ← `{"NewPeer":"UUID"}`: send an offer to this peer
 //! * → `{"Signal":{"receiver":"UUID","data":D}}`, ← `{"Signal":{"sender":"UUID","data":D}}`; `D` is `{"Offer":SDP}`,
@@ -18,14 +20,14 @@
 //! Among clients of this dialect the members send offers to a newcomer. `NewPeer` always means "send an offer to
 //! this peer", so in a mixed room it goes to the side that sends the offer, newcomer or not.
 //!
-//! # Better
+//! # Differences from the original server
 //!
 //! * A signal reaches only peers in the room and the group of its sender.
 //! * A client whose join is rejected is closed: with 1013 if it can retry soon, else with 1008. A `next` that is
 //!   not a number is rejected too; the original ignores it.
 //! * Frames that cannot be parsed or delivered are counted in the metrics.
 //!
-//! # Switch
+//! # Migration from the original server
 //!
 //! ```sh
 //! matchbox_server 0.0.0.0:3536
@@ -58,13 +60,14 @@ static TRAITS: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// A path of the original server: a room for WebSocket connections, and a health check for plain requests.
+/// The name of the endpoint `/health`. As in the original server, it is a health check for plain requests, and the
+/// room `health` for WebSocket connections.
 const HEALTH: &str = "health";
 
 /// The room of connections that do not name a room.
 const DEFAULT_ROOM: &str = "world";
 
-/// The largest `next` that a client may request. A room has about as many members.
+/// The largest `next` that a client may request: as many members as a room may have by default.
 const GROUP_MAX: usize = 1000;
 
 #[derive(Debug)]
@@ -135,7 +138,8 @@ impl Dialect for Matchbox {
     }
 }
 
-/// The room of a handshake, and the group size if the handshake requests groups.
+/// The room of a handshake, and the size of the groups if the handshake requests groups. The size is a part of the
+/// room's name, because clients that request different sizes do not meet.
 fn requested_room(handshake: &Handshake) -> Result<(RoomName, Option<NonZeroUsize>), ErrorCode> {
     let room = match handshake.endpoint {
         HEALTH => HEALTH,
@@ -206,12 +210,12 @@ impl Session for MatchboxSession {
     fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match event {
             Event::Joined { others, .. } => {
-                let to_call = others
+                let to_offer = others
                     .iter()
                     .filter(|(_, role)| *role == OfferRole::Offerer);
                 output
                     .frames
-                    .extend(to_call.map(|(other, _)| peer_event("NewPeer", other.peer)));
+                    .extend(to_offer.map(|(other, _)| peer_event("NewPeer", other.peer)));
             }
             Event::Introduced {
                 peer,
@@ -308,6 +312,7 @@ fn peer_event(event: &str, peer: PeerId) -> ByteString {
         .finish()
 }
 
+/// The frame for a message of a member of another dialect.
 fn translation(from: &Member, content: &Content<'_>) -> Option<ByteString> {
     let signal = |kind: &str, value: &str| {
         let data = |data: JsonWriter| data.text(kind, value);

@@ -1,6 +1,6 @@
-//! The metadata of a member for the other nodes of a cluster, which an engine carries as opaque
-//! bytes. It is JSON, so that operators can read it in the store. Nodes of different versions read
-//! each other: a missing field has its default, an unknown field is skipped.
+//! The metadata of a member for the other nodes of a cluster. The store and the messages between nodes carry it as
+//! opaque bytes. It is JSON, so that operators can read it in the store. Nodes of different versions can read each
+//! other's metadata: a missing field has its default, and an unknown field is skipped.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -10,7 +10,7 @@ use switchboard_core::{
 };
 use thiserror::Error;
 
-type PartnerIdBytes = [u8; 16];
+type PeerIdBytes = [u8; 16];
 
 #[derive(Default, Serialize, Deserialize)]
 struct MemberMetadata {
@@ -22,17 +22,18 @@ struct MemberMetadata {
     /// The reconnect secret, and for how many milliseconds the address stays reserved for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<(String, u64)>,
-    /// The first member of its group, and the capacity of the group.
+    /// The first member of the group of this member, and the capacity of the group (see `?next=N` of `matchbox`).
+    /// Stored as `circle`, the earlier name of a group.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "circle")]
-    group: Option<(PartnerIdBytes, NonZeroUsize)>,
-    /// The serial number of the join on its node. It distinguishes an abandoned join from a later
-    /// one of the same member.
+    group: Option<(PeerIdBytes, NonZeroUsize)>,
+    /// The serial number of the join on its node. It distinguishes a join that was abandoned from a later join of
+    /// the same member.
     #[serde(default)]
     join: u64,
 }
 
-/// Encodes everything about a member except its id and its address. `join` is the serial number of
-/// the join on its node.
+/// Encodes everything about a member except its id and its address, which the store keeps itself. `join` is the
+/// serial number of the join on its node.
 #[must_use]
 pub fn encode_member(member: &Member, join: u64) -> Vec<u8> {
     let metadata = MemberMetadata {
@@ -53,7 +54,7 @@ pub fn encode_member(member: &Member, join: u64) -> Vec<u8> {
     serde_json::to_vec(&metadata).unwrap_or_default()
 }
 
-/// The metadata of a member cannot be decoded. The source has the position and the expected type.
+/// The metadata of a member cannot be decoded. Its source names the position and the expected type.
 #[derive(Debug, Error)]
 #[error("malformed metadata of member {address} ({peer})")]
 pub struct MetadataError {

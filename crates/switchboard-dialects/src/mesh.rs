@@ -3,26 +3,32 @@
 //! # Conversation
 //!
 //! There is no join frame: a connection joins the room in `?room=`, or that of the setting `mesh.room`, at once.
-//! Clients are not told to send an offer, so in a mixed room the clients of other dialects send the offers.
+//! The protocol cannot ask a client to send an offer. In a room with other dialects, their clients therefore send the
+//! offers.
 //!
-//! * → `IdentifySelf` ← the client's own id; → `GetAllPeerIDs` ← the ids of the other members
+//! (→ from the client, ← to the client, ↔ relayed between clients)
+//!
+//! * → `IdentifySelf`, ← the same kind with the client's own id
+//! * → `GetAllPeerIDs`, ← the same kind with the ids of the other members
 //! * ↔ `{"kind":"Offer","reach":"OnePeer","peerID":"ID","content":{…}}`, likewise `Answer` and `ICECandidate`; the
-//!   delivered frame has the `sender`
-//! * ↔ `TextMessage`, to one peer or, with `"reach":"AllPeers"`, to all. A `TextMessage` from `server` reports an error
-//! * ← `DisconnectionNotification`
+//!   delivered frame also has the `sender`
+//! * ↔ `TextMessage`, to one peer or, with `"reach":"AllPeers"`, to all. A `TextMessage` whose sender is `server`
+//!   reports an error, or that the client has been removed
+//! * → `Disconnect`; with `{"notifyAll":true}` as its content, the other clients are notified
+//! * ← `DisconnectionNotification`, when another client has left
 //!
-//! # Better
+//! # Differences from the original server
 //!
-//! * There are rooms.
+//! * Clients are separated by room; the original has one room.
 //! * A peer whose socket has failed is removed from the list, and the other members are notified.
 //! * A reply goes only to the client that sent the request. No client can send frames as the server.
-//! * A plain GET does not affect other clients.
+//! * A plain GET request does not affect other clients.
 //!
-//! # Switch
+//! # Migration from the original server
 //!
 //! ```text
-//! go run main.go                                      # on :8090
-//! SWITCHBOARD_MESH_LISTEN=:8090 switchboard
+//! go run main.go                             # before: the original, on :8090
+//! SWITCHBOARD_MESH_LISTEN=:8090 switchboard  # after
 //! ```
 //!
 //! On the main listener: `ws://HOST:8080/signalingserver`.
@@ -41,8 +47,8 @@ use crate::{
     Candidate, ClientFrame, CloseReason, Content, Dialect, DialectSetting, DialectSettings,
     DialectTable, FirstFrameTimeout, Handshake, Session, SessionOutput, SettingConflict,
     SettingValue,
-    alias::{address_of, displayed_address, error_text},
     content::{display_text, relayed_message, sdp_of},
+    displayed_names::{address_of, displayed_address, error_text},
     json::{JsonObject, JsonWriter},
 };
 
@@ -103,6 +109,7 @@ impl Dialect for Mesh {
 
     fn conflicts(&self, settings: &DialectSettings, limits: &Limits) -> Vec<SettingConflict> {
         let name_max = limits.name_bytes;
+        // 0: no limit.
         let is_too_long = |bytes: usize| name_max != 0 && bytes > name_max;
         let id_length = settings.int(TRAITS.name, ID_LENGTH);
         let mut conflicts = Vec::new();
@@ -171,14 +178,15 @@ impl Dialect for Mesh {
     }
 }
 
-/// The message kind of a frame. The `type` in the content of a description takes precedence over the kind,
-/// because a known client sends its answers with the kind `Offer`.
+/// The message kind of a frame. The `type` in the content of an offer or answer takes precedence over the kind,
+/// because a known client sends its answers with the kind `Offer`. The type is a name, or a number of `SDPType` in
+/// the library pion. `None` if frames of this kind are not relayed.
 fn kind_of(kind: &str, content: Option<&JsonObject<'_>>) -> Option<MessageKind> {
-    let described = || content?.get("type").map(RawValue::get);
+    let description_type = || content?.get("type").map(RawValue::get);
     match kind {
         "TextMessage" => Some(MessageKind::Message),
         "ICECandidate" => Some(MessageKind::Candidate),
-        "Offer" | "Answer" => match described() {
+        "Offer" | "Answer" => match description_type() {
             Some("1" | "\"offer\"") => Some(MessageKind::Offer),
             Some("3" | "\"answer\"") => Some(MessageKind::Answer),
             _ if kind == "Offer" => Some(MessageKind::Offer),
@@ -189,8 +197,9 @@ fn kind_of(kind: &str, content: Option<&JsonObject<'_>>) -> Option<MessageKind> 
 }
 
 struct MeshSession {
+    /// The client's id, which is its address: the unique name by which its room knows it.
     own_address: Address,
-    /// `None` after the client has left.
+    /// `None` if the join failed, or the client has left.
     room: Option<RoomName>,
     limits: Arc<Limits>,
     identify_sender: bool,
@@ -229,6 +238,8 @@ impl Session for MeshSession {
                 output.frames.push(self.list_frame(others))
             }
             Event::Departed { peer, kind, .. } => {
+                // A leave in this dialect is silent if the client has sent `Disconnect` without `notifyAll`: then the
+                // original notifies no client. Silent leaves in other dialects have other reasons, and are notified.
                 if *kind != LeaveKind::Silent || peer.dialect != &TRAITS {
                     output.frames.push(departure_frame(&address_of(peer)));
                 }
@@ -247,10 +258,10 @@ impl Session for MeshSession {
             Event::Evicted(_) => output
                 .frames
                 .push(self.error_frame_for_self("You have been removed.")),
-            Event::Joined { .. }
-            | Event::Introduced { .. }
-            | Event::Claimed(_)
-            | Event::Probe(_) => {}
+            // The protocol has no frames for joins.
+            Event::Joined { .. } | Event::Introduced { .. } => {}
+            // This dialect claims no names; a probe is answered by the caller.
+            Event::Claimed(_) | Event::Probe(_) => {}
         }
     }
 }
@@ -327,6 +338,7 @@ impl MeshSession {
         };
         let delivered = |sender: &str| relayed_frame(kind, sender, &peer, content, object);
         let to = match reach {
+            // An echo to the client.
             "Self" => {
                 output.frames.push(delivered("server"));
                 return Ok(());
@@ -334,6 +346,7 @@ impl MeshSession {
             "OnePeer" => match self.member(&peer) {
                 Some(address) => Target::Address(address),
                 None => {
+                    // The id may be of any length.
                     output
                         .frames
                         .push(no_such_peer(&peer.chars().take(64).collect::<String>()));
@@ -341,6 +354,7 @@ impl MeshSession {
                 }
             },
             "AllPeers" => Target::Everyone,
+            // `None`: the frame goes to no client.
             _ => return Ok(()),
         };
         output.commands.push(Command::Send {
@@ -351,7 +365,7 @@ impl MeshSession {
         Ok(())
     }
 
-    /// The address of the member with this id. `None` if the id is the server's or not an address.
+    /// The address of the member with this id. `None` if the id is that of the server, or no valid address.
     fn member(&self, id: &str) -> Option<Address> {
         Address::parse(unescape_server_address(id)?, self.limits.name_bytes).ok()
     }
@@ -368,6 +382,7 @@ impl MeshSession {
         Some(self.translation(from, &Content::of(message, dialects)?))
     }
 
+    /// The frame for a message of a member of another dialect.
     fn translation(&self, from: &Member, content: &Content<'_>) -> ByteString {
         let frame = |kind, write: &dyn Fn(JsonWriter) -> JsonWriter| {
             let start = header(kind, &address_of(from), self.own_address.as_str());
@@ -417,7 +432,7 @@ impl MeshSession {
     }
 }
 
-/// The first fields of a frame for a client.
+/// The first fields of a frame to a client. Their `reach` is `Self`: the frame goes to this client only.
 fn header(kind: &str, sender: &str, peer: &str) -> JsonWriter {
     JsonWriter::default()
         .text("kind", kind)
@@ -451,10 +466,10 @@ fn no_such_peer(peer: &str) -> ByteString {
     error_frame(peer, &format!("Peer ID {peer} does not exist"))
 }
 
-fn departure_frame(gone: &str) -> ByteString {
-    header("DisconnectionNotification", gone, gone)
+fn departure_frame(departed: &str) -> ByteString {
+    header("DisconnectionNotification", departed, departed)
         .object("content", |content| {
-            content.text("disconnectedPeerID", gone)
+            content.text("disconnectedPeerID", departed)
         })
         .finish()
 }

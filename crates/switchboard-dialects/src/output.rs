@@ -69,25 +69,25 @@ pub struct WebhookRequest {
     pub timeout: Duration,
 }
 
-/// The output of one step of a session. Each layer fills it in place: the dialect adds frames, commands and
-/// errors; the client's session turns the commands into requests; the connection's state machine adds pings. The
-/// driver sends the frames and the ping, then the requests, makes the webhook request, and closes the
-/// connection last.
+/// The output of one step of a session. Each layer fills it in place: the dialect adds frames, commands and errors;
+/// the client's session turns the commands into requests; the connection's state machine adds pings. The connection
+/// layer, which does the I/O, then sends the frames, the ping and the requests, makes the webhook request, and
+/// closes the connection last.
 #[derive(Default)]
 pub struct SessionOutput {
     /// Frames for the client, in order.
     pub frames: Vec<ByteString>,
-    /// Commands of the client, in order. Empty when the driver gets the output.
+    /// Commands of the client, in order. Empty when the connection layer gets the output.
     pub commands: Vec<Command>,
-    /// Errors of earlier frames that the session had queued. The caller passes them to
-    /// [`crate::Session::on_event`]. Empty when the driver gets the output.
+    /// Errors of frames that the session had queued and handled only now. The caller passes them to
+    /// [`crate::Session::on_event`]. Empty when the connection layer gets the output.
     pub errors: Vec<RequestError>,
     /// The requests to the hubs that follow from the commands, in order.
     pub requests: Vec<HubRequest>,
     /// The error codes of rejected frames and requests of the client.
     pub error_codes: Vec<&'static str>,
-    /// Ping the client: another one claims this name or address of it. Its next frame or pong is followed by
-    /// [`HubRequest::Alive`] for the resource.
+    /// Ping the client, because another client claims this name or address, which it holds. Its next frame or pong
+    /// shows that it is alive, and is reported to the hub as [`HubRequest::Alive`].
     pub probe: Option<ResourceKey>,
     /// Send a ping.
     pub ping: bool,

@@ -2,34 +2,39 @@
 //!
 //! # Conversation
 //!
-//! The client sends the first frame within five seconds: `IDENTIFY` with a username that no other client in the
-//! space has. It joins a room, gets `ROOM_MEMBERS` and sends an offer to each member. The members get
-//! `NEW_PEER_IN_ROOM` before the offer. Peers have UUIDs that the server generates.
+//! The client sends the first frame within five seconds: `IDENTIFY` with a username. It joins a room, gets
+//! `ROOM_MEMBERS` and sends an offer to each member. The members get `NEW_PEER_IN_ROOM` before the offer. Peers have
+//! UUIDs that the server generates.
 //!
-//! * → `{"type":"IDENTIFY","username":"NAME"}`, with or without the `roomId` of the room that it will join ←
-//!   `AUTH_SUCCESS` with its own `peerId`, or `AUTH_ERROR`
-//! * → `{"type":"JOIN_ROOM","roomId":"R"}` ← `ROOM_MEMBERS`, ← `NEW_PEER_IN_ROOM`, ← `PEER_LEFT_ROOM`
+//! (→ from the client, ← to the client, ↔ relayed between clients)
+//!
+//! * → `{"type":"IDENTIFY","username":"NAME"}`, with or without the `roomId` of the room that the client will join
+//! * ← `AUTH_SUCCESS` with the client's `peerId`, or `AUTH_ERROR`
+//! * → `{"type":"JOIN_ROOM","roomId":"R"}`
+//! * ← `ROOM_MEMBERS`, ← `NEW_PEER_IN_ROOM`, ← `PEER_LEFT_ROOM`
 //! * ↔ `SDP_OFFER`, `SDP_ANSWER`, `ICE_CANDIDATE` with `toPeerId` and `fromPeerId`; ↔ `CHAT_MESSAGE`
 //! * ← `{"type":"ERROR","code":"…","message":"…"}`
 //!
 //! # Names
 //!
-//! Two members of a room that speak `p2p` never have the same username. Usernames that differ only by characters that are
-//! not displayed are the same; upper and lower case differ.
+//! Two members of a room that speak `p2p` never have the same username. Usernames that differ only by characters
+//! that are not displayed are the same; upper and lower case differ. A space, below, is the set of rooms that share
+//! one namespace.
 //!
 //! * `IDENTIFY` without a `roomId` claims the username in the whole space. Of two such clients with the same name the
-//!   second gets `Username already taken.`, in whichever rooms they are.
+//!   second gets `Username already taken.`, even if they would be in different rooms.
 //! * `IDENTIFY` with `"roomId":"R"` claims the username only in the room `R`; the same name in other rooms does not
 //!   matter. If a member of `R` has the name, the client gets `Username already taken.` and can connect again with
 //!   another name. The call page does this, and tries `NAME (2)`, `NAME (3)` and so on.
 //! * `JOIN_ROOM` of a room in which the client has no name yet claims one there. If a member of that room has the
-//!   username, the server assigns `NAME (2)`, `NAME (3)` and so on. The other members see that name, and the client gets
-//!   it as `username` in `ROOM_MEMBERS`. The join is not rejected, because clients of the original do not expect that.
-//!   After `NAME (20)` the join is rejected with `ERROR` (`taken`).
-//! * A name in a room is released when the client joins another room, its join is rejected, or it disconnects. A holder
-//!   that does not answer a ping for two seconds loses its name, as with every name.
+//!   username, the server assigns `NAME (2)`, `NAME (3)` and so on. The other members see that name, and the client
+//!   gets it as `username` in `ROOM_MEMBERS`. The join is not rejected, because clients of the original do not expect
+//!   that. After `NAME (20)` the join is rejected with `ERROR` (`taken`).
+//! * A name in a room is released when the client joins another room, its join is rejected, or it disconnects.
+//! * When a client claims a name that is taken, the server pings the client that has it. If that client does not
+//!   answer within two seconds, it loses the name. This holds for names in rooms and in spaces.
 //!
-//! # Better
+//! # Differences from the original server
 //!
 //! * A client can move to another room.
 //! * The members of a room get `PEER_LEFT_ROOM` when a peer leaves. No frame reaches another room.
@@ -37,7 +42,7 @@
 //! * Errors are answered with `ERROR`.
 //! * Chat messages are relayed with the id of the sender as `fromPeerId`, and never logged.
 //!
-//! # Switch
+//! # Migration from the original server
 //!
 //! ```text
 //! go run ./...  # on :8080
@@ -58,8 +63,8 @@ use switchboard_core::{
 use crate::{
     Candidate, ClientFrame, CloseReason, Content, Dialect, DialectSetting, FirstFrameTimeout,
     Handshake, Session, SessionOutput, SettingValue,
-    alias::name_of,
     content::{relayed_message, sdp_of},
+    displayed_names::name_of,
     error_message,
     json::{JsonObject, JsonWriter},
 };
@@ -134,6 +139,7 @@ impl Dialect for P2p {
     }
 }
 
+/// The message kind of a frame type. `None` if frames of this type are not relayed.
 fn kind_of(frame_type: &str) -> Option<MessageKind> {
     match frame_type {
         "SDP_OFFER" => Some(MessageKind::Offer),
@@ -146,6 +152,7 @@ fn kind_of(frame_type: &str) -> Option<MessageKind> {
 
 /// The state of a client.
 enum P2pState {
+    /// The client has not sent `IDENTIFY` yet.
     Unidentified,
     /// The claim of the username is pending. Received frames are queued.
     Claiming(DisplayName, Vec<ByteString>),
@@ -159,20 +166,22 @@ struct IdentifiedClient {
     /// is in or joins next. The name is the username or, if another member has that, the username with a
     /// number.
     claimed_name: Option<(RoomName, DisplayName)>,
+    /// The room that the client has joined or requested to join.
     room: Option<RoomName>,
-    pending_join: Option<DelayedJoin>,
+    /// The join for whose name in the room a claim is pending.
+    pending_join: Option<PendingJoin>,
 }
 
 /// A join that waits for the claim of the client's name in the room.
-struct DelayedJoin {
+struct PendingJoin {
     room: RoomName,
     name: DisplayName,
-    /// The number in the name, from 2 on; 1 if the name has no number.
+    /// The number in `name`, as in `Ada (2)`; 1 if `name` has no number.
     number: u32,
     /// Frames received during the claim.
     queued_frames: Vec<ByteString>,
-    /// The room of the last join among the queued frames.
-    next: Option<RoomName>,
+    /// The room of the last `JOIN_ROOM` among the queued frames.
+    last_queued_room: Option<RoomName>,
 }
 
 struct P2pSession {
@@ -197,7 +206,9 @@ impl Session for P2pSession {
                 Ok(())
             }
             P2pState::Claiming(..) => Err(ErrorCode::TooManyFrames.into()),
-            P2pState::Identified(client) => client.handle(self.own_id, &self.limits, text, output),
+            P2pState::Identified(client) => {
+                client.handle_or_queue(self.own_id, &self.limits, text, output)
+            }
         }
     }
 
@@ -208,22 +219,24 @@ impl Session for P2pSession {
                 let others = || others.iter().map(|(other, _)| other);
                 output
                     .frames
-                    .push(members_frame(room, self.new_name(), others()));
-                let silent = others().filter(|other| !other.dialect.signals);
+                    .push(members_frame(room, self.assigned_name(), others()));
+                // `ROOM_MEMBERS` lists only members that can receive an offer.
+                let unlisted = others().filter(|other| !other.dialect.signals);
                 output
                     .frames
-                    .extend(silent.map(|other| presence_frame("NEW_PEER_IN_ROOM", room, other)));
+                    .extend(unlisted.map(|other| presence_frame("NEW_PEER_IN_ROOM", room, other)));
             }
             Event::Rejoined { room, others } | Event::Members { room, others } => {
                 output
                     .frames
-                    .push(members_frame(room, self.new_name(), others));
+                    .push(members_frame(room, self.assigned_name(), others));
             }
             Event::Introduced { room, peer, role } => {
                 output
                     .frames
                     .push(presence_frame("NEW_PEER_IN_ROOM", room, peer));
                 if *role == OfferRole::Offerer {
+                    // Only `ROOM_MEMBERS` makes a client send offers.
                     output.frames.push(members_frame(room, None, [peer]));
                 }
             }
@@ -241,7 +254,8 @@ impl Session for P2pSession {
                     let content = Content::of(message, dialects)?;
                     Some(self.translation(from, &content, unix_secs))
                 };
-                // The frames of signals name their receiver.
+                // The translation of a chat message is the same for all receivers. That of an offer, answer or
+                // candidate names its receiver, so each receiver needs its own.
                 output
                     .frames
                     .extend(match message.kind == MessageKind::Message {
@@ -332,7 +346,7 @@ impl P2pSession {
     }
 
     /// The name of the client in its room, if it differs from its username.
-    fn new_name(&self) -> Option<&DisplayName> {
+    fn assigned_name(&self) -> Option<&DisplayName> {
         let P2pState::Identified(client) = &self.state else {
             return None;
         };
@@ -340,6 +354,7 @@ impl P2pSession {
         (*name != client.username).then_some(name)
     }
 
+    /// The frame for a message of a member of another dialect.
     fn translation(&self, from: &Member, content: &Content<'_>, unix_secs: u64) -> ByteString {
         let begin = |frame_type| {
             let from = from.peer.to_string();
@@ -374,7 +389,8 @@ impl P2pSession {
 }
 
 impl IdentifiedClient {
-    fn handle(
+    /// Handles a frame, or queues it while a join is pending.
+    fn handle_or_queue(
         &mut self,
         me: PeerId,
         limits: &Limits,
@@ -382,7 +398,7 @@ impl IdentifiedClient {
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         match &mut self.pending_join {
-            Some(pending_join) => pending_join.postpone(text, limits),
+            Some(pending_join) => pending_join.queue(text, limits),
             None => self.handle_frame(me, limits, text, output),
         }
     }
@@ -395,7 +411,8 @@ impl IdentifiedClient {
         output: &mut SessionOutput,
     ) {
         for text in queued_frames {
-            let error = self.handle(me, limits, &text, output).err();
+            // After a queued `JOIN_ROOM` the rest is queued again.
+            let error = self.handle_or_queue(me, limits, &text, output).err();
             output.errors.extend(error);
         }
     }
@@ -449,6 +466,7 @@ impl IdentifiedClient {
         claimed_name.unwrap_or(&self.username)
     }
 
+    /// Leaves the room of the client, if it is another one, and joins `requested` with a name that is claimed there.
     fn move_to_room(&mut self, me: PeerId, requested: RoomName, output: &mut SessionOutput) {
         if let Some(left) = self.room.take_if(|joined| *joined != requested) {
             output.commands.push(Command::Leave {
@@ -463,25 +481,25 @@ impl IdentifiedClient {
         {
             return self.join(me, requested, output);
         }
-        self.release(output);
-        let pending_join = DelayedJoin {
+        self.release_name(output);
+        let pending_join = PendingJoin {
             room: requested,
             name: self.username.clone(),
             number: 1,
             queued_frames: Vec::new(),
-            next: None,
+            last_queued_room: None,
         };
-        self.claim(pending_join, output);
+        self.claim_name(pending_join, output);
     }
 
-    fn claim(&mut self, pending_join: DelayedJoin, output: &mut SessionOutput) {
+    fn claim_name(&mut self, pending_join: PendingJoin, output: &mut SessionOutput) {
         let (room, name) = (pending_join.room.clone(), &pending_join.name);
         let claim = Command::Claim(Some(room), name.visible_form());
         output.commands.push(claim);
         self.pending_join = Some(pending_join);
     }
 
-    fn release(&mut self, output: &mut SessionOutput) {
+    fn release_name(&mut self, output: &mut SessionOutput) {
         if let Some((room, name)) = self.claimed_name.take() {
             let release = Command::Release(Some(room), name.visible_form());
             output.commands.push(release);
@@ -501,7 +519,7 @@ impl IdentifiedClient {
     fn on_claimed(&mut self, me: PeerId, limits: &Limits, id: &NameId, output: &mut SessionOutput) {
         let Some(pending_join) = self
             .pending_join
-            .take_if(|pending_join| pending_join.is_for(id))
+            .take_if(|pending_join| pending_join.claims(id))
         else {
             return;
         };
@@ -510,7 +528,7 @@ impl IdentifiedClient {
         self.handle_queued_frames(me, limits, pending_join.queued_frames, output);
     }
 
-    /// Handles a failed claim: claims the name with the next number, if another member has this one.
+    /// Handles a failed claim. If another member has the name, claims the name with the next number.
     fn on_claim_failed(
         &mut self,
         me: PeerId,
@@ -521,7 +539,7 @@ impl IdentifiedClient {
     ) {
         let Some(mut pending_join) = self
             .pending_join
-            .take_if(|pending_join| pending_join.is_for(id))
+            .take_if(|pending_join| pending_join.claims(id))
         else {
             return;
         };
@@ -530,7 +548,7 @@ impl IdentifiedClient {
         output.commands.push(release);
         let is_taken = error.code == ErrorCode::Taken;
         if is_taken && pending_join.take_next_number(&self.username, limits) {
-            return self.claim(pending_join, output);
+            return self.claim_name(pending_join, output);
         }
         let error = RequestError {
             target: is_taken.then(|| name.into()),
@@ -543,7 +561,7 @@ impl IdentifiedClient {
     fn on_request_failed(&mut self, error: &RequestError, output: &mut SessionOutput) {
         if error.join.is_some() {
             self.room = None;
-            self.release(output);
+            self.release_name(output);
         }
         output
             .frames
@@ -551,10 +569,10 @@ impl IdentifiedClient {
     }
 }
 
-impl DelayedJoin {
-    /// Queues a frame until the name is claimed. A repeated join of the last requested room is dropped: the
-    /// first one answers it.
-    fn postpone(&mut self, text: &ByteString, limits: &Limits) -> Result<(), RequestError> {
+impl PendingJoin {
+    /// Queues a frame until the name is claimed. A repeated `JOIN_ROOM` of the room that the client requested last is
+    /// dropped: the answer to the first one serves for both.
+    fn queue(&mut self, text: &ByteString, limits: &Limits) -> Result<(), RequestError> {
         let requested = requested_room(text, limits);
         if requested.as_ref() == Some(self.last_requested_room()) {
             return Ok(());
@@ -563,12 +581,12 @@ impl DelayedJoin {
             return Err(RequestError::new(ErrorCode::NotInRoom).in_room(&self.room));
         }
         self.queued_frames.push(text.clone());
-        self.next = requested.or(self.next.take());
+        self.last_queued_room = requested.or(self.last_queued_room.take());
         Ok(())
     }
 
     fn last_requested_room(&self) -> &RoomName {
-        self.next.as_ref().unwrap_or(&self.room)
+        self.last_queued_room.as_ref().unwrap_or(&self.room)
     }
 
     /// Puts the next number into the name. Returns false if there is no further number.
@@ -582,7 +600,8 @@ impl DelayedJoin {
         true
     }
 
-    fn is_for(&self, id: &NameId) -> bool {
+    /// Whether the pending claim of this join is that of `id`.
+    fn claims(&self, id: &NameId) -> bool {
         id.room.as_ref() == Some(&self.room) && id.name == self.name.visible_form()
     }
 }
@@ -614,7 +633,7 @@ fn identify_error(error: &RequestError) -> String {
     }
 }
 
-/// The room of a `JOIN_ROOM` frame.
+/// The room of a frame, if it is a valid `JOIN_ROOM`.
 fn requested_room(text: &ByteString, limits: &Limits) -> Option<RoomName> {
     let object = JsonObject::parse(text, limits.json_depth).ok()?;
     let is_join = object.text("type").ok()?.as_deref() == Some("JOIN_ROOM");
@@ -637,6 +656,7 @@ fn numbered_name(username: &DisplayName, number: u32, max: usize) -> Option<Disp
     DisplayName::parse(&format!("{}{suffix}", &username[..kept]), max).ok()
 }
 
+/// The JSON string in `content`, which is relayed unchanged.
 fn chat_text<'a>(object: &JsonObject<'a>) -> Result<&'a RawValue, ErrorCode> {
     let content = object
         .get("content")
@@ -651,7 +671,7 @@ fn target(object: &JsonObject<'_>) -> Result<Target, RequestError> {
         .map_err(|_| RequestError::new(ErrorCode::NoSuchPeer))
 }
 
-/// The frame with documented spelling of keys, the real sender, and all other fields unchanged.
+/// The frame with the documented spelling of its keys, the real sender, and all other fields unchanged.
 fn with_own_sender(
     me: PeerId,
     frame_type: &str,
@@ -680,10 +700,10 @@ fn write_member(writer: JsonWriter, member: &Member) -> JsonWriter {
 }
 
 /// The frame `ROOM_MEMBERS`: the members to which the client sends offers. Members that cannot receive an
-/// offer are left out. The frame has the name of the client if it differs from its username.
+/// offer are left out. `assigned_name` is the name of the client in the room, if it differs from its username.
 fn members_frame<'m>(
     room: &RoomId,
-    new_name: Option<&DisplayName>,
+    assigned_name: Option<&DisplayName>,
     others: impl IntoIterator<Item = &'m Arc<Member>>,
 ) -> ByteString {
     let others = others.into_iter().filter(|other| other.dialect.signals);
@@ -693,7 +713,7 @@ fn members_frame<'m>(
         .objects("members", others, |writer, other| {
             write_member(writer, other)
         });
-    match new_name {
+    match assigned_name {
         Some(name) => frame.text("username", name.as_str()).finish(),
         None => frame.finish(),
     }

@@ -6,9 +6,11 @@
 //! `ID-TAKEN` or `ERROR` and closes. All clients of one key are in the room of that name, but they get no list of the
 //! others: a caller must know the id of its peer.
 //!
+//! (→ from the client, ← to the client)
+//!
 //! * → `{"type":"OFFER","dst":"ID","payload":{…}}`, likewise `ANSWER`, `CANDIDATE`, `LEAVE`, `EXPIRE`
 //! * ← the same with `src`, the id of the sender, which the server sets
-//! * → `{"type":"HEARTBEAT"}`, without an answer
+//! * → `{"type":"HEARTBEAT"}`, which is not answered
 //! * → `{"type":"LEAVE"}` without `dst`: releases the id
 //! * ← `{"type":"EXPIRE","src":"ID"}`: no client with this id connected for five seconds
 //!
@@ -17,23 +19,23 @@
 //! `allow_discovery` forbids lists, and can call it. A `peerjs` client can call the member by its address, and gets
 //! `LEAVE` when the other side of a call has left. An offer with audio or video becomes a media connection; any other
 //! offer becomes a data connection with the label `chat`. The server generates the id of the connection. `peerjs`
-//! clients are not told to send offers. All nodes need the same setting.
+//! clients are not told to send offers. All nodes of a cluster need the same value of `mixed`.
 //!
-//! # Better
+//! # Differences from the original server
 //!
 //! * A reconnect with the same id and token gets `OPEN` and replaces the old socket at once.
 //! * If a client times out, or is closed by the server, its id is reserved for its token for `grace` seconds. After
 //!   `LEAVE`, or when the socket is closed or reset, the id is free at once.
-//! * If a client requests an id in use, its holder is challenged. A holder that does not answer within two seconds is
-//!   disconnected, and its id is reserved for its token.
+//! * If a client requests an id in use, the server pings the client that has it. If that client does not answer within
+//!   two seconds, it is disconnected, and the id is reserved for its token.
 //! * Frames for an absent peer are kept for five seconds: eight descriptions, 512 candidates and 320 KiB for each
 //!   sender. If the peer does not connect, the sender gets one `EXPIRE`, also when frames exceeded these limits.
 //! * The server sets `src`, and an id is unique in its key: no client can send `LEAVE` or `EXPIRE` for another one.
-//! * The key is checked on every path, and listing of ids is allowed for each key separately.
+//! * The key is checked on every path, and lists of ids are allowed for each key separately (`allow_discovery`).
 //! * `cors_origins` lists the origins whose pages may read the answers to plain requests. The HTTP streaming paths of
 //!   PeerJS 0.3, which it tries before its WebSocket is open, are answered with 404 in a form that its page can read.
 //!
-//! # Switch
+//! # Migration from the original server
 //!
 //! ```text
 //! peerjs --port 9000
@@ -115,14 +117,15 @@ const LABEL: &str = "chat";
 /// The number of connections of which a session keeps the id.
 const CONNECTIONS_MAX: usize = 256;
 
+// The names of the endpoints.
 const SOCKET: &str = "socket";
 const INFO: &str = "info";
 const ID: &str = "id";
 const PEERS: &str = "peers";
 const XHR: &str = "xhr";
 
-/// The endpoints of plain requests. PeerJS 0.3 tries to stream over the last five before its WebSocket is
-/// open.
+/// The endpoints of plain requests: path, name, and accepted requests. PeerJS 0.3 tries to stream over the last five
+/// before its WebSocket is open.
 const ENDPOINTS: [(&str, &str, Accepts); 8] = [
     ("/{key}/id", ID, Accepts::Requests),
     ("/{key}/peers", PEERS, Accepts::Requests),
@@ -215,7 +218,7 @@ impl Dialect for PeerJs {
                         true => RoomScope::Shared,
                         false => RoomScope::only(TRAITS.name),
                     },
-                    reply: ids,
+                    reply: ids_reply,
                 },
                 Err(_) => HttpAnswer::Ready(HttpReply::not_found()),
             },
@@ -292,8 +295,8 @@ fn server_info() -> String {
         .to_string()
 }
 
-/// The ids of the members of a room that use this dialect.
-fn ids(members: &[Arc<Member>]) -> HttpReply {
+/// The reply with the ids of the members of a room that use this dialect.
+fn ids_reply(members: &[Arc<Member>]) -> HttpReply {
     let own = members.iter().filter(|member| member.dialect == &TRAITS);
     let ids: Vec<_> = own.map(|member| quote(member.address.as_str())).collect();
     reply(200, JSON, format!("[{}]", ids.join(",")))
@@ -311,6 +314,7 @@ fn has_key(settings: &DialectSettings, setting: &'static DialectSetting, key: &s
     !key.is_empty() && keys.split(',').any(matches_key)
 }
 
+/// The message kind of a frame type. `None` if frames of this type are not relayed.
 fn kind_of(frame_type: &str) -> Option<MessageKind> {
     match frame_type {
         "OFFER" => Some(MessageKind::Offer),
@@ -345,8 +349,8 @@ impl ConnectionKind {
     }
 }
 
-/// The latest connection with a member. Its id is kept here, because a member of another dialect does not
-/// know it.
+/// The latest connection (in the sense of PeerJS) with a member. Its id is kept here, because frames of a member of
+/// another dialect do not contain it.
 struct PeerConnection {
     peer: Address,
     id: String,
@@ -358,7 +362,7 @@ struct PeerJsSession {
     own_address: Address,
     room: RoomName,
     connections: VecDeque<PeerConnection>,
-    /// The prefix of the connection ids generated by this session, and their number.
+    /// The prefix of the connection ids that this session generates, and the number of ids generated so far.
     generated: (String, u32),
     limits: Arc<Limits>,
 }
@@ -486,8 +490,8 @@ impl PeerJsSession {
         Some(id).filter(|id| !id.is_empty())
     }
 
-    /// Rejects a frame without a valid receiver. An offer is answered with `EXPIRE`, so the client gets one
-    /// for each connection.
+    /// Rejects a frame without a valid receiver. Only an offer is answered with `EXPIRE`, so that the client gets one
+    /// `EXPIRE` for each connection and not one for each candidate.
     fn no_receiver(&self, kind: MessageKind, output: &mut SessionOutput) -> RequestError {
         if kind == MessageKind::Offer {
             output.frames.push(self.expired(""));
@@ -506,7 +510,7 @@ impl PeerJsSession {
         if kind == MessageKind::Offer
             && let Ok(Some(payload)) = object.object("payload")
         {
-            self.note_offer(&to, &payload);
+            self.remember_offer(&to, &payload);
         }
         let payload = object.all("payload").last();
         let frame = JsonWriter::with_capacity(payload.map_or(0, |raw| raw.get().len()) + 128)
@@ -530,8 +534,8 @@ impl PeerJsSession {
         Ok(())
     }
 
-    /// Keeps the connection id of an offer from the client.
-    fn note_offer(&mut self, to: &Address, payload: &JsonObject<'_>) {
+    /// Remembers the connection id of an offer from the client, for the answer of a member of another dialect.
+    fn remember_offer(&mut self, to: &Address, payload: &JsonObject<'_>) {
         let Ok(Some(id)) = payload.text("connectionId") else {
             return;
         };
@@ -611,11 +615,13 @@ impl PeerJsSession {
         })
     }
 
+    /// The latest connection with this member.
     fn connection(&self, with: &Member) -> Option<&PeerConnection> {
         let mut connections = self.connections.iter();
         connections.find(|connection| connection.peer == with.address)
     }
 
+    /// The frame for an offer, answer or candidate of a member of another dialect.
     fn signal(
         &self,
         frame_type: &str,
@@ -643,14 +649,15 @@ impl PeerJsSession {
                 .frames
                 .push(message_frame("ERROR", &error_message(error)));
         }
-        // `NoSuchPeer` is about a `LEAVE` or `EXPIRE`, after which the client expects no answer.
-        let is_missed = error.code != ErrorCode::NoSuchPeer;
-        let missed = error.target.as_ref().filter(|_| is_missed);
+        // The code is `NoSuchPeer` only for a `LEAVE` or `EXPIRE`, to which the client expects no answer.
+        let expects_answer = error.code != ErrorCode::NoSuchPeer;
+        let unreached = error.target.as_ref().filter(|_| expects_answer);
         output
             .frames
-            .extend(missed.map(|target| self.expired(target.as_str())));
+            .extend(unreached.map(|target| self.expired(target.as_str())));
     }
 
+    /// The frame `EXPIRE`: no client with the id `target` got the client's frames in time.
     fn expired(&self, target: &str) -> ByteString {
         self.notice_frame("EXPIRE", target)
     }
@@ -665,7 +672,7 @@ impl PeerJsSession {
     }
 }
 
-/// The hash of a token and its id. It is kept here and in the store of the cluster instead of the token.
+/// The hash of a client's id and its token. It is kept, here and in the store of the cluster, instead of the token.
 fn secret_of(id: &str, token: &str) -> Arc<str> {
     let hash = Sha256::new()
         .chain_update(id)

@@ -30,13 +30,13 @@ pub struct ResumeRequest {
 /// The reason why a session cannot be resumed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum ResumeError {
-    /// The session has ended, or the client has not proved that it is its own.
+    /// The session has ended, or the client has not proved that the session is its own.
     #[error("there is no such session, or the token, identity or dialect is another one")]
     NotFound,
     /// Frames that the client has missed were dropped, because they exceeded `limits.outbox_bytes`.
     #[error("frames after the last received one were dropped: they exceeded limits.outbox_bytes")]
     OutputDropped,
-    /// The number of the last received frame is of a frame that was not sent yet.
+    /// The client claims to have received a frame that was not sent yet.
     #[error("the number of the last received frame is greater than that of the last sent frame")]
     NotSent,
 }

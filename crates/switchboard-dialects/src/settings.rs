@@ -102,7 +102,7 @@ pub struct SettingConflict {
     pub with: Option<&'static str>,
     /// The rule between the first setting and the second: "must not be greater than".
     pub rule: &'static str,
-    /// The consequence of a breach of the rule.
+    /// The consequence if the rule is broken: "no client could connect".
     pub why: &'static str,
 }
 
@@ -129,7 +129,7 @@ fn is_web_address(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
 }
 
-/// The largest number of seconds of a setting: one year. It keeps sums of a clock and a setting in range.
+/// The largest number of seconds of a setting: one year. With it, the sum of a clock and a setting cannot overflow.
 pub const SECS_MAX: u64 = 365 * 24 * 60 * 60;
 
 /// The configured settings of all dialects. A setting that was not set has its default.
@@ -145,7 +145,7 @@ pub struct DialectSettings {
 }
 
 impl DialectSettings {
-    /// Sets a value. The caller has checked that it has the type of the default and is in the range.
+    /// Sets a value. The caller has checked it by [`DialectSetting::check`], and that it has the type of the default.
     pub fn set(
         &mut self,
         dialect: DialectName,

@@ -6,20 +6,26 @@
 //! members of the room get `new-client` and send an offer to the newcomer. `new-client` always means "send an
 //! offer to this client", so in a mixed room it goes to the side that sends the offer, newcomer or not.
 //!
-//! * ← `{"type":"notify-client-id","payload":{"client_id":"ME"}}`
-//! * → `{"type":"join","payload":{"room_id":"R"}}` ← `new-client`, ← `leave-client`
-//! * ↔ `offer`, `answer`, `ice-candidate`: the payload's `client_id` is the target, and the sender when it comes
-//! * ← `{"type":"ping"}` → `{"type":"pong"}`; ← `{"type":"error","payload":{"error":"…","code":"…"}}`
+//! (→ from the client, ← to the client, ↔ relayed between clients)
 //!
-//! # Better
+//! * ← `{"type":"notify-client-id","payload":{"client_id":"ME"}}`
+//! * → `{"type":"join","payload":{"room_id":"R"}}`
+//! * ← `new-client`, ← `leave-client`
+//! * ↔ `offer`, `answer`, `ice-candidate`: the payload's `client_id` is the target in a frame from the client, and the
+//!   sender in a frame to the client
+//! * ← `{"type":"ping"}`, → `{"type":"pong"}`
+//! * ← `{"type":"error","payload":{"error":"…","code":"…"}}`
+//!
+//! # Differences from the original server
 //!
 //! * A frame for an absent peer is answered with an error; it ended the process of the original.
-//! * The members of a room get `leave-client` at once.
+//! * The members of a room get `leave-client` as soon as a client has left.
 //! * A client that does not read does not block other clients.
 //! * ICE candidates are relayed.
-//! * Descriptions are JSON objects, as the documentation of the original says. Its first version sent base64 text.
+//! * Offers and answers are JSON objects, as the documentation of the original says. The first version of the original
+//!   sent base64 text.
 //!
-//! # Switch
+//! # Migration from the original server
 //!
 //! ```text
 //! go run . -addr 0.0.0.0 -port 5000
@@ -106,6 +112,7 @@ impl Dialect for Singo {
     }
 }
 
+/// The message kind of a frame type. `None` if frames of this type are not relayed.
 fn kind_of(frame_type: &str) -> Option<MessageKind> {
     match frame_type {
         "offer" => Some(MessageKind::Offer),
@@ -117,6 +124,7 @@ fn kind_of(frame_type: &str) -> Option<MessageKind> {
 
 struct SingoSession {
     own_address: Address,
+    /// The room that the client has joined or requested to join.
     room: Option<RoomName>,
     limits: Arc<Limits>,
 }
@@ -147,12 +155,12 @@ impl Session for SingoSession {
     fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match event {
             Event::Joined { others, .. } => {
-                let to_call = others
+                let to_offer = others
                     .iter()
                     .filter(|(_, role)| *role == OfferRole::Offerer);
                 output
                     .frames
-                    .extend(to_call.map(|(other, _)| client_frame("new-client", &other.address)));
+                    .extend(to_offer.map(|(other, _)| client_frame("new-client", &other.address)));
             }
             Event::Introduced {
                 peer,
@@ -265,8 +273,8 @@ impl SingoSession {
         Ok(())
     }
 
-    /// The frame as receivers get it: documented spelling of keys, the sender in place of the target, and
-    /// all other fields unchanged.
+    /// The frame as receivers get it: with the documented spelling of its keys, the sender in place of the target,
+    /// and all other fields unchanged.
     fn with_own_sender(
         &self,
         frame_type: &str,
@@ -306,6 +314,7 @@ fn error_frame(code: &str, text: &str) -> ByteString {
         .finish()
 }
 
+/// The frame for a message of a member of another dialect.
 fn translation(from: &Member, content: &Content<'_>) -> Option<ByteString> {
     let frame = |frame_type, write: &dyn Fn(JsonWriter) -> JsonWriter| {
         let payload = |writer: JsonWriter| write(writer.text("client_id", from.address.as_str()));

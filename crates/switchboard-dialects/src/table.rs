@@ -16,16 +16,27 @@ impl Default for DialectTable {
     }
 }
 
-/// A dialect cannot be added, because its name is empty, reserved for the server or that of another dialect.
+/// The name of a dialect that cannot be added, because the name is empty, reserved or in use by another dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the dialect name {0:?} is empty, reserved or in use")]
 pub struct DialectNameError(pub DialectName);
 
-/// Names that members have for the server itself and for clients of unknown dialects.
-const RESERVED: [&str; 5] = ["", "duty", "undetected", "unknown", "gostream"];
+/// Names that are no dialects, but stand in the place of a dialect's name in logs, metrics or stored metadata.
+const RESERVED: [&str; 5] = [
+    "",
+    // A node that takes part in the election of the node that does voice.
+    "duty",
+    // A client whose first frame has not selected a dialect yet.
+    "undetected",
+    // A member on another node whose dialect this node does not have.
+    "unknown",
+    // Voice over HTTP, which is no WebSocket protocol.
+    "gostream",
+];
 
 impl DialectTable {
-    /// The table with more dialects, after those that it has. It keeps its memory until the process ends.
+    /// The table with more dialects, after those that it has. The new table is leaked: its memory is never freed. So
+    /// call this at startup only.
     ///
     /// # Errors
     /// The first name that is empty, reserved or in use.

@@ -21,7 +21,7 @@ impl<'a> JsonScalar<'a> {
             "true" => Some(Self::Flag(true)),
             "false" => Some(Self::Flag(false)),
             number if number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => {
-                // Rust reads every JSON number, and those beyond the range as infinite, as JavaScript does.
+                // Rust parses every JSON number. A number out of range becomes infinite, as in JavaScript.
                 number.parse().ok().map(Self::Number)
             }
             _ => text(raw).map(Self::Text),
@@ -29,7 +29,7 @@ impl<'a> JsonScalar<'a> {
     }
 }
 
-/// The value as a `DOMString`.
+/// The value as a `DOMString`. `None` for `null`, an array or an object.
 #[must_use]
 pub(crate) fn dom_string(raw: &RawValue) -> Option<Cow<'_, str>> {
     Some(match JsonScalar::of(raw)? {
@@ -39,7 +39,8 @@ pub(crate) fn dom_string(raw: &RawValue) -> Option<Cow<'_, str>> {
     })
 }
 
-/// The value as an `unsigned short`: modulo 65,536, and 0 if it is not a number.
+/// The value as an `unsigned short`: modulo 65,536, and 0 if a text is not a number. `None` for `null`, an array or an
+/// object.
 #[must_use]
 pub(crate) fn unsigned_short(raw: &RawValue) -> Option<u16> {
     Some(to_uint16(match JsonScalar::of(raw)? {
@@ -83,7 +84,7 @@ fn decimal(text: &str) -> f64 {
     match text {
         "" => 0.0,
         "Infinity" | "+Infinity" | "-Infinity" => f64::INFINITY,
-        // Rust also reads "inf" and "nan".
+        // Rust would also parse "inf" and "nan".
         _ if text
             .contains(|letter: char| letter.is_alphabetic() && !matches!(letter, 'e' | 'E')) =>
         {

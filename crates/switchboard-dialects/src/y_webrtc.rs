@@ -5,18 +5,21 @@
 //!
 //! The client sends the first frame, at any time. A topic is a room, and a connection may be in many rooms. A
 //! published message goes to all subscribers of its topic, the sender included, with the number of subscribers. A
-//! signal that names its receiver goes only to the connection that has announced this id.
+//! message of the type `signal` that names its receiver goes only to the connection that has announced this id.
 //!
-//! * → `{"type":"subscribe","topics":[…]}`, → `{"type":"unsubscribe","topics":[…]}`, without an answer
+//! (→ from the client, ← to the client)
+//!
+//! * → `{"type":"subscribe","topics":[…]}`, → `{"type":"unsubscribe","topics":[…]}`, which are not answered
 //! * → `{"type":"publish","topic":…,"data":…}`, ← the same with `"clients":N`
 //! * → `{"type":"ping"}`, ← `{"type":"pong"}`
 //! * a plain GET is answered with `okay`
 //!
-//! Clients get no joins, no leaves and no request to send an offer. They find each other by their published
-//! messages, which only clients of `y-webrtc` understand. Therefore no other dialect can enter a topic: its
-//! subscribers are not listed to clients that cannot call them, and do not count against the limit of their room.
+//! Clients are not told about joins and leaves, nor asked to send an offer. They find each other by their published
+//! messages, which only clients of `y-webrtc` understand. Therefore clients of other dialects do not meet the
+//! subscribers of a topic: in a room of the same name, the subscribers are not listed and do not count against the
+//! limit of the room.
 //!
-//! # Better
+//! # Differences from the original server
 //!
 //! * A `signal` goes only to the connection whose `from` in a message of the topic equals the `to` of the signal. So a
 //!   newcomer among n subscribers costs n deliveries and not n². A signal goes to all subscribers if no connection has
@@ -33,7 +36,7 @@
 //! * If a join is rejected because the server is unavailable, the client is closed (1013), and subscribes again when it
 //!   reconnects.
 //!
-//! # Switch
+//! # Migration from the original server
 //!
 //! ```sh
 //! PORT=4444 node node_modules/y-webrtc/bin/server.js
@@ -72,8 +75,8 @@ const QUEUED_FRAMES_MAX: usize = 16;
 /// The total size in bytes of the frames of one connection that may wait for pending joins.
 const QUEUED_BYTES_MAX: usize = 256 * 1024;
 
-/// The longest id, in bytes, that is remembered for a connection; clients use UUIDs. Messages for a longer
-/// id go to all subscribers.
+/// The longest alias (an id that a client has made for itself) that is remembered for a connection, in bytes. Clients
+/// use UUIDs. Signals for a longer id go to all subscribers.
 const ALIAS_BYTES_MAX: usize = 64;
 
 /// The number of pending joins of one connection. Each is answered with the members of its room, so this
@@ -205,10 +208,10 @@ impl Session for YWebrtcSession {
                 self.on_joined(&room.name, others_subscribed, output);
             }
             Event::Introduced { room, peer, .. } if speaks_y_webrtc(peer) => {
-                self.count(&room.name, |others_subscribed| others_subscribed + 1);
+                self.update_count(&room.name, |others_subscribed| others_subscribed + 1);
             }
             Event::Departed { room, peer, .. } if speaks_y_webrtc(peer) => {
-                self.count(&room.name, |others_subscribed| {
+                self.update_count(&room.name, |others_subscribed| {
                     others_subscribed.saturating_sub(1)
                 });
             }
@@ -223,7 +226,7 @@ impl Session for YWebrtcSession {
                     let is_unavailable = error.code == ErrorCode::Unavailable;
                     output.close = is_unavailable.then_some(CloseReason::UNAVAILABLE);
                 }
-                if self.topics.is_empty() && is_of_topic(error) {
+                if self.topics.is_empty() && rejects_a_topic(error) {
                     output.close = Some(CloseReason::for_rejected_join(&error.code));
                 }
             }
@@ -240,7 +243,7 @@ impl Session for YWebrtcSession {
 }
 
 /// Whether the error rejects the subscription of a topic.
-fn is_of_topic(error: &RequestError) -> bool {
+fn rejects_a_topic(error: &RequestError) -> bool {
     let is_of_name = matches!(
         error.code,
         ErrorCode::BadField(_)
@@ -425,13 +428,14 @@ impl YWebrtcSession {
         }
     }
 
-    fn count(&mut self, room: &RoomName, counted: impl FnOnce(usize) -> usize) {
+    /// Changes the number of other subscribers of a topic.
+    fn update_count(&mut self, room: &RoomName, updated: impl FnOnce(usize) -> usize) {
         if let Some(Topic {
             state: TopicState::Subscribed(others_subscribed),
             ..
         }) = self.topic(room)
         {
-            *others_subscribed = counted(*others_subscribed);
+            *others_subscribed = updated(*others_subscribed);
         }
     }
 
@@ -459,7 +463,7 @@ fn topics_of<'a>(object: &JsonObject<'a>) -> Result<Vec<&'a RawValue>, ErrorCode
     serde_json::from_str(topics.get()).map_err(|_| ErrorCode::BadField("topics"))
 }
 
-/// The ids of the sender and the receiver in a published message. Encrypted data has none.
+/// The ids of the sender and the receiver in a published message. In encrypted data they cannot be read.
 fn aliases_of(published: &JsonObject<'_>) -> Aliases {
     let data = only_value(published, "data").and_then(|data| published.nested(data).ok());
     let Some(data) = data else {
@@ -481,8 +485,8 @@ fn aliases_of(published: &JsonObject<'_>) -> Aliases {
     }
 }
 
-/// The value of a key that occurs once, with this spelling. Of several matching keys, clients may read
-/// another one.
+/// The value of a key that occurs once, with exactly this spelling. If several keys match, clients may read another
+/// one than this server.
 fn only_value<'a>(object: &JsonObject<'a>, key: &str) -> Option<&'a RawValue> {
     let mut values = object.all(key);
     let value = values.next()?;
@@ -581,7 +585,7 @@ mod tests {
         }
     }
 
-    /// A session after a frame that subscribes to `topics`, and the rooms that it joins.
+    /// A session that has got a `subscribe` frame for `topics`, and the rooms that it then joins.
     fn subscribed(topics: &[String]) -> (Box<dyn Session>, Vec<RoomName>) {
         let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
         let mut output = SessionOutput::default();
@@ -658,15 +662,15 @@ mod tests {
         let queued = topics
             .iter()
             .find(|topic| !pending.iter().any(|room| room.as_str() == **topic));
-        let queued = queued.expect("one of them waits");
+        let queued = queued.expect("a topic whose join is not sent yet");
         let frame = format!(r#"{{"type":"unsubscribe","topics":["{queued}"]}}"#);
         let mut output = SessionOutput::default();
         let result = session.on_frame(ClientFrame::Text(&frame.into()), &mut output);
         assert!(result.is_ok() && output.errors.is_empty());
-        let left = |command: &Command| matches!(command, Command::Leave { .. });
+        let is_leave = |command: &Command| matches!(command, Command::Leave { .. });
         assert!(
-            !output.commands.iter().any(|command| !left(command)),
-            "no join"
+            output.commands.iter().all(is_leave),
+            "a join is sent after `unsubscribe`"
         );
         for room in pending {
             assert_eq!(joins_after(&mut *session, &joined(room)), []);

@@ -9,7 +9,7 @@ use switchboard_dialects::{ALL, Dialect};
 #[test]
 fn generated_parts_of_the_dialects_page_are_up_to_date() {
     let page = root().join("docs/dialects.md");
-    let current = fs::read_to_string(&page).expect("the page is there");
+    let current = fs::read_to_string(&page).expect("docs/dialects.md can be read");
     let mut expected = current.clone();
     for (mark, text) in [
         ("table", table()),
@@ -24,7 +24,7 @@ fn generated_parts_of_the_dialects_page_are_up_to_date() {
     } else {
         assert!(
             current == expected,
-            "UPDATE_DOCS=1 cargo test -p switchboard-dialects"
+            "docs/dialects.md is out of date; UPDATE_DOCS=1 cargo test -p switchboard-dialects writes it anew"
         );
     }
 }
@@ -33,10 +33,13 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// The page with `text` in place of the text between a mark and its end.
 fn between_marks(page: &str, mark: &str, text: &str) -> String {
     let begin = format!("<!-- made: {mark} -->\n");
-    let (before, rest) = page.split_once(&begin).expect("the mark is there");
-    let (_, after) = rest.split_once("<!-- end -->").expect("and its end");
+    let (before, rest) = page.split_once(&begin).expect("the page has the mark");
+    let (_, after) = rest
+        .split_once("<!-- end -->")
+        .expect("the mark has an end");
     format!("{before}{begin}{text}<!-- end -->{after}")
 }
 
@@ -100,14 +103,14 @@ fn all_traits() -> impl Iterator<Item = &'static DialectTraits> {
 
 /// The table of offerers for each pair of dialects that carry descriptions.
 fn offerers() -> String {
-    let speaking: Vec<_> = all_traits().filter(|traits| traits.signals).collect();
+    let with_signals: Vec<_> = all_traits().filter(|traits| traits.signals).collect();
     let quoted = |traits: &&DialectTraits| format!("`{}`", traits.name);
     let titles: Vec<_> = std::iter::once("newcomer".to_owned())
-        .chain(speaking.iter().map(quoted))
+        .chain(with_signals.iter().map(quoted))
         .collect();
     let mut text = head(&titles);
-    for newcomer in &speaking {
-        let cells = speaking
+    for newcomer in &with_signals {
+        let cells = with_signals
             .iter()
             .map(|member| offerer(offer_role(newcomer, member)).to_owned());
         text += &row(std::iter::once(quoted(newcomer)).chain(cells));
@@ -130,14 +133,14 @@ fn translations() -> String {
             format!("`{}`", traits.name),
             yes(traits.signals),
             yes(traits.messages),
-            of_others(traits).to_owned(),
+            presence(traits).to_owned(),
         ]);
     }
     text
 }
 
 /// The presence information that a client gets: all members, only their number, or none.
-fn of_others(traits: &DialectTraits) -> &'static str {
+fn presence(traits: &DialectTraits) -> &'static str {
     match (traits.announces_presence, traits.signals) {
         (true, true) => "yes",
         (true, false) => "only the number",
@@ -151,7 +154,8 @@ fn pages() -> String {
     for dialect in ALL {
         let file = format!("src/{}.rs", dialect.traits().name.replace('-', "_"));
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
-        let source = fs::read_to_string(path).expect("a dialect's file bears its name");
+        let source =
+            fs::read_to_string(path).expect("the file of a dialect has the dialect's name");
         // Writing into a string does not fail.
         let _ = write!(text, "\n## {}\n\n{}", name(*dialect), page_of(&source));
     }
@@ -164,7 +168,11 @@ fn page_of(source: &str) -> String {
     let lines: Vec<_> = lines
         .map(|line| line.strip_prefix(' ').unwrap_or(line))
         .collect();
-    for part in ["# Conversation", "# Better", "# Switch"] {
+    for part in [
+        "# Conversation",
+        "# Differences from the original server",
+        "# Migration from the original server",
+    ] {
         assert!(
             lines.contains(&part),
             "{part:?} is missing in {:?}",

@@ -1,4 +1,5 @@
-//! Names of members in dialects whose frames from the server itself have the sender `server`.
+//! Names of members as clients see them, for dialects in which the server's own frames have the sender `server`.
+//! A member whose name could be confused with it is shown with a mark before the name.
 
 use std::borrow::Cow;
 
@@ -6,8 +7,9 @@ use switchboard_core::{Address, DisplayName, Member, RequestError, escape_server
 
 use crate::{HOST, error_message};
 
-/// The address of a member (or of the host program, which is `server`) as clients see it. An address that
-/// could be confused with `server` is escaped; [`switchboard_core::unescape_server_address`] reverses this.
+/// The address of a member (the unique name by which its room knows it) as clients see it. An address that could be
+/// confused with `server` is escaped; [`switchboard_core::unescape_server_address`] reverses this. The host program
+/// is no member: it speaks for the server, and its address is `server` unescaped.
 pub(crate) fn address_of(member: &Member) -> Cow<'_, str> {
     displayed_member_name(member, member.address.as_str())
 }
@@ -19,14 +21,15 @@ pub(crate) fn name_of(member: &Member) -> Cow<'_, str> {
     displayed_member_name(member, name.unwrap_or(member.address.as_str()))
 }
 
-/// A target address as the client has written it.
+/// An address as clients write it: [`address_of`] for an address without its member.
 pub(crate) fn displayed_address(address: &Address) -> Cow<'_, str> {
     displayed_name(address.as_str())
 }
 
-/// The text of an error for the client, with its target named as the client has written it.
+/// The text of an error for the client, which names the target as the client has written it.
 pub(crate) fn error_text(error: &RequestError) -> String {
     let target = error.target.as_ref();
+    // 0: an escaped address may be longer than the limit for addresses.
     let target = target.and_then(|target| Address::parse(&displayed_address(target), 0).ok());
     error_message(&RequestError {
         target,
