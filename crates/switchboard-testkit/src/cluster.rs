@@ -30,7 +30,7 @@ use switchboard_cluster::{
     store::{LogEvent, Snapshot, StoreRequest},
 };
 use switchboard_core::{
-    Command, Input, JoinOptions, Limits, LogId, NameId, NodeId, PeerId, RoomId,
+    Command, Input, JoinOptions, Limits, LogId, NameId, NodeId, PeerId, Position, RoomId,
 };
 
 use crate::InMemoryStore;
@@ -50,6 +50,21 @@ pub const LEASE: Duration = Duration::from_secs(3);
 
 /// The maximum number of members of a room, so low that rooms become full.
 pub const ROOM_MEMBERS: usize = 6;
+
+/// A join that the hub of a node has applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedJoin {
+    /// The time at which the node applied it.
+    pub at: Duration,
+    /// The node that applied it.
+    pub node: NodeKey,
+    /// The log of the join.
+    pub log: LogId,
+    /// The member that joined.
+    pub peer: PeerId,
+    /// The position of the join.
+    pub since: Position,
+}
 
 /// A simulated cluster: nodes, their clients and the store.
 #[derive(Debug)]
@@ -73,6 +88,7 @@ pub struct ClusterSimulation {
     queue: BTreeMap<(Duration, u64), ScheduledEvent>,
     scheduled_count: u64,
     history: Vec<(Duration, LogId, LogEvent)>,
+    applied_joins: Vec<AppliedJoin>,
     outages: Vec<Outage>,
     trace: Option<Vec<String>>,
 }
@@ -107,6 +123,7 @@ impl ClusterSimulation {
             queue: BTreeMap::new(),
             scheduled_count: 0,
             history: Vec::new(),
+            applied_joins: Vec::new(),
             outages: Vec::new(),
             trace: None,
         }
@@ -312,6 +329,12 @@ impl ClusterSimulation {
     #[must_use]
     pub fn history(&self) -> &[(Duration, LogId, LogEvent)] {
         &self.history
+    }
+
+    /// The joins that the hubs of the nodes have applied, in order.
+    #[must_use]
+    pub fn applied_joins(&self) -> &[AppliedJoin] {
+        &self.applied_joins
     }
 
     /// All recorded outages.

@@ -8,9 +8,9 @@ use std::{
 
 use rand::RngExt;
 use switchboard_cluster as cluster;
-use switchboard_core::{Effect, Hub, Input, Limits, NodeId};
+use switchboard_core::{Change, Effect, Entry, Hub, Input, Limits, LogId, NodeId};
 
-use super::{ClusterSimulation, client::ClientKey, events::ScheduledEvent};
+use super::{AppliedJoin, ClusterSimulation, client::ClientKey, events::ScheduledEvent};
 
 /// Index of a node, in the order of starting.
 pub type NodeKey = usize;
@@ -140,11 +140,27 @@ impl ClusterSimulation {
         self.pump(key);
     }
 
+    fn record_joins(&mut self, node: NodeKey, log: &LogId, entries: &[Entry]) {
+        let at = self.now;
+        let joins = entries.iter().filter_map(|entry| match &entry.change {
+            Change::Join(member) => Some(AppliedJoin {
+                at,
+                node,
+                log: log.clone(),
+                peer: member.peer,
+                since: entry.position,
+            }),
+            Change::Leave(..) => None,
+        });
+        self.applied_joins.extend(joins);
+    }
+
     fn handle_effect(&mut self, key: NodeKey, effect: cluster::NodeEffect) {
         let now = self.instant();
         self.trace_event(|| format!("s{key} hub < {effect:?}"));
         let inputs = match effect {
             cluster::NodeEffect::Committed(log, entries) => {
+                self.record_joins(key, &log, &entries);
                 let entries = entries.into_iter();
                 entries
                     .map(|entry| Input::Committed(log.clone(), entry))

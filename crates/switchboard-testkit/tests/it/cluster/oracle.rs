@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use switchboard_cluster::store::StoredChange;
 use switchboard_core::{
-    DialectTraits, EvictionReason, LeaveCause, LogId, OfferPolicy, OfferRole, RoomId,
+    DialectTraits, EvictionReason, LeaveCause, LogId, OfferPolicy, OfferRole, Position, RoomId,
 };
 use switchboard_testkit::cluster::{ClientKey, ClusterSimulation, LEASE, SentMessage, room};
 
@@ -116,12 +116,10 @@ impl ClusterOracle<'_> {
         // their joins count: before, a client may have observed a member that could not observe it. A
         // restored membership may count from its restoration instead (`restored`).
         let met = self
-            .member_since(room, one, false)
-            .max(self.member_since(room, other, false));
-        let restored = self
-            .member_since(room, one, true)
-            .max(self.member_since(room, other, true));
-        let since = |observations: &[Observation], met| {
+            .member_since(room, one)
+            .max(self.member_since(room, other));
+        let since = |observer, observations: &[Observation], is_restored| {
+            let met = self.observed_since(room, observer, [one, other], is_restored);
             let late = observations
                 .iter()
                 .filter(|observation| observation.from >= met);
@@ -141,14 +139,46 @@ impl ClusterOracle<'_> {
                     || self.is_late(*client, &data_losses)
                     || self.was_lost(room, *client, met)
             });
-        let is_mutual = |met| since(&of_b, met) == since(&of_a, met);
-        if !is_mutual(met) && !is_mutual(restored) && !is_excused {
+        let counts = |is_restored| {
+            (
+                since(one, &of_b, is_restored),
+                since(other, &of_a, is_restored),
+            )
+        };
+        let is_mutual = |(one, other)| one == other;
+        let (joined, restored) = (counts(false), counts(true));
+        if !is_mutual(joined) && !is_mutual(restored) && !is_excused {
             self.report(format!(
                 "{room:?}: c{one} was introduced to c{other} {} times, c{other} to c{one} {} times since {met:?}",
-                since(&of_b, met),
-                since(&of_a, met)
+                joined.0, joined.1
             ));
         }
+    }
+
+    /// When the node of `observer` has applied the current memberships of two clients. The store
+    /// has them earlier, and until then the node may still introduce the former ones.
+    fn observed_since(
+        &self,
+        room: &RoomId,
+        observer: ClientKey,
+        clients: [ClientKey; 2],
+        is_restored: bool,
+    ) -> Duration {
+        let log = LogId::Room(room.clone());
+        let node = self.cluster.clients()[observer].node();
+        let applied = clients.map(|client| {
+            let peer = self.cluster.clients()[client].id();
+            let Some((stored, since)) = self.last_join(room, client, is_restored) else {
+                return Duration::ZERO;
+            };
+            let joins = self.cluster.applied_joins().iter();
+            let mut joins = joins.filter(|join| {
+                join.at >= stored
+                    && (join.node, &join.log, join.peer, join.since) == (node, &log, peer, since)
+            });
+            joins.next().map_or(stored, |join| join.at)
+        });
+        applied[0].max(applied[1])
     }
 
     /// The times since `met` at which the store lost data. After a loss, client A may be told that
@@ -199,8 +229,20 @@ impl ClusterOracle<'_> {
         })
     }
 
-    /// When the current membership of a client began or, if `is_restored`, was last added to the store.
-    fn member_since(&self, room: &RoomId, client: ClientKey, is_restored: bool) -> Duration {
+    /// When the current membership of a client began.
+    fn member_since(&self, room: &RoomId, client: ClientKey) -> Duration {
+        let join = self.last_join(room, client, false);
+        join.map(|(at, _)| at).unwrap_or_default()
+    }
+
+    /// The time and the position of the last join of a client or, if `is_restored`, of its last
+    /// addition to the store.
+    fn last_join(
+        &self,
+        room: &RoomId,
+        client: ClientKey,
+        is_restored: bool,
+    ) -> Option<(Duration, Position)> {
         let peer = self.cluster.clients()[client].id();
         let log = LogId::Room(room.clone());
         let history = self.cluster.history().iter().rev();
@@ -211,7 +253,7 @@ impl ClusterOracle<'_> {
         let join = joins.find(|(_, member, head)| {
             member.peer == peer && (is_restored || member.since == *head)
         });
-        join.map(|(at, ..)| at).unwrap_or_default()
+        join.map(|(at, member, _)| (at, member.since))
     }
 
     /// The store, and the hub of each node with a member, have exactly the members that are present.
