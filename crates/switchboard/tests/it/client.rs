@@ -16,6 +16,12 @@ use crate::nodes::SharedEngine;
 /// The time limit of each wait in a test.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// TCP connections that the server accepts for plain requests, beyond `limits.connections`.
+pub(crate) const RESERVED_FOR_REQUESTS: usize = 256;
+
+/// TCP connections that the server accepts for health probes only, beyond all others.
+pub(crate) const RESERVED_FOR_PROBES: usize = 64;
+
 pub(crate) fn config(toml: &str) -> Config {
     let mut config = Config::default();
     assert_eq!(config.read_toml("test", toml), Vec::<ConfigError>::new());
@@ -35,7 +41,8 @@ pub(crate) fn open(builder: Builder) -> (Server, SocketAddr) {
     }
 }
 
-/// Starts two nodes and returns the second. The first is the voice leader.
+/// Starts two nodes and returns the second. The first is the voice leader: it does the work of all voice rooms, and the
+/// second forwards voice requests to it.
 pub(crate) fn open_second(builder: Builder) -> (Server, SocketAddr) {
     let nodes = SharedEngine::new();
     let first = nodes.serve(builder.clone());
@@ -44,6 +51,7 @@ pub(crate) fn open_second(builder: Builder) -> (Server, SocketAddr) {
     (second.server, second.address)
 }
 
+/// Serves on a free loopback port until the test ends.
 pub(crate) fn serve(server: Server) -> (Server, SocketAddr) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
@@ -52,6 +60,7 @@ pub(crate) fn serve(server: Server) -> (Server, SocketAddr) {
     (server, address)
 }
 
+/// A WebSocket client of any dialect.
 pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
@@ -106,25 +115,12 @@ impl Client {
         }
     }
 
-    /// The next frame of this type, skipping others.
+    /// The next frame with this `type` (in `mesh`: `kind`), skipping others.
     pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
             if frame["type"] == kind || frame["kind"] == kind {
                 return frame;
-            }
-        }
-    }
-
-    /// The close code and the reason of the server, skipping earlier frames.
-    pub(crate) async fn close_reason(&mut self) -> (u16, String) {
-        loop {
-            match self.message().await {
-                Ok(Message::Close(Some(frame))) => {
-                    return (frame.code.into(), frame.reason.as_str().to_owned());
-                }
-                Ok(_) => {}
-                other => panic!("expected a close frame, received {other:?}"),
             }
         }
     }
@@ -189,7 +185,7 @@ pub(crate) async fn rejected_status(request: Request) -> u16 {
     }
 }
 
-/// The response to a plain HTTP request.
+/// Sends the head of a plain HTTP request. Returns all bytes until the server closes the connection.
 pub(crate) async fn http(address: SocketAddr, head: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = TcpStream::connect(address).await.expect("a connection");

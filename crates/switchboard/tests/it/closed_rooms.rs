@@ -1,4 +1,5 @@
-//! Rooms that are closed to other dialects, for every way to select a dialect.
+//! Rooms that are closed to other dialects, as those of `peerjs` are by default. A client of another dialect that
+//! names the room gets into a shared room of the same name, by whichever way it selected its dialect.
 
 use std::net::SocketAddr;
 
@@ -16,7 +17,8 @@ async fn by_subprotocol(address: SocketAddr, path: &str, dialect: &str) -> Clien
     Client::try_open(request).await.expect("an upgrade")
 }
 
-/// Connects clients of other dialects that request this room, for every way to select a dialect.
+/// Connects clients of other dialects that name this room, one for each way to select a dialect: five of `mesh` and
+/// then one of `lightstream`.
 async fn connect_other_dialects(address: SocketAddr, name: &str) -> Vec<Client> {
     let open = |path: String| async move { Client::open(address, &path).await };
     let mut clients = vec![
@@ -29,18 +31,18 @@ async fn connect_other_dialects(address: SocketAddr, name: &str) -> Vec<Client> 
         by_subprotocol(address, &format!("/ws?room={name}&key={name}"), "mesh").await,
         by_subprotocol(address, &format!("/peerjs?room={name}&key={name}"), "mesh").await,
     ];
-    let mut first_frame = open("/ws".to_owned()).await;
-    first_frame
+    let mut by_first_frame = open("/ws".to_owned()).await;
+    by_first_frame
         .send(&format!(
             r#"{{"type":"join","roomID":"{name}","senderID":"eve"}}"#
         ))
         .await;
-    assert_eq!(first_frame.next().await["type"], "peers");
+    assert_eq!(by_first_frame.next().await["type"], "peers");
     for client in &mut clients {
         client.send(r#"{"kind":"IdentifySelf"}"#).await;
         assert_eq!(client.next_of("IdentifySelf").await["sender"], "server");
     }
-    clients.push(first_frame);
+    clients.push(by_first_frame);
     clients
 }
 
@@ -93,7 +95,7 @@ async fn a_mixed_peerjs_room_has_members_of_every_dialect() {
 }
 
 #[tokio::test]
-async fn the_peer_list_is_that_of_the_room_of_the_key() {
+async fn a_peer_list_has_the_members_of_the_room_of_its_key() {
     for mixed in [false, true] {
         let (_server, address) = start(&format!(
             "[peerjs]\nallow_discovery = \"*\"\nmixed = {mixed}\n"
@@ -101,7 +103,7 @@ async fn the_peer_list_is_that_of_the_room_of_the_key() {
         let mut bob = Client::open(address, "/peerjs?key=peerjs&id=bob&token=t").await;
         assert_eq!(bob.next().await["type"], "OPEN");
         let answer = crate::client::get(address, "/peerjs/peers").await;
-        assert!(answer.ends_with("[\"bob\"]"), "{mixed}: {answer}");
+        assert!(answer.ends_with("[\"bob\"]"), "mixed = {mixed}: {answer}");
     }
 }
 

@@ -48,7 +48,7 @@ async fn peerjs_assigns_ids_to_pages_of_every_origin() {
         "{response}"
     );
     assert!(lower.contains("content-type: text/html"), "{response}");
-    assert_eq!(body(&response).len(), 36, "{response}");
+    assert_eq!(body(&response).len(), 36, "expected a UUID: {response}");
     let rejection = get(address, "/wrong/id").await;
     assert!(rejection.starts_with("HTTP/1.1 401"), "{rejection}");
 }
@@ -74,7 +74,7 @@ const ALLOWED: &str = "access-control-allow-origin: https://page.example";
 #[tokio::test]
 async fn every_http_response_of_peerjs_is_readable_for_other_origins() {
     let (server, address) = start("[peerjs]\npaths = [\"/\", \"/myapp\"]\n");
-    let own_address = serve_alone(&server, "peerjs");
+    let dialect_address = serve_alone(&server, "peerjs");
     for (address, method, path, expected) in [
         (address, "GET", "/peerjs/id", 200),
         (address, "GET", "/peerjs/id/", 200),
@@ -85,8 +85,8 @@ async fn every_http_response_of_peerjs_is_readable_for_other_origins() {
         (address, "POST", "/peerjs/id", 405),
         (address, "POST", "/peerjs/ann/token/id?i=0", 404),
         (address, "POST", "/myapp/peerjs/ann/token/offer", 404),
-        (own_address, "GET", "/", 200),
-        (own_address, "POST", "/peerjs/ann/token/candidate", 404),
+        (dialect_address, "GET", "/", 200),
+        (dialect_address, "POST", "/peerjs/ann/token/candidate", 404),
     ] {
         let (status, head) = cross_origin(address, method, path).await;
         assert_eq!(status, expected, "{method} {path}");
@@ -162,11 +162,11 @@ async fn peerjs_lists_ids_of_keys_with_discovery() {
 #[tokio::test]
 async fn a_peerjs_listener_describes_itself_at_its_root() {
     let (server, _) = start("");
-    let own_address = serve_alone(&server, "peerjs");
-    let response = get(own_address, "/").await;
+    let dialect_address = serve_alone(&server, "peerjs");
+    let response = get(dialect_address, "/").await;
     assert!(body(&response).contains("PeerJS Server"), "{response}");
     assert!(
-        get(own_address, "/peerjs/id")
+        get(dialect_address, "/peerjs/id")
             .await
             .starts_with("HTTP/1.1 200")
     );
@@ -189,6 +189,7 @@ async fn an_id_is_free_as_soon_as_its_connection_has_ended() {
 #[tokio::test]
 async fn the_id_of_an_unresponsive_client_can_be_reclaimed_with_its_token() {
     let (_server, address) = start("");
+    // This client does not read, so it answers no ping.
     let unresponsive = accepted_peer(address, "ann", "t").await;
     let (_, first) = connect_peer(address, "ann", "other").await;
     assert_eq!(first, "ID-TAKEN");
@@ -199,7 +200,7 @@ async fn the_id_of_an_unresponsive_client_can_be_reclaimed_with_its_token() {
 #[tokio::test]
 async fn y_webrtc_answers_okay_and_upgrades_on_all_its_paths() {
     let (server, address) = start("");
-    let own_address = serve_alone(&server, "y-webrtc");
+    let dialect_address = serve_alone(&server, "y-webrtc");
     for path in ["/y-webrtc", "/y-webrtc/", "/y-webrtc/a/b/"] {
         assert_eq!(body(&get(address, path).await), "okay", "{path}");
     }
@@ -207,8 +208,8 @@ async fn y_webrtc_answers_okay_and_upgrades_on_all_its_paths() {
     client.send(r#"{"type":"ping"}"#).await;
     assert_eq!(client.next().await["type"], "pong");
     for path in ["/", "/any/path"] {
-        assert_eq!(body(&get(own_address, path).await), "okay", "{path}");
-        let mut client = Client::open(own_address, path).await;
+        assert_eq!(body(&get(dialect_address, path).await), "okay", "{path}");
+        let mut client = Client::open(dialect_address, path).await;
         client.send(r#"{"type":"ping"}"#).await;
         assert_eq!(client.next().await["type"], "pong", "{path}");
     }
@@ -217,21 +218,21 @@ async fn y_webrtc_answers_okay_and_upgrades_on_all_its_paths() {
 #[tokio::test]
 async fn matchbox_rooms_are_paths() {
     let (server, address) = start("");
-    let own_address = serve_alone(&server, "matchbox");
+    let dialect_address = serve_alone(&server, "matchbox");
     let mut ann = Client::open(address, "/matchbox/chess").await;
-    let mut ben = Client::open(own_address, "/chess").await;
-    let mut cyd = Client::open(own_address, "/chess?next=2").await;
+    let mut ben = Client::open(dialect_address, "/chess").await;
+    let mut cyd = Client::open(dialect_address, "/chess?next=2").await;
     for client in [&mut ann, &mut ben, &mut cyd] {
         assert!(client.next().await["IdAssigned"].is_string());
     }
     assert!(ann.next().await["NewPeer"].is_string());
     assert!(
-        get(own_address, "/health")
+        get(dialect_address, "/health")
             .await
             .starts_with("HTTP/1.1 200")
     );
     assert_eq!(
-        rejected_status(request(own_address, "/two/levels")).await,
+        rejected_status(request(dialect_address, "/two/levels")).await,
         404
     );
 }
@@ -239,8 +240,8 @@ async fn matchbox_rooms_are_paths() {
 #[tokio::test]
 async fn ayame_answers_health_checks() {
     let (server, address) = start("");
-    let own_address = serve_alone(&server, "ayame");
-    for address in [address, own_address] {
+    let dialect_address = serve_alone(&server, "ayame");
+    for address in [address, dialect_address] {
         assert!(get(address, "/.ok").await.starts_with("HTTP/1.1 200"));
         let mut client = Client::open(address, "/signaling").await;
         client

@@ -1,4 +1,4 @@
-//! Every dialect on its path, and the ways to select one.
+//! Dialects on their paths, rooms of several dialects, and the ways to select a dialect.
 
 use serde_json::json;
 
@@ -99,7 +99,7 @@ async fn a_dialect_can_be_selected_by_query_or_subprotocol_on_any_path() {
         rejected_status(request(address, "/ws?dialect=klingon")).await,
         400
     );
-    let offering = |path: &str, offer: &'static str| {
+    let with_subprotocols = |path: &str, offer: &'static str| {
         let mut request = request(address, path);
         request
             .headers_mut()
@@ -108,16 +108,16 @@ async fn a_dialect_can_be_selected_by_query_or_subprotocol_on_any_path() {
     };
     // Like browsers, the client library fails if none of its subprotocols is selected.
     assert!(
-        Client::try_open(offering("/ws?dialect=mesh", "switchboard.mesh"))
+        Client::try_open(with_subprotocols("/ws?dialect=mesh", "switchboard.mesh"))
             .await
             .is_ok()
     );
     assert_eq!(
-        rejected_status(offering("/ws", "switchboard.klingon")).await,
+        rejected_status(with_subprotocols("/ws", "switchboard.klingon")).await,
         400
     );
     assert_eq!(
-        rejected_status(offering("/ws?dialect=mesh", "switchboard.singo")).await,
+        rejected_status(with_subprotocols("/ws?dialect=mesh", "switchboard.singo")).await,
         400
     );
 }
@@ -199,9 +199,9 @@ async fn the_page_and_the_probes_are_served() {
 async fn a_listener_of_one_dialect_shares_the_rooms_of_the_others() {
     let (server, address) = start("");
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
-    let own_address = listener.address();
+    let dialect_address = listener.address();
     assert!(server.serve_dialect(listener, "singo"));
-    let mut singo = Client::open(own_address, "/connect?dialect=singo").await;
+    let mut singo = Client::open(dialect_address, "/connect?dialect=singo").await;
     assert_eq!(singo.next().await["type"], "notify-client-id");
     singo
         .send(r#"{"type":"join","payload":{"room_id":"r"}}"#)
@@ -209,15 +209,15 @@ async fn a_listener_of_one_dialect_shares_the_rooms_of_the_others() {
     let (_lightstream, peers) = Client::join(address, "r", "ada").await;
     assert_eq!(peers.as_array().map(Vec::len), Some(1), "{peers}");
     for path in ["/healthz", "/readyz"] {
-        let answer = get(own_address, path).await;
+        let answer = get(dialect_address, path).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
     }
     for path in ["/", "/metrics", "/messages"] {
-        let answer = get(own_address, path).await;
+        let answer = get(dialect_address, path).await;
         assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
     }
-    assert_eq!(rejected_status(request(own_address, "/ws")).await, 404);
-    let other = request(own_address, "/connect?dialect=mesh");
+    assert_eq!(rejected_status(request(dialect_address, "/ws")).await, 404);
+    let other = request(dialect_address, "/connect?dialect=mesh");
     assert_eq!(rejected_status(other).await, 400);
     assert!(server.router_of("klingon").is_none());
     assert!(server.shutdown(crate::client::TEST_TIMEOUT).await);

@@ -1,4 +1,5 @@
-//! Rate limits of expensive requests per address. Loopback is exempt, so the clients connect through a trusted proxy.
+//! Rate limits per address for expensive requests: lists, signatures, and requests about which a website or a
+//! webhook is asked. Loopback is exempt, so the clients connect through a trusted proxy.
 
 use std::net::SocketAddr;
 
@@ -47,7 +48,10 @@ async fn count_answered(
 /// Checks that requests of one address are limited: the burst, and some that refill during the test.
 async fn assert_limited_from(address: SocketAddr, path: &str, client: &str) {
     let count = count_answered(address, path, Some(client), 40).await;
-    assert!((3..30).contains(&count), "{count} of {path}");
+    assert!(
+        (3..30).contains(&count),
+        "{count} of 40 requests for {path} are answered"
+    );
 }
 
 /// Checks that requests are limited per address, and that loopback has no limit.
@@ -91,7 +95,7 @@ async fn peer_lists_are_limited_and_cross_origin_pages_can_read_the_error() {
 }
 
 #[tokio::test]
-async fn a_long_peer_list_costs_more() {
+async fn a_list_of_64_kib_counts_as_two_requests() {
     let (_server, address) = start_limited("frames_burst = 0\n[peerjs]\nallow_discovery = \"*\"\n");
     let mut peers = Vec::new();
     for number in 0..600 {
@@ -114,9 +118,10 @@ async fn invalid_signatures_are_limited_and_valid_ones_are_not() {
     let (id, invalid) = (key.public(), key.sign("another").expect("short"));
     assert_limited(address, &format!("/keyXCHG?pubkey={id}&sign={invalid}")).await;
 
-    let mut handshake = vec![1];
-    handshake.extend(1..=10);
-    let valid = key.sign(&handshake).expect("short");
+    // The message that a client signs for `/keyXCHG`.
+    let mut message = vec![1];
+    message.extend(1..=10);
+    let valid = key.sign(&message).expect("short");
     let path = format!("/keyXCHG?pubkey={id}&sign={valid}");
     assert_eq!(
         count_answered(address, &path, Some("192.0.2.3"), 40).await,

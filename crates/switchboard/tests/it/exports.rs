@@ -1,116 +1,116 @@
-//! Every type in a public signature can be named by a host program, and errors are errors.
+//! A host program can name every type of a public signature, and error types implement `Error`. The compiler checks it.
 
 use std::{error::Error, fmt::Display, str::FromStr};
 
 use switchboard as sb;
 use switchboard::{dialect, engine, testing};
 
-fn named<T: ?Sized>() {}
-fn error<T: Error + Send + Sync + 'static>() {}
-fn text<T: Display + FromStr>() {}
+fn assert_nameable<T: ?Sized>() {}
+fn assert_error<T: Error + Send + Sync + 'static>() {}
+fn assert_text<T: Display + FromStr>() {}
 
 #[test]
 fn types_of_public_signatures_are_exported_with_their_traits() {
-    error::<sb::BuildError>();
-    error::<sb::Denial>();
-    error::<sb::SendError>();
-    error::<sb::ListenError>();
-    error::<sb::NameError>();
-    error::<sb::PeerIdError>();
-    error::<sb::config::ConfigError>();
-    error::<dialect::DialectNameError>();
-    error::<dialect::SettingError>();
-    error::<dialect::ErrorCode>();
-    error::<testing::TestError>();
-    text::<sb::Address>();
-    text::<sb::DisplayName>();
-    text::<sb::PeerId>();
-    text::<sb::RoomName>();
-    text::<sb::SpaceName>();
-    text::<engine::NodeId>();
-    named::<(sb::Server, sb::Builder, sb::Config, sb::Listener, sb::Tls)>();
-    named::<(
+    assert_error::<sb::BuildError>();
+    assert_error::<sb::Denial>();
+    assert_error::<sb::SendError>();
+    assert_error::<sb::ListenError>();
+    assert_error::<sb::NameError>();
+    assert_error::<sb::PeerIdError>();
+    assert_error::<sb::config::ConfigError>();
+    assert_error::<dialect::DialectNameError>();
+    assert_error::<dialect::SettingError>();
+    assert_error::<dialect::ErrorCode>();
+    assert_error::<testing::TestError>();
+    assert_text::<sb::Address>();
+    assert_text::<sb::DisplayName>();
+    assert_text::<sb::PeerId>();
+    assert_text::<sb::RoomName>();
+    assert_text::<sb::SpaceName>();
+    assert_text::<engine::NodeId>();
+    assert_nameable::<(sb::Server, sb::Builder, sb::Config, sb::Listener, sb::Tls)>();
+    assert_nameable::<(
         sb::Admission,
         sb::ConnectRequest,
         sb::JoinRequest,
         sb::HostContext,
     )>();
-    named::<(
+    assert_nameable::<(
         sb::Events,
         sb::ServerEvent,
         sb::ClientInfo,
         sb::RefusalReason,
         sb::ConnectionLimit,
     )>();
-    named::<(
+    assert_nameable::<(
         sb::Rooms,
         sb::RoomId,
         sb::RoomScope,
         sb::Member,
         sb::Identity,
     )>();
-    named::<(sb::Sessions, sb::SessionInfo, sb::Limits, sb::Heartbeat)>();
-    named::<(sb::LeaveCause, sb::LeaveKind, sb::EvictionReason)>();
-    named::<(
+    assert_nameable::<(sb::Sessions, sb::SessionInfo, sb::Limits, sb::Heartbeat)>();
+    assert_nameable::<(sb::LeaveCause, sb::LeaveKind, sb::EvictionReason)>();
+    assert_nameable::<(
         dialect::DialectTraits,
         dialect::OfferPolicy,
         dialect::Token,
         dialect::Group,
     )>();
-    named::<dyn dialect::Dialect>();
-    named::<dyn dialect::Session>();
-    named::<(
+    assert_nameable::<dyn dialect::Dialect>();
+    assert_nameable::<dyn dialect::Session>();
+    assert_nameable::<(
         dialect::SessionOutput,
         dialect::Handshake,
         dialect::Query,
         dialect::ClientIce,
     )>();
-    named::<(
+    assert_nameable::<(
         dialect::HttpAnswer,
         dialect::HttpReply,
         dialect::Endpoint,
         dialect::CorsPolicy,
     )>();
-    named::<(
+    assert_nameable::<(
         dialect::Command,
         dialect::Target,
         dialect::JoinOptions,
         dialect::RelayedMessage,
     )>();
-    named::<(
+    assert_nameable::<(
         dialect::Event,
         dialect::OfferRole,
         dialect::RequestError,
         dialect::CloseReason,
     )>();
-    named::<(
+    assert_nameable::<(
         dialect::Content<'_>,
         dialect::Candidate<'_>,
         dialect::DialectTable,
     )>();
-    named::<dyn engine::Engine>();
-    named::<dyn engine::EngineHandler>();
-    named::<dyn engine::DialectRegistry>();
-    named::<(
+    assert_nameable::<dyn engine::Engine>();
+    assert_nameable::<dyn engine::EngineHandler>();
+    assert_nameable::<dyn engine::DialectRegistry>();
+    assert_nameable::<(
         engine::Memory,
         engine::ProposeOutcome,
         engine::Status,
         engine::NodeLine,
     )>();
-    named::<(
+    assert_nameable::<(
         engine::LogId,
         engine::ElectionId,
         engine::Position,
         engine::Change,
         engine::Entry,
     )>();
-    named::<(
+    assert_nameable::<(
         engine::NodeMessage,
         engine::NodeMessageBody,
         engine::MembershipRef,
         engine::Recipient,
     )>();
-    named::<(
+    assert_nameable::<(
         engine::RejectReason,
         engine::DriverSettings,
         testing::TestServer,

@@ -1,4 +1,5 @@
-//! The embedding API: nesting under a prefix, hooks, and actions of the host program in rooms.
+//! The API for host programs, which embed the server: routers under a prefix, hooks that admit or deny, events, and
+//! actions in rooms.
 
 use axum::{Router, http::StatusCode, routing::get};
 use serde_json::{Value, json};
@@ -95,7 +96,7 @@ async fn the_host_program_observes_rooms_and_sends_messages() {
         assert_eq!(member.dialect.name, expected);
     }
     let r = room("r").expect("a name");
-    let address = |name: &str| Address::parse(name, 0).expect("a name");
+    let member_address = |name: &str| Address::parse(name, 0).expect("a name");
     assert_eq!(rooms.list(), [(r.clone(), 2)]);
     assert_eq!(rooms.members(&r)[0].address.as_str(), "ada");
     assert!(rooms.members(&room("nowhere").expect("a name")).is_empty());
@@ -111,20 +112,20 @@ async fn the_host_program_observes_rooms_and_sends_messages() {
         (&message["sender"], &message["content"]["message"]),
         (&json!("server"), &json!("closing soon"))
     );
-    assert_eq!(rooms.send(&r, &address("ada"), "you only"), Ok(()));
-    let unsent = rooms.send(&r, &address("absent"), "lost");
+    assert_eq!(rooms.send(&r, &member_address("ada"), "you only"), Ok(()));
+    let unsent = rooms.send(&r, &member_address("absent"), "lost");
     assert_eq!(unsent, Err(SendError::NoSuchMember));
     assert_eq!(ada.next().await["data"], "you only");
 
-    assert!(!rooms.kick(&r, &address("absent"), "unknown"));
-    assert!(rooms.kick(&r, &address("ada"), "Be polite."));
-    assert_eq!(ada.close_reason().await, (1008, "Be polite.".to_owned()));
+    assert!(!rooms.kick(&r, &member_address("absent"), "unknown"));
+    assert!(rooms.kick(&r, &member_address("ada"), "Be polite."));
+    assert_eq!(ada.close_frame().await, (1008, "Be polite.".to_owned()));
     assert_eq!(mesh.next().await["kind"], "DisconnectionNotification");
     let left = next_change(&mut events).await;
     let ServerEvent::Left { member, cause, .. } = left else {
         panic!("expected a leave, received {left:?}");
     };
-    assert_eq!(member.address, address("ada"));
+    assert_eq!(member.address, member_address("ada"));
     assert_eq!(cause, LeaveCause::Evicted(EvictionReason::Kicked));
 }
 
@@ -275,7 +276,7 @@ async fn a_denied_join_shows_the_text_of_the_hook_in_every_dialect_with_error_te
             .last()
             .is_none_or(|frame: &Value| frame.pointer(pointer) != Some(&json!("Staff only.")))
         {
-            assert!(seen.len() < 4, "{path}: {seen:?}");
+            assert!(seen.len() < 4, "{path}: no denial text in {seen:?}");
             seen.push(bob.next().await);
         }
     }
@@ -287,7 +288,7 @@ async fn settings_that_contradict_each_other_build_no_server() {
     let error = Server::builder()
         .config(config)
         .build()
-        .expect_err("a call has two");
+        .expect_err("a room for one member cannot hold a call of two");
     let text = error.to_string();
     assert!(text.contains("limits.room_members"), "{text}");
     assert!(matches!(error, BuildError::Config(errors) if errors.len() == 1));

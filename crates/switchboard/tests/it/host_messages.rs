@@ -1,4 +1,5 @@
-//! Actions of the host program on one member of any dialect, and the parts of the router that it leaves out.
+//! Actions of the host program on single clients: messages to a member of each dialect, and the end of sessions.
+//! Also the router without the parts that the host program has itself.
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use switchboard::{
 use crate::client;
 
 async fn join(server: &TestServer, dialect: ClientDialect) -> TestClient {
+    // The room of a PeerJS client has the name of its API key.
     let room = if dialect == ClientDialect::PeerJs {
         "peerjs".to_owned()
     } else {
@@ -34,7 +36,7 @@ fn room_of(server: &TestServer, client: &TestClient) -> switchboard::RoomId {
 }
 
 #[tokio::test]
-async fn a_member_of_each_dialect_gets_what_its_dialect_carries_and_an_error_says_what_not() {
+async fn content_is_sent_if_the_dialect_of_the_member_carries_it_and_is_an_error_otherwise() {
     let server = TestServer::start(Server::builder()).expect("a server");
     let rooms = server.server().rooms();
     for dialect in ClientDialect::ALL {

@@ -11,7 +11,10 @@ use tokio::{
 };
 
 use crate::{
-    client::{Client, TEST_TIMEOUT, config, get, http, rejected_status, request, start},
+    client::{
+        Client, RESERVED_FOR_PROBES, RESERVED_FOR_REQUESTS, TEST_TIMEOUT, config, get, http,
+        rejected_status, request, start,
+    },
     nodes::SharedEngine,
 };
 
@@ -134,9 +137,8 @@ async fn a_websocket_is_not_subject_to_the_timeouts_of_http() {
 #[tokio::test]
 async fn health_probes_are_answered_at_the_connection_limit() {
     let (server, address) = start("[limits]\nconnections = 2\n");
-    // Two signaling connections, and those reserved for plain requests.
     let mut held = Vec::new();
-    for _ in 0..2 + 256 {
+    for _ in 0..2 + RESERVED_FOR_REQUESTS {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         probe(&mut stream).await;
         held.push(stream);
@@ -152,6 +154,7 @@ async fn health_probes_are_answered_at_the_connection_limit() {
     assert!(stopping.starts_with("HTTP/1.1 503 "), "{stopping}");
     let connection = http(address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(connection.contains("connection: close"), "{connection}");
+    // Only health probes are answered.
     for path in ["/", "/metrics", "/voice/mode", "/ws"] {
         let rejection = get(address, path).await;
         assert!(rejection.starts_with("HTTP/1.1 503 "), "{rejection}");
@@ -167,7 +170,7 @@ async fn health_probes_are_answered_at_the_connection_limit() {
 async fn the_reserve_for_health_probes_is_bounded() {
     let (_server, address) = start("[limits]\nconnections = 2\n");
     let mut held = Vec::new();
-    for _ in 0..2 + 256 + 64 {
+    for _ in 0..2 + RESERVED_FOR_REQUESTS + RESERVED_FOR_PROBES {
         held.push(TcpStream::connect(address).await.expect("a connection"));
     }
     let rejection = http(address, "").await;

@@ -1,4 +1,5 @@
-//! Rooms of many members, in each dialect: a newcomer signals with every member, and many clients join at once.
+//! Rooms of many members, in each dialect: a newcomer exchanges descriptions and candidates with every member, and many
+//! clients join at once. Two members are introduced when the server tells one of them to offer to the other.
 
 mod dialects;
 
@@ -31,11 +32,13 @@ use dialects::{
     SignalPeers, Y_WEBRTC,
 };
 
+/// ICE candidates that follow a description.
 const CANDIDATES: usize = 9;
-/// A description and its candidates.
+/// Frames of a description and its candidates.
 const FRAMES: usize = 1 + CANDIDATES;
 /// More frames than one client sends in any of the tests.
 const OUTGOING_MAX: usize = 2_000 * FRAMES;
+/// The approximate size of a session description.
 const DESCRIPTION_BYTES: usize = 6_000;
 const COMPLETE_WITHIN: Duration = Duration::from_secs(30);
 const CONFIG: &str = "[limits]\nroom_members = 2000\n";
@@ -208,7 +211,11 @@ async fn each_pair_is_introduced_once(dialect: &'static DialectClient, clients: 
                         ParsedFrame::MustOffer(id) => {
                             let pair = sorted(id, client.id.clone());
                             let mut pairs = pairs.lock().expect("no client failed");
-                            assert!(pairs.insert(pair), "introduced twice to {}", client.id);
+                            assert!(
+                                pairs.insert(pair),
+                                "{} is introduced twice to the same member",
+                                client.id
+                            );
                             count.send_replace(pairs.len());
                         }
                         ParsedFrame::Error(error) => panic!("{}: {error}", client.id),
@@ -243,7 +250,8 @@ fn sorted(one: String, other: String) -> (String, String) {
     }
 }
 
-/// The kinds of the frames of [`RoomClient::send_signals`], in order.
+/// The labels of the frames of [`RoomClient::send_signals`], in order: the kind of the description, then the
+/// numbers of the candidates.
 fn labels(description: &str) -> Vec<String> {
     let candidates = (0..CANDIDATES).map(|number| number.to_string());
     std::iter::once(description.to_owned())
@@ -259,7 +267,7 @@ async fn await_members(server: &Server, expected: usize) {
         }
     };
     let reached = timeout(2 * COMPLETE_WITHIN, reached).await;
-    assert!(reached.is_ok(), "{} members of {expected}", count());
+    assert!(reached.is_ok(), "{} instead of {expected} members", count());
 }
 
 /// A client that reads and writes independently of each other, as a browser does.
@@ -302,7 +310,8 @@ impl RoomClient {
         client
     }
 
-    /// Requests the member list, or takes it from the test if the dialect has no member list.
+    /// Requests the member list. In a dialect whose clients know each other's ids without the server, takes `nicks`
+    /// as the list.
     fn learn_members(&mut self, nicks: Vec<String>) {
         if let Some(request) = self.dialect.list_members {
             self.send(request().to_string());
@@ -317,10 +326,10 @@ impl RoomClient {
     fn send_signals(&self, to: &str, description: &str) {
         let peers = SignalPeers { from: &self.id, to };
         let sdp = format!("v=0\r\nto {to}\r\n{}", "a".repeat(DESCRIPTION_BYTES));
-        self.send((self.dialect.describe)(peers, description, &sdp).to_string());
+        self.send((self.dialect.description_frame)(peers, description, &sdp).to_string());
         for number in 0..CANDIDATES {
             let candidate = format!("candidate:{number} 1 udp 1 127.0.0.1 9 typ host to {to}");
-            self.send((self.dialect.trickle)(peers, &candidate).to_string());
+            self.send((self.dialect.candidate_frame)(peers, &candidate).to_string());
         }
     }
 

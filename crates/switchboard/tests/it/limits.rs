@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::client::{Client, TEST_TIMEOUT, get, http, rejected_status, request, serve, start};
+use crate::client::{
+    Client, RESERVED_FOR_REQUESTS, TEST_TIMEOUT, get, http, rejected_status, request, serve, start,
+};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -71,6 +73,7 @@ async fn connections_are_limited_in_total_and_per_address() {
     let _other = Client::try_open(from("192.0.2.2"))
         .await
         .expect("another address");
+    // Loopback addresses have no limit per address.
     let _locals = (
         Client::open(address, "/ws").await,
         Client::open(address, "/ws").await,
@@ -91,7 +94,7 @@ async fn tcp_connections_are_limited_over_all_listeners_and_counted() {
     let (server, first_address) = start("[limits]\nconnections = 2\nhandshake_secs = 0\n");
     let (server, other_address) = serve(server);
     let mut held = Vec::new();
-    for _ in 0..2 + 256 {
+    for _ in 0..2 + RESERVED_FOR_REQUESTS {
         held.push(
             TcpStream::connect(first_address)
                 .await
@@ -105,6 +108,7 @@ async fn tcp_connections_are_limited_over_all_listeners_and_counted() {
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let second_address = listener.local_addr().expect("bound");
+    // The limit covers the listeners of the server, not this one of a host program.
     let router = server.router();
     tokio::spawn(async move { axum::serve(listener, router).await });
     let metrics = get(second_address, "/metrics").await;
@@ -152,12 +156,11 @@ async fn an_unresponsive_client_is_removed_by_the_heartbeat() {
 #[tokio::test]
 async fn the_holder_of_a_claimed_name_is_challenged() {
     let (_server, address) = start("");
-    let holder = Client::open(address, "/ws").await;
+    let mut holder = Client::open(address, "/ws").await;
     let identify = r#"{"type":"IDENTIFY","username":"ada"}"#;
-    let mut holder = holder;
     holder.send(identify).await;
     assert_eq!(holder.next().await["type"], "AUTH_SUCCESS");
-    // The holder is responsive: its library answers the ping while it waits for a frame.
+    // The holder is responsive: its library answers the ping of the challenge while it waits for a frame.
     let mut claimant = Client::open(address, "/ws").await;
     claimant.send(identify).await;
     let rejection = tokio::select! {

@@ -1,4 +1,8 @@
 //! Tests of the server over real sockets.
+//!
+//! The server speaks several signaling protocols, called dialects (`lightstream`, `p2p`, `singo`, `mesh`, …).
+//! Clients of different dialects meet in one room. The host program is the program that embeds the server as a
+//! library.
 
 mod client;
 mod closed_rooms;

@@ -1,10 +1,10 @@
-//! `/metrics`: the names and labels that dashboards use, and the values after a session.
+//! `/metrics`: the names and labels of metrics, which dashboards use, and their values after a session.
 
 use std::net::SocketAddr;
 
 use crate::client::{Client, TEST_TIMEOUT, get, start};
 
-/// The names without labels. Dashboards and alerts use them, so none may go.
+/// The metrics without labels. Dashboards and alerts use their names, so no name may change.
 const NAMES: [&str; 19] = [
     "connections",
     "connections_refused_total",
@@ -27,7 +27,7 @@ const NAMES: [&str; 19] = [
     "webhooks_total",
 ];
 
-/// Reads the metrics until one has this line.
+/// Reads the metrics until they contain this line. Returns them.
 async fn wait_for(address: SocketAddr, line: &str) -> String {
     let read = async {
         loop {
@@ -39,7 +39,7 @@ async fn wait_for(address: SocketAddr, line: &str) -> String {
         }
     };
     let read = tokio::time::timeout(TEST_TIMEOUT, read).await;
-    read.unwrap_or_else(|_| panic!("no line {line}"))
+    read.unwrap_or_else(|_| panic!("the metrics never contain `{line}`"))
 }
 
 #[tokio::test]

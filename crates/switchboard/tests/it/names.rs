@@ -44,6 +44,7 @@ async fn a_name_is_unique_per_room_and_a_duplicate_in_a_room_is_numbered() {
     assert_eq!(response["type"], "AUTH_SUCCESS");
     assert_eq!(join(&mut elsewhere, "blue").await["members"], json!([]));
 
+    // Without a room in `IDENTIFY`, as in the original protocol, the name is claimed in the whole space.
     let (mut unmodified, response) = identify(address, "Ada", None).await;
     assert_eq!(response["type"], "AUTH_SUCCESS");
     let (members, announcement) = join_while_other_reads(&mut unmodified, "red", &mut ada).await;

@@ -1,5 +1,5 @@
-//! Several servers in one process, with one engine that orders the candidates of the voice election. The servers do not
-//! share rooms.
+//! Several servers in one process that elect the node which does the work of all voice rooms: the oldest candidate.
+//! Their shared engine orders the candidates. The servers do not share rooms.
 
 use std::{
     collections::HashMap, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration,
@@ -27,9 +27,10 @@ struct State {
     nodes: Vec<NodeSlot>,
     /// The candidates of the election, oldest first.
     candidates: Vec<(Position, NodeId, Arc<Member>)>,
-    last: u64,
+    /// The position of the last change.
+    last_position: u64,
     first_node_has_proposed: bool,
-    /// Proposals that are pending until the first node has proposed.
+    /// Proposals that wait until the first node has proposed, so that it is the oldest candidate.
     pending: Vec<(NodeId, Change)>,
 }
 
@@ -98,11 +99,11 @@ impl SharedEngine {
     /// Commits the leave of the node's candidates, as after an expired lease. The node receives the change.
     pub(crate) fn end_candidacy(&self, id: NodeId) {
         let mut state = self.lock();
-        let of_node = |(_, node, _): &&(Position, NodeId, Arc<Member>)| *node == id;
+        let is_of_node = |(_, node, _): &&(Position, NodeId, Arc<Member>)| *node == id;
         let peers: Vec<PeerId> = state
             .candidates
             .iter()
-            .filter(of_node)
+            .filter(is_of_node)
             .map(|candidate| candidate.2.peer)
             .collect();
         for peer in peers {
@@ -147,8 +148,8 @@ impl SharedEngine {
 
 impl State {
     fn commit(&mut self, node: NodeId, change: &Change) {
-        self.last += 1;
-        let position = Position::from(self.last);
+        self.last_position += 1;
+        let position = Position::from(self.last_position);
         match change {
             Change::Join(member) => self.candidates.push((position, node, member.clone())),
             Change::Leave(peer, _) => self

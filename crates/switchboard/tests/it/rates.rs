@@ -1,4 +1,5 @@
-//! Rate budgets over sockets: the server pauses reading from a client over its rate, which stays a full member meanwhile.
+//! Rate budgets over sockets: the server pauses reading from a client over its rate, which stays a full member
+//! meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -9,27 +10,27 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 use crate::client::{Client, TEST_TIMEOUT, get, request, start};
 
-/// Joins a `p2p` room under a username that is unique in the server.
-const P2P: [&str; 2] = [
+/// The frames with which a `p2p` client claims its username and joins a room.
+const P2P_JOIN_FRAMES: [&str; 2] = [
     r#"{"type":"IDENTIFY","username":"ada"}"#,
     r#"{"type":"JOIN_ROOM","roomId":"r"}"#,
 ];
 
-type ServerSocket = WebSocketStream<TcpStream>;
+type ClientSocket = WebSocketStream<TcpStream>;
 
 /// The next message.
-async fn next(socket: &mut ServerSocket) -> Message {
+async fn next(socket: &mut ClientSocket) -> Message {
     let message = tokio::time::timeout(TEST_TIMEOUT, socket.next()).await;
     let message = message.expect("a message in time");
     message.expect("an open socket").expect("a message")
 }
 
 /// Connects a `p2p` member that sends far more frames than its budget.
-async fn connect_over_rate(address: std::net::SocketAddr) -> ServerSocket {
+async fn connect_over_rate(address: std::net::SocketAddr) -> ClientSocket {
     let stream = TcpStream::connect(address).await.expect("a connection");
     let upgraded = client_async(request(address, "/ws"), stream).await;
     let mut socket = upgraded.expect("an upgrade").0;
-    for frame in P2P {
+    for frame in P2P_JOIN_FRAMES {
         socket.send(Message::text(frame)).await.expect("sent");
         next(&mut socket).await;
     }
@@ -47,11 +48,12 @@ async fn await_paused(address: std::net::SocketAddr, count: usize) {
     while !get(address, "/metrics").await.contains(&expected) {
         assert!(
             start.elapsed() < TEST_TIMEOUT,
-            "the connection is not paused"
+            "fewer than {count} connections are paused"
         );
     }
 }
 
+/// A budget of eight frames, refilled by one frame each second, and a heartbeat timeout of two seconds.
 const LOW_RATE: &str = "[limits]\nframes_per_second = 1\nframes_burst = 8\nframes_per_peer = 8\n[heartbeat]\nping = 1\ngone = 2\n";
 
 #[tokio::test]
@@ -103,7 +105,7 @@ async fn a_paused_client_stays_a_full_member() {
     await_paused(address, 1).await;
 
     let mut claimant = Client::open(address, "/ws").await;
-    claimant.send(P2P[0]).await;
+    claimant.send(P2P_JOIN_FRAMES[0]).await;
     let rejection = claimant.next().await;
     assert_eq!(
         rejection["message"], "Username already taken.",

@@ -1,5 +1,5 @@
-//! A connection that waits for a decision: the response to a webhook, or the access check of a join. The node is a
-//! test double.
+//! A connection that waits for a decision: the response to a webhook, or the access check of a join or claim (the claim
+//! of a display name). The node to which the connection belongs is a test double.
 
 use std::{
     net::SocketAddr,
@@ -29,7 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::TEST_TIMEOUT;
 
-/// A session that makes the webhook requests named in its frames, and sends the responses to the client.
+/// A session that a client controls by its frames: `request…` makes a webhook request with the frame as its body,
+/// `join`, `claim` and `list` send a command to the hub, and `…close` closes the session. It answers with `received
+/// FRAME`, `response BODY` after a webhook, and `failed CODE` after a rejected command.
 #[derive(Debug)]
 struct WebhookSession;
 
@@ -95,7 +97,7 @@ impl Session for WebhookSession {
     }
 }
 
-/// The command of the frames `join` and `claim`.
+/// The command of the frames `join`, `claim` and `list`.
 fn command(text: &str) -> Option<Command> {
     let room = RoomName::parse("r", 0).expect("a name");
     match text {
@@ -135,22 +137,23 @@ struct AnsweringNode {
     webhooks: mpsc::Sender<PendingWebhook>,
     checks: mpsc::Sender<PendingCheck>,
     requests: mpsc::Sender<(OutboxHandle, HubRequest)>,
+    /// The bodies of webhook requests whose response the session does not await.
     detached: mpsc::Sender<String>,
 }
 
 impl HubClient for AnsweringNode {
     fn request(&self, _peer: PeerId, local: &OutboxHandle, request: HubRequest) {
-        // At the end of a test the receiver is dropped.
+        // At the end of a test, the receiver may be dropped.
         drop(self.requests.try_send((local.clone(), request)));
     }
 }
 
 impl JoinAuthorizer for AnsweringNode {
     fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
-        let (decide, decided) = oneshot::channel();
-        drop(self.checks.try_send(decide));
+        let (decision_sender, decision) = oneshot::channel();
+        drop(self.checks.try_send(decision_sender));
         Some(Box::pin(async move {
-            let is_allowed = decided.await.unwrap_or(false);
+            let is_allowed = decision.await.unwrap_or(false);
             is_allowed.then_some(()).ok_or(None)
         }))
     }
@@ -191,14 +194,14 @@ impl WebhookTest {
 
     async fn with_heartbeat(heartbeat: Heartbeat) -> Self {
         let (webhook_sender, webhooks) = mpsc::channel(8);
-        let (checking, checks) = mpsc::channel(8);
-        let (requesting, requests) = mpsc::channel(8);
+        let (check_sender, checks) = mpsc::channel(8);
+        let (request_sender, requests) = mpsc::channel(8);
         let (detached_sender, detached) = mpsc::channel(8);
         let drain = CancellationToken::new();
         let node = Arc::new(AnsweringNode {
             webhooks: webhook_sender,
-            checks: checking,
-            requests: requesting,
+            checks: check_sender,
+            requests: request_sender,
             detached: detached_sender,
         });
         let context = websocket::ConnectionContext {
@@ -231,6 +234,7 @@ impl WebhookTest {
         sent.expect("the server reads");
     }
 
+    /// The next text frame, or the code of the close frame.
     async fn next(&mut self) -> String {
         let next = tokio::time::timeout(TEST_TIMEOUT, self.client.next()).await;
         let next = next.expect("in time").expect("the socket is open");
@@ -257,12 +261,12 @@ impl WebhookTest {
         next.expect("a message")
     }
 
-    async fn checked(&mut self) -> PendingCheck {
+    async fn next_check(&mut self) -> PendingCheck {
         let checked = tokio::time::timeout(TEST_TIMEOUT, self.checks.recv()).await;
         checked.expect("in time").expect("the node exists")
     }
 
-    async fn requested(&mut self) -> (OutboxHandle, HubRequest) {
+    async fn next_request(&mut self) -> (OutboxHandle, HubRequest) {
         let requested = tokio::time::timeout(TEST_TIMEOUT, self.requests.recv()).await;
         requested.expect("in time").expect("the node exists")
     }
@@ -271,23 +275,24 @@ impl WebhookTest {
     async fn with_claim() -> (Self, OutboxHandle) {
         let mut test = Self::new().await;
         test.send("claim").await;
-        let check = test.checked().await;
+        let check = test.next_check().await;
         check.send(true).expect("the connection waits");
-        let (outbox, _) = test.requested().await;
+        let (outbox, _) = test.next_request().await;
         (test, outbox)
     }
 
-    /// The decision that the connection waits for after this frame. The connection waits while the value lives.
+    /// The decision that the connection waits for after this frame. The connection waits until the value is dropped.
     async fn pending_decision(
         &mut self,
         frame: &str,
     ) -> (Option<PendingCheck>, Option<PendingWebhook>) {
         match frame {
-            "join" => (Some(self.checked().await), None),
+            "join" => (Some(self.next_check().await), None),
             _ => (None, Some(self.next_webhook().await)),
         }
     }
 
+    /// The body of the next webhook request whose response the session does not await.
     async fn next_detached(&mut self) -> String {
         let last = tokio::time::timeout(TEST_TIMEOUT, self.detached.recv()).await;
         last.expect("in time").expect("the node exists")
@@ -397,7 +402,7 @@ async fn a_disconnect_and_a_shutdown_cancel_the_webhook() {
     assert_eq!(test.next_detached().await, "end");
     assert!(
         test.detached.recv().await.is_none(),
-        "the last request is made once"
+        "the session ends once, so it makes one `end` request"
     );
 }
 
@@ -421,15 +426,13 @@ async fn frames_beyond_the_queue_stay_in_the_socket_until_the_response() {
 
 #[tokio::test]
 async fn a_connection_is_served_while_a_join_is_checked() {
-    let ping = Duration::from_millis(20);
-    let gone = Duration::from_secs(60);
     let mut test = WebhookTest::with_heartbeat(Heartbeat {
-        ping,
-        timeout: gone,
+        ping: Duration::from_millis(20),
+        timeout: Duration::from_secs(60),
     })
     .await;
     test.send("join").await;
-    let check = test.checked().await;
+    let check = test.next_check().await;
     let ping = Message::Ping("are you there".into());
     test.client.send(ping).await.expect("the server reads");
     let (mut has_ponged, mut has_pinged) = (false, false);
@@ -445,7 +448,10 @@ async fn a_connection_is_served_while_a_join_is_checked() {
     }
     assert!(test.requests.try_recv().is_err(), "the join waits");
     check.send(true).expect("the connection waits");
-    assert!(matches!(test.requested().await, (_, HubRequest::Join(..))));
+    assert!(matches!(
+        test.next_request().await,
+        (_, HubRequest::Join(..))
+    ));
 }
 
 #[tokio::test]
@@ -460,7 +466,7 @@ async fn frames_behind_a_checked_join_or_claim_keep_their_order() {
         for text in [first, "a", "list", "b"] {
             test.send(text).await;
         }
-        let check = test.checked().await;
+        let check = test.next_check().await;
         assert_eq!(test.next().await, format!("received {first}"));
         check.send(is_allowed).expect("the connection waits");
         let mut received = Vec::new();
@@ -477,11 +483,11 @@ async fn frames_behind_a_checked_join_or_claim_keep_their_order() {
             assert!(test.requests.try_recv().is_err());
             continue;
         }
-        let (_, request) = test.requested().await;
+        let (_, request) = test.next_request().await;
         assert!(match (first, is_allowed) {
             ("claim", _) => matches!(request, HubRequest::Claim(..)),
             (_, true) => matches!(request, HubRequest::Join(..)),
-            // The client may be in the room after an earlier check.
+            // An earlier join of the client may have been allowed: the denial ends that membership.
             (_, false) => matches!(request, HubRequest::Leave(..)),
         });
     }
@@ -492,7 +498,7 @@ async fn a_client_that_leaves_cancels_the_check_and_joins_no_room() {
     for sends_close_frame in [true, false] {
         let mut test = WebhookTest::new().await;
         test.send("join").await;
-        let mut check = test.checked().await;
+        let mut check = test.next_check().await;
         let mut client = test.client;
         if sends_close_frame {
             client.close(None).await.expect("the server reads");
@@ -510,7 +516,7 @@ async fn a_client_that_leaves_cancels_the_check_and_joins_no_room() {
 async fn a_drain_does_not_wait_for_a_check() {
     let mut test = WebhookTest::new().await;
     test.send("join").await;
-    let mut check = test.checked().await;
+    let mut check = test.next_check().await;
     assert_eq!(test.next().await, "received join");
     test.drain.cancel();
     assert_eq!(test.next().await, "1012");
@@ -529,7 +535,7 @@ async fn a_probe_is_answered_while_a_decision_is_pending() {
         while !matches!(test.next_message().await, Message::Ping(_)) {}
         // The client library answers the ping at the next write.
         test.client.flush().await.expect("the server reads");
-        let (_, request) = test.requested().await;
+        let (_, request) = test.next_request().await;
         assert!(matches!(request, HubRequest::Alive(alive) if alive == resource));
     }
 }
@@ -538,7 +544,7 @@ async fn a_probe_is_answered_while_a_decision_is_pending() {
 async fn events_of_other_rooms_reach_the_client_while_a_join_is_checked() {
     let (mut test, outbox) = WebhookTest::with_claim().await;
     test.send("join").await;
-    let _check = test.checked().await;
+    let _check = test.next_check().await;
     let error = RequestError::new(ErrorCode::Expired);
     outbox.push(Arc::new(Event::RequestFailed(error)));
     for expected in ["received claim", "received join", "failed expired"] {

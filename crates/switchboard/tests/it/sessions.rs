@@ -1,4 +1,4 @@
-//! The sessions of a node: listed with what the host program may know of them, and ended by id.
+//! The sessions of a node: the host program lists them and ends them by id.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +31,7 @@ async fn sessions_are_listed_with_dialect_identity_rooms_and_address() {
     assert!(server.sessions().list().is_empty());
     let before = SystemTime::now() - Duration::from_secs(1);
     let mut ada = Client::open(address, "/ws?ada").await;
+    // The dialect is detected from the first frame.
     let undetected = session_of(&server, "ada");
     assert_eq!(
         (undetected.dialect, undetected.rooms.len()),
@@ -61,11 +62,7 @@ async fn sessions_are_listed_with_dialect_identity_rooms_and_address() {
     assert_eq!(server.sessions().list().len(), 2);
     ada.close().await;
     let left = server.sessions().list();
-    assert_eq!(
-        left.len(),
-        1,
-        "a session of today's dialects ends with its connection"
-    );
+    assert_eq!(left.len(), 1, "the session ends with its connection");
 }
 
 #[tokio::test]
@@ -82,7 +79,10 @@ async fn ended_session_gets_the_reason_and_leaves_its_rooms() {
     assert_eq!(closed, (1008, "the lesson is over".to_owned()));
     assert_eq!(bob.next().await["type"], "user-left");
     assert_eq!(server.rooms().members(&r).len(), 1);
-    assert!(!server.sessions().end(id, "again"), "it has ended");
+    assert!(
+        !server.sessions().end(id, "again"),
+        "an ended session is not ended again"
+    );
 }
 
 #[tokio::test]
@@ -97,6 +97,7 @@ async fn session_is_ended_while_its_join_waits_for_the_host_program() {
         .expect("an upgrade");
     ada.send(r#"{"type":"join","roomID":"r","senderID":"ada"}"#)
         .await;
+    // This frame waits behind the join.
     ada.send("no JSON").await;
     while server.sessions().list()[0].dialect == "undetected" {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Clients that read slowly, and clients that close their connection.
+//! Clients that read slowly or not at all, and the answer to a close frame.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -1,4 +1,5 @@
-//! A member that reads slowly, and a sender on another node: the sender's node is notified.
+//! A member that reads slowly, and a sender on another node: the sender's node is notified, which charges the
+//! sender's rate budget.
 
 use std::{
     future::Future,
@@ -37,7 +38,7 @@ impl std::fmt::Debug for TwoNodes {
 
 impl Engine for TwoNodes {
     fn attach(&self, handler: Arc<dyn EngineHandler>) {
-        *self.handler.lock().expect("no panic") = Some(handler);
+        *self.handler.lock().expect("no other thread panicked") = Some(handler);
     }
 
     fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> ProposeOutcome {
@@ -45,7 +46,10 @@ impl Engine for TwoNodes {
     }
 
     fn send(&self, to: NodeId, message: NodeMessage) -> Option<NodeMessage> {
-        self.sent.lock().expect("no panic").push((to, message));
+        self.sent
+            .lock()
+            .expect("no other thread panicked")
+            .push((to, message));
         None
     }
 
@@ -87,7 +91,11 @@ async fn the_node_of_a_sender_is_notified_of_a_slow_receiver() {
     );
     let _slow = join_without_reading(address).await;
 
-    let handler = engine.handler.lock().expect("no panic").clone();
+    let handler = engine
+        .handler
+        .lock()
+        .expect("no other thread panicked")
+        .clone();
     let handler = handler.expect("attached");
     let log = LogId::Room(RoomId::shared(
         SpaceName::default(),
@@ -133,7 +141,7 @@ async fn the_node_of_a_sender_is_notified_of_a_slow_receiver() {
         handler.on_node_message(NodeId::from(OTHER_NODE), message);
         tokio::task::yield_now().await;
     }
-    let sent = engine.sent.lock().expect("no panic");
+    let sent = engine.sent.lock().expect("no other thread panicked");
     let (to, notice) = sent.first().expect("a notice to the sender's node");
     assert_eq!(*to, NodeId::from(OTHER_NODE));
     assert!(

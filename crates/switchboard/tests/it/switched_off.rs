@@ -7,7 +7,8 @@ use switchboard_dialects::{ALL, Dialect};
 
 use crate::client::{Client, rejected_status, request, start};
 
-/// The settings that switch a dialect off; true if also on its own listener.
+/// The settings that switch a dialect off on the shared listener. True if the setting also forbids a listener of
+/// this dialect alone.
 const DISABLING_SETTINGS: [(&str, bool); 2] = [("enabled = false", true), ("paths = []", false)];
 
 fn name(dialect: &dyn Dialect) -> &'static str {

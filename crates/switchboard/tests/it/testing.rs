@@ -9,6 +9,7 @@ use switchboard::{
 async fn a_client_of_each_dialect_joins_and_leaves() {
     let server = TestServer::start(Server::builder()).expect("a server");
     for dialect in ClientDialect::ALL {
+        // The room of a PeerJS client has the name of its API key.
         let room = if dialect == ClientDialect::PeerJs {
             "peerjs".to_owned()
         } else {
@@ -42,7 +43,7 @@ async fn clients_of_different_dialects_receive_each_others_frames() {
 }
 
 #[tokio::test]
-async fn a_refused_client_has_the_status_and_a_denied_join_the_frames() {
+async fn a_refused_connection_reports_its_status_and_a_denied_join_its_frames() {
     let builder = Server::builder().on_connect(|request| async move {
         match request.uri.query() {
             Some("dialect=p2p") => Err(Denial::default()),

@@ -1,4 +1,5 @@
-//! Listeners with TLS: the same service, and clients whose handshake is late, fails, or is not TLS.
+//! Listeners with TLS: they serve the same as without TLS. Some clients complete their handshake late, fail in it,
+//! or do not speak TLS.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -21,11 +22,11 @@ use tokio_rustls::{
 };
 use tokio_tungstenite::{client_async, tungstenite::Message};
 
-use crate::client::{Client, TEST_TIMEOUT, config, get, http};
+use crate::client::{Client, RESERVED_FOR_REQUESTS, TEST_TIMEOUT, config, get, http};
 
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls");
 
-/// The first bytes of a handshake.
+/// The first bytes of a TLS handshake.
 const PARTIAL_HANDSHAKE: &[u8] = &[22, 3, 1, 2, 0, 1];
 
 fn certificate() -> ServerCertificate {
@@ -198,7 +199,7 @@ async fn a_request_without_tls_is_redirected_or_rejected_with_the_https_url() {
     // The connection ends after one response, and no request reaches the server.
     let twice = "GET / HTTP/1.1\r\nHost: a b\r\n\r\n".repeat(2);
     assert_eq!(http(address, &twice).await.matches("HTTP/1.1 ").count(), 1);
-    assert_eq!(handshakes_failed(address).await, 0);
+    assert_eq!(failed_handshakes(address).await, 0);
     assert!(server.shutdown(TEST_TIMEOUT).await);
 }
 
@@ -220,8 +221,8 @@ async fn a_late_or_failed_handshake_ends_the_connection_and_is_counted() {
         drop(read.expect("an end in time"));
         assert!(rest.is_empty(), "{rest:?}");
     }
-    assert_eq!(handshakes_failed(address).await, 2);
-    // Neither TLS nor HTTP; the response is an alert.
+    assert_eq!(failed_handshakes(address).await, 2);
+    // Bytes that are neither TLS nor HTTP: the response is a TLS alert (record type 21).
     let mut client = TcpStream::connect(address).await.expect("a connection");
     client.write_all(&[0; 64]).await.expect("sent");
     let mut alert = Vec::new();
@@ -231,7 +232,7 @@ async fn a_late_or_failed_handshake_ends_the_connection_and_is_counted() {
             .expect("in time"),
     );
     assert_eq!(alert.first(), Some(&21), "{alert:?}");
-    assert_eq!(handshakes_failed(address).await, 3);
+    assert_eq!(failed_handshakes(address).await, 3);
     // A connection that is closed without data does not count.
     let mut probe = TcpStream::connect(address).await.expect("a connection");
     probe.shutdown().await.expect("closed");
@@ -240,15 +241,14 @@ async fn a_late_or_failed_handshake_ends_the_connection_and_is_counted() {
             .await
             .expect("in time"),
     );
-    assert_eq!(handshakes_failed(address).await, 3);
+    assert_eq!(failed_handshakes(address).await, 3);
 }
 
 #[tokio::test]
 async fn handshakes_count_as_connections() {
     let (_server, address) = start_with_tls("[limits]\nconnections = 2\nhandshake_secs = 0\n");
     let mut held = Vec::new();
-    // Two signaling connections, and those reserved for plain requests.
-    for _ in 0..2 + 256 {
+    for _ in 0..2 + RESERVED_FOR_REQUESTS {
         held.push(TcpStream::connect(address).await.expect("a connection"));
     }
     let page = secure_get(address, "/").await;
@@ -271,6 +271,7 @@ async fn a_shutdown_does_not_wait_for_handshakes() {
     let (server, address) = start_with_tls("[limits]\nhandshake_secs = 0\n");
     let mut open = TcpStream::connect(address).await.expect("a connection");
     open.write_all(PARTIAL_HANDSHAKE).await.expect("sent");
+    // Connections are accepted in order, so the one above is accepted before this one.
     drop(secure_get(address, "/healthz").await);
     assert!(server.shutdown(TEST_TIMEOUT).await);
     let mut rest = Vec::new();
@@ -302,7 +303,7 @@ async fn a_certificate_is_replaced_for_new_connections() {
     ada.next().await;
 }
 
-async fn handshakes_failed(address: SocketAddr) -> u64 {
+async fn failed_handshakes(address: SocketAddr) -> u64 {
     let metrics = secure_get(address, "/metrics").await;
     let line = metrics
         .lines()

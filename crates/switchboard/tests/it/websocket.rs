@@ -73,7 +73,7 @@ impl RawClient {
         (head[0], self.read(length).await)
     }
 
-    /// The close code and its reason, after any other frames. The connection ends then.
+    /// Skips frames until the close frame. Returns its code and reason.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         loop {
             if let (0x88, payload) = self.frame().await {
@@ -85,7 +85,8 @@ impl RawClient {
     }
 }
 
-/// A masked frame with the first byte `first`; the mask is zero.
+/// A masked frame; the mask is zero. `first` is its first byte: 0x80 for the last fragment, plus the opcode (0
+/// continuation, 1 text, 8 close, 9 ping, 10 pong).
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).expect("a short payload");
     let length = match length {
@@ -114,13 +115,17 @@ async fn await_metric(address: SocketAddr, name: &str, value: u64) {
 
 #[tokio::test]
 async fn connection_options_may_be_split_over_several_headers() {
-    let (server, own) = start("");
-    let foreign = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-    let foreign = foreign.expect("a free port");
-    let nested = foreign.local_addr().expect("bound");
+    let (server, own_address) = start("");
+    let host_listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let host_listener = host_listener.expect("a free port");
+    let host_address = host_listener.local_addr().expect("bound");
     let app = Router::new().nest("/nested", server.router());
-    tokio::spawn(async move { axum::serve(foreign, app).await });
-    for (address, path) in [(own, "/ws"), (own, "/y-webrtc"), (nested, "/nested/ws")] {
+    tokio::spawn(async move { axum::serve(host_listener, app).await });
+    for (address, path) in [
+        (own_address, "/ws"),
+        (own_address, "/y-webrtc"),
+        (host_address, "/nested/ws"),
+    ] {
         let options = "Connection: keep-alive\r\nConnection: Upgrade\r\n";
         let (mut client, response) = RawClient::handshake(address, path, options).await;
         assert!(response.starts_with("HTTP/1.1 101"), "{path}: {response}");
@@ -187,6 +192,7 @@ async fn buffered_bytes_of_an_unfinished_message_are_counted() {
     let mut finishing = RawClient::open(address, "/ws").await;
     let mut leaving = RawClient::open(address, "/ws").await;
     finishing.send(&frame(0x01, &[b' '; 1000])).await;
+    // A head of 8 bytes and 500 of 600 bytes.
     leaving.send(&frame(0x81, &[b' '; 600])[..508]).await;
     await_metric(address, "unfinished_bytes", 1500).await;
     finishing.send(&frame(0x80, b"{}")).await;

@@ -48,8 +48,10 @@ pub(super) struct DialectClient {
     pub(super) join: fn(nick: &str) -> Vec<Value>,
     /// The request for the member list, if the dialect has one.
     pub(super) list_members: Option<fn() -> Value>,
-    pub(super) describe: fn(peers: SignalPeers, kind: &str, sdp: &str) -> Value,
-    pub(super) trickle: fn(peers: SignalPeers, candidate: &str) -> Value,
+    /// The frame that carries an offer or answer.
+    pub(super) description_frame: fn(peers: SignalPeers, kind: &str, sdp: &str) -> Value,
+    /// The frame that carries a candidate.
+    pub(super) candidate_frame: fn(peers: SignalPeers, candidate: &str) -> Value,
     /// The meaning of a frame for the client with this id.
     pub(super) read: fn(frame: &Value, id: &str) -> Vec<ParsedFrame>,
     /// Whether the server assigns the ids.
@@ -75,8 +77,8 @@ const DEFAULT: DialectClient = DialectClient {
     path: |_| "/ws".to_owned(),
     join: |_| Vec::new(),
     list_members: None,
-    describe: |_, _, _| Value::Null,
-    trickle: |_, _| Value::Null,
+    description_frame: |_, _, _| Value::Null,
+    candidate_frame: |_, _| Value::Null,
     read: |_, _| Vec::new(),
     assigns_ids: false,
     members_offer: false,
@@ -85,8 +87,8 @@ const DEFAULT: DialectClient = DialectClient {
 
 pub(super) static LIGHTSTREAM: DialectClient = DialectClient {
     join: |nick| vec![json!({"type": "join", "roomID": "r", "senderID": nick})],
-    describe: |SignalPeers { to, .. }, kind, sdp| json!({"type": kind, "targetID": to, "data": {"type": kind, "sdp": sdp}}),
-    trickle: |SignalPeers { to, .. }, candidate| json!({"type": "ice-candidate", "targetID": to, "data": init(candidate)}),
+    description_frame: |SignalPeers { to, .. }, kind, sdp| json!({"type": kind, "targetID": to, "data": {"type": kind, "sdp": sdp}}),
+    candidate_frame: |SignalPeers { to, .. }, candidate| json!({"type": "ice-candidate", "targetID": to, "data": init(candidate)}),
     read: |frame, _| {
         let from = &frame["senderID"];
         match text(&frame["type"]) {
@@ -107,11 +109,11 @@ pub(super) static P2P: DialectClient = DialectClient {
             json!({"type": "JOIN_ROOM", "roomId": "r"}),
         ]
     },
-    describe: |SignalPeers { to, .. }, kind, sdp| {
+    description_frame: |SignalPeers { to, .. }, kind, sdp| {
         let frame = format!("SDP_{}", kind.to_uppercase());
         json!({"type": frame, "toPeerId": to, "sdp": {"type": kind, "sdp": sdp}})
     },
-    trickle: |SignalPeers { to, .. }, candidate| json!({"type": "ICE_CANDIDATE", "toPeerId": to, "iceCandidate": init(candidate)}),
+    candidate_frame: |SignalPeers { to, .. }, candidate| json!({"type": "ICE_CANDIDATE", "toPeerId": to, "iceCandidate": init(candidate)}),
     read: |frame, _| {
         let from = &frame["fromPeerId"];
         match text(&frame["type"]) {
@@ -131,8 +133,8 @@ pub(super) static P2P: DialectClient = DialectClient {
 pub(super) static SINGO: DialectClient = DialectClient {
     path: |_| "/connect".to_owned(),
     join: |_| vec![json!({"type": "join", "payload": {"room_id": "r"}})],
-    describe: |SignalPeers { to, .. }, kind, sdp| json!({"type": kind, "payload": {"client_id": to, "sdp": sdp}}),
-    trickle: |SignalPeers { to, .. }, candidate| {
+    description_frame: |SignalPeers { to, .. }, kind, sdp| json!({"type": kind, "payload": {"client_id": to, "sdp": sdp}}),
+    candidate_frame: |SignalPeers { to, .. }, candidate| {
         let mut payload = init(candidate);
         payload["client_id"] = to.into();
         json!({"type": "ice-candidate", "payload": payload})
@@ -158,7 +160,7 @@ pub(super) static MESH: DialectClient = DialectClient {
     path: |_| "/signalingserver?room=r".to_owned(),
     join: |_| vec![json!({"kind": "IdentifySelf", "reach": "Self"})],
     list_members: Some(|| json!({"kind": "GetAllPeerIDs", "reach": "Self"})),
-    describe: |SignalPeers { to, .. }, kind, sdp| {
+    description_frame: |SignalPeers { to, .. }, kind, sdp| {
         let (kind, number) = if kind == "offer" {
             ("Offer", 1)
         } else {
@@ -166,7 +168,7 @@ pub(super) static MESH: DialectClient = DialectClient {
         };
         json!({"kind": kind, "reach": "OnePeer", "peerID": to, "content": {"type": number, "sdp": sdp}})
     },
-    trickle: |SignalPeers { to, .. }, candidate| json!({"kind": "ICECandidate", "reach": "OnePeer", "peerID": to, "content": init(candidate)}),
+    candidate_frame: |SignalPeers { to, .. }, candidate| json!({"kind": "ICECandidate", "reach": "OnePeer", "peerID": to, "content": init(candidate)}),
     read: |frame, _| {
         let (from, content) = (&frame["sender"], &frame["content"]);
         match text(&frame["kind"]) {
@@ -186,8 +188,8 @@ pub(super) static MESH: DialectClient = DialectClient {
 pub(super) static AYAME: DialectClient = DialectClient {
     path: |_| "/signaling".to_owned(),
     join: |nick| vec![json!({"type": "register", "roomId": "r", "clientId": nick})],
-    describe: |_, kind, sdp| json!({"type": kind, "sdp": sdp}),
-    trickle: |_, candidate| json!({"type": "candidate", "ice": init(candidate)}),
+    description_frame: |_, kind, sdp| json!({"type": kind, "sdp": sdp}),
+    candidate_frame: |_, candidate| json!({"type": "candidate", "ice": init(candidate)}),
     read: |frame, _| match text(&frame["type"]) {
         "accept" if frame["isExistUser"] == true => vec![ParsedFrame::MustOffer("m0".to_owned())],
         kind @ ("offer" | "answer") => description(&Value::Null, kind, &frame["sdp"]),
@@ -200,11 +202,11 @@ pub(super) static AYAME: DialectClient = DialectClient {
 
 pub(super) static MATCHBOX: DialectClient = DialectClient {
     path: |_| "/matchbox/r".to_owned(),
-    describe: |SignalPeers { to, .. }, kind, sdp| {
+    description_frame: |SignalPeers { to, .. }, kind, sdp| {
         let kind = if kind == "offer" { "Offer" } else { "Answer" };
         json!({"Signal": {"receiver": to, "data": {kind: sdp}}})
     },
-    trickle: |SignalPeers { to, .. }, candidate| json!({"Signal": {"receiver": to, "data": {"IceCandidate": init(candidate).to_string()}}}),
+    candidate_frame: |SignalPeers { to, .. }, candidate| json!({"Signal": {"receiver": to, "data": {"IceCandidate": init(candidate).to_string()}}}),
     read: |frame, _| {
         let (from, data) = (&frame["Signal"]["sender"], &frame["Signal"]["data"]);
         let event = frame.as_object().and_then(|frame| frame.keys().next());
@@ -231,12 +233,12 @@ pub(super) static MATCHBOX: DialectClient = DialectClient {
 
 pub(super) static PEERJS: DialectClient = DialectClient {
     path: |nick| format!("/peerjs?key=peerjs&id={nick}&token={nick}"),
-    describe: |SignalPeers { to, .. }, kind, sdp| {
+    description_frame: |SignalPeers { to, .. }, kind, sdp| {
         let payload =
             json!({"sdp": {"type": kind, "sdp": sdp}, "type": "data", "connectionId": "dc_1"});
         json!({"type": kind.to_uppercase(), "dst": to, "payload": payload})
     },
-    trickle: |SignalPeers { to, .. }, candidate| {
+    candidate_frame: |SignalPeers { to, .. }, candidate| {
         let payload = json!({"candidate": init(candidate), "type": "data", "connectionId": "dc_1"});
         json!({"type": "CANDIDATE", "dst": to, "payload": payload})
     },
@@ -262,12 +264,12 @@ pub(super) static Y_WEBRTC: DialectClient = DialectClient {
             publish(&json!({"type": "announce", "from": nick})),
         ]
     },
-    describe: |SignalPeers { from, to }, kind, sdp| {
+    description_frame: |SignalPeers { from, to }, kind, sdp| {
         publish(
             &json!({"type": "signal", "from": from, "to": to, "signal": {"type": kind, "sdp": sdp}}),
         )
     },
-    trickle: |SignalPeers { from, to }, candidate| {
+    candidate_frame: |SignalPeers { from, to }, candidate| {
         publish(
             &json!({"type": "signal", "from": from, "to": to, "signal": {"type": "candidate", "candidate": init(candidate)}}),
         )
