@@ -3,6 +3,9 @@
 //! [`store`](crate::store) explains positions, heads, generations, leases and epochs. Positions also grow from one
 //! generation to the next, so a position alone orders the changes of a log.
 //!
+//! A new generation of a log with members means that the store has lost data. The *restore grace* begins then: for the
+//! duration of a lease, each node may restore its members, and those of other nodes are kept here.
+//!
 //! A membership in the store is *outdated* if its join was abandoned (it took too long) and the same peer has
 //! proposed another join since. It is removed before the new join is repeated; the hub never sees it.
 
@@ -33,6 +36,7 @@ const HELD_MESSAGES_MAX: usize = 1024;
 #[derive(Clone, Debug)]
 struct AppliedMember {
     lease: Lease,
+    /// The position of its join.
     since: Position,
     member: Arc<Member>,
 }
@@ -61,6 +65,7 @@ impl DesiredMember {
 #[derive(Debug)]
 pub(super) struct HeldMessage {
     pub(super) from: NodeId,
+    /// The head of the log that the sending node knew.
     pub(super) at: Position,
     pub(super) message: NodeMessage,
 }
@@ -110,12 +115,12 @@ pub(super) struct Replica {
     leave_causes: BTreeMap<PeerId, LeaveCause>,
     /// Whether a read of the whole log is in flight or scheduled.
     pub(super) is_read_planned: bool,
-    /// Until when the nodes may restore memberships that the store has lost.
+    /// The end of the restore grace, while it lasts.
     pub(super) restore_grace: Option<Instant>,
     /// The restore grace is over: the next snapshot removes the memberships that it lacks. A snapshot that is older
     /// than the applied events is not used for this.
     pub(super) must_remove_missing: bool,
-    /// Until when the replica is kept without local members.
+    /// Until when the replica is kept although no member of this node needs it.
     pub(super) retained_until: Option<Instant>,
 }
 
@@ -142,13 +147,15 @@ impl Replica {
 
     /// Whether a member of this node is in the log or wants to join it.
     pub(super) fn is_needed(&self) -> bool {
-        !self.desired.is_empty() || self.own().next().is_some()
+        !self.desired.is_empty() || self.own_members().next().is_some()
     }
 
+    /// Whether the peer is a member, as far as the changes are applied here.
     pub(super) fn is_member(&self, peer: PeerId) -> bool {
         self.applied.contains_key(&peer)
     }
 
+    /// Whether the peer is a member and belongs to this node.
     pub(super) fn is_own(&self, peer: PeerId) -> bool {
         self.applied
             .get(&peer)
@@ -159,7 +166,7 @@ impl Replica {
         self.applied.len()
     }
 
-    fn own(&self) -> impl Iterator<Item = (&PeerId, &AppliedMember)> {
+    fn own_members(&self) -> impl Iterator<Item = (&PeerId, &AppliedMember)> {
         self.applied
             .iter()
             .filter(|(_, applied)| applied.lease.node == self.node)
@@ -167,7 +174,7 @@ impl Replica {
 
     /// The members of this node that are in the log and no longer want to be.
     pub(super) fn leaving(&self) -> Vec<PeerId> {
-        self.own()
+        self.own_members()
             .map(|(peer, _)| *peer)
             .filter(|peer| !self.desired.contains_key(peer))
             .collect()
@@ -359,7 +366,7 @@ impl Replica {
     /// Whether a snapshot lacks a membership of this node that its member still wants, or has it at another
     /// position.
     pub(super) fn is_own_member_missing_in(&self, snapshot: &Snapshot) -> bool {
-        self.own().any(|(peer, applied)| {
+        self.own_members().any(|(peer, applied)| {
             self.desired.contains_key(peer)
                 && !snapshot.members.iter().any(|stored_member| {
                     stored_member.peer == *peer && stored_member.since == applied.since

@@ -2,7 +2,7 @@
 --   g  generation        h  head        n  number of members
 --   s:<peer>     the member, packed: peer, address, node, epoch, since, metadata
 --   a:<address>  the peer with this address
---   f:<node>     the epoch up to which the node is fenced
+--   f:<node>     the epoch up to which changes of the node are rejected
 -- ARGV begins with: PUBLISH or SPUBLISH, the channel for events, the requesting node, its epoch.
 local key = KEYS[1]
 local verb, channel, node, epoch = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])

@@ -160,9 +160,9 @@ impl RedisServers {
         Ok(replies)
     }
 
-    /// If the server does not know a script, loads the scripts and repeats the script calls from there on. A
-    /// server forgets its scripts when it restarts. If a later call has succeeded, the repetition would change
-    /// the order of the calls, so the batch fails.
+    /// If the server does not know a script (for example after `SCRIPT FLUSH`), loads the scripts and repeats the
+    /// script calls from there on. If a later script call was executed, the repetition would change the order
+    /// of the calls, so the batch fails.
     async fn repeat_unknown_scripts(
         &self,
         server: &RedisServer,
@@ -228,6 +228,7 @@ impl RedisServer {
         }
     }
 
+    /// Sends one command. Returns its reply, or its error.
     async fn query(&self, command: Cmd) -> Result<Value, StoreError> {
         let reply = self.send([&command]).await?.pop().unwrap_or_default();
         wire::require_no_error(&reply)?;

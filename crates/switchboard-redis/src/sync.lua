@@ -26,7 +26,8 @@ then
   begin_generation(known_generation, known_head)
 end
 
--- Removals come first: a removed member must not block the address or the room for a new one.
+-- Removals come first: a removed member must not block the address or the room for a new one. `aloud` is
+-- the stored text of an announced leave.
 for _, member in ipairs(own) do
   if not is_wanted[member.peer] then
     remove_member(member, 'aloud')

@@ -1,5 +1,5 @@
-//! The voice server at its sockets: what its clients are told, what they hear, and what they
-//! cannot do to each other.
+//! The voice server over real sockets: its responses and events, the sound that listeners receive, and its
+//! limits.
 
 mod away;
 mod churn;
