@@ -1,5 +1,5 @@
-//! Keeps the state of several nodes in agreement. Shared state is held in ordered logs of
-//! membership changes. An [`Engine`] orders these changes and carries messages between nodes.
+//! Keeps the state of several nodes in agreement. A log is the ordered joins and leaves of one room, one
+//! display name or one election. An [`Engine`] orders the changes of logs and carries messages between nodes.
 //!
 //! # Two replicas of a log
 //!
@@ -12,7 +12,7 @@
 //! | version | the position of each join, and the last position | the generation and the head, and the latest head seen in the store |
 //! | members | all members, with outboxes and rights of those of this node | all members with their leases, and the memberships that members of this node want |
 //! | pending | joins without a result, and the requests queued behind them | requests in flight, events that arrived early, messages that arrived before the changes that their senders knew |
-//! | after a join | groups, introductions, counterparts, reserved addresses | nothing: it derives nothing from a membership |
+//! | after a join | groups, introductions (which member offers to which), other members to notify of its leave, addresses reserved for a reconnect | nothing: it derives nothing from a membership |
 //! | after a node is lost | its members have left; members of this node are suspended until their new join | leases that are fenced, members that the store must evict or restore |
 //! | does not know | leases, generations, gaps, the store | introductions, clients, frames |
 //!
@@ -81,7 +81,7 @@ pub trait Engine: Send + Sync + fmt::Debug {
     fn attach(&self, handler: Arc<dyn EngineHandler>);
 
     /// Proposes `change` to a log. `at` is the last position of the log that the caller knows. Does
-    /// not block: the caller may hold the lock of the log's shard.
+    /// not block: the caller may hold the lock of the hub of this log.
     fn propose(&self, log: &LogId, at: Position, change: &Change) -> ProposeOutcome;
 
     /// Sends a message to another node. Does not block. Returns the message if the queue is full.
@@ -95,7 +95,7 @@ pub trait Engine: Send + Sync + fmt::Debug {
     fn close(&self) -> CloseFuture<'_>;
 }
 
-/// Looks up dialects by name.
+/// Looks up dialects by name. Encodes members for other nodes, and decodes the members and frames of other nodes.
 pub trait DialectRegistry: Send + Sync {
     /// The traits of the dialect with this name. An unknown name gives a dialect without any
     /// messages.

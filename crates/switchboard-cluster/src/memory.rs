@@ -6,8 +6,8 @@ use switchboard_core::{Change, LogId, NodeId, NodeMessage, Position};
 
 use crate::{CloseFuture, Engine, EngineHandler, ProposeOutcome, Status};
 
-/// The default engine. It has no state: the shard that proposes holds the only replica of the log
-/// under its lock and so determines the order.
+/// The default engine. It has no state: the hub that proposes a change has the only replica of the log, and its
+/// lock determines the order of changes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory;
 
