@@ -12,7 +12,8 @@ use switchboard::{
 
 use crate::{report, terminal};
 
-/// Prints the address of a listener and the pages and dialects served there: all, or the dialect `alone`.
+/// Prints the address of a listener, and the pages and dialects that are served there: all of them, or only the dialect
+/// `alone`.
 pub(crate) fn announce(
     server: &Server,
     address: SocketAddr,

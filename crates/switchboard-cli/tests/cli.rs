@@ -24,7 +24,8 @@ fn run(args: &[&str]) -> Output {
     command(args).output().expect("the binary runs")
 }
 
-/// Starts a server and kills it. Returns the first lines of its banner, and its resource limits.
+/// Starts a server, reads `count` lines of its banner that begin with `Switchboard `, one for each listener, and kills
+/// it. Also returns the resource limits that the system reports for it.
 fn first_lines(command: &mut Command, count: usize) -> (Vec<String>, String) {
     let mut child = command
         .stdin(Stdio::null())
@@ -160,7 +161,7 @@ fn help_lists_the_exit_codes() {
 }
 
 #[test]
-fn addresses_are_read_as_servers_in_go_read_them() {
+fn addresses_and_flags_are_accepted_in_the_forms_of_servers_in_go() {
     for args in [
         &[
             "-addr",
@@ -265,7 +266,7 @@ fn with_json_every_line_of_a_server_is_json() {
         let line = lines.next().expect("a line").expect("text");
         serde_json::from_str(&line).expect("JSON")
     };
-    let (all, singo, engine, ice) = (next(), next(), next(), next());
+    let (main, singo, engine, ice) = (next(), next(), next(), next());
     let stop = Command::new("kill")
         .args(["-TERM", &child.id().to_string()])
         .status();
@@ -276,19 +277,19 @@ fn with_json_every_line_of_a_server_is_json() {
     assert_eq!(rest, Vec::<String>::new());
     assert!(!log.is_empty() && is_json(&log), "{log}");
 
-    let address = all["address"].as_str().expect("an address");
-    assert_eq!(all["message"], "listening");
-    assert_eq!(all["level"], "INFO");
+    let address = main["address"].as_str().expect("an address");
+    assert_eq!(main["message"], "listening");
+    assert_eq!(main["level"], "INFO");
     assert!(
-        all["timestamp"]
+        main["timestamp"]
             .as_str()
             .is_some_and(|time| time.ends_with('Z'))
     );
     assert_eq!(
-        all["dialects"]["singo"][0],
+        main["dialects"]["singo"][0],
         format!("ws://{address}/connect")
     );
-    assert_eq!(all["pages"]["call page"][0], format!("http://{address}/"));
+    assert_eq!(main["pages"]["call page"][0], format!("http://{address}/"));
     assert_eq!(singo["alone"], "singo");
     assert_eq!(engine["engine"], "redis://ada:***@127.0.0.1:1");
     assert_eq!(ice["ice_servers"], 0);
@@ -319,7 +320,7 @@ fn check_prints_the_effective_settings_and_all_errors() {
         .output();
     std::fs::remove_file(&file).expect("it is there");
     let output = output.expect("the binary runs");
-    let (settings, mistakes) = (
+    let (settings, errors) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
@@ -329,12 +330,12 @@ fn check_prints_the_effective_settings_and_all_errors() {
         "{settings}"
     );
     assert!(
-        mistakes.contains(".toml:3: limits.frame_byte: unknown key"),
-        "{mistakes}"
+        errors.contains(".toml:3: limits.frame_byte: unknown key"),
+        "{errors}"
     );
     assert!(
-        mistakes.contains(".toml:5: nowhere: unknown section"),
-        "{mistakes}"
+        errors.contains(".toml:5: nowhere: unknown section"),
+        "{errors}"
     );
     assert_eq!(run(&["check"]).status.code(), Some(0));
 }
@@ -397,9 +398,9 @@ fn only_switchboard_variables_must_be_utf_8() {
         output.expect("the binary runs")
     };
     assert_eq!(check("SOMETHING_ELSE").status.code(), Some(0));
-    let ours = check("SWITCHBOARD_LOG_LEVEL");
-    let printed = String::from_utf8_lossy(&ours.stderr);
-    assert_eq!(ours.status.code(), Some(2), "{printed}");
+    let output = check("SWITCHBOARD_LOG_LEVEL");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{printed}");
     assert!(
         printed.contains("variable SWITCHBOARD_LOG_LEVEL: log.level: ")
             && printed.contains("not UTF-8"),
@@ -418,7 +419,7 @@ fn the_example_file_contains_the_defaults() {
 }
 
 #[test]
-fn more_listeners_serve_the_same_rooms() {
+fn every_listener_is_in_the_banner() {
     let args = [
         "--addr",
         "127.0.0.1",
@@ -498,7 +499,7 @@ fn the_banner_has_the_engine_and_the_advertised_url_of_a_node() {
 }
 
 #[test]
-fn health_requests_the_health_of_a_server() {
+fn health_succeeds_only_if_a_server_answers() {
     let running = ServerProcess::start(&[]);
     let url = format!("http://{}/healthz", running.address);
     assert_eq!(run(&["health", "--url", &url]).status.code(), Some(0));
@@ -522,7 +523,7 @@ fn health_requests_the_health_of_a_server() {
     }
 }
 
-/// In a network without IPv4, a server on all addresses has IPv6 addresses only.
+/// In a network without IPv4, a server that listens on `::` is reached over IPv6 only.
 #[test]
 #[cfg_attr(not(has_ipv6), ignore = "needs IPv6 on loopback")]
 fn health_reaches_a_server_with_ipv6_only() {

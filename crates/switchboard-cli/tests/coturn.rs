@@ -105,8 +105,8 @@ fn printed_credentials() -> [String; 2] {
     ["username", "credential"].map(|key| server[key].as_str().expect(key).to_owned())
 }
 
-/// Credentials with the shortest lifetime that were created this long ago.
-fn expired_credentials(age: Duration) -> [String; 2] {
+/// Credentials with the shortest lifetime, 60 s, that were created this long ago.
+fn credentials_of_age(age: Duration) -> [String; 2] {
     let mut ice = Config::default().ice;
     ice.turn.urls = vec!["turn:127.0.0.1".to_owned()];
     SECRET.clone_into(&mut ice.turn.secret);
@@ -124,11 +124,12 @@ fn coturn_relays_only_for_valid_credentials() {
     let [username, credential] = printed_credentials();
     assert!(coturn.relays(&username, &credential), "{username}");
     assert!(!coturn.relays(&username, "wrong"), "a wrong credential");
+    // The username begins with the Unix time at which it expires.
     let later = username.replacen('1', "2", 1);
     assert!(!coturn.relays(&later, &credential), "a later expiry");
-    let [username, credential] = expired_credentials(Duration::from_secs(30));
+    let [username, credential] = credentials_of_age(Duration::from_secs(30));
     assert!(coturn.relays(&username, &credential), "{username}");
-    let [username, credential] = expired_credentials(Duration::from_secs(120));
+    let [username, credential] = credentials_of_age(Duration::from_secs(120));
     assert!(
         !coturn.relays(&username, &credential),
         "expired credentials"

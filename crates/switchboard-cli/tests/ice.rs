@@ -1,4 +1,4 @@
-//! `switchboard ice`, and the hint of a server without ICE servers.
+//! `switchboard ice`, and the line of the banner that names the setting if no ICE server is set.
 
 use std::{
     io::{BufRead, BufReader},
@@ -42,7 +42,8 @@ impl ServerWithBanner {
             .spawn()
             .expect("the binary runs");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        // The listener of a dialect is the last line before the hint.
+        // The line on ICE servers ends the banner. A server that has ICE servers does not print it; in these tests
+        // such a server has a listener for `mesh` alone, whose line comes last.
         let mut banner = Vec::new();
         for line in lines.map_while(Result::ok) {
             let is_last = line.contains("ICE servers") || line.contains("for mesh alone");
@@ -65,7 +66,7 @@ impl Drop for ServerWithBanner {
 }
 
 #[test]
-fn ice_prints_the_servers_of_the_settings() {
+fn ice_prints_the_ice_servers_of_the_settings() {
     assert_eq!(document(&run(&["ice"], &[])), json!({"iceServers": []}));
     let output = run(&["ice"], &[SECRET, URLS]);
     let servers = document(&output)["iceServers"].clone();
@@ -75,7 +76,7 @@ fn ice_prints_the_servers_of_the_settings() {
 }
 
 #[test]
-fn ice_prints_the_servers_of_a_server() {
+fn ice_with_a_url_prints_the_ice_servers_of_a_running_server() {
     let listen = ("SWITCHBOARD_MESH_LISTEN", "127.0.0.1:0");
     let running = ServerWithBanner::start(&[SECRET, URLS, listen]);
     let servers = document(&run(&["ice", "--url", &running.url], &[]))["iceServers"].clone();
@@ -107,7 +108,7 @@ fn an_error_of_ice_is_one_line_with_its_exit_code() {
     assert_eq!(
         document["iceServers"],
         json!([]),
-        "other settings do no harm"
+        "an invalid setting outside [ice] is ignored"
     );
 }
 

@@ -137,8 +137,8 @@ async fn a_lost_client_and_one_closed_by_the_server_have_their_reasons() {
     let disconnected = server.next_line("disconnected");
     assert_eq!(disconnected["reason"], "reset by the client");
     let mut socket = server.join("grace").await;
-    let binary = Message::Text("x".repeat(2_000_000).into());
-    drop(socket.send(binary).await);
+    let too_large = Message::Text("x".repeat(2_000_000).into());
+    drop(socket.send(too_large).await);
     let disconnected = server.next_line("disconnected");
     assert_eq!(disconnected["reason"], "frame too large");
     assert_eq!(disconnected["code"], 1009);

@@ -138,8 +138,9 @@ fn an_unread_log_pipe_blocks_neither_the_server_nor_its_shutdown() {
 #[test]
 fn a_draining_server_serves_requests_and_a_second_signal_ends_it() {
     let (out, pipe) = std::io::pipe().expect("a pipe");
-    let hour = [("SWITCHBOARD_SHUTDOWN_DRAIN", "3600")];
-    let mut running = OutputServer::start(pipe, out.try_clone().expect("a descriptor"), &hour);
+    let drain_hour = [("SWITCHBOARD_SHUTDOWN_DRAIN", "3600")];
+    let mut running =
+        OutputServer::start(pipe, out.try_clone().expect("a descriptor"), &drain_hour);
     assert!(running.get("/readyz").starts_with("HTTP/1.1 200 "));
     running.terminate();
     let begun = Instant::now();

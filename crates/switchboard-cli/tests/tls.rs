@@ -71,8 +71,8 @@ fn start(mut command: Command) -> TlsServer {
         .expect("the binary runs");
     let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let mut banner = Vec::new();
-    // The last banner line of a server without ICE servers.
     for line in lines.map_while(Result::ok) {
+        // The line on missing ICE servers ends the banner.
         let is_last = line.contains("STUN and TURN");
         banner.push(line);
         if is_last {
@@ -210,11 +210,11 @@ fn commands_reach_a_self_signed_server() {
     assert_eq!(distrusted.status.code(), Some(1));
     let text = String::from_utf8_lossy(&distrusted.stderr);
     assert!(text.contains("does not answer: "), "{text}");
-    // The health check of a container.
+    // Without --url, `health` checks the server of the same environment, as in a container.
     for (tls, code) in [("true", 0), ("false", 1)] {
-        let mut own = dir.command(&["health"]);
-        own.env("SWITCHBOARD_PORT", &port);
-        let status = own.env("SWITCHBOARD_TLS_SELF_SIGNED", tls).status();
+        let mut health = dir.command(&["health"]);
+        health.env("SWITCHBOARD_PORT", &port);
+        let status = health.env("SWITCHBOARD_TLS_SELF_SIGNED", tls).status();
         assert_eq!(status.expect("the binary runs").code(), Some(code));
     }
 }
@@ -248,7 +248,7 @@ fn a_hangup_signal_reloads_the_certificate() {
     assert!(running.fingerprint(&old).is_err());
 }
 
-/// A TlsRedis without a disk, killed when the test ends.
+/// A Redis without persistence, killed when the test ends.
 struct TlsRedis {
     child: Child,
     port: u16,
@@ -314,7 +314,7 @@ fn nodes_forward_voice_requests_over_https() {
         while !dir.run(&query).status.success() {
             assert!(
                 begun.elapsed() < TEST_TIMEOUT,
-                "node {url} does not do voice"
+                "node {url} does not answer voice requests"
             );
             std::thread::sleep(Duration::from_millis(50));
         }

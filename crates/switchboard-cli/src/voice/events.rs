@@ -82,7 +82,8 @@ impl CallEvents {
     }
 }
 
-/// Decodes an event; `None` if it is not about calls or has no valid sender.
+/// Decodes an event; `None` if it is not about calls or has no valid sender. On a server whose users are keys, the data
+/// is JSON in hex.
 fn read(identity: &CliIdentity, event: &ParsedEvent) -> Option<CallEvent> {
     let value: Value = serde_json::from_str(&event.data).ok()?;
     let value = match value.as_str() {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 /// further ahead.
 const LEAD: Duration = Duration::from_millis(60);
 
-/// An input with this much audio ready is not a microphone; a full pipe holds less.
+/// An input with this much audio ready is faster than real time. A live source has less ready, even if its audio has
+/// waited in a full pipe: that holds 64 KiB, which are 0.7 s of mono at 48 kHz.
 const READY_MAX: Duration = Duration::from_secs(1);
 
 /// An input with less than [`READY_MAX`] ready after this time counts as a live source.
@@ -85,7 +86,7 @@ impl SendPace {
         is_detected
     }
 
-    /// When all sent audio will have been played, given a listener.
+    /// When all sent audio will have been played, if there is a listener.
     pub(super) fn played_at(&self, now: Instant) -> Instant {
         self.played_at.map_or(now, |played_at| played_at.max(now))
     }

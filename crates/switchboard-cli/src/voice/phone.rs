@@ -25,7 +25,7 @@ const RING_MAX: Duration = Duration::from_secs(90);
 /// Timeout of the hang-up request.
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Maximum number of callers in authentication. A further caller evicts the oldest.
+/// Maximum number of callers that are being authenticated. The oldest one makes room for a further one.
 const CALLERS_MAX: usize = 16;
 
 /// The server, audio and options of a call.
@@ -34,6 +34,7 @@ pub(super) struct Phone {
     pub(super) downlink: Downlink,
     /// `None` if standard input is a terminal.
     pub(super) uplink: Option<UplinkConfig>,
+    /// Whether the call ends when standard input ends.
     pub(super) until_eof: bool,
 }
 
@@ -79,12 +80,13 @@ pub(super) async fn answer(from: &[String], phone: Phone) -> anyhow::Result<()> 
 }
 
 impl Phone {
+    /// Opens the event stream and begins a call.
     async fn ring(&self, other: &CallUser) -> anyhow::Result<(CallEvents, OutgoingCall)> {
         let events = self.server.events().await?;
         let call = OutgoingCall::new(&self.server.identity, other.clone());
         let HandshakeRequest { path, parameters } = call.ring_request();
-        let handle_ring = self.server.post(path, parameters).await;
-        drop(handle_ring.map_err(|failure| self.ring_error(failure, other))?);
+        let rung = self.server.post(path, parameters).await;
+        drop(rung.map_err(|failure| self.ring_error(failure, other))?);
         print_status(&format!("Ringing {other}"));
         Ok((events, call))
     }

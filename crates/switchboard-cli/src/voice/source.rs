@@ -21,13 +21,14 @@ use tokio::{
 
 use super::{output, pace::SendPace, uplink::UplinkConfig, wav};
 
-/// Maximum chunks queued for sending: more than 1 s, so that input faster than real time is detected.
+/// Maximum chunks queued for sending, 5 s of audio: more than the 1 s by which `pace.rs` detects an input that is
+/// faster than real time.
 const QUEUED_CHUNKS_MAX: usize = 256;
 
-/// Chunks per second, if the input provides enough at once.
+/// A chunk has at most this part of a second of audio, and less if the input provides less at once.
 const CHUNKS_PER_SECOND: u32 = 50;
 
-/// Extra time until all sent audio has been played: more than a server's audio buffer.
+/// Extra time until all sent audio has been played: more than a server buffers before it plays.
 const TAIL: std::time::Duration = std::time::Duration::from_millis(400);
 
 /// Whether standard input is a regular file, which can be read faster than real time.
@@ -50,10 +51,12 @@ pub(super) fn is_piped() -> bool {
 /// Reads standard input and schedules its chunks.
 pub(super) struct StdinSource {
     chunks: mpsc::Receiver<io::Result<Bytes>>,
+    /// The chunk that is sent next, once it is due.
     next: Option<Bytes>,
     /// Number of bytes that were read and not sent yet.
     ready: Arc<AtomicUsize>,
     pace: SendPace,
+    /// Whether the first chunk, which may be the header of a WAV file, has been read.
     has_begun: bool,
 }
 
@@ -85,7 +88,7 @@ impl StdinSource {
                     let error = anyhow::Error::new(error).context("cannot read standard input");
                     return Some(Err(error));
                 }
-                Ok(chunk) if self.is_wav(&chunk) => return Some(Err(anyhow!(NOT_WAV))),
+                Ok(chunk) if self.is_wav(&chunk) => return Some(Err(anyhow!(UNEXPECTED_WAV))),
                 Ok(chunk) => Some(chunk),
             };
         }
@@ -112,7 +115,7 @@ impl StdinSource {
 const INPUT_TOO_FAST: &str =
     "The input is faster than real time: it is sent at real time, as with --pace";
 
-const NOT_WAV: &str = "standard input is a WAV file; raw samples are expected; \
+const UNEXPECTED_WAV: &str = "standard input is a WAV file; raw samples are expected; \
     try: ffmpeg -i FILE -f s16le -ac 1 -ar 48000 - | switchboard voice … --pace";
 
 /// Reads standard input without the buffer of the standard library, which would limit the chunk size.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-/// Length of the WAV header of a server's stream, in bytes.
+/// Length of the WAV header with which a server's stream begins, in bytes.
 pub(super) const HEADER_LENGTH: usize = 44;
 
 /// Whether `start` is the beginning of a WAV file.
@@ -26,7 +26,9 @@ pub(super) fn write_lengths(file: &mut (impl Write + Seek), bytes: u64) -> io::R
 /// Decodes 16-bit samples from chunks of any length.
 #[derive(Debug, Default)]
 pub(super) struct SampleReader {
+    /// The bytes still to be skipped.
     skip: usize,
+    /// The first byte of a sample whose second byte is in the next chunk.
     odd_byte: Option<u8>,
 }
 

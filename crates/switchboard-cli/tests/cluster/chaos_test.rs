@@ -1,4 +1,4 @@
-//! The test driver: nodes, a Redis and clients, and rounds with one fault each, after which the invariants are checked.
+//! A chaos test: nodes, a Redis and clients. It runs rounds with one fault each, and checks the invariants after each.
 
 use std::{
     collections::HashSet,
@@ -68,7 +68,8 @@ pub(crate) struct ChaosTest {
 }
 
 impl ChaosTest {
-    pub(crate) fn set(plan: TestPlan) -> Self {
+    /// Starts Redis, the nodes and the clients.
+    pub(crate) fn start(plan: TestPlan) -> Self {
         let dir = TempDir::create();
         let network = plan.network;
         let redis_host = network.as_ref().map(|_| Network::host_address(Link::Redis));

@@ -42,14 +42,15 @@ pub(crate) struct ChaosClient {
     membership: Option<usize>,
     own_name: Option<Name>,
     is_member: bool,
-    /// The members that it knows, each with its id in this dialect.
+    /// The members that the client knows, each with its id in this dialect.
     known: Vec<(Name, String)>,
+    /// The addresses of members by their ids in this dialect.
     ids: HashMap<String, Name>,
     next_action: Instant,
-    /// The time at which it stops waiting for the answer to its join.
+    /// The time at which the client stops waiting for the answer to its join.
     join_deadline: Instant,
     must_join: bool,
-    /// Whether it must check that it is still a member.
+    /// Whether the client must check that it is still a member.
     must_check_membership: bool,
     outgoing: Vec<Value>,
 }
@@ -193,8 +194,8 @@ impl ChaosClient {
         }
     }
 
-    /// Leaves the room and joins another one on the same connection. In the same room, it could not distinguish events
-    /// of the old and the new membership.
+    /// Joins another room on the same connection. In the same room, the client could not distinguish events of the old
+    /// and the new membership.
     fn join_another_room(&mut self, end_reason: &'static str) {
         self.record_end(end_reason);
         self.room = (self.room + self.rng.random_range(1..ROOMS)) % ROOMS;

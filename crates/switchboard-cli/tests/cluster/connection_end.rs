@@ -1,8 +1,9 @@
-//! The causes for the end of a connection.
+//! The causes of the end of a connection.
 
 /// The end reason of a membership whose join was not answered.
 pub(crate) const NO_ANSWER: &str = "no answer";
-/// The cause for the end of a connection.
+
+/// The cause of the end of a connection.
 pub(crate) enum ConnectionEnd {
     /// The server closed it, or it was lost.
     Closed,
@@ -10,6 +11,7 @@ pub(crate) enum ConnectionEnd {
     Left,
     /// The client dropped it without a close frame.
     Dropped,
+    /// The client stopped reading and writing, and left the connection open.
     Frozen,
     /// The join was not answered in time.
     NoAnswer,

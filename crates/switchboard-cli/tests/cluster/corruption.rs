@@ -63,6 +63,7 @@ impl Corruption {
 #[derive(Debug, Default)]
 pub(crate) struct CorruptedRecorder {
     corruption: Corruption,
+    /// The number of events so far to which the corruption applies.
     matching: AtomicUsize,
 }
 
@@ -77,6 +78,7 @@ impl CorruptedRecorder {
         }
     }
 
+    /// The events to record in place of a received one.
     pub(crate) fn apply(&self, event: RecordedEvent) -> Vec<RecordedEvent> {
         let Some(corrupted) = self.corrupt(&event) else {
             return vec![event];

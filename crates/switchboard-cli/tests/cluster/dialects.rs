@@ -24,7 +24,7 @@ pub(crate) enum FrameMeaning {
     Observed(RecordedEvent),
 }
 
-/// The prefix of usernames in `p2p`, and of no address in other dialects.
+/// The prefix of usernames in `p2p`. No address in another dialect begins with it.
 pub(crate) const P2P_NICK: &str = "p2p-";
 /// The prefix of addresses in `lightstream`. Its clients choose them, and keep them over several memberships.
 pub(crate) const LIGHTSTREAM_NICK: &str = "light-";
@@ -148,7 +148,8 @@ fn error(value: &Value) -> FrameMeaning {
     ))
 }
 
-fn signals_from(from: Name, holder: &Value) -> Option<FrameMeaning> {
+/// The signal in a frame; `holder` is the object with its description or candidate.
+fn parse_signal(from: Name, holder: &Value) -> Option<FrameMeaning> {
     let text = holder["sdp"].as_str().or(holder["candidate"].as_str())?;
     let digits = text.split(SERIAL).nth(1)?;
     let end = digits.find(|c: char| !c.is_ascii_digit());
@@ -165,7 +166,7 @@ fn parse_lightstream(frame: &Value) -> Option<FrameMeaning> {
         "peers" => Some(FrameMeaning::Members(names(&frame["peers"]))),
         "user-joined" => Some(FrameMeaning::Observed(RecordedEvent::Joined(from))),
         "user-left" => Some(FrameMeaning::Observed(RecordedEvent::Left(from))),
-        "offer" | "ice-candidate" => signals_from(from, &frame["data"]),
+        "offer" | "ice-candidate" => parse_signal(from, &frame["data"]),
         "error" => Some(error(&frame["code"])),
         _ => None,
     }
@@ -178,19 +179,22 @@ fn parse_p2p(frame: &Value, ids: &mut HashMap<String, Name>) -> Option<FrameMean
         "ROOM_MEMBERS" => {
             let members = frame["members"].as_array().into_iter().flatten();
             Some(FrameMeaning::Members(
-                members.map(|member| introduced(member, ids)).collect(),
+                members
+                    .map(|member| introduced_address(member, ids))
+                    .collect(),
             ))
         }
-        "NEW_PEER_IN_ROOM" => Some(FrameMeaning::Observed(RecordedEvent::Joined(introduced(
-            &frame["peer"],
-            ids,
-        )))),
-        "PEER_LEFT_ROOM" => Some(FrameMeaning::Observed(RecordedEvent::Left(introduced(
-            &frame["peer"],
-            ids,
-        )))),
-        "SDP_OFFER" => signals_from(known(&frame["fromPeerId"], ids), &frame["sdp"]),
-        "ICE_CANDIDATE" => signals_from(known(&frame["fromPeerId"], ids), &frame["iceCandidate"]),
+        "NEW_PEER_IN_ROOM" => Some(FrameMeaning::Observed(RecordedEvent::Joined(
+            introduced_address(&frame["peer"], ids),
+        ))),
+        "PEER_LEFT_ROOM" => Some(FrameMeaning::Observed(RecordedEvent::Left(
+            introduced_address(&frame["peer"], ids),
+        ))),
+        "SDP_OFFER" => parse_signal(address_of(&frame["fromPeerId"], ids), &frame["sdp"]),
+        "ICE_CANDIDATE" => parse_signal(
+            address_of(&frame["fromPeerId"], ids),
+            &frame["iceCandidate"],
+        ),
         "ERROR" => Some(error(&frame["code"])),
         _ => None,
     }
@@ -198,17 +202,18 @@ fn parse_p2p(frame: &Value, ids: &mut HashMap<String, Name>) -> Option<FrameMean
 
 /// The address of a member in a frame with its id and username. The username of a member of another dialect is its
 /// address; that of a `p2p` member is a chosen name, and its id is the address.
-fn introduced(person: &Value, ids: &mut HashMap<String, Name>) -> Name {
+fn introduced_address(person: &Value, ids: &mut HashMap<String, Name>) -> Name {
     let (id, shown) = (name(&person["id"]), name(&person["username"]));
-    let is_ours = shown.starts_with(P2P_NICK);
-    let address = if is_ours { id.clone() } else { shown };
+    let is_p2p = shown.starts_with(P2P_NICK);
+    let address = if is_p2p { id.clone() } else { shown };
     // A client that joins again has another id.
     ids.retain(|_, other| *other != address);
     ids.insert(id.to_string(), address.clone());
     address
 }
 
-fn known(id: &Value, ids: &HashMap<String, Name>) -> Name {
+/// The address of the member with this id in `p2p`.
+fn address_of(id: &Value, ids: &HashMap<String, Name>) -> Name {
     let id = name(id);
     ids.get(&*id).cloned().unwrap_or(id)
 }
@@ -220,7 +225,7 @@ fn parse_singo(frame: &Value) -> Option<FrameMeaning> {
         "notify-client-id" => Some(FrameMeaning::OwnName(id)),
         "new-client" => Some(FrameMeaning::Observed(RecordedEvent::MustOffer(id))),
         "leave-client" => Some(FrameMeaning::Observed(RecordedEvent::Left(id))),
-        "offer" | "ice-candidate" => signals_from(id, payload),
+        "offer" | "ice-candidate" => parse_signal(id, payload),
         "error" => Some(error(&payload["code"])),
         _ => None,
     }
@@ -236,7 +241,7 @@ fn parse_mesh(frame: &Value) -> Option<FrameMeaning> {
         "DisconnectionNotification" => Some(FrameMeaning::Observed(RecordedEvent::Left(name(
             &content["disconnectedPeerID"],
         )))),
-        "Offer" | "ICECandidate" => signals_from(name(&frame["sender"]), content),
+        "Offer" | "ICECandidate" => parse_signal(name(&frame["sender"]), content),
         "TextMessage" => Some(error(&content["message"])),
         _ => None,
     }
@@ -264,13 +269,13 @@ fn a_signal_is_identified_by_its_serial_number() {
         ),
     ];
     for (dialect, frame) in frames {
-        let signals_from = RecordedEvent::Signal {
+        let signal = RecordedEvent::Signal {
             from: "a".into(),
             serial: 12,
         };
         assert_eq!(
             dialect.parse_frame(&frame, &mut ids),
-            Some(FrameMeaning::Observed(signals_from))
+            Some(FrameMeaning::Observed(signal))
         );
     }
 }

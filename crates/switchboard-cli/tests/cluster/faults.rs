@@ -24,6 +24,7 @@ const PAUSE: Duration = Duration::from_secs(LEASE_SECS + 3);
 const REDIS_DOWN: Duration = Duration::from_secs(9);
 /// The time limit for the answer to a join: two seconds for Redis, and a challenge of the holder before.
 const ANSWER_MAX: Duration = Duration::from_millis(4500);
+/// The time for which a node is disconnected, longer than its lease.
 const CUT_TIME: Duration = Duration::from_secs(LEASE_SECS + 3);
 /// The time limit for TCP to retransmit the data of a disconnected link.
 const RESUME_MAX: Duration = Duration::from_secs(2 * (LEASE_SECS + 3));
@@ -133,6 +134,7 @@ impl ChaosTest {
         )
     }
 
+    /// The times from `at` until each observer was told that each of the `lost` members has left.
     fn leave_delays(
         &self,
         lost: &HashSet<Name>,
@@ -145,11 +147,11 @@ impl ChaosTest {
             record.memberships[*index]
                 .events
                 .iter()
-                .map(move |events| (index, events))
+                .map(move |entry| (index, entry))
         });
-        let leave_delays = events.filter_map(|(index, events)| match &events.event {
-            RecordedEvent::Left(name) if events.at > at && lost.contains(name) => {
-                Some((index, name, events.at - at))
+        let leave_delays = events.filter_map(|(index, entry)| match &entry.event {
+            RecordedEvent::Left(name) if entry.at > at && lost.contains(name) => {
+                Some((index, name, entry.at - at))
             }
             RecordedEvent::Left(_)
             | RecordedEvent::MustOffer(_)
@@ -187,7 +189,7 @@ impl ChaosTest {
     fn check_join_answers(&self, since: Instant) -> Result<(), String> {
         let now = Instant::now();
         let record = self.cluster.record();
-        let requested_at = record
+        let must_be_answered = record
             .memberships
             .iter()
             .enumerate()
@@ -196,7 +198,7 @@ impl ChaosTest {
                     && now > membership.requested_at + ANSWER_MAX
                     && membership.dialect != ClientDialect::Mesh
             });
-        let violations = requested_at.filter_map(|(index, membership)| {
+        let violations = must_be_answered.filter_map(|(index, membership)| {
             let answered = membership.joined_at.or(membership.ended_at).unwrap_or(now);
             let took = answered - membership.requested_at;
             (took > ANSWER_MAX).then(|| {

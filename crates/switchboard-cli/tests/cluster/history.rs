@@ -11,7 +11,10 @@ use crate::{
 };
 
 /// All permanent violations.
-pub(crate) fn permanent_violations(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Violation> {
+pub(crate) fn permanent_violations(
+    record: &Record,
+    quiescent: &[QuiescentPeriod],
+) -> Vec<Violation> {
     let dialects_by_name = record.dialects_by_name();
     let mut violations = Vec::new();
     for (index, membership) in record.memberships.iter().enumerate() {
@@ -20,25 +23,29 @@ pub(crate) fn permanent_violations(record: &Record, calm: &[QuiescentPeriod]) ->
             index,
             membership,
             &dialects_by_name,
-            calm,
+            quiescent,
         ));
         violations.extend(check_signal_order(record, index, membership));
-        violations.extend(check_signals_after_leave(record, index, membership, calm));
-        violations.extend(check_lost_memberships(index, membership, calm));
-        violations.extend(check_answers(index, membership, calm));
+        violations.extend(check_signals_after_leave(
+            record, index, membership, quiescent,
+        ));
+        violations.extend(check_lost_memberships(index, membership, quiescent));
+        violations.extend(check_answers(index, membership, quiescent));
     }
-    for calm in calm {
-        violations.extend(check_common_order(record, calm));
+    for period in quiescent {
+        violations.extend(check_common_order(record, period));
     }
     violations
 }
-/// In dialects that announce joins, a client does not offer to an announced newcomer, unless the dialect of the newcomer
-/// has no offer requests. Only quiescent periods count: a member that was lost and restored is a newcomer.
+
+/// In dialects that announce joins, a client is not told to offer to an announced newcomer, which offers itself, unless
+/// the newcomer's dialect does not tell it to offer. Only quiescent periods count: a member that was lost and restored
+/// is a newcomer.
 fn check_offer_order(
     index: usize,
     membership: &MembershipRecord,
     dialects_by_name: &HashMap<&str, ClientDialect>,
-    calm: &[QuiescentPeriod],
+    quiescent: &[QuiescentPeriod],
 ) -> Option<Violation> {
     let mut announced = BTreeSet::new();
     for LogEntry { at, event } in &membership.events {
@@ -46,11 +53,11 @@ fn check_offer_order(
             RecordedEvent::Joined(name) => drop(announced.insert(name)),
             RecordedEvent::Left(name) => drop(announced.remove(name)),
             RecordedEvent::MustOffer(name) if announced.contains(name) => {
-                let is_calm = calm.iter().any(|calm| calm.covers(*at, *at));
-                let can_call = dialects_by_name
+                let is_quiescent = quiescent.iter().any(|period| period.covers(*at, *at));
+                let offers_itself = dialects_by_name
                     .get(&**name)
                     .is_some_and(|dialect| dialect.requests_offers());
-                if is_calm && can_call {
+                if is_quiescent && offers_itself {
                     let text = format!(
                         "client {} must offer to {name}, which joined later and must offer itself",
                         membership.client
@@ -73,7 +80,7 @@ fn check_signals_after_leave(
     record: &Record,
     index: usize,
     membership: &MembershipRecord,
-    calm: &[QuiescentPeriod],
+    quiescent: &[QuiescentPeriod],
 ) -> Option<Violation> {
     let mut departed = HashMap::new();
     for LogEntry { at, event } in &membership.events {
@@ -94,7 +101,7 @@ fn check_signals_after_leave(
                     sender.is_named(from)
                         && sender.ended_at.is_some_and(|ended_at| ended_at < *left)
                 });
-                if is_over && calm.iter().any(|calm| calm.covers(*left, *at)) {
+                if is_over && quiescent.iter().any(|period| period.covers(*left, *at)) {
                     let text = format!(
                         "client {} received signal {serial} of {from} after its leave",
                         membership.client
@@ -140,19 +147,19 @@ fn check_signal_order(
 fn check_lost_memberships(
     index: usize,
     membership: &MembershipRecord,
-    calm: &[QuiescentPeriod],
+    quiescent: &[QuiescentPeriod],
 ) -> Option<Violation> {
-    let is_calm = |at| calm.iter().any(|calm| calm.covers(at, at));
+    let is_quiescent = |at| quiescent.iter().any(|period| period.covers(at, at));
     let joined_at = membership.joined_at?;
-    let out = membership.events.iter().find(|events| {
-        let is_out = matches!(&events.event, RecordedEvent::Error(code) if matches!(&**code, "evicted" | "not-in-room"));
-        is_out && events.at > joined_at && is_calm(events.at)
+    let loss = membership.events.iter().find(|entry| {
+        let is_loss = matches!(&entry.event, RecordedEvent::Error(code) if matches!(&**code, "evicted" | "not-in-room"));
+        is_loss && entry.at > joined_at && is_quiescent(entry.at)
     })?;
     Some(Violation::new(
         [index],
         format!(
             "client {} lost its membership: {:?}",
-            membership.client, out.event
+            membership.client, loss.event
         ),
     ))
 }
@@ -161,15 +168,15 @@ fn check_lost_memberships(
 fn check_answers(
     index: usize,
     membership: &MembershipRecord,
-    calm: &[QuiescentPeriod],
+    quiescent: &[QuiescentPeriod],
 ) -> Option<Violation> {
     let ended_at = membership
         .ended_at
         .filter(|_| membership.end_reason == NO_ANSWER)?;
-    let is_calm = calm
+    let is_quiescent = quiescent
         .iter()
-        .any(|calm| calm.covers(membership.requested_at, ended_at));
-    is_calm.then(|| {
+        .any(|period| period.covers(membership.requested_at, ended_at));
+    is_quiescent.then(|| {
         Violation::new(
             [index],
             format!(
@@ -181,14 +188,14 @@ fn check_answers(
 }
 
 /// Clients of dialects that announce joins observe all changes in the same order.
-fn check_common_order(record: &Record, calm: &QuiescentPeriod) -> Vec<Violation> {
+fn check_common_order(record: &Record, period: &QuiescentPeriod) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut last: HashMap<usize, (usize, Changes<'_>)> = HashMap::new();
     for (index, membership) in record.memberships.iter().enumerate() {
         if !membership.dialect.announces_joins() {
             continue;
         }
-        let changes = changes(membership, calm);
+        let changes = changes(membership, period);
         if let Some((other, before)) = last.get(&membership.room) {
             let first_order: Vec<_> = changes
                 .iter()
@@ -214,13 +221,14 @@ fn check_common_order(record: &Record, calm: &QuiescentPeriod) -> Vec<Violation>
 /// Joins (true) and leaves (false), with the names.
 type Changes<'r> = Vec<(bool, &'r str)>;
 
-/// The joins and leaves in a quiescent period, without names that can join again.
-fn changes<'r>(membership: &'r MembershipRecord, calm: &QuiescentPeriod) -> Changes<'r> {
+/// The joins and leaves in a quiescent period, without those of `lightstream` clients, which may join again by the same
+/// name.
+fn changes<'r>(membership: &'r MembershipRecord, period: &QuiescentPeriod) -> Changes<'r> {
     let events = membership
         .events
         .iter()
-        .filter(|events| calm.covers(events.at, events.at));
-    let changes = events.filter_map(|events| match &events.event {
+        .filter(|entry| period.covers(entry.at, entry.at));
+    let changes = events.filter_map(|entry| match &entry.event {
         RecordedEvent::Joined(name) => Some((true, &**name)),
         RecordedEvent::Left(name) => Some((false, &**name)),
         RecordedEvent::MustOffer(_)

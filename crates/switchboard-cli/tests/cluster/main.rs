@@ -41,6 +41,7 @@ use crate::{
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 const CLIENTS: usize = 60;
+/// The time limit for consistent views after a fault.
 const CONSISTENCY_MAX: Duration = Duration::from_secs(30);
 
 /// The number in an environment variable.
@@ -68,7 +69,7 @@ fn single_node(seed: u64) -> TestPlan {
         network: None,
         recorder: CorruptedRecorder::default(),
         consistency_max: CONSISTENCY_MAX,
-        // A machine with other work stops a client for some seconds.
+        // Long enough for a busy machine, which may stop a responsive client for some seconds.
         settings: "[heartbeat]\nping = 1\ngone = 6\n",
     }
 }
@@ -76,7 +77,7 @@ fn single_node(seed: u64) -> TestPlan {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn invariants_hold_on_one_node_while_clients_disconnect_and_freeze() {
     let _guard = ONE_AT_A_TIME.lock().await;
-    let mut test = ChaosTest::set(single_node(seed()));
+    let mut test = ChaosTest::start(single_node(seed()));
     let rounds = [
         ProcessFault::FreezeClients,
         ProcessFault::Kill,
@@ -92,7 +93,7 @@ async fn invariants_hold_on_one_node_while_clients_disconnect_and_freeze() {
 async fn oracle_detects_corrupted_observations() {
     let _guard = ONE_AT_A_TIME.lock().await;
     let runs = Corruption::ALL.map(|corruption| async move {
-        let mut test = ChaosTest::set(TestPlan {
+        let mut test = ChaosTest::start(TestPlan {
             clients: 24,
             recorder: CorruptedRecorder::new(corruption),
             consistency_max: Duration::from_secs(2),
@@ -112,7 +113,7 @@ async fn oracle_detects_corrupted_observations() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn oracle_detects_nodes_without_a_shared_engine() {
     let _guard = ONE_AT_A_TIME.lock().await;
-    let mut test = ChaosTest::set(TestPlan {
+    let mut test = ChaosTest::start(TestPlan {
         nodes: 3,
         consistency_max: Duration::from_secs(2),
         ..single_node(1)
@@ -156,7 +157,7 @@ async fn cluster_survives(kinds: &[ProcessFault], network: Option<Network>) {
         .map_or(kinds.len(), |count| usize::try_from(count).expect("few"));
     let seed = seed();
     let rounds = ProcessFault::draw(kinds, count, seed);
-    let mut test = ChaosTest::set(TestPlan {
+    let mut test = ChaosTest::start(TestPlan {
         nodes: 3,
         has_redis: true,
         network,

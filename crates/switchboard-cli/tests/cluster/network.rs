@@ -64,7 +64,11 @@ impl Network {
     }
 
     fn create_link(&self, link: Link) -> Result<(), String> {
-        let (name, outer, inner) = (&self.name, self.end(link), format!("{}i", self.end(link)));
+        let (name, outer, inner) = (
+            &self.name,
+            self.host_interface(link),
+            format!("{}i", self.host_interface(link)),
+        );
         let (host_address, inside) = (Self::host_address(link), Self::inside(link));
         ip(&format!(
             "link add {outer} type veth peer name {inner} netns {name}"
@@ -75,27 +79,25 @@ impl Network {
         self.restore(link)
     }
 
-    fn end(&self, link: Link) -> String {
+    /// The name of the interface at the end of a link on the host.
+    fn host_interface(&self, link: Link) -> String {
         format!("{}c{}", self.name, link.number())
     }
 
     pub(crate) fn cut(&self, link: Link) {
-        ip(&format!("link set {} down", self.end(link))).expect("the link exists");
+        ip(&format!("link set {} down", self.host_interface(link))).expect("the link exists");
     }
 
     pub(crate) fn restore(&self, link: Link) -> Result<(), String> {
-        ip(&format!("link set {} up", self.end(link))).map(drop)
+        ip(&format!("link set {} up", self.host_interface(link))).map(drop)
     }
-}
 
-impl Network {
     /// Whether a connection over the client link has unacknowledged data.
     pub(crate) fn has_unacknowledged_data(&self) -> Result<bool, String> {
-        let host_address =
-            std::fs::read_to_string(CONNECTIONS).map_err(|error| error.to_string())?;
+        let outside = std::fs::read_to_string(CONNECTIONS).map_err(|error| error.to_string())?;
         let inside = ip(&format!("netns exec {} cat {CONNECTIONS}", self.name))?;
         let end = Self::inside(Link::Clients);
-        Ok(host_address
+        Ok(outside
             .lines()
             .chain(inside.lines())
             .any(|line| has_unacknowledged_bytes(line, end)))
@@ -123,7 +125,7 @@ impl Drop for Network {
     fn drop(&mut self) {
         // A link is removed with the namespace, except one that was not moved into it yet.
         for link in Link::ALL {
-            drop(ip(&format!("link delete {}", self.end(link))));
+            drop(ip(&format!("link delete {}", self.host_interface(link))));
         }
         drop(ip(&format!("netns delete {}", self.name)));
     }

@@ -39,8 +39,12 @@ impl fmt::Display for Violation {
         write!(f, "{} (memberships {:?})", self.text, self.memberships)
     }
 }
+
 /// Violations that must end in a quiescent period: inconsistent views, and pairs without one offerer.
-pub(crate) fn temporary_violations(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Violation> {
+pub(crate) fn temporary_violations(
+    record: &Record,
+    quiescent: &[QuiescentPeriod],
+) -> Vec<Violation> {
     let views = views(record);
     let mut violations = clients_without_room(record);
     for (index, membership) in record.memberships.iter().enumerate() {
@@ -62,7 +66,7 @@ pub(crate) fn temporary_violations(record: &Record, calm: &[QuiescentPeriod]) ->
         let members: Vec<_> = record.members(room).collect();
         for (nth, one) in members.iter().enumerate() {
             for other in &members[nth + 1..] {
-                violations.extend(check_pair(*one, *other, &views, &first_seen, calm));
+                violations.extend(check_pair(*one, *other, &views, &first_seen, quiescent));
             }
         }
     }
@@ -80,14 +84,14 @@ fn clients_without_room(record: &Record) -> Vec<Violation> {
     outside
         .map(|client| {
             Violation::new(
-                last_stay(record, client),
+                last_membership(record, client),
                 format!("client {client} is in no room"),
             )
         })
         .collect()
 }
 
-fn last_stay(record: &Record, client: usize) -> Vec<usize> {
+fn last_membership(record: &Record, client: usize) -> Vec<usize> {
     let last = record
         .memberships
         .iter()
@@ -127,7 +131,7 @@ fn view_difference(
     };
     let stale: Vec<_> = seen.difference(others).collect();
     let unknown: Vec<_> = match membership.dialect {
-        // It is told only of members to offer to.
+        // A singo client is told only of members to offer to.
         ClientDialect::Singo => Vec::new(),
         ClientDialect::Lightstream | ClientDialect::P2p | ClientDialect::Mesh => {
             others.difference(&seen).collect()
@@ -148,7 +152,7 @@ fn check_pair(
     other: (usize, &MembershipRecord),
     views: &HashMap<usize, View<'_>>,
     first_seen: &FirstSeen<'_>,
-    calm: &[QuiescentPeriod],
+    quiescent: &[QuiescentPeriod],
 ) -> Option<Violation> {
     let must_offer_to = |own_membership: (usize, &MembershipRecord),
                          other_membership: &MembershipRecord| {
@@ -178,7 +182,7 @@ fn check_pair(
             format!("{b} must offer to {a}, expected the opposite")
         }
         _ => {
-            let expected = first_seen.offerer(one, other, calm)?;
+            let expected = first_seen.offerer(one, other, quiescent)?;
             let offerer = if first.is_some() { one.0 } else { other.0 };
             if offerer == expected {
                 return None;
@@ -211,7 +215,7 @@ impl<'r> FirstSeen<'r> {
         &self,
         one: (usize, &MembershipRecord),
         other: (usize, &MembershipRecord),
-        calm: &[QuiescentPeriod],
+        quiescent: &[QuiescentPeriod],
     ) -> Option<usize> {
         let (member, newcomer) = if one.1.requested_at < other.1.requested_at {
             (one, other)
@@ -233,9 +237,9 @@ impl<'r> FirstSeen<'r> {
                 .1
                 .joined_at
                 .is_some_and(|joined_at| joined_at < newcomer.1.requested_at)
-            && calm
+            && quiescent
                 .iter()
-                .any(|calm| calm.covers(member.1.requested_at, *introduced));
+                .any(|period| period.covers(member.1.requested_at, *introduced));
         let offerer = match (member.1.dialect, newcomer.1.dialect) {
             (ClientDialect::Singo, ClientDialect::Singo) | (_, ClientDialect::Mesh) => member,
             _ => newcomer,
@@ -245,12 +249,12 @@ impl<'r> FirstSeen<'r> {
 }
 
 /// Signals in quiescent periods that were neither delivered nor rejected.
-pub(crate) fn lost_signals(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Violation> {
-    let signals_from: HashSet<usize> = record
+pub(crate) fn lost_signals(record: &Record, quiescent: &[QuiescentPeriod]) -> Vec<Violation> {
+    let received: HashSet<usize> = record
         .memberships
         .iter()
         .flat_map(|membership| &membership.events)
-        .filter_map(|events| match events.event {
+        .filter_map(|entry| match entry.event {
             RecordedEvent::Signal { serial, .. } => Some(serial),
             RecordedEvent::MustOffer(_)
             | RecordedEvent::Joined(_)
@@ -264,8 +268,8 @@ pub(crate) fn lost_signals(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Vio
     for (serial, signal) in record.signals.iter().enumerate() {
         let end = signal.at + END_TOLERANCE;
         let sender = &record.memberships[signal.from];
-        let is_calm = calm.iter().any(|calm| calm.covers(signal.at, end));
-        if signals_from.contains(&serial) || !is_calm || !sender.was_member(end) {
+        let is_quiescent = quiescent.iter().any(|period| period.covers(signal.at, end));
+        if received.contains(&serial) || !is_quiescent || !sender.was_member(end) {
             continue;
         }
         let receiver = record.memberships.iter().position(|membership| {
@@ -276,8 +280,9 @@ pub(crate) fn lost_signals(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Vio
         });
         let used = used_errors.entry(signal.from).or_default();
         let Some(receiver) = receiver else { continue };
-        let errors = sender.events.iter().filter(|events| {
-            events.at >= signal.at && matches!(events.event, RecordedEvent::Error(_))
+        // An error does not name its signal: each later error of the sender accounts for one of its lost signals.
+        let errors = sender.events.iter().filter(|entry| {
+            entry.at >= signal.at && matches!(entry.event, RecordedEvent::Error(_))
         });
         if errors.count() > *used {
             *used += 1;

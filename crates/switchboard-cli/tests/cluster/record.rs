@@ -96,12 +96,12 @@ impl Record {
             if membership.ended_at.is_some() {
                 membership.events.clear();
             }
-            let is_list = |events: &LogEntry| matches!(events.event, RecordedEvent::MemberList(_));
+            let is_list = |entry: &LogEntry| matches!(entry.event, RecordedEvent::MemberList(_));
             let last = membership.events.iter().rposition(is_list);
             let mut index = 0;
-            membership.events.retain(|events| {
+            membership.events.retain(|entry| {
                 index += 1;
-                !is_list(events) || Some(index - 1) == last
+                !is_list(entry) || Some(index - 1) == last
             });
         }
     }

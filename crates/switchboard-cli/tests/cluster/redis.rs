@@ -21,7 +21,7 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// Starts one that keeps its data in `dir`.
+    /// Starts a server that keeps its data in `dir`.
     pub(crate) fn start(dir: PathBuf, second_host: Option<IpAddr>) -> Self {
         let mut redis = Self {
             child: None,
@@ -57,7 +57,7 @@ impl Redis {
         let mut command = Command::new("redis-server");
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.args(self.second_host.map(|second_host| second_host.to_string()));
-        // It listens on local addresses only, one of which is that of a namespace.
+        // Without protected mode, it accepts connections from the namespace. It listens on local addresses only.
         command.args([
             "--protected-mode",
             "no",
@@ -111,7 +111,6 @@ impl Drop for Redis {
     }
 }
 
-/// A free port.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()

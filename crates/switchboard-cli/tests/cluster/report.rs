@@ -37,8 +37,8 @@ pub(crate) fn log_of(record: &Record, index: usize, start: Instant) -> String {
         );
     }
     text.push('\n');
-    for events in &membership.events[membership.events.len().saturating_sub(SHOWN)..] {
-        _ = writeln!(text, "  {:8.3} {:?}", since(events.at), events.event);
+    for entry in &membership.events[membership.events.len().saturating_sub(SHOWN)..] {
+        _ = writeln!(text, "  {:8.3} {:?}", since(entry.at), entry.event);
     }
     text
 }

@@ -24,8 +24,10 @@ pub(crate) struct View<'r> {
     pub(crate) introduced: BTreeMap<&'r str, KnownMember>,
     /// The senders of received signals, for dialects that do not announce joins.
     pub(crate) signals_from: BTreeSet<&'r str>,
+    /// The latest member list, for the dialect that sends it on request.
     pub(crate) list: Option<&'r [Name]>,
 }
+
 /// Reads the events of a membership. Returns the final view and the violations.
 pub(crate) fn read_view<'r>(
     record: &'r Record,
@@ -77,9 +79,9 @@ impl<'r> View<'r> {
                 })
             }
             RecordedEvent::Left(name) => {
-                let was_met = self.introduced.remove(&**name).is_some();
+                let was_introduced = self.introduced.remove(&**name).is_some();
                 self.signals_from.remove(&**name);
-                (!was_met && membership.dialect.announces_joins())
+                (!was_introduced && membership.dialect.announces_joins())
                     .then(|| format!("is told of a leave of {name} without a join"))
             }
             RecordedEvent::MemberList(names) => {

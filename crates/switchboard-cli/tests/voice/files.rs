@@ -21,7 +21,7 @@ fn wav(samples: &[u8], rate: u32, channels: u16) -> Vec<u8> {
     file
 }
 
-/// The way in which a file is passed to `voice talk`.
+/// The way in which a file is passed to `voice talk`: by its name, or as standard input.
 enum Given<'a> {
     Name(&'a str),
     Stdin(&'a str),
@@ -53,7 +53,7 @@ fn file_of_every_format_is_played_in_full() {
     const MILLIS: usize = 1500;
     let (server, home) = (Server::start(&[]), Home::new("files"));
     let clip = text(&home.path("clip.wav"));
-    // Only silence is left in the encoder when the recording is stopped.
+    // Silence at the end: stopping the recording loses the end of the audio, which is still in the encoder.
     let mut samples = tone(500.0, MILLIS, 44_100, 2);
     samples.extend(vec![0; samples.len() / 2]);
     fs::write(&clip, wav(&samples, 44_100, 2)).expect("it is written");

@@ -33,10 +33,10 @@ const AMPLITUDE: f64 = 8_000.0;
 #[test]
 fn key_is_created_once_with_owner_permissions() {
     let home = Home::new("key");
-    let together: Vec<_> = (0..4)
+    let started: Vec<_> = (0..4)
         .map(|_| home.start(&["key"], Stdio::null()))
         .collect();
-    let keys: Vec<_> = together.into_iter().map(|one| one.output()).collect();
+    let keys: Vec<_> = started.into_iter().map(|one| one.output()).collect();
     assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     assert_eq!(home.key(), keys[0]);
     assert_eq!(keys[0].len(), 66);
@@ -124,9 +124,9 @@ fn room_is_recorded() {
 
     listener.signal("-INT");
     listener.expect_success();
-    let send_and_record = Recording::read(&recording);
-    send_and_record.assert_tone(440.0, 1500);
-    send_and_record.assert_no_tone(600.0);
+    let heard = Recording::read(&recording);
+    heard.assert_tone(440.0, 1500);
+    heard.assert_no_tone(600.0);
 }
 
 #[test]
@@ -372,8 +372,8 @@ fn missing_server_and_missing_voice_are_reported() {
         );
         assert!(text.contains("--url"), "{text}");
     }
-    let mute = Server::start(&[("SWITCHBOARD_GOSTREAM_IDENTITY", "off")]);
-    let text = mute
+    let without_voice = Server::start(&[("SWITCHBOARD_GOSTREAM_IDENTITY", "off")]);
+    let text = without_voice
         .run(&home, &["listen", "standup"], Stdio::null())
         .expect_failure();
     assert!(text.contains("has voice on"), "{text}");
@@ -390,7 +390,7 @@ fn arbitrary_responses_are_handled() {
         "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n\u{1b}[31mred\r",
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        // After a ticket, the client sends more requests: a truncated stream, or an event without an end.
+        // A valid ticket. The client then sends more requests, and takes the same eight bytes for a stream that ends.
         "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nabcdefgh",
     ];
     for answer in answers {
@@ -428,10 +428,10 @@ fn users_of_a_website_call_each_other_by_number() {
         ("SWITCHBOARD_GOSTREAM_SITE_URL", &format!("http://{site}")),
     ]);
     let home = Home::new("site");
-    let send_and_record = home.path("heard.wav");
+    let heard = home.path("heard.wav");
     let mut answer = server.run(
         &home,
-        &["answer", "--token", "t2", "-o", &text(&send_and_record)],
+        &["answer", "--token", "t2", "-o", &text(&heard)],
         Stdio::null(),
     );
     answer.wait_for("Waiting for a call");
@@ -441,7 +441,7 @@ fn users_of_a_website_call_each_other_by_number() {
         .expect_success();
     let printed = answer.expect_success();
     assert!(printed.contains("Talking with 1"), "{printed}");
-    Recording::read(&send_and_record).assert_tone(440.0, 1000);
+    Recording::read(&heard).assert_tone(440.0, 1000);
 
     let text = server
         .run(&home, &["call", "2", "--token", "bad"], Stdio::null())
@@ -509,7 +509,7 @@ impl Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
             .args(["serve", "--addr", "127.0.0.1", "--port", "0"])
             .env_remove("PORT")
-            // The limits are high, so that no audio is dropped on a busy machine.
+            // A high limit, so that no audio is dropped on a busy machine.
             .env("SWITCHBOARD_MIX_MAX_LATENCY", "2000")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())

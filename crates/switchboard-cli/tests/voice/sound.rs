@@ -69,11 +69,11 @@ impl Recording {
     /// Checks that the tone is absent, except for the click at the start or end of another tone.
     pub(crate) fn assert_no_tone(&self, frequency: f64) {
         let amplitudes = self.amplitudes(frequency);
-        let send_and_record = amplitudes
+        let loud = amplitudes
             .iter()
             .filter(|&&amplitude| amplitude > AMPLITUDE / 4.0)
             .count();
-        assert!(send_and_record <= 2, "{frequency} Hz: {amplitudes:?}");
+        assert!(loud <= 2, "{frequency} Hz: {amplitudes:?}");
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) struct ParsedEvent {
 #[derive(Debug, Default)]
 pub(super) struct SseParser {
     line: Vec<u8>,
+    /// Whether the last byte was a carriage return: a line feed that follows belongs to the same line end.
     after_return: bool,
     event: ParsedEvent,
     parsed: VecDeque<ParsedEvent>,

@@ -26,7 +26,7 @@ use crate::stop::StopSignals;
 /// The call ends if the other user has no audio attached for this long.
 const ABSENCE_MAX: Duration = Duration::from_secs(60);
 
-/// How long the stream is received after the other user has hung up.
+/// How long audio that is still on its way is received after the other user has hung up.
 const AFTER_HANG_UP: Duration = Duration::from_secs(1);
 
 impl Phone {
@@ -87,7 +87,7 @@ impl Phone {
         }
     }
 
-    /// Attaches the headphones and then the microphone, so that no received audio is missed.
+    /// Opens the stream of received audio, and then the connection for sent audio: no received audio is missed.
     async fn connect(&self, other: &CallUser) -> anyhow::Result<(Incoming, Option<UplinkSocket>)> {
         let with = |mut parameters: FormParameters| {
             parameters.push(("otherID", other.name().to_owned()));
@@ -131,7 +131,7 @@ struct CallSession<'a> {
 }
 
 impl CallSession<'_> {
-    /// Completes when the call is to be ended: by a stop signal, `--seconds`, the end of the input, or the
+    /// Completes when the call must end: by a stop signal, `--seconds`, the end of the input, or the
     /// deadline after the other user has left.
     async fn until_over(
         mut self,
@@ -139,15 +139,15 @@ impl CallSession<'_> {
         time_limit: impl Future<Output = ()>,
     ) -> anyhow::Result<EndedBy> {
         pin!(sending, time_limit);
-        let mut is_speaking = true;
+        let mut is_sending = true;
         let mut deadline = Some(Instant::now() + ABSENCE_MAX);
         loop {
             tokio::select! {
                 () = self.stop.recv() => return Ok(EndedBy::Local),
                 () = &mut time_limit => return Ok(EndedBy::Local),
                 () = wait_until(deadline) => return Ok(self.ended_by),
-                end = &mut sending, if is_speaking => {
-                    is_speaking = false;
+                end = &mut sending, if is_sending => {
+                    is_sending = false;
                     if matches!(end?, UplinkEnd::Input) && self.until_eof {
                         return Ok(EndedBy::Local);
                     }
