@@ -1,4 +1,4 @@
-//! One node of several that are one switchboard over a Redis: members of a room may be on different nodes.
+//! One node of a cluster that shares a Redis: the members of a room may be connected to different nodes.
 //!
 //! Start a Redis, then `cargo run -p switchboard --example nodes 3001` and `… 3002`.
 

@@ -212,8 +212,7 @@ impl AccessHooks {
         }
     }
 
-    /// Asks the join hook about a connection that has this context. Without a hook it returns `None`: the join is
-    /// allowed.
+    /// Asks the join hook whether a peer may join. `None` without a hook: the join is allowed.
     pub(crate) fn check_join(
         &self,
         peer: &Peer,
@@ -229,8 +228,8 @@ impl AccessHooks {
         })
     }
 
-    /// Asks the join hook. Without a hook it returns `None`: the join is allowed. A hook that does not answer
-    /// within [`HOOK_TIMEOUT`] denies the join.
+    /// Asks the join hook. `None` without a hook: the join is allowed. A hook that does not answer within
+    /// [`HOOK_TIMEOUT`] denies the join.
     pub(crate) fn start_join_check(
         &self,
         request: impl FnOnce() -> JoinRequest,
@@ -244,7 +243,7 @@ impl AccessHooks {
     }
 }
 
-/// The name under which an access check has authenticated a client.
+/// The name under which the connect hook has authenticated a client; `None` if it has not.
 pub(crate) fn proven_name(identity: &Identity) -> Option<Arc<str>> {
     match identity {
         Identity::Claimed => None,

@@ -39,7 +39,7 @@ pub(crate) struct LeftOut {
     pub(crate) metrics: bool,
 }
 
-/// The state of a server, without its voice service: what the handlers of its requests share.
+/// The state that the handlers of requests share. The voice service has its own.
 #[derive(Debug)]
 pub(crate) struct AppState {
     pub(crate) config: Arc<Config>,
@@ -114,7 +114,7 @@ impl AppState {
         self.refused.log(self.client_address(request), reason);
     }
 
-    /// Charges the client's address for the length of a requested list.
+    /// Charges the client's address for the length of a requested list, in addition to the request.
     pub(crate) fn charge_for_length(&self, request: &Parts, bytes: usize) {
         let count = AddressRates::cost_of_list(bytes as u64);
         let address = self.client_address(request);
@@ -130,7 +130,7 @@ impl AppState {
         ))
     }
 
-    /// The handshake data of a client without those of its URL.
+    /// The handshake data of a client, except those from its URL.
     pub(crate) fn handshake(&self, identity: Option<Arc<str>>) -> Handshake {
         let mut rng = rand::rng();
         Handshake {
@@ -189,6 +189,7 @@ impl VoiceHost for AppState {
     }
 
     fn admit_forwarded(&self, request: &Parts) -> Result<Permit, Box<Response>> {
+        // The connection comes from another node, whose address stands for many clients and so is not limited.
         if let Some(permit) = request.extensions.get::<ConnectionPermit>() {
             permit.uncount_address();
         }
@@ -198,6 +199,7 @@ impl VoiceHost for AppState {
 
     fn check_join(&self, user: &User, room: RoomName) -> Option<JoinCheck> {
         self.shards.access().start_join_check(|| JoinRequest {
+            // A voice user has no signaling connection whose id could be used.
             peer: PeerId::from_random(rand::rng().random()),
             identity: Some(user.as_str().into()),
             dialect: "gostream",

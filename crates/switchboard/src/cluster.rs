@@ -82,6 +82,7 @@ async fn watch<E>(
     let mut seen = BTreeMap::<NodeId, ListedNode>::new();
     loop {
         update_observed(&mut seen, read().await?);
+        // A fenced node has been declared dead, so its heartbeat need not be awaited.
         let is_decided = seen
             .values()
             .all(|seen| seen.changed.is_some() || seen.status.is_fenced);

@@ -92,7 +92,7 @@ impl Events {
     }
 }
 
-/// The source of the events. Without subscribers an event costs nothing.
+/// Sends events to the subscribers. Without subscribers, an event is not even created.
 #[derive(Clone)]
 pub(crate) struct EventSender(broadcast::Sender<ServerEvent>);
 
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_slow_subscriber_is_told_how_many_events_it_has_missed() {
+    async fn slow_subscriber_gets_the_number_of_missed_events() {
         let sender = EventSender::default();
         let mut events = sender.subscribe();
         let refused = || {

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// Pairs of an unspecified address and a documentation address, which is never assigned to a machine (RFC 5737,
-/// RFC 3849). The route to the documentation address is the default route.
+/// Pairs of an unspecified address, to bind a socket, and a documentation address, to connect it. A documentation
+/// address is never assigned to a machine (RFC 5737, RFC 3849), so the route to it is the default route.
 const ROUTE_PROBES: [(IpAddr, IpAddr); 2] = [
     (
         IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -39,14 +39,14 @@ pub fn reachable_address(bound: IpAddr) -> Option<IpAddr> {
 #[must_use]
 pub fn addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let is_virtual = |name: &str| VIRTUAL.iter().any(|virtual_| name.starts_with(virtual_));
+    let is_virtual = |name: &str| VIRTUAL.iter().any(|prefix| name.starts_with(prefix));
     let real = interfaces
         .iter()
         .filter(|interface| !is_virtual(&interface.name));
     let real = real.map(if_addrs::Interface::ip).filter(is_of_network);
     let of_routes = ROUTE_PROBES
         .iter()
-        .filter_map(|(any, to)| source_of(*any, *to));
+        .filter_map(|(unspecified, to)| source_of(*unspecified, *to));
     let mut addresses = Vec::new();
     for address in of_routes.chain(real) {
         if !addresses.contains(&address) {
@@ -74,9 +74,10 @@ pub fn host_names() -> Vec<String> {
     names
 }
 
-/// The source address of packets from this machine to `to`. Connecting a UDP socket sends no packet.
-fn source_of(any: IpAddr, to: IpAddr) -> Option<IpAddr> {
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+/// The source address of packets from this machine to `to`, found with a socket that is bound to `unspecified`.
+/// Connecting a UDP socket sends no packet, so any port will do.
+fn source_of(unspecified: IpAddr, to: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind(SocketAddr::new(unspecified, 0)).ok()?;
     socket.connect(SocketAddr::new(to, 9)).ok()?;
     let source = socket.local_addr().ok()?.ip();
     is_of_network(&source).then_some(source)

@@ -56,7 +56,8 @@ pub(crate) async fn ready(State(app): State<Arc<AppState>>) -> (StatusCode, Stri
 /// One line that says why the engine makes this node unready; `None` while it is ready.
 fn unready_reason(status: &Status, address: Option<String>) -> Option<String> {
     let state = match status.down_for {
-        // A node that has never reached the engine cannot serve any room.
+        // The engine gives the node the secret of the cluster. A node without it has never reached the engine, and
+        // cannot serve any room.
         _ if status.secret.is_none() => "has not been reached yet".to_owned(),
         Some(down_for) if down_for >= ENGINE_TIMEOUT => {
             format!("has not answered for {} s", down_for.as_secs())

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The client's address: the last one in `X-Forwarded-For` that is not a trusted proxy's, if the connection itself
-/// comes from a trusted proxy. If all of them are trusted, the first one counts. The header of any other client
-/// is ignored.
+/// comes from a trusted proxy. If all of them are trusted, the first one is used. The header of a connection from
+/// elsewhere is ignored.
 pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut address = peer.to_canonical();
@@ -29,7 +29,7 @@ pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet
     address
 }
 
-/// Parses an address as proxies write it: with or without a port, IPv6 with or without brackets.
+/// Parses an address in the header as proxies write it: with or without a port, IPv6 with or without brackets.
 fn read_hop(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop.trim_ascii()).ok()?;
     let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());

@@ -29,8 +29,8 @@ pub fn room(name: &str) -> Option<RoomId> {
     ))
 }
 
-/// The room of this name in the default space that is closed to every dialect but this one, as all of
-/// `peerjs` are unless `peerjs.mixed` is set; `None` for the empty name.
+/// The room of this name in the default space that only this dialect can enter; `None` for the empty name. All rooms of
+/// `peerjs` are such rooms unless `peerjs.mixed` is set.
 #[must_use]
 pub fn room_of_dialect(name: &str, dialect: &str) -> Option<RoomId> {
     Some(RoomId {
@@ -93,8 +93,8 @@ impl Rooms {
         Ok(())
     }
 
-    /// Sends one member a frame of its own dialect, unchanged: for data that no other dialect has. `frame` returns it for
-    /// the name of the dialect; `None` sends nothing.
+    /// Sends one member a frame of its own dialect, unchanged: for data that no other dialect has. `frame` gets the name
+    /// of the dialect and returns the frame; with `None`, nothing is sent.
     ///
     /// # Errors
     /// If the address is no member's, or `frame` returns `None`.
@@ -170,7 +170,8 @@ pub enum SendError {
     NotCarried(DialectName),
 }
 
-/// The host program as a sender. Dialects whose clients see the address `server` show no member with it.
+/// The host program as a sender. Dialects whose server sends as `server` escape the names of members that could be
+/// confused with it.
 fn server() -> Arc<Member> {
     Arc::new(Member {
         peer: PeerId::from_random([0; 16]),

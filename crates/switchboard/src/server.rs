@@ -84,7 +84,7 @@ impl Builder {
         self
     }
 
-    /// Orders the changes of rooms by this engine, in place of the one in the settings. If it connects several nodes,
+    /// Lets this engine order the joins and leaves, in place of the one in the settings. If it connects several nodes,
     /// `url` is where the other nodes reach this one for voice; without a URL each node has voice of its own.
     #[must_use]
     pub fn engine(mut self, engine: Arc<dyn Engine>, url: Option<String>) -> Self {
@@ -92,8 +92,8 @@ impl Builder {
         self
     }
 
-    /// Serves one more dialect, on its paths and in the rooms of all dialects. Its settings have their defaults, and its
-    /// paths may be changed by [`Config::paths`]. Call it once for each dialect.
+    /// Serves one more dialect, on its paths and in the rooms of all dialects. Its settings have their defaults, and
+    /// [`Config::paths`] may change its paths. Call it once for each dialect.
     #[must_use]
     pub fn dialect(mut self, dialect: &'static dyn Dialect) -> Self {
         self.dialects.push(dialect);
@@ -124,8 +124,8 @@ impl Builder {
     /// Builds the server.
     ///
     /// # Errors
-    /// If the settings contradict each other or serve no client, if the paths or the name of an own dialect conflict with
-    /// others, or if a node of a cluster is built outside a Tokio runtime.
+    /// If the settings contradict each other or serve no client, if the paths or the name of a dialect of the host
+    /// program conflict with others, or if a node of a cluster is built outside a Tokio runtime.
     pub fn build(self) -> Result<Server, BuildError> {
         let mut config = self.config;
         config.dialects.add_dialects(&self.dialects)?;
@@ -156,6 +156,7 @@ impl Builder {
         let proxies = config.server.trusted_proxies.clone();
         let events = shards.events().clone();
         let with_plain = |limit: usize| {
+            // 0 is no limit.
             if limit == 0 {
                 0
             } else {
@@ -331,8 +332,9 @@ impl Server {
     /// The router of the server, to be served or nested: the dialects on their paths, the voice endpoints, the pages,
     /// `/ice-servers`, `/healthz`, `/readyz` and `/metrics`, except those that the builder leaves out.
     ///
-    /// On the listeners of [`Server::serve`], the connection of a voice listener or event stream that does not read
-    /// is closed at once. On other listeners it gets no more data, and lasts until its TCP connection ends.
+    /// A client of a voice stream or an event stream that does not read loses it. On the listeners of
+    /// [`Server::serve`], its connection is closed at once; on other listeners, the connection gets no more data, and
+    /// lasts until TCP ends it.
     ///
     /// Per-address limits need [`ConnectInfo<SocketAddr>`](axum::extract::ConnectInfo), as
     /// `into_make_service_with_connect_info` gives it. Without it only the total is limited.
@@ -469,12 +471,16 @@ mod tests {
             ("0.0.0.0:0", "10.0.0.1", "http://10.0.0.1:0", "port 0"),
         ] {
             let local = local.parse().ok();
-            let (derived, found) =
+            let (derived, reported) =
                 advertised_url_of("http", bound.parse().expect("an address"), local);
             assert_eq!(derived, url, "{bound} {local:?}");
-            let found = found.unwrap_or_default();
-            assert_eq!(found.is_empty(), problem.is_empty(), "{bound}: {found}");
-            assert!(found.contains(problem), "{bound}: {found}");
+            let reported = reported.unwrap_or_default();
+            assert_eq!(
+                reported.is_empty(),
+                problem.is_empty(),
+                "{bound}: {reported}"
+            );
+            assert!(reported.contains(problem), "{bound}: {reported}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct SessionInfo {
     pub address: Option<IpAddr>,
     /// The name of the dialect; `undetected` until the first frame has shown it.
     pub dialect: &'static str,
-    /// The identity from [`Admission::Allow`](crate::Admission::Allow).
+    /// The identity from [`Admission::as_identity`](crate::Admission::as_identity), if the client has one.
     pub identity: Identity,
     /// The rooms that the session has joined, sorted.
     pub rooms: Vec<RoomId>,

@@ -204,8 +204,8 @@ impl TestServer {
         self.address
     }
 
-    /// Opens a client of this dialect, and waits until it is a member of `room`. The join of another client of the same
-    /// dialect at the same time may be taken for its own.
+    /// Opens a client of this dialect, and waits until it is a member of `room`. If another client of the same dialect
+    /// joins the room at the same time, its join may be taken for that of this client.
     ///
     /// # Errors
     /// If the connection is refused, or the client does not become a member in time.
@@ -361,8 +361,8 @@ impl TestClient {
         }
     }
 
-    /// Waits for the end of the connection. Returns the close code and the reason; `None` if the server has sent no close
-    /// frame in time.
+    /// Waits for the end of the connection. Returns the close code and the reason; `None` if the server has sent no
+    /// close frame in time.
     pub async fn closed(mut self) -> Option<(u16, String)> {
         self.early.clear();
         while self.receive().await.is_some() {}

@@ -18,7 +18,8 @@ use tower_http::services::ServeDir;
 #[exclude = "*.d.ts"]
 struct Page;
 
-/// The Content-Security-Policy of the pages: files of this origin, media of the camera, and signaling.
+/// The Content-Security-Policy of the pages: they may use files of this origin, received and captured media (`blob:`),
+/// and WebSockets.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'",
 );
@@ -41,7 +42,7 @@ pub(crate) fn serve_folder<S: Clone + Send + Sync + 'static>(
 
 async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
     let path = request.uri().path().trim_start_matches('/');
-    let base = path.is_empty().then(|| base(&uri)).flatten();
+    let base = path.is_empty().then(|| base_tag(&uri)).flatten();
     let path = match path {
         "" => "index.html",
         "voice" => "voice.html",
@@ -51,6 +52,7 @@ async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     };
     let hash = base16ct::lower::encode_string(&file.metadata.sha256_hash()[..16]);
+    // The page with a `<base>` has other bytes, so it has another ETag.
     let tag = format!("\"{hash}{}\"", if base.is_some() { "b" } else { "" });
     if request
         .headers()
@@ -99,9 +101,9 @@ fn content_type(path: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("{kind}{charset}")).ok()
 }
 
-/// The `<base>` for a router that is nested at a path without a slash at the end. Without it, the relative links of
-/// the page would resolve to the parent folder.
-fn base(uri: &Uri) -> Option<String> {
+/// The `<head>` with a `<base>`, for a router that is nested at a path and a request for that path without a slash at
+/// the end. Without it, the relative links of the page would resolve to the parent folder.
+fn base_tag(uri: &Uri) -> Option<String> {
     let last = uri
         .path()
         .rsplit('/')

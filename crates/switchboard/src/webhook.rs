@@ -106,10 +106,11 @@ impl Webhooks {
             let _permit = self.permits.acquire().await.expect("never closed");
             self.send(&webhook).await
         };
-        self.within(webhook.timeout, &webhook.url, sending).await
+        self.await_response(webhook.timeout, &webhook.url, sending)
+            .await
     }
 
-    /// Sends a request for which no client waits. Returns false if there are too many of them.
+    /// Sends a request for which no client waits. Returns false if too many are unfinished, and this one is dropped.
     pub(crate) fn post_detached(self: &Arc<Self>, webhook: WebhookRequest) -> bool {
         // Without a runtime the server has ended, and nothing can be sent.
         let Ok(runtime) = Handle::try_current() else {
@@ -128,7 +129,7 @@ impl Webhooks {
         let this = self.clone();
         let sending = async move {
             if let Ok(_permit) = this.detached_permits.acquire().await {
-                this.within(webhook.timeout, &webhook.url, this.send(&webhook))
+                this.await_response(webhook.timeout, &webhook.url, this.send(&webhook))
                     .await;
             }
             this.detached_count.fetch_sub(1, Ordering::Relaxed);
@@ -139,7 +140,7 @@ impl Webhooks {
 
     /// Waits for a response until the timeout. The first failure after a success is logged as a warning, further
     /// ones at level debug.
-    async fn within(
+    async fn await_response(
         &self,
         time: Duration,
         url: &str,

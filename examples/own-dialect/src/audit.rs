@@ -42,7 +42,7 @@ impl<W: Write + Send> Engine for AuditTrail<W> {
             (LogId::Room(room), Change::Join(member)) => {
                 writeln!(trail, "{} joins {}", member.address, room.name)
             }
-            // A leave cannot be rejected, so its line may be missing.
+            // A member that has gone cannot be kept, so a leave is not rejected if its line cannot be written.
             (LogId::Room(room), Change::Leave(peer, _)) => {
                 let _ = writeln!(trail, "{peer} leaves {}", room.name);
                 Ok(())

@@ -1,4 +1,4 @@
-//! A dialect and an engine of another developer's own, on Switchboard's library.
+//! An example for users of the library `switchboard`: a dialect and an engine of their own.
 #![warn(missing_docs)]
 
 mod audit;

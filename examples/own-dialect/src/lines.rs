@@ -1,7 +1,8 @@
-//! `lines`: chat in lines of text, for `websocat` and a keyboard. WebSocket on `/lines`.
+//! `lines`: chat in lines of text, for `websocat` and a keyboard. WebSocket on `/lines`. → is sent by the client, ← by
+//! the server:
 //!
 //! * → `join ROOM NAME` ← `joined ROOM` and a line `+ NAME` for each other member
-//! * → any other text ← `NAME: TEXT`, to all other members, in the words of their dialects
+//! * → any other text ← `NAME: TEXT`, to all other members, in frames of their dialects
 //! * ← `+ NAME`, `- NAME`: a member has joined or left
 //! * ← `error CODE: TEXT`
 
@@ -119,7 +120,7 @@ impl Session for LinesSession {
 }
 
 impl LinesSession {
-    /// The command for `ROOM NAME`. The name must not have the end of a name in a line.
+    /// The command for `ROOM NAME`. The name must not contain `: `, which ends the name in a line.
     fn join(&mut self, request: &str) -> Result<Command, ErrorCode> {
         let (room, name) = request.split_once(' ').ok_or(ErrorCode::BadField("name"))?;
         if name.contains(": ") {

@@ -13,7 +13,7 @@ use switchboard::{
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
-/// Memory that the test reads while the engine writes. After `full`, writing fails.
+/// Memory that the test reads and the engine writes. The flag says that it is full: then writing fails.
 #[derive(Clone, Default)]
 struct Trail(Arc<Mutex<(Vec<u8>, bool)>>);
 
@@ -48,7 +48,7 @@ fn server() -> Result<(TestServer, Trail), Box<dyn std::error::Error>> {
 async fn join(server: &TestServer, name: &str) -> TestClient {
     let frames = [format!("join team {name}")];
     let joined = server.join_with("lines", "/lines", &frames, "team").await;
-    joined.expect("a member")
+    joined.expect("the client becomes a member")
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_join_that_the_engine_cannot_write_is_rejected() -> TestResult {
     trail.0.lock().expect("no panic").1 = false;
     ada.send("bye").await?;
     ada.close().await;
-    // The end of a connection is a leave before the server answers the close.
+    // The server answers the close of a connection after its leave, so the line is written.
     assert_eq!(trail.text(), format!("ada joins team\n{id} leaves team\n"));
     Ok(())
 }

@@ -50,12 +50,12 @@ impl Contexts {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, HostContext>> {
-        // Each change is one call of the map, so the map is consistent after a panic.
+        // A panic does not poison this mutex. Each change is one call of the map, so the map is consistent then too.
         self.0.lock()
     }
 }
 
-/// Releases the context of a connection when it is dropped.
+/// Removes the context of a connection when it is dropped.
 #[derive(Debug)]
 pub(crate) struct ContextGuard {
     contexts: Option<Arc<Contexts>>,
