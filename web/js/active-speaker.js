@@ -2,7 +2,9 @@
 // The member that the speaker view shows large. The choice is slow on purpose: a cough or a "yes" changes nothing, and
 // a speaker that pauses keeps the place until another member talks.
 
+/** Time that a member must talk before it is shown. */
 const TALKS_MS = 700;
+/** Time that a member is shown at least. */
 const STAYS_MS = 2_000;
 
 export class ActiveSpeaker {

@@ -1,6 +1,6 @@
 // @ts-check
-// Selects the next camera. A phone lists several for each side: there the side is requested, and the browser selects
-// its main camera.
+// Selects the next camera. A phone lists several cameras for its front and its back: there the other side is requested,
+// and the browser selects the main camera of that side.
 
 /**
  * Constraints for the camera after the current one, the best first.

@@ -1,6 +1,6 @@
 // @ts-check
-// The `chat` data channel with one peer: text as {content, timestamp}, and files. Nothing else is
-// written to it, because the other side may be any client of the dialect.
+// The `chat` data channel with one peer: text as {content, timestamp}, and files. Nothing else is written to it,
+// because the peer may be a client that knows nothing else.
 
 import { ChatFiles } from './files/chat-files.js';
 import { sendJson } from './send-json.js';

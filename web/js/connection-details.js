@@ -1,5 +1,6 @@
 // @ts-check
-// The details of one connection, from getStats: the route, the round trip, losses, bit rates, pictures, codecs. Firefox has no statistics of the transport, so rates are those of the media.
+// The details of one connection, from getStats: the route, the round trip, losses, bit rates, pictures, codecs. Firefox
+// has no statistics of the transport, so the rates are those of the media.
 
 import { texts } from './texts.js';
 
@@ -75,7 +76,7 @@ function pictureOf(stream) {
   return texts.details.picture(stream.frameWidth, stream.frameHeight ?? 0, stream.framesPerSecond);
 }
 
-/** Chromium names it in the transport, Firefox marks the pair. @param {Stat[]} stats @returns {Stat} */
+/** The candidate pair in use. Chromium names it in the transport, Firefox marks it as selected. @param {Stat[]} stats @returns {Stat} */
 function selectedPair(stats) {
   const named = stats.find(({ type, selectedCandidatePairId }) => type === 'transport' && selectedCandidatePairId);
   const pairs = stats.filter(({ type }) => type === 'candidate-pair');

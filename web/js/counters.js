@@ -1,18 +1,18 @@
 // @ts-check
-// The counters of one connection, from getStats. Those of the transport, or in Firefox those of the candidate pairs, hold
-// everything a connection carries; the RTP counters beside them say how much of it is picture and sound.
+// The counters of one connection, from getStats. Those of the transport, or in Firefox those of the candidate pairs,
+// count all bytes of the connection; the RTP counters beside them say how many of the bytes are video and audio.
 
 import { texts } from './texts.js';
 
 /**
  * @typedef {object} Counters
- * @property {number} at
- * @property {number} sent
+ * @property {number} at  ms
+ * @property {number} sent  bytes, as are the next three
  * @property {number} received
  * @property {number} videoSent
  * @property {number} audioSent
- * @property {number} frames
- * @property {string} picture
+ * @property {number} frames  video frames received
+ * @property {string} picture  the video that is sent, as "320×240 12 fps"
  */
 
 /** @param {RTCStatsReport} report @returns {Counters} */
@@ -27,7 +27,7 @@ export function count(report) {
   return counters;
 }
 
-/** The statistics that count every byte once: those of the transport in Firefox count none. @param {any[]} stats */
+/** The statistics that count every byte once. The transport of Firefox counts none, so its candidate pairs are used. @param {any[]} stats */
 function trafficOf(stats) {
   const transports = stats.filter(({ type, bytesSent }) => type === 'transport' && bytesSent !== undefined);
   return transports.length > 0 ? transports : stats.filter(({ type }) => type === 'candidate-pair');

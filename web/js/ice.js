@@ -1,6 +1,7 @@
 // @ts-check
-// The STUN and TURN servers of the server, of the link, and of the settings. All are checked before a connection uses them,
-// because a browser refuses a connection with one malformed server.
+// The STUN and TURN servers: those that Switchboard offers, those in the link of the page, and those that the user
+// typed. All are checked before a connection uses them, because a browser refuses a connection if one server is
+// malformed.
 
 import { texts } from './texts.js';
 
@@ -39,7 +40,7 @@ export function typedServers({ urls, username, credential }) {
   return [...stun, ...(username && credential ? turn : [])];
 }
 
-/** The servers that the server offers; null if it does not answer. @returns {Promise<Offer | null>} */
+/** The servers that Switchboard offers; null if it does not answer. @returns {Promise<Offer | null>} */
 export async function offeredServers() {
   try {
     const url = new URL('ice-servers', document.baseURI);
@@ -62,7 +63,7 @@ export function hasTurn(servers) {
   return servers.flatMap(({ urls }) => urls).some((url) => /^turns?:/i.test(url));
 }
 
-/** A connection with those of the servers that the browser accepts. @param {RTCIceServer[]} iceServers */
+/** Makes a connection with the servers that the browser accepts. @param {RTCIceServer[]} iceServers */
 export function newConnection(iceServers) {
   try {
     return new RTCPeerConnection({ iceServers });
@@ -72,7 +73,7 @@ export function newConnection(iceServers) {
   }
 }
 
-/** Gives a connection those of the servers that the browser accepts. @param {RTCPeerConnection} pc @param {RTCIceServer[]} iceServers */
+/** Gives a connection the servers that the browser accepts. @param {RTCPeerConnection} pc @param {RTCIceServer[]} iceServers */
 export function configure(pc, iceServers) {
   const configuration = pc.getConfiguration();
   try {

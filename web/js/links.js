@@ -1,5 +1,5 @@
 // @ts-check
-// Links that other machines cannot open.
+// Tells whether a link works on other machines.
 
 /** Whether other machines cannot open a page of this host. @param {string} hostname */
 export function isOnlyHere(hostname) {

@@ -20,7 +20,7 @@ export class Media {
   #mix = new SoundMix();
   /** @type {Quality} */ quality = 'normal';
   isMuted = false;
-  /** The camera was on when "Audio only" stopped it. */
+  /** Whether the camera was on when the quality "Audio only" stopped it; a higher quality opens it again. */
   #isCameraPaused = false;
   micId = '';
   cameraId = '';
@@ -39,7 +39,7 @@ export class Media {
     return Boolean(navigator.mediaDevices);
   }
 
-  /** Phones cannot. */
+  /** Whether to offer screen sharing: phones cannot. An insecure page offers it, to explain the problem. */
   get canShareScreen() {
     return !this.isAvailable || Boolean(navigator.mediaDevices.getDisplayMedia);
   }
@@ -88,11 +88,11 @@ export class Media {
   /** Switches to the next camera. @returns {Promise<string>} the error text */
   async switchCamera() {
     const former = this.camera;
-    const wishes = nextCameras(former?.getSettings() ?? {}, await listDevices());
+    const candidates = nextCameras(former?.getSettings() ?? {}, await listDevices());
     // A phone opens one camera at a time.
     former?.stop();
-    for (const wish of wishes) {
-      const camera = await this.#captureCamera(wish).catch(() => null);
+    for (const constraints of candidates) {
+      const camera = await this.#captureCamera(constraints).catch(() => null);
       if (!camera) continue;
       if (this.camera !== former) {
         camera.stop();
@@ -257,7 +257,8 @@ function useOrStop(isWanted, tracks, use) {
   else for (const track of tracks) track.stop();
 }
 
-// The unprocessed sound of a tab, such as a film or a game. The sound of the whole system would contain the other members.
+// The unprocessed sound of a tab, such as a film or a game. The sound of the whole system would contain the other
+// members.
 const SCREEN_OPTIONS = /** @type {DisplayMediaStreamOptions} */ ({
   video: true,
   audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },

@@ -1,8 +1,8 @@
 // @ts-check
-// The peers in the room: makes calls from the frames of the server, and keeps calls across a lost server connection.
-// In a new session the server has new ids for all clients that reconnected. A call between two pages continues: each
-// sends its new id to the other over the call itself. A call with another client continues until that client returns
-// under a new id, or until the call ends.
+// The peers in the room: makes calls from the frames of the server, and keeps calls while the server connection is
+// lost. In a new session the server has new ids for all clients that reconnected. A call between two pages continues:
+// each sends its new id to the other over the call itself. A call with another client continues until that client
+// returns under a new id, or until the call ends.
 
 import { markOf } from './page-channel.js';
 import { Peer } from './peer.js';
@@ -21,8 +21,11 @@ import { sdpOf, textOf } from './untrusted.js';
  * @property {(peer: Peer, why: 'left' | 'replaced' | 'closed') => void} onRemoved
  */
 
+/** Time that a client that is no page has to return after it left, until its call is ended. */
 const LINGER_MS = 6_000;
+/** Time that an open call has to send the new id of its peer. */
 const SESSION_WAIT_MS = 5_000;
+/** Time that a peer whose channel was closed has to leave the room, until it is called again. */
 const CALL_AGAIN_MS = 1_500;
 /** New connections that one member may ask for at once, and per second afterwards. */
 const RENEWALS_BURST = 5;
@@ -32,7 +35,7 @@ export class Mesh {
   /** The peers, by their id at the server. @type {Map<string, Peer>} */ peers = new Map();
   /** Members that may belong to an open call, until the call confirms it. @type {Map<string, {member: Member, calling: boolean}>} */
   #undecided = new Map();
-  /** By the id of the member. @type {Map<string, RateLimit>} */ #renewals = new Map();
+  /** The limits of new connections, by the id of the member. @type {Map<string, RateLimit>} */ #renewals = new Map();
   #ownId = '';
 
   /**
@@ -51,7 +54,7 @@ export class Mesh {
       ...options.events,
       onState: (peer) => this.#stateChanged(peer),
       onChannel: (peer) => this.#channelChanged(peer),
-      onSession: (peer) => this.#sessionTold(peer),
+      onSession: (peer) => this.#sessionReceived(peer),
     };
   }
 
@@ -62,15 +65,15 @@ export class Mesh {
     this.#renewals.clear();
     for (const peer of [...this.peers.values()]) {
       peer.isDeparted = true;
-      peer.tellSession(ownId);
+      peer.sendSession(ownId);
       this.#dropIfDead(peer);
     }
   }
 
   /** @param {Frame} frame */
   receive(frame) {
-    if (frame.type === 'ROOM_MEMBERS') membersOf(frame['members']).forEach((member) => this.#meet(member, true));
-    if (frame.type === 'NEW_PEER_IN_ROOM') membersOf([frame['peer']]).forEach((member) => this.#meet(member, false));
+    if (frame.type === 'ROOM_MEMBERS') membersOf(frame['members']).forEach((member) => this.#memberPresent(member, true));
+    if (frame.type === 'NEW_PEER_IN_ROOM') membersOf([frame['peer']]).forEach((member) => this.#memberPresent(member, false));
     if (frame.type === 'PEER_LEFT_ROOM') membersOf([frame['peer']]).forEach(({ id }) => this.#left(id));
     const from = textOf(frame['fromPeerId']);
     if (frame.type === 'SDP_OFFER' && !this.#prepareFor(from, frame)) return;
@@ -110,20 +113,20 @@ export class Mesh {
   }
 
   /** @param {Member} member @param {boolean} calling */
-  #meet(member, calling) {
+  #memberPresent(member, calling) {
     const known = this.peers.get(member.id);
     const isPending = known && !known.options.calling && !known.isAnswered;
     if (known && !known.isDeparted && !(calling && isPending)) return;
-    const own = this.#living(member).find((peer) => peer.toldId === member.id);
-    if (own) return this.#bind(own, member.id);
-    if (this.#living(member).length === 0) return this.#connect(member, calling);
+    const call = this.#openCalls(member).find((peer) => peer.sentId === member.id);
+    if (call) return this.#bind(call, member.id);
+    if (this.#openCalls(member).length === 0) return this.#connect(member, calling);
     const entry = { member, calling };
     this.#undecided.set(member.id, entry);
     // If the other side sends the offer, its offer decides.
     if (calling) setTimeout(() => this.#decide(entry), SESSION_WAIT_MS);
   }
 
-  /** The call has not sent its id in time, or has ended. @param {{member: Member, calling: boolean}} entry */
+  /** No open call has sent the id of this member in time, or that call has ended: connects the member. @param {{member: Member, calling: boolean}} entry */
   #decide({ member, calling }) {
     if (this.#undecided.get(member.id)?.member !== member) return;
     this.#undecided.delete(member.id);
@@ -139,7 +142,7 @@ export class Mesh {
     const others = this.peers.size + 1;
     const options = { ...member, calling, others, iceServers, tracks, mediaState, quality, send, events: this.peerEvents };
     const peer = new Peer(options);
-    peer.tellSession(this.#ownId);
+    peer.sendSession(this.#ownId);
     this.peers.set(member.id, peer);
     this.#countOthers();
     this.options.events.onAdded(peer, why);
@@ -173,8 +176,8 @@ export class Mesh {
 
   /** @param {Member} member @param {string | undefined} connection */
   #connectOrBind(member, connection) {
-    const own = this.#living(member).find((peer) => peer.remoteConnection === connection);
-    if (own) this.#bind(own, member.id);
+    const call = this.#openCalls(member).find((peer) => peer.remoteConnection === connection);
+    if (call) this.#bind(call, member.id);
     else this.#connect(member, false);
   }
 
@@ -183,17 +186,17 @@ export class Mesh {
     return [...this.peers.values()].find((peer) => peer.isDeparted && peer.username === username);
   }
 
-  /** Calls with a page of this name that continue without the server. @param {Member} member */
-  #living({ username }) {
+  /** Calls with pages of this name that continue without the server. @param {Member} member */
+  #openCalls({ username }) {
     return [...this.peers.values()].filter((peer) => peer.isDeparted && peer.username === username && peer.isPage && isAlive(peer));
   }
 
   /** The page of the peer has sent the id of its session. Only the server knows the name of an id. @param {Peer} peer */
-  #sessionTold(peer) {
-    const undecided = this.#undecided.get(peer.toldId);
+  #sessionReceived(peer) {
+    const undecided = this.#undecided.get(peer.sentId);
     if (undecided?.member.username !== peer.username || !peer.isDeparted) return;
-    this.#undecided.delete(peer.toldId);
-    this.#bind(peer, peer.toldId);
+    this.#undecided.delete(peer.sentId);
+    this.#bind(peer, peer.sentId);
   }
 
   /** The call continues under a new id. @param {Peer} peer @param {string} id */

@@ -1,11 +1,15 @@
 // @ts-check
 // Offers and answers with one peer, by the "perfect negotiation" pattern: both sides may offer at any time, and
 // when two offers cross, the polite side drops its own. Frames of the peer and own offers are handled in one queue, one
-// after another. A later offer that stays unanswered was delayed or lost by the server. A page gets it once more, and
-// answers it however often it comes. Other clients may have ignored it, so it is taken back: their own offers must not be
-// blocked. They get only a few more, because some clients answer only one offer.
-// Chromium shows no picture any more after an offer was taken back (its receiver loses its sink). So of two pages only
-// the impolite one makes offers while they can reach each other directly; the polite one asks for them.
+// after another.
+//
+// An offer after the first one that stays unanswered was delayed or lost by the server, or ignored. A page gets the
+// same offer again, because it answers an offer as often as it comes. For any other client the offer is rolled back:
+// otherwise it would block the offers of that client. Such a client gets only a few more offers, because some clients
+// answer only one.
+//
+// After a rollback, Chromium shows no picture any more (its receiver loses its sink). So of two pages only the impolite
+// one makes offers while their data channel is open; the polite one requests them over that channel.
 
 import { markOf } from './page-channel.js';
 import { sdpOf } from './untrusted.js';
@@ -23,6 +27,7 @@ import { sdpOf } from './untrusted.js';
  * @property {(sdp: string) => void} onDescription  the peer's session description was applied
  */
 
+/** Time that the peer has to answer an offer; doubled after each unanswered one, up to RETRY_MAX_MS. */
 const UNANSWERED_MS = 8_000;
 const RETRY_MAX_MS = 30_000;
 const OFFERS_TO_CLIENT_THAT_ANSWERS_ONCE = 3;
@@ -33,25 +38,26 @@ export class Negotiation {
   #pc;
   #options;
   /** An offer is to be made as soon as the state allows it. */
-  #isWanted = false;
+  #isOfferWanted = false;
   /** No offer is made before the retry, or before the peer has sent a frame. */
   #isHeldBack = false;
-  #isIgnoring = false;
+  /** The peer's latest offer crossed an own one and is ignored: so are its candidates. */
+  #isIgnoringOffer = false;
   /** Number of the latest own offer. */
   #offer = 0;
-  /** Offers taken back since the last frame of the peer. */
+  /** Offers repeated or rolled back since the last description of the peer. */
   #unanswered = 0;
   #answers = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #offerTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retryTimer;
-  /** @type {RTCIceCandidateInit[]} */ #early = [];
-  /** @type {Promise<unknown>} */ #inbox = Promise.resolve();
+  /** @type {RTCIceCandidateInit[]} */ #earlyCandidates = [];
+  /** The end of the queue. @type {Promise<unknown>} */ #queue = Promise.resolve();
 
   /** @param {RTCPeerConnection} pc @param {NegotiationOptions} options */
   constructor(pc, options) {
     this.#pc = pc;
     this.#options = options;
-    pc.addEventListener('negotiationneeded', () => this.#want());
+    pc.addEventListener('negotiationneeded', () => this.#requestOffer());
     pc.addEventListener('icecandidate', ({ candidate }) => this.#sendCandidate(candidate));
     pc.addEventListener('signalingstatechange', () => this.#enqueue(() => this.#makeOffer()));
   }
@@ -66,15 +72,15 @@ export class Negotiation {
     this.#enqueue(() => this.#handle(frame));
   }
 
-  /** Makes a fresh offer, for what the browser does not see as a change. Does nothing before the first exchange. */
+  /** Makes a new offer for a change that the browser does not notice. Does nothing before the first exchange. */
   renegotiate() {
-    if (this.hasRemoteDescription) this.#want();
+    if (this.hasRemoteDescription) this.#requestOffer();
   }
 
   /** The server has a new session for one of the two: frames on their way are lost, so a pending offer is sent again. */
   resume() {
     this.#enqueue(async () => {
-      this.#alive();
+      this.#peerResponded();
       if (this.#pc.signalingState === 'have-local-offer') this.#sendAgain();
       await this.#makeOffer();
     });
@@ -87,49 +93,49 @@ export class Negotiation {
 
   /** @param {() => Promise<void>} task */
   #enqueue(task) {
-    this.#inbox = this.#inbox.then(task).catch((error) => {
+    this.#queue = this.#queue.then(task).catch((error) => {
       if (this.#pc.signalingState !== 'closed') console.warn('negotiation', error);
     });
   }
 
-  #want() {
-    this.#isWanted = true;
+  #requestOffer() {
+    this.#isOfferWanted = true;
     this.#enqueue(() => this.#makeOffer());
   }
 
   async #makeOffer() {
-    if (!this.#isWanted || this.#isHeldBack || this.#pc.signalingState !== 'stable') return;
+    if (!this.#isOfferWanted || this.#isHeldBack || this.#pc.signalingState !== 'stable') return;
     const isFirst = !this.#pc.remoteDescription;
-    this.#isWanted = false;
+    this.#isOfferWanted = false;
     if (!isFirst && this.#options.polite && this.#options.delegate()) return;
     this.#offer += 1;
     const offer = this.#offer;
     await this.#pc.setLocalDescription();
     this.#sendDescription(offer);
-    if (!isFirst) this.#await(offer);
+    if (!isFirst) this.#startAnswerTimer(offer);
   }
 
   /** @param {number} offer */
-  #await(offer) {
+  #startAnswerTimer(offer) {
     clearTimeout(this.#offerTimer);
     const ms = Math.min(RETRY_MAX_MS, UNANSWERED_MS * 2 ** this.#unanswered);
-    this.#offerTimer = setTimeout(() => this.#enqueue(() => this.#isUnanswered(offer)), ms);
+    this.#offerTimer = setTimeout(() => this.#enqueue(() => this.#answerTimedOut(offer)), ms);
   }
 
   /** @param {number} offer */
-  async #isUnanswered(offer) {
+  async #answerTimedOut(offer) {
     if (offer !== this.#offer || this.#pc.signalingState !== 'have-local-offer') return;
     if (this.#options.isPage()) this.#sendAgain();
-    else await this.#takeBack();
+    else await this.#withdrawOffer();
   }
 
   #sendAgain() {
     this.#unanswered += 1;
     this.#sendDescription(this.#offer);
-    this.#await(this.#offer);
+    this.#startAnswerTimer(this.#offer);
   }
 
-  async #takeBack() {
+  async #withdrawOffer() {
     this.#isHeldBack = true;
     await this.#rollBack();
     this.#unanswered += 1;
@@ -145,11 +151,12 @@ export class Negotiation {
 
   async #rollBack() {
     clearTimeout(this.#offerTimer);
-    this.#isWanted = true;
+    this.#isOfferWanted = true;
     await this.#pc.setLocalDescription({ type: 'rollback' });
   }
 
-  #alive() {
+  /** The peer has answered, offered, or has a new session: forgets that it was silent. */
+  #peerResponded() {
     clearTimeout(this.#offerTimer);
     clearTimeout(this.#retryTimer);
     this.#unanswered = 0;
@@ -172,56 +179,56 @@ export class Negotiation {
   /** @param {Frame} frame */
   async #handle(frame) {
     if (this.#pc.signalingState === 'closed') return;
-    if (frame.type === 'SDP_OFFER') await this.#takeOffer(description(frame, 'offer'));
-    if (frame.type === 'SDP_ANSWER') await this.#takeAnswer(description(frame, 'answer'));
-    if (frame.type === 'ICE_CANDIDATE') await this.#takeCandidate(candidate(frame));
+    if (frame.type === 'SDP_OFFER') await this.#applyOffer(description(frame, 'offer'));
+    if (frame.type === 'SDP_ANSWER') await this.#applyAnswer(description(frame, 'answer'));
+    if (frame.type === 'ICE_CANDIDATE') await this.#addCandidate(candidate(frame));
   }
 
   /** @param {{type: 'offer', sdp: string}} offer */
-  async #takeOffer(offer) {
+  async #applyOffer(offer) {
     const collides = this.#pc.signalingState !== 'stable';
-    this.#isIgnoring = !this.#options.polite && collides;
-    if (this.#isIgnoring) return;
+    this.#isIgnoringOffer = !this.#options.polite && collides;
+    if (this.#isIgnoringOffer) return;
     if (collides) await this.#rollBack();
     await this.#pc.setRemoteDescription(offer);
-    this.#alive();
+    this.#peerResponded();
     this.#options.onDescription(offer.sdp);
     await this.#options.beforeAnswer();
     await this.#pc.setLocalDescription();
     this.#sendDescription(markOf(offer.sdp)?.offer ?? 0);
-    await this.#addEarly();
+    await this.#addEarlyCandidates();
   }
 
-  // The answer to an offer that was taken back comes late; the peer answers the present one, too.
+  // An answer to an offer that was rolled back is ignored: the peer answers the present offer, too.
   /** @param {{type: 'answer', sdp: string}} answer */
-  async #takeAnswer(answer) {
+  async #applyAnswer(answer) {
     if (this.#pc.signalingState !== 'have-local-offer') return;
     const answered = markOf(answer.sdp)?.offer;
     if (answered && answered !== this.#offer) return;
     await this.#pc.setRemoteDescription(answer);
     this.#answers += 1;
-    this.#alive();
+    this.#peerResponded();
     this.#options.onDescription(answer.sdp);
-    await this.#addEarly();
+    await this.#addEarlyCandidates();
   }
 
   /** @param {RTCIceCandidateInit} candidate */
-  async #takeCandidate(candidate) {
+  async #addCandidate(candidate) {
     if (!this.#pc.remoteDescription) {
-      if (this.#early.length < EARLY_MAX) this.#early.push(candidate);
+      if (this.#earlyCandidates.length < EARLY_MAX) this.#earlyCandidates.push(candidate);
       return;
     }
     await this.#pc.addIceCandidate(candidate).catch((error) => {
-      if (!this.#isIgnoring) console.info('candidate', error);
+      if (!this.#isIgnoringOffer) console.info('candidate', error);
     });
   }
 
-  async #addEarly() {
-    for (const candidate of this.#early.splice(0)) await this.#takeCandidate(candidate);
+  async #addEarlyCandidates() {
+    for (const candidate of this.#earlyCandidates.splice(0)) await this.#addCandidate(candidate);
   }
 }
 
-// The first retry comes at once: the offer has waited long enough.
+// The first retry comes at once: the rolled back offer has waited for UNANSWERED_MS already.
 /** @param {number} unanswered */
 function retryDelay(unanswered) {
   return unanswered < 2 ? 0 : Math.min(RETRY_MAX_MS, UNANSWERED_MS * 2 ** (unanswered - 2));

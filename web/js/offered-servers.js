@@ -1,11 +1,11 @@
 // @ts-check
-// The STUN and TURN servers that the server offers. The username of a TURN server that shares a secret with the server is
-// `EXPIRY:RANDOM` (draft-uberti-behave-turn-rest-00, section 2.2): new credentials are fetched halfway to the expiry, by
-// the clock of the server. Servers without an expiry stay as they are.
+// The STUN and TURN servers that Switchboard offers. If a TURN server shares a secret with Switchboard, its username is
+// `EXPIRY:RANDOM` (draft-uberti-behave-turn-rest-00, section 2.2): new credentials are fetched halfway to the expiry,
+// by the clock of the server. Servers without an expiry stay as they are.
 
 import { offeredServers } from './ice.js';
 
-/** The timer of a browser counts 24 days at most, and stands still while the machine sleeps. */
+/** Longest timer: timers of a browser count 24 days at most, and stand still while the machine sleeps. */
 const WAIT_MAX_MS = 60_000;
 const RENEWAL_MIN_MS = 2_000;
 /** The pause after a fetch that failed or returned expired credentials. */
@@ -19,12 +19,12 @@ export class OfferedServers {
   /** @type {number | undefined} */ #timer;
   /** @type {Promise<void> | null} */ #refreshing = null;
 
-  /** @param {() => void} onRenewed  credentials were about to expire, and are new */
+  /** @param {() => void} onRenewed  `servers` has new credentials, because the former ones were about to expire */
   constructor(onRenewed) {
     this.onRenewed = onRenewed;
   }
 
-  /** Fetches the servers. Those of before stay if the server does not answer. */
+  /** Fetches the servers. The former ones are kept if Switchboard does not answer. */
   refresh() {
     this.#refreshing ??= this.#fetch().finally(() => (this.#refreshing = null));
     return this.#refreshing;

@@ -1,7 +1,7 @@
 // @ts-check
-// The data channel that two pages of Switchboard have beside `chat`: it carries what the clients of other dialects have
-// no frame for. Both pages open it under a fixed number, without a message in the connection, and only if the session
-// descriptions of both carry the attribute below: other clients ignore the attribute and never see the channel.
+// The data channel that two pages of Switchboard have beside `chat`: it carries messages that other clients do not
+// know. Both pages open it with a fixed stream id (`negotiated`), and only if the session descriptions of both carry
+// the attribute below: other clients ignore the attribute and never see the channel.
 
 import { sendJson } from './send-json.js';
 

@@ -1,6 +1,7 @@
 // @ts-check
-// One other member: its connection, the media and data of the connection, and its state. Audio and video have a place in
-// the connection from the start, so that turning a camera on later needs no new offer.
+// One other member: its connection, the media and data of the connection, and its state. The first offer has a media
+// section for audio and one for video, so that turning a camera on later needs no new offer. A peer is a "page" if it
+// runs this call page, else a client of any dialect.
 
 import { Channel } from './channel.js';
 import { FILE_LABEL, PageFiles } from './files/page-files.js';
@@ -29,7 +30,7 @@ import { textOf } from './untrusted.js';
  * @property {(peer: Peer) => void} onSession  the page of the peer has sent the id of its session with the server
  * @property {(peer: Peer) => void} onChannel
  * @property {() => void} onRelayRefused  the TURN server does not accept the credentials
- * @property {(peer: Peer) => void} onFlood  the peer sends more than is shown
+ * @property {(peer: Peer) => void} onFlood  the peer sends more messages or files than are shown
  * @property {(peer: Peer, content: string, timestamp: number) => void} onText
  * @property {(peer: Peer, transfer: import('./files/transfer.js').IncomingTransfer) => void} onFile
  */
@@ -47,6 +48,7 @@ import { textOf } from './untrusted.js';
  * @property {PeerEvents} events
  */
 
+/** A peer that is not connected for so long has failed. */
 const GIVE_UP_MS = 30_000;
 const ICE_RESTARTS = 3;
 /** Chat channels that one peer may open; two when the first offers of both cross. */
@@ -54,10 +56,11 @@ const CHAT_CHANNELS_MAX = 4;
 /** Chat messages and offers of files that one peer may have shown at once, and per second afterwards. */
 const ENTRIES_BURST = 100;
 const ENTRIES_PER_SECOND = 5;
-const FLOOD_TOLD_PER_SECOND = 1 / 60;
-/** The media state of a peer is applied at most so often, because each change lays the page out again. */
-const TOLD_EVERY_MS = 100;
-const OFFER_EVERY_MS = 250;
+const FLOOD_NOTICES_PER_SECOND = 1 / 60;
+/** The state that a peer sends is applied once in this period at most, because each change lays the page out again. */
+const STATE_PERIOD_MS = 100;
+/** Offers are made on request of the peer once in this period at most. */
+const REQUESTED_OFFER_PERIOD_MS = 250;
 const KINDS = /** @type {const} */ (['audio', 'video']);
 
 export class Peer {
@@ -67,14 +70,14 @@ export class Peer {
   audio = new MediaStream();
   video = new MediaStream();
   /** The media state that the peer has sent; null before the first. @type {MediaState | null} */ mediaState = null;
-  /** The id that the page of the peer has sent. */
-  toldId = '';
-  /** The connection of the peer's page, if it is one. */
+  /** The id of its session with the server that the peer's page has sent; before that, the one from the server. */
+  sentId = '';
+  /** The connection id in the session description of the peer's page; empty if the peer is no page. */
   remoteConnection = '';
   /** The quality that the peer's page wants to receive. @type {Quality} */ #wantedQuality = 'normal';
-  /** Many clients play only a track that belongs to a stream; sound and picture are one stream for them. */
+  /** The stream to which the sent tracks belong: many clients play no track without a stream. */
   #sentStream = new MediaStream();
-  /** @type {WeakSet<RTCRtpSender>} */ #inStream = new WeakSet();
+  /** The senders whose track belongs to that stream. @type {WeakSet<RTCRtpSender>} */ #inStream = new WeakSet();
   #ownId = '';
   #connectionId = newConnectionId();
   /** @type {PageChannel | null} */ #pageChannel = null;
@@ -86,13 +89,13 @@ export class Peer {
   /** Set when the server no longer knows this peer under its id; the call itself may go on. */
   isDeparted = false;
   #entries = new RateLimit(ENTRIES_BURST, ENTRIES_PER_SECOND);
-  #floodNews = new RateLimit(1, FLOOD_TOLD_PER_SECOND);
-  #toldMedia = new Throttle(TOLD_EVERY_MS, (/** @type {import('./page-channel.js').Message} */ message) => this.#receiveMediaState(message));
-  #toldQuality = new Throttle(TOLD_EVERY_MS, (/** @type {import('./page-channel.js').Message} */ message) => this.#receiveQuality(message));
-  #askedOffer = new Throttle(OFFER_EVERY_MS, () => this.pc.restartIce());
+  #floodNotices = new RateLimit(1, FLOOD_NOTICES_PER_SECOND);
+  #mediaStates = new Throttle(STATE_PERIOD_MS, (/** @type {import('./page-channel.js').Message} */ message) => this.#receiveMediaState(message));
+  #qualities = new Throttle(STATE_PERIOD_MS, (/** @type {import('./page-channel.js').Message} */ message) => this.#receiveQuality(message));
+  #requestedOffers = new Throttle(REQUESTED_OFFER_PERIOD_MS, () => this.pc.restartIce());
   #restarts = 0;
   #chatChannels = 0;
-  /** The TURN server has refused the credentials, and newer ones are set since. */
+  /** Whether other credentials were set after the TURN server had refused the former ones. */
   #hasOtherCredentials = false;
   /** @type {Promise<unknown>} */ #filling = Promise.resolve();
   /** @type {number | undefined} */ #giveUp;
@@ -103,7 +106,7 @@ export class Peer {
     this.id = options.id;
     /** The id under which the server knows the peer now; `id` is the first one. */
     this.address = options.id;
-    this.toldId = options.id;
+    this.sentId = options.id;
     this.username = options.username;
     this.pc = newConnection(options.iceServers);
     this.relay = new Relay(this.pc, () => options.events.onRelayRefused());
@@ -114,14 +117,14 @@ export class Peer {
       delegate: () => this.#pageChannel?.send({ type: 'OFFER' }) ?? false,
       beforeAnswer: () => this.#fillTransceivers(),
       describe: (sdp, offer) => marked(askForLess(sdp, this.options.quality), { connection: this.#connectionId, offer }),
-      onDescription: (sdp) => this.#described(sdp),
+      onDescription: (sdp) => this.#remoteDescriptionApplied(sdp),
     });
     this.#listen();
     if (options.calling) this.#call();
-    this.#watch();
+    this.#watchState();
   }
 
-  /** Whether the peer has sent anything in this connection. */
+  /** Whether the peer has sent an offer or an answer. */
   get isAnswered() {
     return this.negotiation.hasRemoteDescription;
   }
@@ -136,11 +139,11 @@ export class Peer {
     this.address = id;
     this.isDeparted = false;
     this.negotiation.resume();
-    if (this.pc.connectionState === 'failed') this.#lost();
+    if (this.pc.connectionState === 'failed') this.#connectionFailed();
   }
 
   /** @param {string} ownId  the id under which the server knows this page */
-  tellSession(ownId) {
+  sendSession(ownId) {
     this.#ownId = ownId;
     this.#pageChannel?.send({ type: 'SESSION', peerId: ownId });
   }
@@ -187,7 +190,7 @@ export class Peer {
   async setQuality(quality) {
     this.options.quality = quality;
     await this.#fillTransceivers();
-    if (!this.#tellQuality()) this.negotiation.renegotiate();
+    if (!this.#sendQuality()) this.negotiation.renegotiate();
   }
 
   /** Offers a file to the peer, by the protocol of its client. Null if it has none. @param {File} file */
@@ -198,7 +201,7 @@ export class Peer {
 
   close() {
     clearTimeout(this.#giveUp);
-    for (const throttle of [this.#toldMedia, this.#toldQuality, this.#askedOffer]) throttle.close();
+    for (const throttle of [this.#mediaStates, this.#qualities, this.#requestedOffers]) throttle.close();
     this.negotiation.close();
     this.channel?.close();
     this.#pageFiles.close();
@@ -247,9 +250,10 @@ export class Peer {
     });
   }
 
-  // The channel needs a section of data in the description, or the browser would ask for a new offer.
+  // The page channel is created only if the description has a section for data: otherwise the browser would make
+  // another offer to add one.
   /** @param {string} sdp */
-  #described(sdp) {
+  #remoteDescriptionApplied(sdp) {
     const mark = markOf(sdp);
     this.remoteConnection = mark?.connection ?? '';
     this.#askAgainForRelay();
@@ -257,8 +261,8 @@ export class Peer {
     this.#pageChannel = new PageChannel(this.pc, {
       onOpen: () => {
         this.setMediaState(this.options.mediaState);
-        this.tellSession(this.#ownId);
-        this.#tellQuality();
+        this.sendSession(this.#ownId);
+        this.#sendQuality();
         this.#fillTransceivers();
         this.#pageFiles.opened();
       },
@@ -269,10 +273,10 @@ export class Peer {
 
   /** @param {import('./page-channel.js').Message} message */
   #receiveFromPage(message) {
-    if (message.type === 'MEDIA') this.#toldMedia.push(message);
+    if (message.type === 'MEDIA') this.#mediaStates.push(message);
     if (message.type === 'SESSION') this.#receiveSession(message);
-    if (message.type === 'OFFER') this.#askedOffer.push(message);
-    if (message.type === 'RECEIVE') this.#toldQuality.push(message);
+    if (message.type === 'OFFER') this.#requestedOffers.push(message);
+    if (message.type === 'RECEIVE') this.#qualities.push(message);
     if (message.type === 'FILE_OFFER' && !this.mayShow()) this.#pageFiles.refuse(message);
     else if (message.type.startsWith('FILE_')) this.#pageFiles.receive(message);
   }
@@ -281,12 +285,12 @@ export class Peer {
   mayShow() {
     const now = performance.now();
     if (this.#entries.tryAcquire(now)) return true;
-    if (this.#floodNews.tryAcquire(now)) this.options.events.onFlood(this);
+    if (this.#floodNotices.tryAcquire(now)) this.options.events.onFlood(this);
     return false;
   }
 
-  /** Another page limits its sending on request: that needs no offer, and so no server. */
-  #tellQuality() {
+  /** Asks the peer's page to limit what it sends, which needs no offer and so no server. False if it cannot be asked. */
+  #sendQuality() {
     return this.#pageChannel?.send({ type: 'RECEIVE', quality: this.options.quality }) ?? false;
   }
 
@@ -298,7 +302,7 @@ export class Peer {
 
   /** @param {import('./page-channel.js').Message} message */
   #receiveSession({ peerId }) {
-    this.toldId = textOf(peerId);
+    this.sentId = textOf(peerId);
     this.options.events.onSession(this);
   }
 
@@ -309,8 +313,8 @@ export class Peer {
     this.options.events.onMediaState(this);
   }
 
-  // One change at a time, because setting the parameters of a sender fails if they were read again in between. Limits wait
-  // for the end of a negotiation, which changes the parameters too.
+  // One change at a time, because setting the parameters of a sender fails if they were read again in between. The
+  // limits of a sender are set after a negotiation, which changes the parameters too.
   #fillTransceivers() {
     this.#filling = this.#filling.then(() => this.#fillAll()).catch((error) => console.warn('senders', error));
     return this.#filling.then(() => {});
@@ -335,8 +339,8 @@ export class Peer {
     await transceiver.sender.replaceTrack(isWanted ? this.options.tracks[kind] : null);
     const isSettled = this.pc.signalingState === 'stable' && this.isAnswered;
     // Video that is resumed does not wait for an answer, which a stalled server would delay.
-    const isBack = transceiver.sender.track !== null && isPaused(transceiver.sender);
-    if (isSettled || isBack) await limitSender(transceiver.sender, kind, quality, this.options.others);
+    const isResumed = transceiver.sender.track !== null && isPaused(transceiver.sender);
+    if (isSettled || isResumed) await limitSender(transceiver.sender, kind, quality, this.options.others);
   }
 
   // Once for each sender, because each call may request an offer.
@@ -353,12 +357,14 @@ export class Peer {
     return isOff ? 'inactive' : 'sendrecv';
   }
 
-  // A TURN server may end a relay whose credentials have expired. The old relay carries the media until the new one is
-  // ready. A client that is no page may ignore the offer that this takes, and keeps the old relay.
+  // Replaces a relay before its credentials expire, because the TURN server may end it then. The old relay carries the
+  // media until the new one is ready. A client that is no page keeps the old relay: it may ignore the offer that is
+  // needed.
   async #replaceRelay() {
     if (this.isPage && (await this.relay.isUsed()) && this.pc.signalingState !== 'closed') this.pc.restartIce();
   }
 
+  // Restarts ICE with the new credentials, if the connection still needs a relay.
   #askAgainForRelay() {
     const isWanted = this.state === 'connecting' || this.state === 'reconnecting';
     if (!this.#hasOtherCredentials || !isWanted || !this.remoteConnection) return;
@@ -375,7 +381,7 @@ export class Peer {
     const { connectionState } = this.pc;
     if (connectionState === 'connected') this.#connected();
     if (connectionState === 'disconnected') this.#setState('reconnecting');
-    if (connectionState === 'failed') this.#lost();
+    if (connectionState === 'failed') this.#connectionFailed();
     if (connectionState === 'closed') this.#setState('failed');
   }
 
@@ -385,7 +391,7 @@ export class Peer {
   }
 
   // Only the caller restarts ICE, so that the restarts of the two sides do not collide.
-  #lost() {
+  #connectionFailed() {
     const mayRepair = !this.isDeparted && this.#restarts < ICE_RESTARTS;
     if (mayRepair && this.options.calling) {
       this.#restarts += 1;
@@ -398,11 +404,11 @@ export class Peer {
   #setState(state) {
     if (this.state === state) return;
     this.state = state;
-    this.#watch();
+    this.#watchState();
     this.options.events.onState(this);
   }
 
-  #watch() {
+  #watchState() {
     clearTimeout(this.#giveUp);
     if (this.state === 'connecting' || this.state === 'reconnecting') {
       this.#giveUp = setTimeout(() => this.#setState('failed'), GIVE_UP_MS);

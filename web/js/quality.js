@@ -10,7 +10,7 @@
  * @property {number} screenFrameRate
  * @property {number} videoBitrate  bit/s
  * @property {number | null} audioBitrate  bit/s; null leaves it to the codec
- * @property {boolean} asksLess  whether peers are asked to keep to the same limits
+ * @property {boolean} asksLess  whether peers are asked to send within the same limits
  */
 
 /** @type {Record<Quality, Profile>} */
@@ -77,7 +77,8 @@ export function cameraConstraints(quality) {
 }
 
 /**
- * A description applied in between makes the parameters that were read stale: then they are read again.
+ * Sets the limits of a sender. If a session description is applied between reading and setting its parameters, the
+ * parameters are outdated and are read again.
  * @param {RTCRtpSender} sender
  * @param {string} kind
  * @param {Quality} quality

@@ -33,7 +33,8 @@ export class Relay {
     return pairs.some(({ localCandidateId }) => stats.find(({ id }) => id === localCandidateId)?.candidateType === 'relay');
   }
 
-  // A server with several addresses may fail at some of them only.
+  // A TURN server with several addresses may fail at some of them only: a relay that was found stays found, and a
+  // refusal is worth more than silence.
   /** @param {RTCPeerConnectionIceErrorEvent} event */
   #failed({ url, errorCode }) {
     if (!/^turns?:/i.test(url)) return;

@@ -8,6 +8,7 @@ import { typedServers } from './ice.js';
 const PREFIX = 'switchboard.';
 const query = new URLSearchParams(location.search);
 
+/** The values of the link. */
 export const asked = {
   name: query.get('name') ?? '',
   room: query.get('room') ?? '',

@@ -1,7 +1,7 @@
 // @ts-check
 // The connection to the server. It sends the name and the room of this page, so that the name has to be unique in this
-// room only, passes all other frames on, and reconnects. Calls run between peers, so a lost connection only delays joins,
-// leaves and renegotiations.
+// room only, passes all other frames on, and reconnects. Calls run between peers, so a lost connection only delays
+// joins, leaves and renegotiations.
 
 import { texts } from './texts.js';
 
@@ -14,16 +14,20 @@ import { texts } from './texts.js';
  *   are of an older one
  * @property {(frame: Frame) => void} onFrame
  * @property {(name: string) => void} onName  the wanted name is taken, and this one was claimed instead
- * @property {(message: string, isName: boolean) => void} onRefused  the server will not have us; no retry follows
+ * @property {(message: string, isName: boolean) => void} onRefused  the server has refused the name (`isName`) or the
+ *   room; no retry follows
  */
 
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 15_000;
+/** Shortest delay after the server has announced its restart. */
 const RESTART_MS = 300;
-const SLOW_MS = 10_000;
+/** Shortest delay after the server has closed the connection because it exceeded a limit. */
+const POLICY_RETRY_MIN_MS = 10_000;
+/** Attempts to get back the own name after a lost connection. */
 const NAME_RETRIES = 5;
-const SUFFIX_MAX = 20;
 const NAME_RETRY_MS = 700;
+const SUFFIX_MAX = 20;
 const CLOSE_POLICY = 1008;
 const CLOSE_RESTART = 1012;
 
@@ -112,7 +116,8 @@ export class Signaling {
     this.events.onState('joined', 0);
   }
 
-  // After a lost connection the old session of this page may hold the name until the server has challenged it.
+  // After a lost connection the old session of this page may hold the name until the server has noticed that it is
+  // dead: the page then tries again. A name that another member has gets a number behind it.
   /** @param {Frame} frame */
   #refused(frame) {
     const message = String(frame['message'] ?? texts.lobby.nameRefused);
@@ -157,7 +162,7 @@ export class Signaling {
     this.events.onState('waiting', delay);
   }
 
-  // A socket from before a change of the network may seem open for minutes, so it is closed too.
+  // A socket from before a change of the network may seem open for minutes, so it is closed and replaced.
   #reconnectNow() {
     clearTimeout(this.#timer);
     const stale = this.#socket;
@@ -172,7 +177,7 @@ export class Signaling {
 function retryDelay(code, attempts) {
   if (code === CLOSE_RESTART && attempts === 0) return RESTART_MS + Math.random() * 1_000;
   const backoff = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** attempts);
-  return jitter(code === CLOSE_POLICY ? Math.max(SLOW_MS, backoff) : backoff);
+  return jitter(code === CLOSE_POLICY ? Math.max(POLICY_RETRY_MIN_MS, backoff) : backoff);
 }
 
 /** @param {number} ms */

@@ -1,6 +1,6 @@
 // @ts-check
-// One track of the microphone and of the sound of a shared screen, because a client of another dialect plays one track of
-// sound. Muting ends what the microphone track gives, and leaves the other one as it is.
+// Mixes the microphone and the sound of a shared screen into one track, because some clients play only one audio track.
+// A muted microphone adds silence; the sound of the screen stays.
 
 export class SoundMix {
   /** @type {AudioContext | null} */ #context = null;
@@ -9,7 +9,7 @@ export class SoundMix {
 
   /**
    * @param {MediaStreamTrack | null} mic @param {MediaStreamTrack | null} shared
-   * @returns {MediaStreamTrack | null} the same track for the same two
+   * @returns {MediaStreamTrack | null} the only track of the two, or a mix that stays the same track while both exist
    */
   trackOf(mic, shared) {
     if (!mic || !shared) this.#close();

@@ -3,12 +3,14 @@
 // touched the page, so it is resumed on the first touch or key.
 
 const PERIOD_MS = 100;
+/** A member counts as speaking for so long after it was loud, so that short pauses do not show. */
 const HOLD_MS = 500;
+/** Root mean square of the samples, 0 to 1, above which a member is loud. */
 const LOUD_RMS = 0.02;
 
 export class SpeakingDetector {
   #context = new AudioContext();
-  /** @type {Map<string, {analyser: AnalyserNode, source: MediaStreamAudioSourceNode, until: number}>} */ #ears = new Map();
+  /** @type {Map<string, {analyser: AnalyserNode, source: MediaStreamAudioSourceNode, until: number}>} */ #watched = new Map();
 
   /** @param {(key: string, isSpeaking: boolean) => void} onSpeaking */
   constructor(onSpeaking) {
@@ -28,13 +30,13 @@ export class SpeakingDetector {
     const analyser = this.#context.createAnalyser();
     analyser.fftSize = 512;
     source.connect(analyser);
-    this.#ears.set(key, { analyser, source, until: 0 });
+    this.#watched.set(key, { analyser, source, until: 0 });
   }
 
   /** @param {string} key */
   unwatch(key) {
-    this.#ears.get(key)?.source.disconnect();
-    if (this.#ears.delete(key)) this.onSpeaking(key, false);
+    this.#watched.get(key)?.source.disconnect();
+    if (this.#watched.delete(key)) this.onSpeaking(key, false);
   }
 
   close() {
@@ -46,9 +48,9 @@ export class SpeakingDetector {
 
   #listen() {
     const now = performance.now();
-    for (const [key, ear] of this.#ears) {
-      if (loudness(ear.analyser) > LOUD_RMS) ear.until = now + HOLD_MS;
-      this.onSpeaking(key, now < ear.until);
+    for (const [key, member] of this.#watched) {
+      if (loudness(member.analyser) > LOUD_RMS) member.until = now + HOLD_MS;
+      this.onSpeaking(key, now < member.until);
     }
   }
 }

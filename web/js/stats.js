@@ -1,6 +1,6 @@
 // @ts-check
-// The bit rates that are measured on each connection, once a second. Clients of other dialects have no frame for "camera off", so that is
-// read from the counters: no frames.
+// The bit rates that are measured on each connection, once a second. Clients of other dialects do not report that their
+// camera is off: it counts as off while no video frames arrive.
 
 import { count } from './counters.js';
 
@@ -12,17 +12,17 @@ import { count } from './counters.js';
  * @property {number} down  kbit/s
  * @property {number} videoUp  kbit/s
  * @property {number} audioUp  kbit/s
- * @property {string} picture  what is sent, as "320×240 12 fps"
- * @property {boolean} hasVideo  frames arrive
+ * @property {string} picture  the video that is sent, as "320×240 12 fps"
+ * @property {boolean} hasVideo  video frames arrive
  */
 
 const PERIOD_MS = 1_000;
-const QUIET_TICKS = 2;
+/** Periods without a video frame after which the peer's camera counts as off. */
+const TICKS_WITHOUT_FRAMES_MAX = 2;
 
 export class StatsMeter {
   /** @type {WeakMap<Peer, Counters>} */ #last = new WeakMap();
-  /** @type {WeakMap<Peer, {frames: number}>} */ #quiet = new WeakMap();
-
+  /** Periods since the latest video frame of each peer. @type {WeakMap<Peer, number>} */ #ticksWithoutFrames = new WeakMap();
   #isCounting = false;
 
   /** @param {() => Iterable<Peer>} peers @param {(rates: Map<Peer, Rates>) => void} onRates */
@@ -59,9 +59,9 @@ export class StatsMeter {
 
   /** @param {Peer} peer @param {Counters} last @param {Counters} now @returns {Rates} */
   #compare(peer, last, now) {
-    const quiet = this.#quiet.get(peer) ?? { frames: QUIET_TICKS };
-    quiet.frames = now.frames > last.frames ? 0 : quiet.frames + 1;
-    this.#quiet.set(peer, quiet);
+    const ticksBefore = this.#ticksWithoutFrames.get(peer) ?? TICKS_WITHOUT_FRAMES_MAX;
+    const ticks = now.frames > last.frames ? 0 : ticksBefore + 1;
+    this.#ticksWithoutFrames.set(peer, ticks);
     const seconds = Math.max(0.001, (now.at - last.at) / 1000);
     /** @param {number} bytes */
     const kbits = (bytes) => (Math.max(0, bytes) * 8) / 1000 / seconds;
@@ -71,7 +71,7 @@ export class StatsMeter {
       videoUp: kbits(now.videoSent - last.videoSent),
       audioUp: kbits(now.audioSent - last.audioSent),
       picture: now.picture,
-      hasVideo: quiet.frames < QUIET_TICKS,
+      hasVideo: ticks < TICKS_WITHOUT_FRAMES_MAX,
     };
   }
 }

@@ -1,7 +1,7 @@
 // @ts-check
 // Bounds of the work that other members can cause on this page.
 
-/** Runs an action at once, and then at most once in a period: with the latest value, the values between are dropped. @template T */
+/** Runs an action at once, and then once in a period at most, with the latest value. Values before it are dropped. @template T */
 export class Throttle {
   #periodMs;
   #act;

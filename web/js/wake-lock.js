@@ -1,6 +1,6 @@
 // @ts-check
-// Keeps the screen of a phone on during a call. The browser releases the lock when the page is hidden, so the page requests
-// it again when it is visible. A browser without the API, or a battery that is low, only means no lock.
+// Keeps the screen of a phone on during a call. The browser releases the lock when the page is hidden, so the page
+// requests it again when it is visible. Without the API, or with a low battery, there is no lock, which is no error.
 
 export class WakeLock {
   /** @type {WakeLockSentinel | null} */ #sentinel = null;

@@ -93,8 +93,8 @@ impl Rooms {
         Ok(())
     }
 
-    /// Sends one member a frame of its own dialect, unchanged: for data that no other dialect has. `frame` gets the name
-    /// of the dialect and returns the frame; with `None`, nothing is sent.
+    /// Sends one member a frame of its own dialect, unchanged: for data that no other dialect has. `frame` gets the
+    /// name of the dialect and returns the frame; with `None`, nothing is sent.
     ///
     /// # Errors
     /// If the address is no member's, or `frame` returns `None`.

@@ -1,6 +1,6 @@
 // @ts-check
-// Files between two pages. The messages go over the page channel, and every accepted file has a data channel of its own,
-// so that several files and the chat interleave:
+// Files between two pages. The messages go over the page channel, and every accepted file has a data channel of its
+// own, so that several files and the chat interleave:
 //
 //   sender                        receiver
 //   FILE_OFFER {id, name, size, mime}
@@ -18,11 +18,11 @@ export const FILE_LABEL = 'switchboard-file';
 const ID_CHARS = 64;
 const NAME_CHARS = 255;
 const MIME_CHARS = 100;
-/** Time to wait for the reason: a closed data channel may overtake the message with it. */
+/** Time to wait for the message with the reason after a data channel has closed: the close may arrive before it. */
 const CLOSED_GRACE_MS = 1_000;
 
 /** @typedef {import('../page-channel.js').Message} Message */
-/** @typedef {'declined' | 'cancelled' | 'size' | 'count' | 'content'} Reason  of a refusal */
+/** @typedef {'declined' | 'cancelled' | 'size' | 'count' | 'content'} Reason  why the receiver refuses a file */
 /**
  * @typedef {object} Link  what connects the two pages
  * @property {(message: Message) => boolean} send  over the page channel; false if that is not open

@@ -1,7 +1,7 @@
 // @ts-check
 // One file on its way between this page and one member. The protocol that carries it is in `page-files.js` (between two
-// pages) or `chat-files.js` (with any other client). The other member is not trusted: the announced size is the
-// limit, names are cleaned, only plain pictures keep their type, and a large file is stored only after the user accepted it.
+// pages) or `chat-files.js` (with any other client). The other member is not trusted: the announced size is the limit,
+// names are cleaned, only plain pictures keep their type, and a large file is stored only after the user accepted it.
 
 import { texts } from '../texts.js';
 import { numberOf, textOf } from '../untrusted.js';
@@ -21,6 +21,7 @@ export const ACTIVE_MAX = 4;
 /** Bytes of files that arrived before they were accepted, of all members together. */
 export const UNACCEPTED_MAX_BYTES = 64 * 1024 * 1024;
 
+/** Received pieces are put into a Blob when they have so many bytes. */
 const FOLD_BYTES = 8 * 1024 * 1024;
 const NAME_CHARS = 120;
 const SHOW_EVERY_MS = 100;
@@ -196,7 +197,7 @@ class ByteBudget {
 
 const unaccepted = new ByteBudget(UNACCEPTED_MAX_BYTES);
 
-/** The size that was announced, or null if it is none that is received. @param {unknown} raw */
+/** The announced size; null if it is no valid size. @param {unknown} raw */
 export function announcedSize(raw) {
   const size = numberOf(raw);
   return Number.isSafeInteger(size) && size >= 0 ? size : null;
