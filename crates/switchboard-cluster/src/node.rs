@@ -392,6 +392,7 @@ impl Node {
     fn fire_timer(&mut self, timer: Timer, at: Instant, now: Instant) {
         match timer {
             Timer::Heartbeat if self.connected.is_ok() => self.send_heartbeat(now),
+            // A new connection begins with a heartbeat.
             Timer::Heartbeat => {}
             Timer::Join(log, peer) => {
                 let replica = self.replicas.get(&log);
@@ -423,6 +424,7 @@ impl Node {
         }
     }
 
+    /// Reads a log whose missing events have still not arrived.
     fn fill_gap(&mut self, log: &LogId) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
@@ -434,6 +436,7 @@ impl Node {
         }
     }
 
+    /// Drops the replica whose retention ends at `at`, unless a member of this node needs it again.
     fn drop_idle_log(&mut self, log: &LogId, at: Instant) {
         let Some(replica) = self.replicas.get(log) else {
             return;
@@ -442,9 +445,10 @@ impl Node {
             return;
         }
         if let Some(mut replica) = self.replicas.remove(log) {
+            // No further change of the log will arrive, so the messages need not wait any longer.
             self.effects.extend(
                 replica
-                    .take_deliverable(true)
+                    .take_held()
                     .into_iter()
                     .map(|held| NodeEffect::NodeMessage(held.from, held.message)),
             );

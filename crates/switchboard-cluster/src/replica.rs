@@ -550,14 +550,20 @@ impl Replica {
             || self.head_seen > self.version.head
     }
 
-    /// Removes and returns the held messages that can be delivered; all of them if `all` is set.
-    pub(super) fn take_deliverable(&mut self, all: bool) -> Vec<HeldMessage> {
+    /// Removes and returns the held messages whose senders knew no more than is applied here. A message behind one
+    /// that must wait waits too, to keep the order.
+    pub(super) fn take_deliverable(&mut self) -> Vec<HeldMessage> {
         let deliverable = self
             .held_messages
             .iter()
-            .take_while(|message| all || message.at <= self.version.head)
+            .take_while(|message| message.at <= self.version.head)
             .count();
         self.held_messages.drain(..deliverable).collect()
+    }
+
+    /// Removes and returns all held messages.
+    pub(super) fn take_held(&mut self) -> VecDeque<HeldMessage> {
+        std::mem::take(&mut self.held_messages)
     }
 }
 

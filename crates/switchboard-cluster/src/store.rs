@@ -220,7 +220,7 @@ pub enum StoreResponse {
         valid: bool,
         /// Whether the node was on the node list before this heartbeat. It is not at its first heartbeat,
         /// or after the store has lost its data.
-        is_listed: bool,
+        was_listed: bool,
         /// All nodes on the list, this one included.
         nodes: Vec<NodeStatus>,
     },

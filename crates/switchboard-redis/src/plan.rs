@@ -352,10 +352,10 @@ fn parse_response(request: &StoreRequest, reply: &Value) -> Result<StoreResponse
     let reply = wire::require_no_error(reply)?;
     Ok(match request {
         StoreRequest::Heartbeat { .. } => {
-            let [valid, is_listed, nodes] = wire::array(reply)?;
+            let [valid, was_listed, nodes] = wire::array(reply)?;
             StoreResponse::Heartbeat {
                 valid: wire::flag(valid)?,
-                is_listed: wire::flag(is_listed)?,
+                was_listed: wire::flag(was_listed)?,
                 nodes: wire::nodes(nodes)?,
             }
         }

@@ -128,7 +128,7 @@ impl InMemoryStore {
     }
 
     fn heartbeat(&mut self, lease: Lease, counter: u64, status: &str) -> StoreResponse {
-        let is_listed = self.nodes.contains_key(&lease.node);
+        let was_listed = self.nodes.contains_key(&lease.node);
         let entry = self.nodes.entry(lease.node).or_insert_with(|| NodeStatus {
             lease,
             heartbeat: counter,
@@ -147,7 +147,7 @@ impl InMemoryStore {
         }
         StoreResponse::Heartbeat {
             valid,
-            is_listed,
+            was_listed,
             nodes: self.nodes.values().cloned().collect(),
         }
     }

@@ -66,7 +66,7 @@ impl Node {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
         };
-        let messages = replica.take_deliverable(false).into_iter();
+        let messages = replica.take_deliverable().into_iter();
         self.effects
             .extend(messages.map(|held| NodeEffect::NodeMessage(held.from, held.message)));
         if replica.is_behind() {
@@ -86,11 +86,11 @@ impl Node {
                 PendingRequest::Heartbeat(epoch),
                 StoreResponse::Heartbeat {
                     valid,
-                    is_listed,
+                    was_listed,
                     nodes,
                 },
             ) => {
-                if self.is_store_confirmed && !is_listed {
+                if self.is_store_confirmed && !was_listed {
                     self.effects.push_back(NodeEffect::StoreLost);
                     self.subscribe_all();
                 }

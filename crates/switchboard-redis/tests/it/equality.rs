@@ -531,10 +531,10 @@ fn log_keys() -> [String; 4] {
 fn kind(response: &StoreResponse) -> usize {
     match response {
         StoreResponse::Heartbeat {
-            is_listed: true, ..
+            was_listed: true, ..
         } => 0,
         StoreResponse::Heartbeat {
-            is_listed: false, ..
+            was_listed: false, ..
         } => 8,
         StoreResponse::Fenced(_) => 1,
         StoreResponse::Logs(_) => 2,
