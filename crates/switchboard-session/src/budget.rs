@@ -12,14 +12,14 @@ use switchboard_core::{Event, HubRequest, Limits, PeerId, Target};
 
 use crate::{bucket::TokenBucket, event_queue::PendingCharges};
 
-/// The number of distinct peers up to which each new peer raises the burst of frames.
+/// The number of distinct peers up to which each new peer raises the burst of frames. It bounds the memory for them.
 const PEERS_MAX: usize = 4096;
 
 /// After this time without debt, the time in debt is counted from zero again.
-const BREAK: Duration = Duration::from_secs(1);
+const DEBT_BREAK: Duration = Duration::from_secs(1);
 
 /// The spent budgets of an ended connection are not kept if they are full again within this time.
-const FORGOTTEN: Duration = Duration::from_millis(100);
+const NEARLY_FULL: Duration = Duration::from_millis(100);
 
 /// The times at which the budgets of an ended connection are full again. The next connection of the same
 /// address continues them, so a client gains nothing by reconnecting.
@@ -47,7 +47,7 @@ impl SpentBudgets {
     }
 }
 
-/// A period in which the connection was in debt, without a break longer than [`BREAK`].
+/// A period in which the connection was in debt, without a break longer than [`DEBT_BREAK`].
 #[derive(Clone, Copy, Debug)]
 struct Debt {
     since: Instant,
@@ -63,7 +63,8 @@ pub(crate) struct Budgets {
     bytes: Option<TokenBucket>,
     slow_receivers: Option<TokenBucket>,
     frames_per_peer: u32,
-    /// The part of the initial burst that new peers use up before the burst grows.
+    /// The part of the initial burst that is not assigned to a peer. New peers are assigned their frames from it first;
+    /// only when it is used up does the burst grow.
     unused_burst: u32,
     /// The distinct peers that were announced to the connection or that it has reached.
     peers: HashSet<PeerId>,
@@ -117,7 +118,7 @@ impl Budgets {
         self.enter_debt(debt(&self.deliveries).max(debt(&self.bytes)), now);
     }
 
-    /// The spent budgets of the connection. `None` if they are full again within [`FORGOTTEN`].
+    /// The spent budgets of the connection. `None` if they are full again within [`NEARLY_FULL`].
     pub(crate) fn spent(&self, now: Instant) -> Option<SpentBudgets> {
         let full_at = |bucket: &Option<TokenBucket>| bucket.as_ref().map(TokenBucket::full_at);
         let spent = SpentBudgets {
@@ -127,7 +128,7 @@ impl Budgets {
         };
         let until = spent.until();
         until
-            .is_some_and(|until| until > now + FORGOTTEN)
+            .is_some_and(|until| until > now + NEARLY_FULL)
             .then_some(spent)
     }
 
@@ -225,7 +226,7 @@ impl Budgets {
             return;
         };
         match &mut self.debt {
-            Some(debt) if now <= debt.until + BREAK => debt.until = debt.until.max(until),
+            Some(debt) if now <= debt.until + DEBT_BREAK => debt.until = debt.until.max(until),
             debt => *debt = Some(Debt { since: now, until }),
         }
     }
@@ -376,18 +377,21 @@ mod tests {
             },
             now,
         );
-        assert_eq!(reached, 1, "the outbox has room for what this peer sends");
+        assert_eq!(
+            reached, 1,
+            "a new peer raises the outbox bound without a limit of frames too"
+        );
         assert_eq!(budgets.in_debt_until(), None);
         assert_eq!(budgets.flood_deadline(), None);
     }
 
-    /// One sender with frames of `frame_bytes` that never pauses by itself, one receiver that takes
-    /// `read_bytes` a second. Gives the seconds until the receiver's outbox has overflowed, 600 at most.
+    /// Simulates a sender with frames of `frame_bytes` that pauses only when it is in debt, and a receiver that reads
+    /// `read_bytes` a second. Returns the seconds until the receiver's outbox overflows, at most 600.
     fn seconds_until_overflow(frame_bytes: usize, read_bytes: usize) -> u64 {
         let limits = Limits::default();
         let start = Instant::now();
         let mut budgets = Budgets::new(&limits, start);
-        // As the outbox does, which counts events.
+        // As in the outbox, the bytes of a frame are freed when the whole frame is read.
         let (mut waiting, mut read) = (0, 0);
         for tenth in 0..6000 {
             let now = start + Duration::from_millis(tenth * 100);

@@ -15,9 +15,9 @@ use switchboard_dialects::{
 
 use crate::kept_output::KeptOutput;
 
-/// The session of a connection. While the dialect is unknown, the handshake is kept to open the session
-/// when the first frame has shown the dialect.
+/// The session of a connection.
 enum SessionState {
+    /// The dialect is unknown. The handshake is kept to open the session when the first frame has shown the dialect.
     Detecting(Box<Handshake>),
     Active(Box<dyn Session>),
     Closed,
@@ -28,7 +28,7 @@ pub struct ClientSession {
     peer: Peer,
     state: SessionState,
     limits: Arc<Limits>,
-    /// The output of a session that outlives its connection.
+    /// The output that the client has not acknowledged, if the session outlives its connection.
     kept: Option<Box<KeptOutput>>,
     dialects: DialectTable,
 }
@@ -157,9 +157,9 @@ impl ClientSession {
 
     /// Handles the response to [`SessionOutput::webhook`]: the body, or `None` if the request failed. The driver
     /// calls it before any other method.
-    pub fn on_webhook_response(&mut self, reply: Option<&str>, output: &mut SessionOutput) {
+    pub fn on_webhook_response(&mut self, body: Option<&str>, output: &mut SessionOutput) {
         if let SessionState::Active(session) = &mut self.state {
-            session.on_webhook_response(reply, output);
+            session.on_webhook_response(body, output);
         }
         self.authorize_commands(output);
     }
@@ -172,8 +172,8 @@ impl ClientSession {
         kept.map(|kept| kept.time())
     }
 
-    /// Continues this session over the connection of the client that `by` is the peer of. `output` gets the frames
-    /// that the client has missed.
+    /// Continues this session over another connection of its client. `by` is the peer of that connection. `output` gets
+    /// the frames that the client has missed.
     ///
     /// # Errors
     /// The reason why this session cannot be resumed; it is unchanged then.
@@ -197,7 +197,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// Tells this session that the one which it wanted to continue cannot be resumed.
+    /// Tells this session that the earlier session, which its client asked to resume, cannot be resumed.
     pub fn refuse_resume(&mut self, error: ResumeError, output: &mut SessionOutput) {
         if let SessionState::Active(session) = &mut self.state {
             session.on_resume_refused(error, output);
@@ -211,7 +211,7 @@ impl ClientSession {
         self.peer.disconnect(reason)
     }
 
-    /// Ends the session. Returns its last webhook request, to be made after the connection has ended.
+    /// Ends the session. Returns its last webhook request, if it makes one after the connection has ended.
     #[must_use]
     pub fn on_end(&mut self) -> Option<WebhookRequest> {
         match std::mem::replace(&mut self.state, SessionState::Closed) {
@@ -302,11 +302,11 @@ impl ClientSession {
 /// The dialect that recognizes a first frame. Disabled dialects are skipped.
 fn detect_dialect(
     first: ClientFrame<'_>,
-    depth: usize,
+    json_depth: usize,
     settings: &DialectSettings,
 ) -> Result<&'static dyn Dialect, ErrorCode> {
     let text = first.text()?;
-    let object = JsonObject::parse(&text, depth)?;
+    let object = JsonObject::parse(&text, json_depth)?;
     let mut dialects = settings.table().iter();
     dialects
         .find(|dialect| settings.is_enabled(dialect.traits().name) && dialect.recognizes(&object))

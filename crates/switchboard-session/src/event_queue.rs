@@ -61,7 +61,7 @@ pub struct Overflow;
 pub enum PopMode {
     /// All queued events.
     All,
-    /// Only urgent events, because frames are still waiting for the socket.
+    /// Only urgent events, because frames still wait for the socket or a decision is pending.
     Urgent,
 }
 
@@ -119,6 +119,7 @@ impl EventQueue {
         }
     }
 
+    /// Queues an event that is not urgent.
     fn push_in_order(&mut self, event: Arc<Event>) {
         let bytes = event_bytes(&event);
         self.count_peers(&event);
@@ -247,7 +248,7 @@ impl EventQueue {
     }
 }
 
-/// Releases the reserved memory.
+/// Frees the memory that the queued bytes have reserved.
 impl Drop for EventQueue {
     fn drop(&mut self) {
         self.memory.resize(self.bytes, 0);
@@ -313,8 +314,8 @@ mod tests {
     #[test]
     fn an_event_that_does_not_fit_overflows_the_queue() {
         let mut queue = bounded(3 * EVENT_BYTES);
-        let backlogs = [(); 3].map(|()| queue.push(event()));
-        assert_eq!(backlogs, [FillLevel::Low, FillLevel::High, FillLevel::High]);
+        let levels = [(); 3].map(|()| queue.push(event()));
+        assert_eq!(levels, [FillLevel::Low, FillLevel::High, FillLevel::High]);
         assert!(queue.pop(PopMode::Urgent).is_ok());
         queue.push(event());
         assert_eq!(
@@ -415,8 +416,11 @@ mod tests {
         assert!(is_full(&mut fill(101)));
         let mut first = fill(80);
         assert!(!is_full(&mut first));
-        assert!(is_full(&mut fill(91)), "720 are free");
+        assert!(
+            is_full(&mut fill(91)),
+            "720 events are free, one queue may use 90"
+        );
         drop(first);
-        assert!(!is_full(&mut fill(95)), "memory comes back");
+        assert!(!is_full(&mut fill(95)), "a dropped queue frees its memory");
     }
 }

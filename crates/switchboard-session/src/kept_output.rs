@@ -6,12 +6,12 @@ use bytestring::ByteString;
 use switchboard_dialects::{KeepSession, ResumeError};
 
 /// The frames of a session that its client has not acknowledged, in order. The frames of a session are numbered from
-/// 1. Over the bound in bytes the oldest frames are dropped, and the session cannot be resumed before them.
+/// 1. Over the bound in bytes the oldest frames are dropped: a client that has not received them cannot resume.
 #[derive(Debug)]
 pub(crate) struct KeptOutput {
     settings: KeepSession,
     frames: VecDeque<ByteString>,
-    /// The number of frames that were acknowledged or dropped.
+    /// The number of the oldest frames that are not kept any more, because they were acknowledged or dropped.
     removed: u64,
     /// The number of the last frame that the client has acknowledged.
     acknowledged: u64,

@@ -2,8 +2,8 @@
 //!
 //! A [`SessionMachine`] combines the [`ClientSession`] of a client, its budgets, its heartbeat and the decisions
 //! that it waits for. Inputs carry the time; each step fills a
-//! [`SessionOutput`](switchboard_dialects::SessionOutput) in place, which the driver executes. Events from
-//! hubs wait in an [`EventQueue`].
+//! [`SessionOutput`](switchboard_dialects::SessionOutput) in place. The driver, which owns the connection and does its
+//! I/O, executes the output. Events from hubs wait in an [`EventQueue`].
 #![warn(missing_docs)]
 
 mod bucket;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The minimum time for the first frame of a client after reading was paused.
-const AFTER_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_FRAME_AFTER_PAUSE: Duration = Duration::from_secs(5);
 
 /// The intervals by which a dead client is detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +49,17 @@ pub struct SessionMachine {
     /// The time at which the debt of the client is paid. Its frames are not read before.
     paused_until: Option<Instant>,
     heartbeat: Heartbeat,
+    /// The time of the last sign of life of the client.
     last_sign: Instant,
     next_ping: Instant,
     /// The number of pings without a pong. Their pongs are not charged, because the server has requested them.
     pings_unanswered: u32,
+    /// The deadline of the first frame. `None` after the first frame, or without a deadline.
     first_frame: Option<Instant>,
+    /// The interval in which the session wants ticks, and the time of the next one.
     tick: Option<(Duration, Instant)>,
-    /// Names and addresses of this client that other clients claim. The next sign of life answers these
-    /// challenges.
+    /// The names and addresses of this client that other clients claim. The next sign of life shows that this client
+    /// still uses them.
     probes: Vec<ResourceKey>,
     /// A pending decision, and the steps behind it. Meanwhile the session gets no frames.
     suspended: Option<Box<Suspended>>,
@@ -133,15 +136,15 @@ impl SessionMachine {
         self.paused_until.is_some()
     }
 
-    /// Handles a ping or a fragment from the client.
+    /// Handles a ping or a fragment of a message from the client.
     pub fn on_control(&mut self, now: Instant, output: &mut SessionOutput) {
         self.budgets.charge_frame(now);
         self.pause(now);
         self.on_sign_of_life(now, output);
     }
 
-    /// Handles a pong from the client. Other clients that claim its name cause pings, so a pong is charged
-    /// only if it answers no ping.
+    /// Handles a pong from the client. A pong that answers a ping is not charged: other clients can cause pings by
+    /// claiming the client's name.
     pub fn on_pong(&mut self, now: Instant, output: &mut SessionOutput) {
         match self.pings_unanswered.checked_sub(1) {
             Some(left) => {
@@ -169,7 +172,7 @@ impl SessionMachine {
         self.apply_output(output, now);
     }
 
-    /// Keeps the rest of an output until a decision is made.
+    /// Waits for a decision, and keeps the rest of an output until then.
     pub fn suspend(&mut self, awaited: Awaited, queued: SessionOutput) {
         self.suspended = Some(Box::new(Suspended { awaited, queued }));
     }
@@ -233,11 +236,11 @@ impl SessionMachine {
                 });
             }
             (Awaited::Webhook, decision) => {
-                let reply = match decision {
-                    Decision::Webhook(reply) => reply.as_deref(),
+                let body = match decision {
+                    Decision::Webhook(body) => body.as_deref(),
                     Decision::Access(_) => None,
                 };
-                self.session.on_webhook_response(reply, output);
+                self.session.on_webhook_response(body, output);
                 self.apply_output(output, now);
             }
         }
@@ -317,10 +320,10 @@ impl SessionMachine {
             return;
         }
         self.paused_until = None;
-        // Signs of life of the client could not be read during the pause.
+        // No sign of life could be read during the pause, so the time without one starts now.
         self.last_sign = now;
         if let Some(deadline) = &mut self.first_frame {
-            *deadline = (*deadline).max(now + AFTER_PAUSE);
+            *deadline = (*deadline).max(now + FIRST_FRAME_AFTER_PAUSE);
         }
     }
 
@@ -341,8 +344,8 @@ impl SessionMachine {
         self.session.kept_time().map(|time| now + time)
     }
 
-    /// Attaches the session to another connection of its client, whose own session has the peer `by`. The heartbeat
-    /// begins anew. `output` gets the frames that the client has missed.
+    /// Attaches the session to another connection of its client. `by` is the peer of that connection. The heartbeat
+    /// starts again. `output` gets the frames that the client has missed.
     ///
     /// # Errors
     /// The reason why this session cannot be resumed.
@@ -361,7 +364,7 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// Tells the session that the one which it wanted to continue cannot be resumed.
+    /// Tells the session that the earlier session, which its client asked to resume, cannot be resumed.
     pub fn refuse_resume(&mut self, error: ResumeError, now: Instant, output: &mut SessionOutput) {
         self.session.refuse_resume(error, output);
         self.apply_output(output, now);

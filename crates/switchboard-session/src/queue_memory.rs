@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Queued bytes of each connection that are not counted. A usual queue is smaller. The total of these bytes
-/// is bounded by the number of connections.
+/// The first queued bytes of each connection, which are not counted. A usual queue is smaller. The total of the
+/// uncounted bytes is bounded by the number of connections.
 pub(crate) const UNCOUNTED_BYTES: usize = 64 * 1024;
 
 /// One queue may use the free memory divided by this. The less memory is free, the less a long queue may
@@ -55,18 +55,16 @@ impl QueueMemory {
 mod tests {
     use super::*;
 
-    const SHARE: usize = UNCOUNTED_BYTES;
-
     #[test]
     fn a_queue_has_an_eighth_of_the_free_memory_beside_its_uncounted_bytes() {
         let memory = QueueMemory::new(8000);
-        assert!(memory.resize(0, SHARE), "uncounted");
-        assert!(!memory.resize(SHARE, SHARE + 1001));
-        assert!(memory.resize(SHARE, SHARE + 1000));
-        assert!(!memory.resize(0, SHARE + 876), "7,000 are free");
-        assert!(memory.resize(0, SHARE + 875));
-        assert!(memory.resize(SHARE + 1000, 0));
-        assert!(memory.resize(SHARE + 875, 0));
+        assert!(memory.resize(0, UNCOUNTED_BYTES), "uncounted");
+        assert!(!memory.resize(UNCOUNTED_BYTES, UNCOUNTED_BYTES + 1001));
+        assert!(memory.resize(UNCOUNTED_BYTES, UNCOUNTED_BYTES + 1000));
+        assert!(!memory.resize(0, UNCOUNTED_BYTES + 876), "7,000 are free");
+        assert!(memory.resize(0, UNCOUNTED_BYTES + 875));
+        assert!(memory.resize(UNCOUNTED_BYTES + 1000, 0));
+        assert!(memory.resize(UNCOUNTED_BYTES + 875, 0));
         assert_eq!(memory.used.load(Ordering::Relaxed), 0);
     }
 
@@ -79,7 +77,7 @@ mod tests {
                 bytes += 16_384;
             }
         }
-        assert!(memory.resize(0, SHARE + 8192));
+        assert!(memory.resize(0, UNCOUNTED_BYTES + 8192));
         assert!(memory.used.load(Ordering::Relaxed) < 1 << 30);
     }
 

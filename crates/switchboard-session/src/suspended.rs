@@ -6,7 +6,8 @@ use std::sync::Arc;
 use switchboard_core::{HubRequest, LeaveKind, RequestError};
 use switchboard_dialects::SessionOutput;
 
-/// Requests behind a decision; with more, events of other rooms wait in the outbox.
+/// Max requests that are queued behind a decision. At this number further events stay in the outbox, because they may
+/// cause further requests.
 const QUEUED_REQUESTS_MAX: usize = 64;
 
 /// The decision that a connection waits for.
@@ -27,18 +28,18 @@ pub enum Decision {
     Webhook(Option<String>),
 }
 
-/// A pending decision, and the output behind it.
+/// A pending decision, and the output that waits behind it.
 #[derive(Debug)]
 pub(crate) struct Suspended {
     pub(crate) awaited: Awaited,
-    /// Requests, then a webhook request, then a close.
+    /// The output that waits: requests, then a webhook request, then a close.
     pub(crate) queued: SessionOutput,
 }
 
-/// The steps that follow a decision.
+/// The actions for the driver after a decision.
 #[derive(Debug, Default)]
 pub struct Resumed {
-    /// A request that needs no check, or has passed it.
+    /// A request to send: the awaited one if it is granted, or the leave that follows a denied join.
     pub authorized: Option<HubRequest>,
     /// The error of a request that was denied.
     pub rejected: Option<RequestError>,
@@ -47,8 +48,8 @@ pub struct Resumed {
 }
 
 impl Suspended {
-    /// Whether events must wait: a session that waits for a response handles no other input, and the queue of
-    /// requests is bounded.
+    /// Whether events must wait in the outbox: a session that waits for a webhook response handles no other input, and
+    /// the queue of requests is bounded.
     pub(crate) fn defers_events(&self) -> bool {
         let queued = &self.queued;
         let is_webhook = match self.awaited {
@@ -75,7 +76,8 @@ impl Suspended {
     }
 }
 
-/// The request that follows a denied one. The peer may be in the room after an earlier check.
+/// The request that follows a denied one: a denied join removes the peer from the room, in which it may be since an
+/// earlier join that was granted.
 pub(crate) fn after_denial(denied: HubRequest) -> Option<HubRequest> {
     match denied {
         HubRequest::Join(room, ..) => Some(HubRequest::Leave(room, LeaveKind::Announced)),

@@ -20,8 +20,8 @@ const ADDRESSES_MAX: usize = 65_536;
 #[derive(Debug)]
 pub struct AddressRates {
     /// The time in which one token is refilled; `None` for no limit.
-    per_one: Option<Duration>,
-    /// The time in which an empty bucket is refilled.
+    refill_time: Option<Duration>,
+    /// The time in which an empty bucket is refilled. It stands for the burst.
     burst: Duration,
     addresses_max: usize,
     exempt: Vec<IpNet>,
@@ -36,11 +36,11 @@ struct AddressBuckets {
     by_time: BTreeSet<(Instant, IpAddr)>,
 }
 
-/// Each full multiple of this size in a list counts as one expensive request.
+/// Every so many bytes of a response that is a list count as one expensive request.
 const LIST_BYTES_PER_REQUEST: u64 = 64 * 1024;
 
 impl AddressRates {
-    /// The expensive requests that a list of this many bytes counts as, in addition to its own.
+    /// The number of expensive requests that a list of this many bytes counts as, besides the request itself.
     #[must_use]
     pub fn cost_of_list(bytes: u64) -> u32 {
         u32::try_from(bytes / LIST_BYTES_PER_REQUEST).unwrap_or(u32::MAX)
@@ -51,10 +51,10 @@ impl AddressRates {
     #[must_use]
     pub fn new(per_second: u32, burst: u32, exempt: Vec<IpNet>) -> Self {
         let is_limited = per_second != 0 && burst != 0;
-        let per_one = is_limited.then(|| Duration::from_secs(1) / per_second);
+        let refill_time = is_limited.then(|| Duration::from_secs(1) / per_second);
         Self {
-            per_one,
-            burst: per_one.unwrap_or_default() * burst,
+            refill_time,
+            burst: refill_time.unwrap_or_default() * burst,
             addresses_max: ADDRESSES_MAX,
             exempt,
             buckets: Mutex::default(),
@@ -66,11 +66,11 @@ impl AddressRates {
     /// # Errors
     /// The time until a token is available, if there is none.
     pub fn try_charge(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
-        let Some((address, per_one)) = self.limited(address) else {
+        let Some((address, refill_time)) = self.limited(address) else {
             return Ok(());
         };
         let mut buckets = self.lock();
-        let full_in = buckets.full_in(address, now) + per_one;
+        let full_in = buckets.full_in(address, now) + refill_time;
         if full_in > self.burst {
             return Err(full_in - self.burst);
         }
@@ -81,22 +81,22 @@ impl AddressRates {
 
     /// Takes `count` more tokens for a request that was more expensive. The debt is at most one burst.
     pub fn charge_more(&self, address: Option<IpAddr>, count: u32, now: Instant) {
-        let Some((address, per_one)) = self.limited(address) else {
+        let Some((address, refill_time)) = self.limited(address) else {
             return;
         };
         let mut buckets = self.lock();
-        let full_in = buckets.full_in(address, now) + per_one.saturating_mul(count);
+        let full_in = buckets.full_in(address, now) + refill_time.saturating_mul(count);
         buckets.set(address, now + full_in.min(self.burst * 2));
         buckets.forget(now, self.addresses_max);
     }
 
     /// Returns the token of a request that was cheap.
     pub fn refund(&self, address: Option<IpAddr>, now: Instant) {
-        let Some((address, per_one)) = self.limited(address) else {
+        let Some((address, refill_time)) = self.limited(address) else {
             return;
         };
         let mut buckets = self.lock();
-        let full_in = buckets.full_in(address, now).saturating_sub(per_one);
+        let full_in = buckets.full_in(address, now).saturating_sub(refill_time);
         buckets.set(address, now + full_in);
         buckets.forget(now, self.addresses_max);
     }
@@ -104,7 +104,7 @@ impl AddressRates {
     /// The network of this address, and the refill time of one token; `None` if there is no limit.
     fn limited(&self, address: Option<IpAddr>) -> Option<(IpAddr, Duration)> {
         let address = address.filter(|address| !is_exempt(address, &self.exempt))?;
-        Some((network(address), self.per_one?))
+        Some((network(address), self.refill_time?))
     }
 
     fn lock(&self) -> MutexGuard<'_, AddressBuckets> {

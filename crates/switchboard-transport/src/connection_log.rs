@@ -65,6 +65,7 @@ impl<'a> LoggedEnd<'a> {
     }
 }
 
+/// The state behind the log lines and metrics of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionLog {
     rejected: RejectedFrames,
@@ -75,7 +76,7 @@ pub(crate) struct ConnectionLog {
 
 impl ConnectionLog {
     /// The span of the connection. It costs memory and time for each connection, so it exists only while the log
-    /// shows debug lines. The lines of the level info have its fields themselves.
+    /// shows debug lines. Lines of the level info repeat its fields.
     pub(crate) fn span(peer: &Peer, client: Option<IpAddr>) -> Span {
         let user = match peer.identity() {
             Identity::Claimed => None,
@@ -138,7 +139,7 @@ impl ConnectionLog {
         end: LoggedEnd<'_>,
         context: &ConnectionContext,
     ) {
-        if let Some(line) = self.rejected.last_line() {
+        if let Some(line) = self.rejected.take_unlogged() {
             log_rejection(peer, line);
         }
         let LoggedEnd {

@@ -1,4 +1,4 @@
-//! Outbound HTTP/1.1: pooled connections for short requests, and connections of their own for streams.
+//! Outbound HTTP/1.1: pooled connections for short requests, and a dedicated connection for each stream.
 
 use std::{
     error::Error,
@@ -32,13 +32,13 @@ const IDLE_CONNECTIONS: usize = 32;
 /// Time after which an idle connection is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Time in which a connection of its own must be open.
+/// Time in which a dedicated connection must be open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Maximum bytes of a response's head, and of one read, on a connection of its own.
+/// Maximum bytes of a response's head, and of one read, on a dedicated connection.
 const STREAM_READ_BYTES: usize = 16 * 1024;
 
-/// Size of the kernel's buffers of a connection of its own, in bytes. Small, so that the sender of a stream soon
+/// Size of the kernel's buffers of a dedicated connection, in bytes. Small, so that the sender of a stream soon
 /// notices a receiver that does not read.
 const STREAM_KERNEL_BYTES: usize = 64 * 1024;
 
@@ -164,7 +164,7 @@ impl HttpClient {
         Ok(response.await?)
     }
 
-    /// Opens a connection of its own to the host of `uri`, for one request with a body of any length.
+    /// Opens a dedicated connection to the host of `uri`, for one request with a body of any length.
     ///
     /// # Errors
     /// If no connection is open within two seconds.
@@ -215,7 +215,7 @@ fn pool() -> legacy::Builder {
 #[derive(Debug)]
 pub struct HttpConnection {
     sender: http1::SendRequest<Body>,
-    /// Drives the connection.
+    /// The task that reads and writes the connection.
     _task: AbortOnDropHandle<()>,
 }
 

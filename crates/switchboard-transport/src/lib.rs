@@ -1,9 +1,9 @@
 //! The transport: listeners, TLS, WebSocket connections and their limits.
 //!
-//! Each connection has one task. The task passes frames to the [`ClientSession`] of the connection, pops
+//! Each connection has one task. The task passes frames to the [`SessionMachine`] of the connection, pops
 //! events from its [`Outbox`], and sends requests to the [`HubClient`].
 //!
-//! [`ClientSession`]: switchboard_session::ClientSession
+//! [`SessionMachine`]: switchboard_session::SessionMachine
 #![warn(missing_docs)]
 
 use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
@@ -63,7 +63,7 @@ pub type JoinCheck = Pin<Box<dyn Future<Output = Result<(), Option<Arc<str>>>> +
 /// late.
 pub type WebhookResponse = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 
-/// The hubs of the node.
+/// The hubs of the node, as connections use them.
 pub trait HubClient: Send + Sync + fmt::Debug {
     /// Sends a request to the hub of its room or name. Answers and other events arrive in outboxes, before
     /// this returns or later.

@@ -25,8 +25,8 @@ use crate::{
     tls::{self, Opening},
 };
 
-/// The size of the kernel's send buffer in bytes. Only when it is full, the outbox of a client that does not
-/// read begins to fill.
+/// The size of the kernel's send buffer in bytes. The outbox of a client that does not read begins to fill only when
+/// this buffer is full.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
 /// The largest head of a request in bytes.
@@ -35,10 +35,10 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// The number of connections that the kernel queues before they are accepted.
 const BACKLOG: u32 = 1024;
 
-/// The pause after a failed accept, which usually lacks file descriptors.
+/// The pause after a failed accept. The usual cause is a lack of file descriptors, which does not end at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The time limit of a connection of the probe reserve.
+/// The time limit of a connection of the [`ProbeReserve`].
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The response to a connection that exceeds the limits and the reserve.
@@ -153,8 +153,8 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Aborts the TCP connection of a request, even if its client does not read the response, in which case the
-/// body of the response could not end it. Every request has one as an extension.
+/// Aborts the TCP connection of a request. An error in the body of a response would not end it while the client does
+/// not read. Every request has one as an extension.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionAbort(CancellationToken);
 
@@ -170,7 +170,7 @@ impl ConnectionAbort {
 pub struct ConnectionPermit(Weak<Permit>);
 
 impl ConnectionPermit {
-    /// Stops counting the connection for its address, as [`Permit::uncount_address`] does.
+    /// Excludes the connection from the limit for its address, as [`Permit::uncount_address`] does.
     pub fn uncount_address(&self) {
         if let Some(permit) = self.0.upgrade() {
             permit.uncount_address();
@@ -187,7 +187,7 @@ pub struct ServeConfig {
     pub dead_after: Duration,
     /// The limits on the number of connections, including WebSocket connections.
     pub permits: Arc<PermitPool>,
-    /// The node, whose metrics count rejected connections.
+    /// The metrics that count rejected connections.
     pub counters: Arc<Counters>,
     /// Logs rejected connections.
     pub refused: Arc<RefusedConnections>,
@@ -195,7 +195,7 @@ pub struct ServeConfig {
     pub drain: CancellationToken,
     /// Tracks the tasks of connections.
     pub tasks: TaskTracker,
-    /// Connections for health probes when the limits are reached.
+    /// The connections that are accepted for health probes when the limits are reached.
     pub reserve: ProbeReserve,
 }
 
@@ -260,7 +260,8 @@ fn spawn_connection(
             Counters::add(&config.counters.connections_refused_total, 1);
             let reason = RefusalReason::Limit(limit);
             config.refused.log(Some(client.ip()), reason);
-            // The response is written without waiting, and only without TLS.
+            // A new connection has room for the response, so it is written without waiting. With TLS the client could
+            // not read it.
             if tls.is_none() {
                 drop(stream.try_write(FULL));
             }
@@ -277,12 +278,12 @@ fn spawn_connection(
         Some(tls) => {
             let counters = config.counters.clone();
             let refused = config.refused.clone();
-            let secure = Secure {
+            let handshake = TlsHandshake {
                 tls,
                 counters,
                 refused,
             };
-            let serve = move || secure.serve_connection(stream, accepted, timeouts, drain);
+            let serve = move || handshake.serve_connection(stream, accepted, timeouts, drain);
             config.tasks.spawn(bounded(is_reserve, client, serve));
         }
         None => {
@@ -306,15 +307,15 @@ async fn bounded<F: Future<Output = ()>>(
     }
 }
 
-/// The TLS of an accepted connection.
-struct Secure {
+/// The pending TLS handshake of an accepted connection.
+struct TlsHandshake {
     /// The acceptor, and the service for requests without TLS.
     tls: (Tls, Router),
     counters: Arc<Counters>,
     refused: Arc<RefusedConnections>,
 }
 
-impl Secure {
+impl TlsHandshake {
     /// Performs the handshake and serves the requests of the connection.
     async fn serve_connection(
         self,
@@ -361,7 +362,7 @@ fn set_user_timeout(stream: &TcpStream, dead_after: Duration) -> io::Result<()> 
 }
 
 #[cfg(not(target_os = "linux"))]
-fn set_user_timeout(_stream: &TcpStream, _gone: Duration) -> io::Result<()> {
+fn set_user_timeout(_stream: &TcpStream, _dead_after: Duration) -> io::Result<()> {
     Ok(())
 }
 
@@ -380,19 +381,19 @@ async fn serve_http<S>(
         router,
         limit_reached,
     } = accepted;
-    let (abort, busy) = (ConnectionAbort::default(), RequestActivity::default());
-    let (ended, answering) = (abort.0.clone(), busy.clone());
-    let stream = TimedStream::new(stream, timeouts, busy.clone());
+    let (abort, activity) = (ConnectionAbort::default(), RequestActivity::default());
+    let (aborted, response_activity) = (abort.0.clone(), activity.clone());
+    let stream = TimedStream::new(stream, timeouts, activity.clone());
     let connection_permit = ConnectionPermit(Arc::downgrade(&permit));
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        busy.begin();
+        activity.begin();
         request.extensions_mut().insert(ConnectInfo(client));
         request.extensions_mut().insert(abort.clone());
         request.extensions_mut().insert(connection_permit.clone());
         limit_reached.map(|limit_reached| request.extensions_mut().insert(limit_reached));
         request.map(axum::body::Body::new)
     });
-    let service = service.map_response(move |response| answering.until_end_of(response));
+    let service = service.map_response(move |response| response_activity.until_end_of(response));
     let mut http = http1::Builder::new();
     http.max_buf_size(HEAD_BYTES)
         .header_read_timeout(None)
@@ -403,12 +404,12 @@ async fn serve_http<S>(
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = &mut connection => served,
-        () = ended.cancelled() => return,
+        () = aborted.cancelled() => return,
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 served = &mut connection => served,
-                () = ended.cancelled() => return,
+                () = aborted.cancelled() => return,
             }
         }
     };
@@ -467,8 +468,9 @@ mod tests {
         idle: Duration::ZERO,
     };
 
-    /// An accepted connection whose WebSocket is sent to the channel.
-    fn upgrading(
+    /// An accepted connection whose requests are upgraded. The socket, or `None` after a failed upgrade, is sent to the
+    /// channel.
+    fn upgraded_connection(
         address: SocketAddr,
     ) -> (AcceptedConnection, mpsc::Receiver<Option<crate::Socket>>) {
         let (sender, streams) = mpsc::channel(1);
@@ -517,11 +519,11 @@ mod tests {
         (server, TlsConnector::from(Arc::new(client)))
     }
 
-    /// Otherwise a WebSocket connection would keep the buffers of hyper and pass through its layers.
+    /// Over hyper's stream, a WebSocket connection would keep hyper's buffers and copy all data through its layers.
     #[tokio::test]
     async fn a_websocket_without_tls_uses_the_tcp_stream_directly() {
         let (mut client, stream) = pair().await;
-        let (accepted, mut streams) = upgrading(stream.local_addr().expect("bound"));
+        let (accepted, mut streams) = upgraded_connection(stream.local_addr().expect("bound"));
         let drain = CancellationToken::new();
         tokio::spawn(serve_http(stream, accepted, NO_TIMEOUTS, drain));
         client.write_all(HANDSHAKE).await.expect("the server reads");
@@ -533,11 +535,11 @@ mod tests {
     async fn a_websocket_with_tls_uses_the_tls_stream_directly() {
         let (client, stream) = pair().await;
         let (tls, connector) = tls();
-        let (accepted, mut streams) = upgrading(stream.local_addr().expect("bound"));
+        let (accepted, mut streams) = upgraded_connection(stream.local_addr().expect("bound"));
         tokio::spawn(async move {
             let opened = tls.accept(stream, Duration::ZERO).await;
             let Ok(Opening::Tls(stream)) = opened else {
-                panic!("a handshake was due, not {opened:?}");
+                panic!("expected a TLS handshake, got {opened:?}");
             };
             serve_http(stream, accepted, NO_TIMEOUTS, CancellationToken::new()).await;
         });

@@ -17,35 +17,39 @@ use switchboard_session::SpentBudgets;
 #[derive(Debug)]
 pub struct PermitPool {
     counts: Mutex<PermitCounts>,
+    /// The limit on the total number; 0: no limit.
     all_max: usize,
+    /// The limit for each address; 0: no limit.
     per_address_max: usize,
     exempt: Vec<IpNet>,
 }
 
 #[derive(Debug, Default)]
 struct PermitCounts {
+    /// The number of connections in total.
     all: usize,
+    /// The number of connections of each address that is not exempt.
     per_address: HashMap<IpAddr, usize>,
-    ended: EndedConnections,
+    kept_budgets: KeptBudgets,
 }
 
 /// The number of ended connections, of all addresses, whose spent budgets are kept.
-const ENDED_MAX: usize = 64 * 1024;
+const KEPT_MAX: usize = 64 * 1024;
 
-/// The spent budgets of ended connections, by address.
+/// The spent budgets of ended connections, by address. New connections of the address continue them.
 #[derive(Debug, Default)]
-struct EndedConnections {
+struct KeptBudgets {
     spent: HashMap<IpAddr, Vec<SpentBudgets>>,
     count: usize,
 }
 
-impl EndedConnections {
-    /// Keeps the spent budgets of an ended connection, unless there are [`ENDED_MAX`] already.
+impl KeptBudgets {
+    /// Keeps the spent budgets of an ended connection, unless there are [`KEPT_MAX`] already.
     fn keep(&mut self, address: IpAddr, spent: SpentBudgets, now: Instant) {
-        if self.count >= ENDED_MAX {
+        if self.count >= KEPT_MAX {
             self.forget_paid(now);
         }
-        if self.count < ENDED_MAX {
+        if self.count < KEPT_MAX {
             self.spent.entry(address).or_default().push(spent);
             self.count += 1;
         }
@@ -60,7 +64,7 @@ impl EndedConnections {
         self.count = self.spent.values().map(Vec::len).sum();
     }
 
-    /// Removes and returns the spent budgets that are full last, among those of this address.
+    /// Removes and returns the most spent budgets of this address: those that are full again last.
     fn take(&mut self, address: IpAddr, now: Instant) -> Option<SpentBudgets> {
         let of_address = self.spent.get_mut(&address)?;
         let before = of_address.len();
@@ -88,7 +92,9 @@ pub enum ConnectionLimit {
 #[derive(Debug)]
 pub struct Permit {
     permits: Arc<PermitPool>,
+    /// The network for whose limit the connection counts; `None` if it counts only in total.
     counted: Mutex<Option<IpAddr>>,
+    /// The address of the client, if it is known.
     client: Option<IpAddr>,
 }
 
@@ -96,12 +102,10 @@ impl Permit {
     /// Stops counting the connection for its address; it still counts in total. Used for a connection that
     /// forwards requests of other clients.
     pub fn uncount_address(&self) {
-        let counted = self.address().take();
-        self.permits.lock().forget(counted);
+        let counted = self.counted().take();
+        self.permits.lock().uncount(counted);
     }
-}
 
-impl Permit {
     /// The address of the client, for log lines.
     pub(crate) fn client(&self) -> Option<IpAddr> {
         self.client
@@ -109,18 +113,18 @@ impl Permit {
 
     /// Takes the spent budgets of an ended connection of the same address, which this connection continues.
     pub(crate) fn take_spent(&self, now: Instant) -> Option<SpentBudgets> {
-        let address = (*self.address())?;
-        self.permits.lock().ended.take(address, now)
+        let address = (*self.counted())?;
+        self.permits.lock().kept_budgets.take(address, now)
     }
 
     /// Keeps the spent budgets of this connection at its end.
     pub(crate) fn keep_spent(&self, spent: SpentBudgets, now: Instant) {
-        if let Some(address) = *self.address() {
-            self.permits.lock().ended.keep(address, spent, now);
+        if let Some(address) = *self.counted() {
+            self.permits.lock().kept_budgets.keep(address, spent, now);
         }
     }
 
-    fn address(&self) -> MutexGuard<'_, Option<IpAddr>> {
+    fn counted(&self) -> MutexGuard<'_, Option<IpAddr>> {
         self.counted.lock()
     }
 }
@@ -138,7 +142,7 @@ impl PermitPool {
         })
     }
 
-    /// Acquires a permit for a connection from this address; `None` if the host program does not know it.
+    /// Acquires a permit for a connection from this address. Without an address the connection counts only in total.
     ///
     /// # Errors
     /// The reached limit.
@@ -176,7 +180,7 @@ impl PermitPool {
 
 impl PermitCounts {
     /// Subtracts one connection from the count of this address.
-    fn forget(&mut self, counted: Option<IpAddr>) {
+    fn uncount(&mut self, counted: Option<IpAddr>) {
         let Some(address) = counted else { return };
         let count = self.per_address.get_mut(&address).map(|count| {
             *count -= 1;
@@ -194,7 +198,7 @@ impl Drop for Permit {
         let counted = counted.take();
         let mut counts = self.permits.lock();
         counts.all -= 1;
-        counts.forget(counted);
+        counts.uncount(counted);
     }
 }
 
@@ -352,21 +356,21 @@ mod tests {
         let later = now + Duration::from_secs(4);
         assert_eq!(ada.take_spent(later), Some(spent(5, now)));
         assert_eq!(ada.take_spent(later), None, "the other one is paid off");
-        assert_eq!(permits.lock().ended.count, 0);
+        assert_eq!(permits.lock().kept_budgets.count, 0);
     }
 
     #[test]
     fn the_number_of_kept_ended_connections_is_bounded() {
         let now = Instant::now();
         let address = IpAddr::from([203, 0, 113, 7]);
-        let mut ended = EndedConnections::default();
-        for _ in 0..ENDED_MAX {
-            ended.keep(address, spent(1, now), now);
+        let mut kept = KeptBudgets::default();
+        for _ in 0..KEPT_MAX {
+            kept.keep(address, spent(1, now), now);
         }
-        ended.keep(address, spent(2, now), now);
-        assert_eq!(ended.count, ENDED_MAX);
+        kept.keep(address, spent(2, now), now);
+        assert_eq!(kept.count, KEPT_MAX);
         let later = now + Duration::from_secs(1);
-        ended.keep(address, spent(2, now), later);
-        assert_eq!(ended.count, 1, "the others are paid off");
+        kept.keep(address, spent(2, now), later);
+        assert_eq!(kept.count, 1, "the others are paid off");
     }
 }

@@ -146,7 +146,7 @@ impl fmt::Display for RefusedClient {
 /// Refused connections of one address since its last line.
 #[derive(Debug, Default)]
 struct UnloggedRefusals {
-    last_line: Option<Instant>,
+    last_line_at: Option<Instant>,
     count: u64,
 }
 
@@ -157,16 +157,17 @@ impl UnloggedRefusals {
         if self.is_recent(now) {
             return None;
         }
-        self.last_line = Some(now);
+        self.last_line_at = Some(now);
         Some(std::mem::take(&mut self.count))
     }
 
     fn is_recent(&self, now: Instant) -> bool {
-        self.last_line
+        self.last_line_at
             .is_some_and(|last| now.duration_since(last) < INTERVAL)
     }
 }
 
+/// The refusals that were not logged yet.
 #[derive(Debug, Default)]
 struct RefusalLines {
     /// By network; `None` for unknown addresses.
@@ -236,18 +237,18 @@ mod tests {
         let start = Instant::now();
         let mut lines = RefusalLines::default();
         let mut logged = 0;
-        let mut lines_number = 0;
+        let mut line_count = 0;
         for now in [start, start + INTERVAL] {
             for number in 0..10_000 {
                 for _ in 0..2 {
                     let line = lines.add(address(number), now);
                     logged += line.as_ref().map_or(0, |line| line.count);
-                    lines_number += usize::from(line.is_some());
+                    line_count += usize::from(line.is_some());
                 }
             }
             assert!(lines.addresses.len() <= ADDRESSES_MAX);
         }
-        assert!(lines_number <= 2 * (ADDRESSES_MAX + 1), "{lines_number}");
+        assert!(line_count <= 2 * (ADDRESSES_MAX + 1), "{line_count}");
         let pending: u64 = lines.addresses.values().map(|pending| pending.count).sum();
         assert_eq!(logged + pending + lines.others.count, 40_000);
     }

@@ -8,7 +8,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Counts rejected frames between log lines.
 #[derive(Debug, Default)]
 pub(crate) struct RejectedFrames {
-    last_line: Option<Instant>,
+    last_line_at: Option<Instant>,
     waiting: Option<RejectionLine>,
 }
 
@@ -31,15 +31,15 @@ impl RejectedFrames {
     /// The line that is due at `now`, if there is one.
     pub(crate) fn poll_line(&mut self, now: Instant) -> Option<RejectionLine> {
         let is_early = |last: Instant| now.duration_since(last) < INTERVAL;
-        if self.waiting.is_none() || self.last_line.is_some_and(is_early) {
+        if self.waiting.is_none() || self.last_line_at.is_some_and(is_early) {
             return None;
         }
-        self.last_line = Some(now);
+        self.last_line_at = Some(now);
         self.waiting.take()
     }
 
     /// The line for the frames that were not logged yet, at the end of the connection.
-    pub(crate) fn last_line(&mut self) -> Option<RejectionLine> {
+    pub(crate) fn take_unlogged(&mut self) -> Option<RejectionLine> {
         self.waiting.take()
     }
 }
@@ -71,7 +71,7 @@ mod tests {
             reject(&mut log, "unknown-type", after(1000)),
             line("unknown-type", 1000)
         );
-        assert_eq!(log.poll_line(after(5000)), None, "none waits");
+        assert_eq!(log.poll_line(after(5000)), None, "no rejected frame waits");
     }
 
     #[test]
@@ -90,12 +90,12 @@ mod tests {
         );
         assert_eq!(reject(&mut log, "c", later), None);
         assert_eq!(
-            log.last_line(),
+            log.take_unlogged(),
             Some(RejectionLine {
                 code: "c",
                 count: 1
             })
         );
-        assert_eq!(log.last_line(), None);
+        assert_eq!(log.take_unlogged(), None);
     }
 }

@@ -36,7 +36,7 @@ const COPIED_BYTES_MAX: usize = 4 * 1024;
 const SPARE_BYTES_MAX: usize = 2 * WRITE_BYTES;
 
 /// The time limit between two pieces of data of an unfinished message.
-const PROGRESS: Duration = Duration::from_secs(10);
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
 
 thread_local! {
     static READ_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -96,6 +96,7 @@ pub struct Socket<S = UpgradedStream> {
     is_closing: bool,
     /// The error after which no more messages are received; `Closed` after the client's close frame.
     ended: Option<SocketError>,
+    /// The timer of an unfinished message.
     stall: Option<Stall>,
 }
 
@@ -223,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         read
     }
 
-    /// Ready if a message is unfinished and none of its data has arrived for [`PROGRESS`]. Called only when
+    /// Ready if a message is unfinished and none of its data has arrived for [`PROGRESS_TIMEOUT`]. Called only when
     /// there is no data to read, so time in which the caller does not read does not count.
     fn poll_stall(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(progress) = self.decoder.unfinished() else {
@@ -430,7 +431,8 @@ impl Output {
         self.payload.advance(count - of_frames);
     }
 
-    /// Gives the buffers back, when all of them is written.
+    /// Frees the buffers after all bytes were written. The write buffer goes back to the thread, for its next connection
+    /// that writes.
     fn free(&mut self) {
         self.payload = Bytes::new();
         self.written = 0;
@@ -442,10 +444,11 @@ impl Output {
     }
 }
 
-/// The time since an unfinished message has made progress.
+/// A timer that detects an unfinished message without progress.
 struct Stall {
-    /// [`FrameDecoder::unfinished`] at that time.
+    /// The value of [`FrameDecoder::unfinished`] at the last progress.
     progress: u64,
+    /// The time of the last progress.
     since: Instant,
     sleep: Pin<Box<Sleep>>,
 }
@@ -456,11 +459,12 @@ impl Stall {
         Self {
             progress,
             since,
-            sleep: Box::pin(sleep_until(since + PROGRESS)),
+            sleep: Box::pin(sleep_until(since + PROGRESS_TIMEOUT)),
         }
     }
 
-    /// Ready if there was no progress for too long. The timer is set anew only when it has fired.
+    /// Ready if there was no progress for [`PROGRESS_TIMEOUT`]. Progress does not reset the timer, to save time: only
+    /// when it fires, it is set to the true deadline.
     fn poll(&mut self, progress: u64, context: &mut Context<'_>) -> Poll<()> {
         if self.progress != progress {
             self.progress = progress;
@@ -468,7 +472,7 @@ impl Stall {
         }
         loop {
             ready!(self.sleep.as_mut().poll(context));
-            let deadline = self.since + PROGRESS;
+            let deadline = self.since + PROGRESS_TIMEOUT;
             if self.sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }

@@ -62,20 +62,20 @@ impl RequestActivity {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return response;
         }
-        let busy = self.clone();
-        response.map(|body| Body::new(TrackedBody { body, busy }))
+        let activity = self.clone();
+        response.map(|body| Body::new(TrackedBody { body, activity }))
     }
 }
 
 /// The body of a response. Its drop marks the end of the request.
 struct TrackedBody {
     body: Body,
-    busy: RequestActivity,
+    activity: RequestActivity,
 }
 
 impl Drop for TrackedBody {
     fn drop(&mut self) {
-        self.busy.end();
+        self.activity.end();
     }
 }
 
@@ -99,12 +99,13 @@ impl HttpBody for TrackedBody {
     }
 }
 
-/// A stream whose reads end with end-of-file when a timeout expires.
+/// A stream whose reads end when a timeout expires: with end-of-file between two requests, and with an error within the
+/// head of a request.
 #[derive(Debug)]
 pub(crate) struct TimedStream<S> {
     stream: S,
-    busy: RequestActivity,
-    /// The last number of changes that was read.
+    activity: RequestActivity,
+    /// The value of [`ActivityState::changes`] at the last read.
     changes: u64,
     timeouts: RequestTimeouts,
     wait: WaitPhase,
@@ -123,10 +124,10 @@ enum WaitPhase {
 }
 
 impl<S> TimedStream<S> {
-    pub(crate) fn new(stream: S, timeouts: RequestTimeouts, busy: RequestActivity) -> Self {
+    pub(crate) fn new(stream: S, timeouts: RequestTimeouts, activity: RequestActivity) -> Self {
         let mut this = Self {
             stream,
-            busy,
+            activity,
             changes: 0,
             timeouts,
             wait: WaitPhase::Response,
@@ -153,7 +154,7 @@ impl<S> TimedStream<S> {
 
     /// Checks whether a request has begun or ended since the last call.
     fn update_phase(&mut self, context: &Context<'_>) {
-        let state = &self.busy.0;
+        let state = &self.activity.0;
         let is_upgraded_or_busy = self.wait == WaitPhase::Response && self.changes % 2 == 1;
         if !is_upgraded_or_busy {
             state.reader.register(context.waker());
@@ -178,7 +179,7 @@ impl<S> TimedStream<S> {
         }
         Poll::Ready(match self.wait {
             WaitPhase::Head => Err(io::ErrorKind::TimedOut.into()),
-            // An empty read, as if the client had closed the connection.
+            // An empty read: hyper closes an idle connection as if the client had closed it.
             WaitPhase::Request | WaitPhase::Response => Ok(()),
         })
     }
@@ -251,15 +252,15 @@ mod tests {
         timeouts: RequestTimeouts,
     ) -> (DuplexStream, TimedStream<DuplexStream>, RequestActivity) {
         let (client, server) = tokio::io::duplex(64);
-        let busy = RequestActivity::default();
+        let activity = RequestActivity::default();
         (
             client,
-            TimedStream::new(server, timeouts, busy.clone()),
-            busy,
+            TimedStream::new(server, timeouts, activity.clone()),
+            activity,
         )
     }
 
-    /// Reads until the end of the stream. Returns the result, and the time in seconds.
+    /// Reads until the end of the stream. Returns the last result, and the time in seconds.
     async fn end(stream: &mut TimedStream<DuplexStream>) -> (Result<usize, io::ErrorKind>, u64) {
         let begun = Instant::now();
         let mut buffer = [0; 16];
@@ -294,14 +295,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_kept_alive_connection_has_a_longer_timeout_for_a_request_but_not_for_its_head() {
-        let (mut client, mut stream, busy) = connection(TIMEOUTS);
+        let (mut client, mut stream, activity) = connection(TIMEOUTS);
         client.write_all(b"head").await.expect("it is open");
-        busy.begin();
+        activity.begin();
         stream.read_u32().await.expect("four bytes");
         // A response has no timeout.
         let answering = tokio::time::timeout(Duration::from_secs(1000), stream.read_u8());
         assert!(answering.await.is_err());
-        drop(busy.until_end_of(Response::default()));
+        drop(activity.until_end_of(Response::default()));
         let client = tokio::spawn(async move {
             sleep(Duration::from_secs(70)).await;
             client.write_all(b"head").await.expect("it is open");
@@ -313,24 +314,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_ends_without_an_error() {
-        let (_client, mut stream, busy) = connection(TIMEOUTS);
-        busy.begin();
+        let (_client, mut stream, activity) = connection(TIMEOUTS);
+        activity.begin();
         assert!(
             tokio::time::timeout(Duration::from_secs(1), stream.read_u8())
                 .await
                 .is_err()
         );
-        drop(busy.until_end_of(Response::default()));
+        drop(activity.until_end_of(Response::default()));
         assert_eq!(end(&mut stream).await, (Ok(0), 75));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_upgraded_connection_has_no_timeout() {
-        let (_client, mut stream, busy) = connection(TIMEOUTS);
-        busy.begin();
+        let (_client, mut stream, activity) = connection(TIMEOUTS);
+        activity.begin();
         let mut upgrade = Response::default();
         *upgrade.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        drop(busy.until_end_of(upgrade));
+        drop(activity.until_end_of(upgrade));
         let day = Duration::from_hours(24);
         assert!(tokio::time::timeout(day, stream.read_u8()).await.is_err());
     }
@@ -341,12 +342,12 @@ mod tests {
             head: Duration::ZERO,
             idle: Duration::ZERO,
         };
-        let (_client, mut stream, busy) = connection(unlimited);
+        let (_client, mut stream, activity) = connection(unlimited);
         let day = Duration::from_hours(24);
         assert!(tokio::time::timeout(day, stream.read_u8()).await.is_err());
-        busy.begin();
+        activity.begin();
         assert!(tokio::time::timeout(day, stream.read_u8()).await.is_err());
-        drop(busy.until_end_of(Response::default()));
+        drop(activity.until_end_of(Response::default()));
         assert!(tokio::time::timeout(day, stream.read_u8()).await.is_err());
     }
 }

@@ -87,7 +87,7 @@ pub(crate) enum Opening {
     Tls(Box<TlsStream>),
     /// The client sends an HTTP request without TLS.
     PlainHttp(TcpStream),
-    /// The client closed the connection without a byte, as a probe of the port does.
+    /// The client closed the connection without sending a byte, as a health check of the port does.
     Ended,
 }
 
@@ -99,14 +99,14 @@ pub(crate) fn plain_http_router() -> Router {
 /// Redirects GET and HEAD requests to HTTPS. Other requests and WebSocket handshakes get 400, because
 /// clients do not repeat them after a redirect.
 async fn answer_plain_http(request: Request) -> Response {
-    let is_page = matches!(*request.method(), Method::GET | Method::HEAD)
+    let is_redirectable = matches!(*request.method(), Method::GET | Method::HEAD)
         && !upgrade::is_requested(request.headers());
     let url = https_url(&request);
     let shown = url.as_deref().unwrap_or("https://…");
     let text = format!("This port speaks HTTPS: use {shown} (and wss:// for WebSocket).\n");
     let location = url.as_deref().map(HeaderValue::from_str);
     let mut response = match location {
-        Some(Ok(location)) if is_page => {
+        Some(Ok(location)) if is_redirectable => {
             let location = [(header::LOCATION, location)];
             (StatusCode::TEMPORARY_REDIRECT, location, text).into_response()
         }

@@ -32,8 +32,11 @@ pub fn is_requested(headers: &HeaderMap) -> bool {
 
 /// A valid WebSocket handshake, which can be accepted.
 pub struct Upgrade {
+    /// The value of `Sec-WebSocket-Accept` in the response.
     accept: HeaderValue,
+    /// The subprotocols that the client offers.
     offers: Vec<String>,
+    /// The subprotocol of the response.
     chosen: Option<HeaderValue>,
     upgrading: OnUpgrade,
 }
@@ -226,10 +229,10 @@ fn accept_of(headers: &HeaderMap) -> Result<HeaderValue, HandshakeError> {
     if !is_requested(headers) {
         return Err(HandshakeError::Upgrade);
     }
-    if only(headers, &header::SEC_WEBSOCKET_VERSION) != Some(VERSION.as_bytes()) {
+    if single_value(headers, &header::SEC_WEBSOCKET_VERSION) != Some(VERSION.as_bytes()) {
         return Err(HandshakeError::Version);
     }
-    let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or(HandshakeError::Key)?;
+    let key = single_value(headers, &header::SEC_WEBSOCKET_KEY).ok_or(HandshakeError::Key)?;
     if !is_key(key) {
         return Err(HandshakeError::Key);
     }
@@ -253,10 +256,10 @@ fn offers(headers: &HeaderMap) -> Vec<String> {
 }
 
 /// The value of a header that occurs exactly once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
-    let only = values.next().filter(|_| values.next().is_none());
-    only.map(|value| value.as_bytes().trim_ascii())
+    let single = values.next().filter(|_| values.next().is_none());
+    single.map(|value| value.as_bytes().trim_ascii())
 }
 
 fn has_element(headers: &HeaderMap, name: &HeaderName, expected: &str) -> bool {

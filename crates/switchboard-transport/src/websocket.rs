@@ -44,7 +44,7 @@ const PENDING_FRAMES_MAX: usize = 1024;
 /// the client. Further frames stay in the socket.
 const READ_AHEAD_FRAMES_MAX: usize = 64;
 
-/// The bytes of these frames, without the last one.
+/// The bytes of these frames at which reading ahead stops. The last frame may exceed them.
 const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// The time limit of the closing handshake: the close frame, and the client's answer.
@@ -84,7 +84,7 @@ pub fn serve(
     permit: Permit,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let (connection, first) = WebSocketConnection::new(socket, opened, context, permit);
-    let span = ConnectionLog::span(connection.state.peer(), connection.outbox.client());
+    let span = ConnectionLog::span(connection.session.peer(), connection.outbox.client());
     let mut connection = Box::new(connection);
     let first = Box::new(first);
     let task = async move {
@@ -101,13 +101,13 @@ pub fn serve(
 
 struct WebSocketConnection {
     socket: Socket,
-    state: SessionMachine,
+    session: SessionMachine,
     outbox: OutboxHandle,
     context: Arc<ConnectionContext>,
     /// Frames that wait for the socket. Meanwhile events wait in the outbox.
     pending: VecDeque<WebSocketMessage>,
     pending_bytes: usize,
-    /// The answer that the suspended state waits for.
+    /// The decision that the suspended session waits for.
     decision: Option<PendingDecision>,
     /// The frames that were received while the connection waited for a decision.
     read_ahead: VecDeque<Result<Decoded, SocketError>>,
@@ -117,8 +117,9 @@ struct WebSocketConnection {
     blocked: bool,
     log: ConnectionLog,
     permit: Permit,
-    /// Whether the registry has the dialect of the session.
+    /// Whether the outbox, from which the registry reads it, has the dialect of the session.
     has_dialect: bool,
+    /// Whether the memberships of the peer were released.
     has_left: bool,
 }
 
@@ -188,7 +189,7 @@ enum WakeReason {
 }
 
 impl WebSocketConnection {
-    /// A connection, and the first actions of its session.
+    /// A connection, and the first output of its session.
     fn new(
         socket: Socket,
         (session, mut first): (ClientSession, SessionOutput),
@@ -197,9 +198,9 @@ impl WebSocketConnection {
     ) -> (Self, SessionOutput) {
         let now = Instant::now();
         let (limits, heartbeat) = (&context.limits, context.heartbeat);
-        let mut state = SessionMachine::new(session, &mut first, limits, heartbeat, now);
+        let mut session = SessionMachine::new(session, &mut first, limits, heartbeat, now);
         let outbox = Arc::new(Outbox::new(
-            state.peer(),
+            session.peer(),
             permit.client(),
             &context.limits,
             context.queue_memory.clone(),
@@ -207,14 +208,14 @@ impl WebSocketConnection {
         ));
         context.sessions.add(outbox.clone());
         if let Some(spent) = permit.take_spent(now) {
-            state.continue_from(&spent, now);
+            session.continue_from(&spent, now);
         }
         let counters = &context.counters;
         Counters::add(&counters.connections, 1);
         Counters::add(&counters.connections_total, 1);
         let connection = Self {
             socket,
-            state,
+            session,
             outbox,
             context,
             pending: VecDeque::new(),
@@ -237,19 +238,19 @@ impl WebSocketConnection {
         let drain = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
         let mut timer = pin!(sleep_until(TokioInstant::from_std(
-            self.state.poll_timeout()
+            self.session.poll_timeout()
         )));
         if let Err(end) = self.apply_first_output(first) {
             return end;
         }
         let (mut events_first, mut was_paused) = (true, false);
         loop {
-            let is_paused = self.state.is_paused();
+            let is_paused = self.session.is_paused();
             if is_paused && !was_paused {
                 Counters::add(&self.context.counters.paused_total, 1);
             }
             was_paused = is_paused;
-            let next = TokioInstant::from_std(self.state.poll_timeout());
+            let next = TokioInstant::from_std(self.session.poll_timeout());
             if timer.is_elapsed() || next < timer.deadline() {
                 timer.as_mut().reset(next);
             }
@@ -258,7 +259,7 @@ impl WebSocketConnection {
                     return Poll::Ready(WakeReason::Drain);
                 }
                 // Frames that were read ahead are signs of life, so they are handled before timers.
-                let may_read = !self.state.is_paused() && !self.state.is_suspended();
+                let may_read = !self.session.is_paused() && !self.session.is_suspended();
                 if may_read && let Some(message) = self.read_ahead.pop_front() {
                     return Poll::Ready(WakeReason::Message(message));
                 }
@@ -294,7 +295,7 @@ impl WebSocketConnection {
         if was_blocked && (written.is_ready() || self.pending.len() < waited) {
             return Poll::Ready(WakeReason::Written);
         }
-        if self.state.is_suspended()
+        if self.session.is_suspended()
             && let Poll::Ready(wake) = self.poll_suspended(context)
         {
             return Poll::Ready(wake);
@@ -302,8 +303,8 @@ impl WebSocketConnection {
         if events_first && self.poll_event(context).is_ready() {
             return Poll::Ready(WakeReason::Event);
         }
-        if !self.state.is_paused()
-            && !self.state.is_suspended()
+        if !self.session.is_paused()
+            && !self.session.is_suspended()
             && let Poll::Ready(message) = self.poll_receive(context)
         {
             return Poll::Ready(WakeReason::Message(message));
@@ -333,7 +334,7 @@ impl WebSocketConnection {
 
     fn pop_mode(&self) -> PopMode {
         let may_pop = self.pending.is_empty() && self.socket.is_flushed();
-        if may_pop && !self.state.defers_events() {
+        if may_pop && !self.session.defers_events() {
             PopMode::All
         } else {
             PopMode::Urgent
@@ -375,20 +376,20 @@ impl WebSocketConnection {
 
     fn on_wake(&mut self, wake: WakeReason) -> Result<(), ConnectionEnd> {
         // A frame that waits for a decision is measured when it is handled.
-        let is_handled = matches!(wake, WakeReason::Message(_)) && !self.state.is_suspended();
+        let is_handled = matches!(wake, WakeReason::Message(_)) && !self.session.is_suspended();
         let frame_since = is_handled.then(Instant::now);
         let mut output = SessionOutput::at(unix_secs());
         match wake {
-            WakeReason::Written => self.state.on_sign_of_life(Instant::now(), &mut output),
+            WakeReason::Written => self.session.on_sign_of_life(Instant::now(), &mut output),
             WakeReason::Event => return self.on_events(&mut output),
-            WakeReason::Message(message) if self.state.is_suspended() => {
+            WakeReason::Message(message) if self.session.is_suspended() => {
                 self.on_message_ahead(message, &mut output)?;
             }
             WakeReason::Message(message) => self.on_message(message, &mut output)?,
             WakeReason::Decision(decision) => return self.on_decision(&decision, &mut output),
             WakeReason::Timer => {
-                self.log.log_rejections(self.state.peer());
-                self.state.handle_timeout(Instant::now(), &mut output);
+                self.log.log_rejections(self.session.peer());
+                self.session.handle_timeout(Instant::now(), &mut output);
             }
             WakeReason::Drain => return Err(ConnectionEnd::Close(CloseReason::RESTART)),
             WakeReason::Broken(error) => return Err(connection_end(error)),
@@ -408,7 +409,7 @@ impl WebSocketConnection {
         let counters = &self.context.counters;
         counters.outbox_events.observe(depth.into());
         for _ in 0..EVENTS_PER_WRITE {
-            if self.state.defers_events() {
+            if self.session.defers_events() {
                 mode = PopMode::Urgent;
             }
             // Urgent events do not wait for the socket. If they stayed in the outbox, they would wake this task
@@ -422,7 +423,7 @@ impl WebSocketConnection {
                 Err(end) => return Err(self.announce_end(end, output)),
             };
             self.log.observe_event(&event, &self.context.counters);
-            self.state.on_event(&event, Instant::now(), output);
+            self.session.on_event(&event, Instant::now(), output);
             self.apply_output(output)?;
         }
         Ok(())
@@ -453,8 +454,8 @@ impl WebSocketConnection {
     fn announce_end(&mut self, end: ConnectionEnd, output: &mut SessionOutput) -> ConnectionEnd {
         if let ConnectionEnd::EndedByHost(_) = end {
             let event = Event::Evicted(EvictionReason::Kicked);
-            self.state.on_event(&event, Instant::now(), output);
-            // The result is the end by this event, which has no reason of the host program.
+            self.session.on_event(&event, Instant::now(), output);
+            // The event ends the connection too, but without the reason of the host program, which `end` has.
             let _ = self.apply_output(output);
         }
         end
@@ -478,16 +479,16 @@ impl WebSocketConnection {
             Ok(Decoded::Message(WebSocketMessage::Binary(bytes))) => {
                 self.on_frame(ClientFrame::Binary(&bytes), now, output);
             }
-            Ok(Decoded::Message(WebSocketMessage::Pong(_))) => self.state.on_pong(now, output),
+            Ok(Decoded::Message(WebSocketMessage::Pong(_))) => self.session.on_pong(now, output),
             Ok(Decoded::Message(WebSocketMessage::Ping(_)) | Decoded::Fragment) => {
-                self.state.on_control(now, output);
+                self.session.on_control(now, output);
             }
             Ok(Decoded::Message(WebSocketMessage::Close(_))) => {
                 return Err(ConnectionEnd::Graceful);
             }
             Err(SocketError::Violation(Violation::TooLarge)) => {
                 let (reason, close) = (ErrorCode::TooLarge, CloseReason::TOO_BIG);
-                self.state.on_violation(reason, close, now, output);
+                self.session.on_violation(reason, close, now, output);
             }
             Err(error) => return Err(self.on_socket_error(error)),
         }
@@ -496,10 +497,10 @@ impl WebSocketConnection {
 
     fn on_frame(&mut self, frame: ClientFrame<'_>, now: Instant, output: &mut SessionOutput) {
         Counters::add(&self.context.counters.frames_in_total, 1);
-        self.state.on_frame(frame, now, output);
+        self.session.on_frame(frame, now, output);
         if !std::mem::replace(&mut self.has_dialect, true) {
             // The first frame may have shown the dialect.
-            self.outbox.set_dialect(self.state.peer().dialect().name);
+            self.outbox.set_dialect(self.session.peer().dialect().name);
         }
     }
 
@@ -521,13 +522,14 @@ impl WebSocketConnection {
         if output.resume.take().is_some() {
             // Each session ends with its connection, so there is none to resume.
             let now = Instant::now();
-            self.state.refuse_resume(ResumeError::NotFound, now, output);
+            self.session
+                .refuse_resume(ResumeError::NotFound, now, output);
         }
         let counters = &self.context.counters;
         Counters::add(&counters.refused_total, output.error_codes.len() as u64);
         Counters::add(&counters.frames_out_total, output.frames.len() as u64);
         self.log
-            .add_rejections(self.state.peer(), &output.error_codes, counters);
+            .add_rejections(self.session.peer(), &output.error_codes, counters);
         output.error_codes.clear();
         if !output.frames.is_empty() && self.has_enough_pending() {
             return Err(self.too_slow());
@@ -539,12 +541,12 @@ impl WebSocketConnection {
         if std::mem::take(&mut output.ping) && !self.has_enough_pending() {
             self.push(WebSocketMessage::Ping(Bytes::new()));
         }
-        self.state.queue_behind_decision(output);
+        self.session.queue_behind_decision(output);
         self.run_steps(output)
     }
 
     /// Sends the requests of `output`, makes its webhook request, and closes the connection. The rest after a request
-    /// that needs a decision is kept in the state.
+    /// that needs a decision is kept in the session.
     fn run_steps(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
         if !output.requests.is_empty() {
             let checked = self.send_requests(output);
@@ -553,7 +555,7 @@ impl WebSocketConnection {
                 let check = async move { Decision::Access(check.await) };
                 self.decision = Some(Box::pin(check));
                 let awaited = Awaited::Access(request, error);
-                self.state.suspend(awaited, std::mem::take(output));
+                self.session.suspend(awaited, std::mem::take(output));
                 return Ok(());
             }
         }
@@ -561,7 +563,8 @@ impl WebSocketConnection {
             let response = self.context.webhooks.send_webhook(request);
             let response = async move { Decision::Webhook(response.await) };
             self.decision = Some(Box::pin(response));
-            self.state.suspend(Awaited::Webhook, std::mem::take(output));
+            self.session
+                .suspend(Awaited::Webhook, std::mem::take(output));
             return Ok(());
         }
         output
@@ -593,7 +596,7 @@ impl WebSocketConnection {
         output: &mut SessionOutput,
     ) -> Result<(), ConnectionEnd> {
         self.decision = None;
-        let Some(resumed) = self.state.on_decision(decision, Instant::now(), output) else {
+        let Some(resumed) = self.session.on_decision(decision, Instant::now(), output) else {
             return Ok(());
         };
         if let Some(request) = resumed.authorized {
@@ -605,7 +608,7 @@ impl WebSocketConnection {
         }
         // The reaction of the session precedes the output that has waited.
         self.apply_output(output)?;
-        match self.state.append_to_decision(resumed.queued) {
+        match self.session.append_to_decision(resumed.queued) {
             Some(mut queued) => self.run_steps(&mut queued),
             None => Ok(()),
         }
@@ -615,7 +618,7 @@ impl WebSocketConnection {
     fn charge_budgets(&mut self) {
         let charges = self.outbox.take_charges();
         if charges != PendingCharges::default() {
-            let peers = self.state.on_charges(&charges, Instant::now());
+            let peers = self.session.on_charges(&charges, Instant::now());
             self.outbox.expect_peers(peers);
         }
     }
@@ -636,13 +639,13 @@ impl WebSocketConnection {
             Ok(
                 Decoded::Message(WebSocketMessage::Ping(_) | WebSocketMessage::Pong(_))
                 | Decoded::Fragment,
-            ) => !self.state.is_paused(),
+            ) => !self.session.is_paused(),
         };
         if is_control {
             return self.on_message(message, output);
         }
         self.read_ahead.push_back(message);
-        self.state.on_sign_of_life(Instant::now(), output);
+        self.session.on_sign_of_life(Instant::now(), output);
         Ok(())
     }
 
@@ -665,15 +668,15 @@ impl WebSocketConnection {
     /// The access check that a request needs, and the error if it is denied.
     fn access_check(&self, request: &HubRequest) -> Option<(JoinCheck, RequestError)> {
         let (room, error) = checked_room(request)?;
-        let check = self.context.joins.check_join(self.state.peer(), &room)?;
+        let check = self.context.joins.check_join(self.session.peer(), &room)?;
         Some((check, error))
     }
 
     fn request(&mut self, request: HubRequest) {
         if let HubRequest::Join(room, ..) = &request {
-            self.log.record_join(self.state.peer(), room);
+            self.log.record_join(self.session.peer(), room);
         }
-        let (hubs, peer) = (&self.context.hubs, self.state.peer().id());
+        let (hubs, peer) = (&self.context.hubs, self.session.peer().id());
         hubs.request(peer, &self.outbox, request);
     }
 
@@ -684,16 +687,16 @@ impl WebSocketConnection {
         }
         self.decision = None;
         self.context.sessions.remove(self.outbox.id());
-        for request in self.state.disconnect(reason) {
+        for request in self.session.disconnect(reason) {
             let hubs = &self.context.hubs;
-            hubs.request(self.state.peer().id(), &self.outbox, request);
+            hubs.request(self.session.peer().id(), &self.outbox, request);
         }
         self.charge_budgets();
         let now = Instant::now();
-        if let Some(spent) = self.state.spent(now) {
+        if let Some(spent) = self.session.spent(now) {
             self.permit.keep_spent(spent, now);
         }
-        if let Some(request) = self.state.on_end() {
+        if let Some(request) = self.session.on_end() {
             self.context.webhooks.send_webhook_detached(request);
         }
     }
@@ -702,7 +705,7 @@ impl WebSocketConnection {
     async fn close(&mut self, end: ConnectionEnd) {
         let context = &self.context;
         self.log
-            .log_end(self.state.peer(), &self.outbox, end.logged(), context);
+            .log_end(self.session.peer(), &self.outbox, end.logged(), context);
         match end.close_frame() {
             Some(frame) => self.push(WebSocketMessage::Close(Some(frame))),
             None => {
@@ -724,8 +727,12 @@ impl Drop for WebSocketConnection {
     fn drop(&mut self) {
         if !self.has_left {
             let context = &self.context;
-            self.log
-                .log_end(self.state.peer(), &self.outbox, LoggedEnd::ABORTED, context);
+            self.log.log_end(
+                self.session.peer(),
+                &self.outbox,
+                LoggedEnd::ABORTED,
+                context,
+            );
         }
         self.release_memberships(DisconnectReason::Lost);
         self.gauge_unfinished(0);

@@ -206,7 +206,7 @@ fn frames_that_wait_for_a_decision_are_signs_of_life() {
 }
 
 #[test]
-fn any_frame_is_a_sign_of_life() {
+fn a_control_frame_is_a_sign_of_life() {
     let start = Instant::now();
     let mut state = machine("mesh", start);
     let later = start + Duration::from_secs(50);
@@ -338,11 +338,11 @@ fn pongs_to_challenges_by_other_clients_are_not_charged() {
         assert!(event(&mut state, &probe, start).ping);
         drop(step(|output| state.on_pong(start, output)));
     }
-    assert!(!state.is_paused(), "the server has asked for these pongs");
+    assert!(!state.is_paused(), "the server has requested these pongs");
     for _ in 0..401 {
         drop(step(|output| state.on_pong(start, output)));
     }
-    assert!(state.is_paused(), "nothing has asked for these");
+    assert!(state.is_paused(), "no ping has asked for these");
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn bytes_are_charged_where_they_are_delivered() {
     for _ in 0..400 {
         drop(frame(&mut state, &largest, start));
     }
-    assert!(!state.is_paused(), "these reach no peer");
+    assert!(!state.is_paused(), "these frames reach no peer");
 }
 
 #[test]

@@ -17,7 +17,11 @@ pub fn decode(bytes: &[u8]) {
     };
     let piece = usize::from(*piece).max(1);
     let whole = decode_pieces(bytes, bytes.len().max(1));
-    assert_eq!(decode_pieces(bytes, piece), whole, "by {piece}");
+    assert_eq!(
+        decode_pieces(bytes, piece),
+        whole,
+        "pieces of {piece} bytes give another result than one piece"
+    );
 }
 
 fn decode_pieces(bytes: &[u8], piece: usize) -> (Vec<Decoded>, Option<Violation>) {
@@ -35,9 +39,12 @@ fn decode_pieces(bytes: &[u8], piece: usize) -> (Vec<Decoded>, Option<Violation>
             }
             assert!(decoder.buffered() <= MESSAGE_BYTES_MAX + 125);
         }
-        assert!(piece.is_empty(), "everything is read");
+        assert!(piece.is_empty(), "the decoder reads all its input");
         let is_kept = decoder.buffered() > 0;
-        assert!(!is_kept || decoder.unfinished().is_some(), "for nothing");
+        assert!(
+            !is_kept || decoder.unfinished().is_some(),
+            "bytes are kept although no message is unfinished"
+        );
     }
     (all, None)
 }

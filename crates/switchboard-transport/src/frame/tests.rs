@@ -39,7 +39,11 @@ fn decode_pieces(bytes: &[u8], piece: usize, max: usize) -> Result<Vec<Decoded>,
 fn decode(bytes: &[u8]) -> Result<Vec<Decoded>, Violation> {
     let whole = decode_pieces(bytes, usize::MAX, 1 << 20);
     for piece in 1..bytes.len().min(20) {
-        assert_eq!(decode_pieces(bytes, piece, 1 << 20), whole, "by {piece}");
+        assert_eq!(
+            decode_pieces(bytes, piece, 1 << 20),
+            whole,
+            "in pieces of {piece}"
+        );
     }
     whole
 }
@@ -55,7 +59,7 @@ fn the_examples_of_the_rfc_are_decoded_and_encoded() {
     assert_eq!(decode(pong), Ok(vec![received]));
 
     let kilobytes = Bytes::from(vec![0; 65536]);
-    for (message, copied, head) in [
+    for (message, payload_len, head) in [
         (WebSocketMessage::Text("Hello".into()), 5, &b"\x81\x05"[..]),
         (WebSocketMessage::Ping(payload), 5, b"\x89\x05"),
         (
@@ -71,11 +75,15 @@ fn the_examples_of_the_rfc_are_decoded_and_encoded() {
     ] {
         let mut output = Vec::new();
         assert!(encode(message.clone(), usize::MAX, &mut output).is_empty());
-        assert_eq!(output.len(), head.len() + copied);
+        assert_eq!(output.len(), head.len() + payload_len);
         assert!(output.starts_with(head));
         let mut output = Vec::new();
         let rest = encode(message, 1, &mut output);
-        assert_eq!((&*output, rest.len()), (head, copied), "not copied");
+        assert_eq!(
+            (&*output, rest.len()),
+            (head, payload_len),
+            "the payload is returned and not copied"
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::{
 use super::*;
 use crate::frame::CloseFrame;
 
-/// A masked frame from a client with the mask zero.
+/// A frame from a client: `first` is its first byte, the mask is zero.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).expect("a short payload");
     let length = match length {
@@ -18,8 +18,9 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [&[first][..], &length, &[0; 4], payload].concat()
 }
 
-fn connect(kernel_bytes: usize) -> (DuplexStream, Socket<DuplexStream>) {
-    let (client, server) = duplex(kernel_bytes);
+/// A client, and the server's socket. The stream between them buffers at most `buffer_bytes`.
+fn connect(buffer_bytes: usize) -> (DuplexStream, Socket<DuplexStream>) {
+    let (client, server) = duplex(buffer_bytes);
     (client, Socket::new(server, Bytes::new(), 100_000))
 }
 
@@ -137,7 +138,7 @@ async fn after_a_violation_the_rest_is_read_until_the_client_closes() {
     client.write_all(&frame(0x83, b"")).await.expect("room");
     let error = SocketError::Violation(Violation::UnknownOpcode);
     assert_eq!(socket.receive().await, Err(error));
-    assert_eq!(socket.receive().await, Err(error), "for good");
+    assert_eq!(socket.receive().await, Err(error), "the error stays");
     let finishing = tokio::spawn(async move { socket.finish().await });
     client.write_all(&[0; 10_000]).await.expect("it is read");
     let mut end = Vec::new();
@@ -159,7 +160,7 @@ async fn an_unfinished_message_ends_ten_seconds_after_its_last_data() {
         let (mut client, mut socket) = connect(1000);
         client.write_all(&begin).await.expect("room");
         while poll_receive(&mut socket).is_ready() {}
-        advance(PROGRESS - Duration::from_secs(1)).await;
+        advance(PROGRESS_TIMEOUT - Duration::from_secs(1)).await;
         assert!(poll_receive(&mut socket).is_pending(), "{begin:?}");
         advance(Duration::from_secs(1)).await;
         let ended = poll_receive(&mut socket);
@@ -207,11 +208,11 @@ async fn a_complete_message_and_time_without_reading_do_not_time_out() {
     assert!(poll_receive(&mut socket).is_pending());
     // The server does not read for a while, and the client continues to send.
     client.write_all(&frame(0x00, b"b")).await.expect("room");
-    advance(3 * PROGRESS).await;
+    advance(3 * PROGRESS_TIMEOUT).await;
     assert_eq!(socket.receive().await, Ok(Decoded::Fragment));
     assert!(poll_receive(&mut socket).is_pending());
     client.write_all(&frame(0x80, b"c")).await.expect("room");
     assert_eq!(socket.receive().await, Ok(text("abc")));
-    let idle = timeout(10 * PROGRESS, socket.receive()).await;
+    let idle = timeout(10 * PROGRESS_TIMEOUT, socket.receive()).await;
     assert!(idle.is_err(), "an idle connection stays");
 }

@@ -20,7 +20,7 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
-/// The headers of a valid handshake, with some of them replaced.
+/// The headers of a valid handshake, with some of them replaced, or removed if the value is `-`.
 fn with(pairs: &[(&str, &str)]) -> HeaderMap {
     let is_replaced = |name: &str| pairs.iter().any(|(other, _)| *other == name);
     let mut all: Vec<_> = GOOD.into_iter().collect();
