@@ -51,18 +51,18 @@ impl AudioAttachment {
 impl Drop for AudioAttachment {
     fn drop(&mut self) {
         let state = &self.voice.state;
-        let is_last = state.disconnect(&self.user, self.mix, self.direction, &self.hold);
-        if let Some(site) = self.site.as_mut().filter(|_| !is_last) {
+        let is_current = state.disconnect(&self.user, self.mix, self.direction, &self.hold);
+        if let Some(site) = self.site.as_mut().filter(|_| !is_current) {
             // No stop notification: the connection that has taken over keeps the user active.
             site.sends_stop = false;
         }
-        let is_replaced = !is_last;
+        let is_replaced = !is_current;
         tracing::info!(user = %self.user, mix = %self.mix, direction = ?self.direction, is_replaced, "audio detached");
         self.voice.attachment_gauge(self.direction).dec();
     }
 }
 
-/// Tells the website that a user started publishing or subscribing; sends the stop notification on drop.
+/// A microphone or headphones in a room, of which the website has been notified. Sends the stop notification on drop.
 struct SiteNotification {
     voice: Arc<VoiceService>,
     room: u64,
@@ -72,7 +72,7 @@ struct SiteNotification {
 }
 
 impl SiteNotification {
-    /// Asks the website for permission. A granted request counts as the start notification.
+    /// Asks the website for permission. For the website, a request that it grants is the start notification.
     async fn request_permission(mut self) -> Result<Self, VoiceError> {
         let permission = self
             .voice
@@ -135,8 +135,8 @@ impl VoiceService {
         })
     }
 
-    /// Checks access without attaching. The website is not asked about the room, because the request
-    /// would count as a join of the user.
+    /// Checks access without attaching. The website is not asked about the room, because it would count the user as
+    /// present.
     pub(crate) async fn check_access(
         &self,
         target: AudioTarget,
@@ -175,14 +175,14 @@ impl VoiceService {
         self.check_entry(&caller.user, &room).await?;
         let site = match (&room, &caller.credential) {
             (RoomKey::Numbered(room), Credential::Token(token)) => {
-                let attachment = SiteNotification {
+                let notification = SiteNotification {
                     voice: self.clone(),
                     room: *room,
                     token: token.clone(),
                     direction,
                     sends_stop: true,
                 };
-                Some(attachment.request_permission().await?)
+                Some(notification.request_permission().await?)
             }
             (
                 RoomKey::Numbered(_) | RoomKey::Named(_),
@@ -195,7 +195,7 @@ impl VoiceService {
         Ok((connected, site))
     }
 
-    /// Asks the website whether a token's user may publish or subscribe (`on`), or reports the stop.
+    /// If `on`, asks the website whether the token's user may publish or subscribe; otherwise notifies it of the stop.
     async fn notify_site(
         &self,
         room: u64,
@@ -213,8 +213,8 @@ impl VoiceService {
     }
 }
 
-/// The client's name for this connection (`connection`), by which it recognizes the event that it is
-/// replaced.
+/// The name that the client gives this connection (parameter `connection`). The event `replaced` has the name, so the
+/// client knows which of its connections was replaced.
 fn connection_name(params: &RequestParameters) -> Result<ByteString, VoiceError> {
     let name = params.text("connection").unwrap_or_default();
     if name.len() > CONNECTION_NAME_MAX {

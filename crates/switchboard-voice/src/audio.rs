@@ -1,4 +1,5 @@
-//! Audio in and out: microphones as WebSocket messages or request bodies, listeners as responses.
+//! Requests that carry audio: microphones send WebSocket messages or a request body (`upload`), listeners receive a
+//! response body.
 
 use std::{
     ops::ControlFlow,
@@ -41,10 +42,11 @@ use crate::{
     source_decoder::SourceDecoder,
 };
 
-/// Burst of the byte limit of a source, in seconds of audio.
+/// The burst of a source's byte limit, in seconds at that limit.
 pub(crate) const BURST_SECS: u32 = 8;
 
-/// Lower bound of a source's byte limit, in quarters of its real-time byte rate.
+/// The byte limit of a source is at least this many quarters of the rate of real time: more than four, so that a source
+/// with a fast clock stays below it.
 const MARGIN_QUARTERS: u64 = 5;
 
 /// Limit of WebSocket messages, fragments and control frames of a source per second: five times the rate
@@ -113,7 +115,8 @@ impl VoiceService {
                     if clock::since(last_received) >= self.heartbeat.timeout {
                         return;
                     }
-                    // A source that sends audio is alive. A ping could block on a client that does not read.
+                    // A source that sends audio is alive, and needs no ping: a ping would block if the client does not
+                    // read.
                     if clock::since(last_received) < self.heartbeat.ping {
                         continue;
                     }
@@ -140,6 +143,7 @@ impl VoiceService {
             }
         };
         drop((attachment, source));
+        // These codes report a fault of the client. 1008 also reports a replaced connection, which is no fault.
         let is_refused = matches!(code, 1002 | 1003 | 1007..=1009);
         let is_replaced = reason == CloseReason::REPLACED.reason;
         Counters::add(
@@ -228,14 +232,14 @@ fn stream_head(format: Format, body: Body) -> Response {
 }
 
 impl VoiceService {
-    /// Reads the PCM parameters that a source announces (`rate`, `channels`).
+    /// Reads the PCM format that a source announces (parameters `rate` and `channels`), and computes its byte limit.
     async fn pcm(&self, params: &RequestParameters) -> Result<PcmParameters, VoiceError> {
         let rate = params.number("rate")?.unwrap_or(SAMPLE_RATE);
         let channels: u16 = params.number("channels")?.unwrap_or(1);
         let new_decoder = move || PcmDecoder::new(rate, channels);
         let decoder = match rate {
             SAMPLE_RATE => new_decoder(),
-            // The filter of a resampler takes about 0.7 ms.
+            // Computing the filter of a resampler takes about 0.7 ms.
             _ => self.audio_threads.run(new_decoder).await,
         }
         .map_err(|error| VoiceError::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
@@ -253,8 +257,8 @@ impl VoiceService {
 }
 
 /// The byte limit of a source per second; 0 is no limit. `setting` is the limit at 48 kHz mono. A lower
-/// sample rate has a proportionally lower limit, because the cost of audio is its duration. The limit
-/// always allows real time.
+/// sample rate has a proportionally lower limit, because its bytes last longer and the work of the mixer
+/// depends on the duration. The limit always allows real time.
 fn byte_limit(setting: u32, rate: u32, channels: u16) -> u32 {
     if setting == 0 {
         return 0;
@@ -287,7 +291,7 @@ pub(crate) struct AudioSource {
     user: User,
     mixer: Arc<RoomMixer>,
     decoder: SourceDecoder,
-    bucket: Option<TokenBucket>,
+    bytes: Option<TokenBucket>,
     frames: Option<TokenBucket>,
 }
 
@@ -304,7 +308,7 @@ impl AudioSource {
             user: attachment.user.clone(),
             mixer: attachment.mixer.clone(),
             decoder: SourceDecoder::new(pcm.decoder, input, voice.audio_threads.clone()),
-            bucket: TokenBucket::new(rate, rate.saturating_mul(BURST_SECS), clock::now()),
+            bytes: TokenBucket::new(rate, rate.saturating_mul(BURST_SECS), clock::now()),
             frames: TokenBucket::new(
                 FRAMES_PER_SECOND,
                 FRAMES_PER_SECOND * BURST_SECS,
@@ -313,7 +317,7 @@ impl AudioSource {
         }
     }
 
-    /// Receives the next message when the previous one is decoded. May be cancelled.
+    /// Waits until the previous message is decoded, then receives the next one. Loses no message if it is cancelled.
     async fn receive_from(&mut self, socket: &mut Socket) -> Result<Decoded, SocketError> {
         self.decoder.decoded().await;
         socket.receive().await
@@ -357,20 +361,20 @@ impl AudioSource {
     fn try_push(&mut self, bytes: Bytes) -> bool {
         let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let has_room = |bucket: &mut TokenBucket| bucket.try_take(count, clock::now());
-        let is_accepted = self.bucket.as_mut().is_none_or(has_room);
+        let is_accepted = self.bytes.as_mut().is_none_or(has_room);
         if is_accepted {
             self.decoder.decode(bytes);
         }
         is_accepted
     }
 
-    /// Passes samples to the mixer.
+    /// Decodes samples and passes them to the mixer.
     pub(crate) async fn push(&mut self, bytes: Bytes) {
         self.decoder.decode(bytes);
         self.decoder.decoded().await;
     }
 
-    /// Flushes the resampler to the mixer.
+    /// Passes the samples that the resampler still holds to the mixer.
     pub(crate) async fn finish(&mut self) {
         self.decoder.finish();
         self.decoder.decoded().await;
@@ -388,7 +392,8 @@ impl Drop for AudioSource {
     }
 }
 
-/// The response body of a listener. It ends with the call or room; dropping it detaches the listener.
+/// The response body of a listener. It ends with the call or room, or when a newer connection takes over. Dropping it
+/// detaches the listener.
 struct AudioStream {
     chunks: mpsc::Receiver<Bytes>,
     replaced: Pin<Box<WaitForCancellationFutureOwned>>,

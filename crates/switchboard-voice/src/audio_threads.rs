@@ -68,7 +68,7 @@ impl AudioThreads {
         finish(&mut self.start(work)).await
     }
 
-    /// The runtime of these threads; that of the caller if no threads can be started.
+    /// The runtime of these threads, or that of the caller if the system provides no threads.
     fn handle(&self) -> Handle {
         let runtime = self.runtime.get_or_init(start_threads);
         runtime
@@ -151,7 +151,7 @@ pub(crate) mod tests {
         let threads = audio_threads();
         assert!(
             threads.runtime.get().is_none(),
-            "no threads before there is work"
+            "threads have started without work"
         );
         let name = threads.run(move || {
             THREAD_END.set(Some(DropSignal(ended)));

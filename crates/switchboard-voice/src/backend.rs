@@ -25,8 +25,8 @@ enum Backend {
 }
 
 impl VoiceBackend {
-    /// Returns `None` if voice is off, or logs an error if its settings cannot be used. Without a cluster this node
-    /// serves all voice requests itself. With one, the backend must be made in a Tokio runtime.
+    /// Returns `None` if voice is off or its settings cannot be used; the latter logs an error. Without a cluster this
+    /// node serves all voice requests itself. With a cluster, call it within a Tokio runtime.
     #[must_use]
     pub fn new(context: VoiceContext, cluster: Option<ClusterContext>) -> Option<Self> {
         let voice = VoiceService::new(context)?;

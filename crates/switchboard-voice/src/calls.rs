@@ -15,13 +15,16 @@ use crate::{
     signaling::{CallError, Calls},
 };
 
-/// Applies a handshake step: by user, other user, signature, challenge for the other user, time.
+/// Applies a handshake step. Arguments: the user that takes the step, the other user, the signature, the challenge for
+/// the other user, the time.
 type ApplyFn =
     fn(&mut Calls, &User, &User, ByteString, ByteString, Instant) -> Result<(), CallError>;
 
-/// A signed handshake step: the challenges that may be signed, and its transition of the call.
+/// A handshake step, whose request carries a signature.
 struct HandshakeStep {
+    /// The challenges of which the request must sign one.
     challenges: fn(&Calls, &User, &User) -> Result<Vec<ByteString>, CallError>,
+    /// The transition of the state machine.
     apply: ApplyFn,
 }
 
@@ -46,7 +49,7 @@ const REJECT: HandshakeStep = HandshakeStep {
 };
 
 impl VoiceService {
-    /// `/newCall`: rings a user. The response to a key is its next challenge.
+    /// `/newCall`: rings a user. The response to a key is a new ticket, because the caller has used up the signed one.
     pub(crate) async fn new_call(
         &self,
         params: &RequestParameters,
@@ -107,6 +110,7 @@ impl VoiceService {
         Ok(StatusCode::OK.into_response())
     }
 
+    /// A step that sends a challenge to the other user. Only keys have such steps.
     async fn handshake(&self, params: &RequestParameters, step: &HandshakeStep) -> VoiceResult {
         self.identity.keys()?;
         let (caller, destination) = self.pair(params).await?;
@@ -122,6 +126,7 @@ impl VoiceService {
         Ok((caller, self.identity.destination(params)?))
     }
 
+    /// Verifies the signature of a step and applies it.
     async fn signed_step(
         &self,
         params: &RequestParameters,
@@ -130,13 +135,14 @@ impl VoiceService {
         challenge: ByteString,
         step: &HandshakeStep,
     ) -> VoiceResult {
-        let sent = |calls: &Calls| (step.challenges)(calls, &caller.user, destination);
-        let candidates = self.state.with(|state, _| sent(&state.calls))?;
+        let challenges = |calls: &Calls| (step.challenges)(calls, &caller.user, destination);
+        let candidates = self.state.with(|state, _| challenges(&state.calls))?;
         // Outside the state lock: verifying a signature takes 0.2 ms.
         let signature = self.identity.signature(caller, candidates, params);
         let (signature, signed) = signature.await?;
         self.state.with(|state, now| {
-            if !sent(&state.calls)?.contains(&signed) {
+            // The call may have changed while the signature was verified.
+            if !challenges(&state.calls)?.contains(&signed) {
                 return Err(CallError::NoSuchCall);
             }
             (step.apply)(

@@ -1,12 +1,12 @@
-//! Voice in a cluster. An elected node, the owner, serves all voice requests. The other nodes admit their
-//! clients' requests and forward them to the owner (`forwarder.rs`).
+//! Voice in a cluster. An elected node, the voice leader, serves all voice requests. The other nodes admit the requests
+//! of their clients and forward them to the leader (`forwarder.rs`).
 //!
-//! Access is checked in two places. The node of the client's connection asks the host program whether the
-//! client may connect, and counts the connection. The owner authenticates the user: signatures are over
-//! challenges that the owner's tickets and calls hold. The owner also asks the website, and asks the host
-//! program whether a user may enter a voice room.
+//! Access is checked in two places. The node that accepts the client's connection asks the host program, which embeds
+//! this library, whether the client may connect, and counts the connection. The leader authenticates the user, because
+//! it has the challenges that are signed: its tickets, and those of its calls. The leader also asks the website, and
+//! asks the host program whether a user may enter a voice room.
 //!
-//! Each term of this node as the owner starts with an empty [`VoiceService`], which ends with the term.
+//! Each term of this node as leader starts with an empty [`VoiceService`], which ends with the term.
 
 use std::{
     fmt,
@@ -40,8 +40,8 @@ use crate::{
     service::{SERVER_STOPS, VoiceService},
 };
 
-/// How long a request waits for an owner to be elected.
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a request waits for a leader to be elected.
+const LEADER_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Serves voice requests on this node if it is the leader, and forwards them otherwise.
 pub(crate) struct ClusteredVoice {
@@ -49,10 +49,11 @@ pub(crate) struct ClusteredVoice {
     secret: NodeSecret,
     forwarder: Forwarder,
     local: Mutex<LocalVoice>,
+    /// Whether a wrong node secret has been logged.
     has_logged_mismatch: AtomicBool,
 }
 
-/// The origin of a request.
+/// The sender of a request: a client, or a node that forwards it.
 #[derive(Clone, Copy)]
 enum RequestSender {
     /// A client of this node.
@@ -63,8 +64,9 @@ enum RequestSender {
     SecretMismatch,
 }
 
-/// The voice service of this node, for the term `term` or the next one.
+/// The voice service of this node.
 struct LocalVoice {
+    /// The number of the last term that has started here.
     term: u64,
     voice: Arc<VoiceService>,
 }
@@ -144,13 +146,14 @@ impl ClusteredVoice {
         if let VoiceEndpoint::Mode = endpoint {
             return Ok(json(voice.mode.clone()));
         }
-        // A forwarded request is not forwarded again: the two nodes disagree about the owner.
+        // A forwarded request is not forwarded again. If another node seems to be the leader, one of the two nodes has
+        // not learned of the last election yet, so this one waits.
         let is_decided = |leader: &Leader| match leader {
             Leader::ThisNode => true,
             Leader::OtherNode(_) => !matches!(sender, RequestSender::Node(_)),
             Leader::DuplicateAddress | Leader::None => false,
         };
-        let term = wait_for_leader(self.terms.clone(), is_decided, TIMEOUT).await;
+        let term = wait_for_leader(self.terms.clone(), is_decided, LEADER_WAIT_MAX).await;
         if let Some(answer) = voice.answer_without_body(endpoint, &parts.method) {
             return answer;
         }
@@ -169,7 +172,7 @@ impl ClusteredVoice {
                 }
                 let is_source = matches!(endpoint, VoiceEndpoint::Publish(_));
                 let forwarding = self.forwarder.forward(url, &term, admitted, parts, body);
-                voice.until_term_ends(is_source, forwarding).await
+                voice.await_forwarding(is_source, forwarding).await
             }
             Leader::DuplicateAddress => Err(retry_later(
                 "The voice leader and this node advertise the same URL. Give each node its own URL.",
@@ -178,7 +181,7 @@ impl ClusteredVoice {
         }
     }
 
-    /// Removes the node headers from a request and derives its origin from them.
+    /// Removes the node headers from a request and returns the sender that they prove.
     fn take_sender(&self, parts: &mut Parts) -> RequestSender {
         let presented = parts.headers.remove(NODE_SECRET);
         let client = parts.headers.remove(CLIENT);
@@ -245,9 +248,9 @@ impl ClusteredVoice {
 }
 
 impl VoiceService {
-    /// Awaits a forwarded request. The upload of a source is answered when this node shuts down, because its
-    /// body may be endless.
-    async fn until_term_ends(
+    /// Awaits the response to a forwarded request. If this node shuts down before, an upload is answered here, because
+    /// its body may be endless.
+    async fn await_forwarding(
         &self,
         is_source: bool,
         forwarding: impl Future<Output = VoiceResult>,

@@ -36,7 +36,7 @@ pub enum VoiceIdentity {
 pub struct Gostream {
     /// The authentication of users.
     pub identity: VoiceIdentity,
-    /// Maximum open event streams per user.
+    /// Maximum open event streams per user and network. 0 is no limit.
     pub event_streams: usize,
     /// Maximum bytes of audio per second of one source at 48 kHz. The limit is lower at lower sample rates, but never
     /// below the rate of real time. 0 is no limit.
@@ -64,7 +64,7 @@ impl Default for Gostream {
 pub struct SiteConfig {
     /// The base URL of the website, without a slash at the end.
     pub url: String,
-    /// The origin of its pages, as browsers send it; empty for the origin of `url`.
+    /// The origin of its pages (scheme, host, port), as browsers send it. Empty: the origin of `url`.
     pub origin: String,
     /// Time that the user of a token is cached.
     pub cache_ttl: Duration,

@@ -1,5 +1,5 @@
-//! The connections that hold the users' microphones and headphones. A user has one of each in a call or room;
-//! a newer connection takes over from an older one.
+//! The connections of the users' microphones and headphones. A user has at most one of each in a call or room: the
+//! newest connection has the *hold*; an older one loses it and is closed.
 
 use std::collections::HashMap;
 
@@ -18,12 +18,14 @@ type ConnectionKey = (MixId, User, Direction);
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     held: HashMap<ConnectionKey, HeldConnection>,
+    /// Number of connections so far; the last one has this id.
     count: u64,
 }
 
 #[derive(Debug)]
 struct HeldConnection {
     id: u64,
+    /// The name that the client gave the connection; empty if it gave none.
     name: ByteString,
     replaced: CancellationToken,
 }
@@ -37,9 +39,9 @@ pub(crate) struct ConnectionHold {
 }
 
 impl Connections {
-    /// Gives the hold to a new connection, which its client calls `name`. Also returns the name of the
-    /// replaced connection, if any. A connection of the same name is not reported, because a player may
-    /// request its stream again.
+    /// Gives the hold to a new connection, which its client calls `name`. Also returns the name of the connection that
+    /// loses the hold, if any, so that its client can be notified. `None` if both have the same name, not empty: it is
+    /// the same player, which requests its stream again.
     pub(crate) fn take_over(
         &mut self,
         key: ConnectionKey,

@@ -21,9 +21,11 @@ use crate::{
 /// The cost of a request, charged to the rate limit of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RequestCost {
+    /// Not limited.
     Free,
     /// Charged only if the response is 403: a wrong signature costs several verifications.
     OneIfForbidden,
+    /// Always charged.
     One,
     /// Proportional to the length of the response; a short one is free.
     ByLength,

@@ -19,7 +19,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// closed while the client sends, and the client would lose the response.
 pub(crate) struct DrainOnDrop {
     body: Body,
-    /// False if the client waits for `100 Continue`, and after the end of the body.
+    /// Whether the client sends more. False after the end of the body, and while the client waits for `100 Continue`.
     has_more: bool,
 }
 

@@ -4,7 +4,7 @@ use axum::http::Method;
 
 use crate::parameters::ParameterName;
 
-/// The kind of mix that an upload or a listener attaches to.
+/// The kind of mix that a microphone or a listener attaches to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AudioTarget {
     Call,
@@ -111,7 +111,7 @@ impl VoiceEndpoint {
     }
 }
 
-/// Whether a path belongs to a voice endpoint. The voice page has another one.
+/// Whether a path belongs to a voice endpoint. The path of the voice page, `/voice`, does not.
 #[must_use]
 pub fn is_reserved_path(path: &str) -> bool {
     ENDPOINTS.iter().any(|(reserved, _)| *reserved == path)

@@ -81,6 +81,7 @@ struct EventStream {
     user: User,
     id: StreamId,
     events: mpsc::Receiver<Arc<SseEvent>>,
+    /// The event `pubkey`, until it is sent.
     first: Option<Event>,
     ticket_keep_alive: Option<TicketKeepAlive>,
     _permit: Permit,

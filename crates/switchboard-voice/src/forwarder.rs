@@ -1,9 +1,9 @@
-//! Forwards voice requests to the voice leader, the owner, and returns its responses.
+//! Forwards voice requests to the voice leader, and returns its responses.
 //!
 //! Each request has its own connection between the nodes, so a close on one side closes the other, and
-//! backpressure of the client reaches the owner. Little is buffered here: the owner's bounded queues decide
+//! backpressure of the client reaches the leader. Little is buffered here: the leader's bounded queues decide
 //! which clients are too slow. A client that reads nothing for a while is disconnected here as well, because it
-//! would not notice that the owner has closed its stream.
+//! would not notice that the leader has closed its stream.
 
 use std::{
     future::Future,
@@ -54,11 +54,11 @@ use crate::{
 /// Maximum chunks of a response queued for the client.
 const QUEUED_CHUNKS: usize = 2;
 
-/// A client that reads nothing for this long while a chunk is queued is disconnected. As long as the owner's
-/// queue for a listener lasts.
+/// A client that reads nothing for this long while a chunk is queued is disconnected. This is the duration of the audio
+/// that the leader's queue for a listener holds.
 const STALL_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// Time for a former owner to end its streams itself after a leader change.
+/// Time after a change of the leader in which the former leader can end its streams itself.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// Time for the closing handshake after one side of a WebSocket has ended.
@@ -81,6 +81,7 @@ pub(crate) struct Forwarder {
     terms: watch::Receiver<Term>,
     secret: NodeSecret,
     client: HttpClient,
+    /// Whether the last request did not reach the leader.
     is_unreachable: AtomicBool,
     host: Arc<dyn VoiceHost>,
     drain: CancellationToken,
@@ -104,7 +105,7 @@ impl Forwarder {
         }
     }
 
-    /// Forwards an admitted request to the owner at `url` and returns its response.
+    /// Forwards an admitted request to the leader at `url` and returns its response. The exchange ends with `term`.
     pub(crate) async fn forward(
         &self,
         url: &str,
@@ -118,7 +119,7 @@ impl Forwarder {
         let opened = async {
             let secret = (self.secret)().ok_or(ForwardError::NoSecret)?;
             let client = admitted.address;
-            let request = owner_request(parts, body, url, &secret, client, upgrade.is_some())?;
+            let request = leader_request(parts, body, url, &secret, client, upgrade.is_some())?;
             let connection = self.client.open(request.uri()).await?;
             Ok((request, connection))
         };
@@ -167,7 +168,7 @@ impl Forwarder {
         retry_later("The voice leader cannot be reached. Retry soon.")
     }
 
-    /// The owner's response, with its body streamed to the client.
+    /// The leader's response, with its body streamed to the client.
     fn answer(&self, response: Response<Incoming>, forwarded: ForwardedRequest) -> Response<Body> {
         let (mut head, body) = response.into_parts();
         strip(&mut head.headers);
@@ -180,21 +181,21 @@ impl Forwarder {
         (head.status, head.headers, Body::from_stream(chunks)).into_response()
     }
 
-    /// Completes a WebSocket upgrade on both sides, then copies bytes.
+    /// Completes a WebSocket upgrade with the client and with the leader, then copies bytes between them.
     fn upgrade(
         &self,
         mut response: Response<Incoming>,
         client: OnUpgrade,
         forwarded: ForwardedRequest,
     ) -> Response<Body> {
-        let owner = hyper::upgrade::on(&mut response);
+        let leader = hyper::upgrade::on(&mut response);
         let mut headers = std::mem::take(response.headers_mut());
         let protocol = headers.remove(header::UPGRADE);
         strip(&mut headers);
         upgrade_to(&mut headers, protocol);
         self.tasks.spawn(async move {
-            match tokio::try_join!(client, owner) {
-                Ok((client, owner)) => forwarded.copy_both_ways(client, owner).await,
+            match tokio::try_join!(client, leader) {
+                Ok((client, leader)) => forwarded.copy_both_ways(client, leader).await,
                 Err(error) => tracing::debug!(%error, "WebSocket upgrade failed"),
             }
         });
@@ -202,7 +203,7 @@ impl Forwarder {
     }
 }
 
-/// The reason why a request cannot be sent to the owner.
+/// The reason why a request cannot be sent to the leader.
 #[derive(Debug, thiserror::Error)]
 enum ForwardError {
     #[error("the node secret is not known yet")]
@@ -215,8 +216,8 @@ enum ForwardError {
     Client(#[from] HttpClientError),
 }
 
-/// Builds the request to the owner: its URL, the node secret, and the client's address.
-fn owner_request(
+/// Builds the request to the leader: its URL, the node secret, and the client's address.
+fn leader_request(
     mut parts: Parts,
     body: Body,
     url: &str,
@@ -254,8 +255,8 @@ fn owner_request(
     })
 }
 
-/// Delays the body until the owner sends `100 Continue`, so that the client gets its own `100 Continue` only
-/// then.
+/// Delays the body until the leader sends `100 Continue`. The client gets its own `100 Continue` when the body is first
+/// read, so it does not send a body that the leader refuses.
 fn hold_body_until_continue(request: Request<Body>) -> Request<Body> {
     let continued = CancellationToken::new();
     let (head, body) = request.into_parts();
@@ -295,8 +296,9 @@ async fn term_ended(mut terms: watch::Receiver<Term>, number: u64) {
     }
 }
 
-/// A request in flight. Dropping it releases its permit and closes its connection to the owner.
+/// A forwarded request. Dropping it releases its permit and closes its connection to the leader.
 struct ForwardedRequest {
+    /// Completes [`CLOSE_GRACE`] after the leader's term has ended.
     ended: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     drain: CancellationToken,
     abort_handle: ConnectionAbort,
@@ -305,7 +307,7 @@ struct ForwardedRequest {
     _connection: HttpConnection,
 }
 
-/// Body error: the owner closed its response early.
+/// Body error: the leader closed its response early.
 #[derive(Debug, thiserror::Error)]
 #[error("the voice leader closed the connection early")]
 struct UpstreamClosed;
@@ -351,29 +353,29 @@ impl ForwardedRequest {
     }
 
     /// Copies bytes both ways. After one side has ended, the other has [`SHUTDOWN_TIMEOUT`] to end.
-    async fn copy_both_ways(mut self, client: Upgraded, owner: Upgraded) {
+    async fn copy_both_ways(mut self, client: Upgraded, leader: Upgraded) {
         let (mut from_client, mut to_client) = split(TokioIo::new(client));
-        let (mut from_owner, mut to_owner) = split(TokioIo::new(owner));
+        let (mut from_leader, mut to_leader) = split(TokioIo::new(leader));
         let mut up = pin!(async {
             // `copy` uses a buffer of 8 KiB.
-            drop(copy(&mut from_client, &mut to_owner).await);
-            drop(to_owner.shutdown().await);
+            drop(copy(&mut from_client, &mut to_leader).await);
+            drop(to_leader.shutdown().await);
         });
         let mut bytes = [0; 1024];
         loop {
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => {
-                    // This is a frame boundary: the owner sends only pings and close frames, each in one write.
+                    // This is a frame boundary: the leader sends only pings and close frames, each in one write.
                     drop(timeout(SHUTDOWN_TIMEOUT, to_client.write_all(CLOSE_STOPS)).await);
                     break;
                 }
                 () = &mut self.ended => return,
                 () = &mut up => {
-                    drop(timeout(SHUTDOWN_TIMEOUT, copy(&mut from_owner, &mut to_client)).await);
+                    drop(timeout(SHUTDOWN_TIMEOUT, copy(&mut from_leader, &mut to_client)).await);
                     return;
                 }
-                read = from_owner.read(&mut bytes) => {
+                read = from_leader.read(&mut bytes) => {
                     let count = read.unwrap_or_default();
                     let written = timeout(STALL_TIMEOUT, to_client.write_all(&bytes[..count])).await;
                     if count == 0 || !matches!(written, Ok(Ok(()))) {

@@ -1,8 +1,9 @@
-//! `gostream`: voice without WebRTC. HTTP requests, Server-Sent Events, raw audio up, a stream down.
+//! `gostream`, the dialect of voice without WebRTC: HTTP requests, Server-Sent Events, raw PCM audio to the server, and
+//! an audio stream from it.
 //!
-//! Every client opens `GET /messages` and gets its events there; a caller sends `POST /newCall`. This module
-//! encodes events and lists. The server handles requests and audio. Wire page: `gostream.md`. Events have the
-//! format of the reference server, spaces included, but texts from users are quoted, which the reference omits.
+//! Every client opens `GET /messages` and gets its events there; a caller sends `POST /newCall`. This module encodes
+//! events and lists; requests and audio are handled elsewhere. Events have the format of the reference server, the
+//! original implementation, spaces included. Unlike there, texts from users are escaped as JSON.
 
 use base16ct::lower;
 use switchboard_core::DisplayName;
@@ -62,6 +63,7 @@ impl UserEncoding {
         SseEvent { name, data }
     }
 
+    /// The name of an event and its JSON text.
     fn text(self, event: &VoiceEvent) -> (&'static str, String) {
         match event {
             VoiceEvent::Ringing { from, challenge } => {
@@ -98,12 +100,13 @@ impl UserEncoding {
                 headphones,
             } => {
                 let room = room.map_or(String::new(), |room| format!("\"roomid\": \"{room}\","));
-                let step = match self {
+                let members = match self {
                     Self::Keys => self.members(Some(""), Some(""), from),
                     Self::Numbers => self.members(None, None, from),
                 };
                 let (mic, headphones) = (u8::from(*mic), u8::from(*headphones));
-                let text = format!("{{{step},{room}\"in\": \"{mic}\",\"out\": \"{headphones}\"}}");
+                let text =
+                    format!("{{{members},{room}\"in\": \"{mic}\",\"out\": \"{headphones}\"}}");
                 ("setAudioConf", text)
             }
             VoiceEvent::Replaced {
@@ -151,6 +154,7 @@ impl UserEncoding {
         text
     }
 
+    /// An event of the call setup. `answer` is the signature.
     fn challenge_event(self, answer: Option<&str>, challenge: Option<&str>, from: &User) -> String {
         let members = match self {
             Self::Keys => self.members(answer, challenge, from),
@@ -159,6 +163,7 @@ impl UserEncoding {
         format!("{{{members}}}")
     }
 
+    /// The JSON members `answer` (the signature), `challenge` and `from`, without braces.
     fn members(self, answer: Option<&str>, challenge: Option<&str>, from: &User) -> String {
         let mut text = String::new();
         for (key, value) in [("answer", answer), ("challenge", challenge)] {
@@ -287,14 +292,14 @@ mod tests {
                 data: "{\"from\": 12}".to_owned()
             }
         );
-        let conf = VoiceEvent::AudioState {
+        let state = VoiceEvent::AudioState {
             from: user("1"),
             room: None,
             mic: true,
             headphones: false,
         };
         assert_eq!(
-            UserEncoding::Numbers.event(&conf, None).data,
+            UserEncoding::Numbers.event(&state, None).data,
             "{\"from\": 1,\"in\": \"1\",\"out\": \"0\"}"
         );
     }

@@ -11,14 +11,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{config::VoiceConfig, id::User, leader::Term, metrics::VoiceMetrics};
 
-/// The application that serves voice: it admits requests, knows the access hooks and counts.
+/// The application that serves voice: it admits requests, calls the access checks, and has the metrics.
 pub trait VoiceHost: fmt::Debug + Send + Sync + 'static {
-    /// Admits the request of a client as a connection is admitted: within the connection limits, and by the access
-    /// check of the host program. The error is the response.
+    /// Admits the request of a client by the same rules as a connection: the connection limits, and the access check of
+    /// the host program, which embeds this library. The error is the response.
     fn admit<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<AdmittedRequest, Response>>;
 
-    /// Admits a request that another node has admitted and forwarded. It counts to the total of connections, but to
-    /// no address. The error is the response.
+    /// Admits a request that another node has admitted and forwarded. It counts for the total of connections, but not
+    /// for an address, because the other node counts it there. The error is the response.
     fn admit_forwarded(&self, request: &Parts) -> Result<Permit, Box<Response>>;
 
     /// Starts the access check of the host program for a user that enters a voice room. `None` if every user may.

@@ -21,7 +21,7 @@ use crate::{
     site::{Site, SiteError, SiteUrlError},
 };
 
-/// The source of user identities: public keys or a website.
+/// Authenticates users: as owners of public keys, or by a website.
 #[derive(Debug)]
 pub(crate) enum IdentityProvider {
     Keys(Arc<KeyIdentity>),
@@ -48,7 +48,7 @@ impl KeyIdentity {
         }
     }
 
-    /// Finds the ticket of the key that the request's signature is over.
+    /// Finds the ticket of the key that the request's signature signs.
     async fn check(self: &Arc<Self>, key: &PublicKey, params: &RequestParameters) -> Option<Proof> {
         let signature = params.signature()?.to_owned();
         let (keys, key) = (self.clone(), key.clone());
@@ -56,7 +56,7 @@ impl KeyIdentity {
             .await
     }
 
-    /// Finds the challenge that the signature is over.
+    /// Finds the challenge that the signature signs.
     async fn find_signed(
         &self,
         key: &PublicKey,
@@ -209,7 +209,7 @@ impl IdentityProvider {
         }
     }
 
-    /// Refreshes a key's tickets while an event stream is open. `None` for users of a website.
+    /// Refreshes the key's tickets while an event stream is open. `None` for users of a website.
     pub(crate) fn ticket_keep_alive(&self, credential: Credential) -> Option<TicketKeepAlive> {
         let (Self::Keys(keys), Credential::Key(key, _)) = (self, credential) else {
             return None;
@@ -256,8 +256,8 @@ impl IdentityProvider {
         ))
     }
 
-    /// Verifies the caller's signature over one of the challenges it was sent. Returns the signature and the
-    /// challenge; both are empty for users of a website.
+    /// Verifies that the caller has signed one of the challenges that it was sent. Returns the signature and the
+    /// challenge; both are empty for users of a website, which sign nothing.
     pub(crate) async fn signature(
         &self,
         caller: &Caller,
@@ -292,8 +292,8 @@ impl IdentityProvider {
     }
 }
 
-/// Keeps a key's challenges from expiring while an event stream is open. Clients of the reference server
-/// request a challenge when they connect, and may sign it hours later, when they are called.
+/// Keeps a key's tickets from expiring while an event stream is open. Clients of the reference server request a ticket
+/// when they connect, and may sign it hours later, when they call or are called.
 #[derive(Debug)]
 pub(crate) struct TicketKeepAlive {
     keys: Arc<KeyIdentity>,
@@ -327,8 +327,8 @@ pub(crate) fn key(params: &RequestParameters) -> Result<PublicKey, VoiceError> {
     })
 }
 
-/// Whether a challenge has the form of a server ticket. A callee signs the challenge of its caller; if that
-/// were a ticket, the caller could authenticate as the callee.
+/// Whether a challenge has the form of a ticket. A callee signs the challenge of its caller: if that were a ticket of
+/// the callee, the caller could use the signature to authenticate as the callee.
 fn looks_like_ticket(challenge: &str) -> bool {
     challenge.len() == ChallengeStore::LETTERS
         && challenge.bytes().all(|byte| byte.is_ascii_alphabetic())

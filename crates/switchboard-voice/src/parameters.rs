@@ -37,7 +37,7 @@ const TOKEN: &[&str] = &["token", "CSRFToken"];
 const KEY: &[&str] = &["PKey"];
 const FORMAT: &[&str] = &["format"];
 
-/// A parameter that clients are known to misspell.
+/// A parameter that clients often misspell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ParameterName {
     Destination,
@@ -96,8 +96,8 @@ impl ParameterName {
 
 /// A request's parameters: the headers `PKey` and `CSRFToken`, then the form body, then the query.
 ///
-/// Names are case-insensitive, and most have synonyms. Of several values the first non-empty one is used, in
-/// that order: a form's `token` comes after the header and before the query.
+/// Names are case-insensitive, and most have synonyms. If a parameter is given several times, the first value that is
+/// not empty is used: headers come first, then the form, then the query.
 pub(crate) struct RequestParameters {
     pairs: Vec<(String, String)>,
 }

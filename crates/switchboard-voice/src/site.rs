@@ -40,18 +40,19 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The website whose accounts are the users.
 ///
-/// Each made-up token costs the website one request, at most 64 at a time; queued requests wait within their
-/// timeout. Only valid sessions are cached, so made-up tokens cannot evict them.
+/// Each made-up token costs the website one request. At most 64 requests run at a time; the others wait, and their
+/// timeout includes the wait. Only valid sessions are cached, so made-up tokens cannot evict them.
 pub(crate) struct Site {
     base: String,
     client: HttpClient,
     timeout: Duration,
     request_permits: Semaphore,
     sessions: Mutex<SessionCache>,
+    /// Whether the last request failed.
     is_failing: AtomicBool,
 }
 
-/// Why the website did not identify a user.
+/// The reason why the website has not identified a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SiteError {
     /// The website rejects the session token.
@@ -225,6 +226,7 @@ impl Site {
         }
     }
 
+    /// Sends a request without a timeout. A body that is too long counts as "not a number".
     async fn answer(&self, path: &str) -> Result<Option<u64>, SiteRequestError> {
         let uri = Uri::try_from(format!("{}{path}", self.base))?;
         let _permit = self.request_permits.acquire().await.expect("never closed");

@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 
 use crate::audio_threads::{AudioThreads, finish};
 
-/// Maximum size of a message that is decoded in place if it needs no resampling, in bytes: about 15 µs, less
-/// than a change of threads costs.
+/// A message up to this size in bytes is decoded in place if it needs no resampling: that takes about 15 µs, less than
+/// a change of threads.
 const IN_PLACE_BYTES_MAX: usize = 16 * 1024;
 
 /// The decoder of one source and the mixer input that it feeds.

@@ -284,8 +284,8 @@ impl VoiceState {
                 last.insert((event, encoded)).1.clone()
             }
         };
-        let cut_off = state.streams.send(audience, &encoded);
-        Counters::add(&self.host.counters().slow_total, cut_off);
+        let disconnected = state.streams.send(audience, &encoded);
+        Counters::add(&self.host.counters().slow_total, disconnected);
     }
 
     /// Spawns a task for the next timeout of the state machines, unless a task for this time or an earlier one waits.

@@ -14,14 +14,15 @@ use tokio::sync::mpsc;
 
 use crate::{gostream::SseEvent, id::User, signaling::Audience};
 
-/// Maximum events queued for a client that does not read.
-const EVENTS_WAITING_MAX: usize = 256;
+/// Maximum events queued for one client.
+const QUEUED_EVENTS_MAX: usize = 256;
 
-/// The open event streams. Sending never waits: a client whose queue is full is disconnected, because a
-/// client that misses an event has inconsistent state.
+/// The open event streams. Sending never waits: a client whose queue is full is disconnected, because its state would
+/// be wrong if it missed an event.
 #[derive(Debug)]
 pub(crate) struct EventStreams {
     by_user: BTreeMap<User, Vec<OpenStream>>,
+    /// Maximum streams of one user from one network. 0: no limit.
     per_user_max: usize,
 }
 
@@ -53,9 +54,9 @@ impl EventStreams {
         }
     }
 
-    /// Opens a stream for a user. Returns `None` if the user has the maximum number of streams from that
-    /// network. An authenticated client replaces an unauthenticated one of the same network, so
-    /// unauthenticated clients cannot lock the user out.
+    /// Opens a stream for a user. Returns `None` if the user has the maximum number of streams from the network of
+    /// `listener`: clients elsewhere cannot use up the limit. An authenticated client replaces an unauthenticated one
+    /// of the same network, so unauthenticated clients cannot lock the user out.
     pub(crate) fn open(
         &mut self,
         user: &User,
@@ -78,7 +79,7 @@ impl EventStreams {
             replaced.listener.abort.abort();
         }
         let id = StreamId(NEXT.fetch_add(1, Ordering::Relaxed));
-        let (events, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
+        let (events, receiver) = mpsc::channel(QUEUED_EVENTS_MAX);
         streams.push(OpenStream {
             id,
             events,
@@ -106,12 +107,12 @@ impl EventStreams {
     /// Queues an event for all streams of the audience. Returns the number of streams that were disconnected
     /// because their queue was full.
     pub(crate) fn send(&mut self, audience: &Audience, event: &Arc<SseEvent>) -> u64 {
-        let mut cut_off = 0;
+        let mut disconnected = 0;
         let mut try_send = |stream: &OpenStream| {
             let has_room = stream.events.try_send(event.clone()).is_ok();
             if !has_room {
                 stream.listener.abort.abort();
-                cut_off += 1;
+                disconnected += 1;
             }
             has_room
         };
@@ -122,7 +123,7 @@ impl EventStreams {
                 !streams.is_empty()
             }),
         }
-        cut_off
+        disconnected
     }
 
     /// Closes all streams.
@@ -218,7 +219,7 @@ mod tests {
         let mut streams = EventStreams::new(0);
         let (_, mut reading) = streams.open(&user("1"), listener(false)).unwrap();
         let (_, _stuck) = streams.open(&user("1"), listener(false)).unwrap();
-        for _ in 0..EVENTS_WAITING_MAX {
+        for _ in 0..QUEUED_EVENTS_MAX {
             assert_eq!(streams.send(&Audience::AllUsers, &event()), 0);
             reading.try_recv().unwrap();
         }

@@ -1,5 +1,5 @@
-//! Audio uploads by request body. Audio is passed to the mixer at the pace of real time, so that a clip that is
-//! posted at once is heard in full. The server reads the body no faster than that.
+//! Microphones that send audio as a request body. The body is read and passed to the mixer at the pace of real time:
+//! otherwise the mixer's queue would overflow, and a clip that is posted at once would not be heard in full.
 
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,11 @@ use crate::{
     service::{SERVER_STOPS, VoiceService},
 };
 
-/// How far ahead of real time audio is passed to the mixer; at most half of the mixer's queue.
+/// How far ahead of real time audio is passed to the mixer, so that it does not run dry between two chunks. Never more
+/// than half of the mixer's queue.
 const LEAD_MAX: Duration = Duration::from_millis(80);
 
-/// A wait that overruns by this much counts as a pause of this process. Audio that it delayed is not late.
+/// If a wait overruns by this much, the process itself has paused, and the schedule shifts: the audio is not late.
 const PAUSE_MIN: Duration = Duration::from_millis(60);
 
 /// Maximum total delay that pauses of the process add to one body, so that a live microphone does not fall
@@ -34,10 +35,11 @@ const PAUSES_MAX: Duration = Duration::from_secs(2);
 /// Chunks per second of audio.
 const CHUNKS_PER_SECOND: u64 = 50;
 
-/// Extra time for the remaining audio to be mixed after the last chunk is due.
+/// Extra time in which the mixer can consume the remaining audio after its end.
 const TAIL: Duration = Duration::from_millis(100);
 
 impl VoiceService {
+    /// Passes the audio of a request body to the mixer until the body, the call, the room or the server ends.
     pub(crate) async fn publish_by_body(
         &self,
         attachment: AudioAttachment,
@@ -66,7 +68,7 @@ impl VoiceService {
 /// A request body that is being passed to the mixer.
 struct Upload {
     pace: UploadPace,
-    /// Maximum bytes of a chunk.
+    /// Maximum bytes that are passed to the mixer at once.
     chunk: usize,
     source: AudioSource,
     body: BodyDataStream,
@@ -88,7 +90,7 @@ impl Upload {
                 }
                 let length = chunk.len();
                 self.source.push(chunk).await;
-                self.pace.passed(length, clock::now());
+                self.pace.record_passed(length, clock::now());
             }
         }
         self.source.finish().await;
@@ -109,7 +111,7 @@ impl Upload {
         }
     }
 
-    /// Waits until the mixer has consumed all audio, or would have if there were a listener.
+    /// Waits until the mixer has consumed all audio. Without a listener it consumes none, so the wait is limited.
     async fn wait_until_mixed(&mut self) {
         let now = clock::now();
         let end = self.pace.end(now) + self.latency_max + TAIL;
@@ -120,14 +122,16 @@ impl Upload {
 }
 
 /// Schedules the chunks of an upload: at the pace of real time since the first byte, and never more bytes per
-/// second than the limit of the source. Time is an argument.
+/// second than the limit of the source. The time is an argument, for the tests.
 #[derive(Debug)]
 struct UploadPace {
     /// Bytes per second of audio.
     real_time: u64,
     /// Byte limit per second; 0 is no limit.
     limit: u64,
+    /// How far ahead of real time a chunk may be passed on.
     lead: Duration,
+    /// When the first byte was passed on, plus the pauses of the process.
     began: Option<Instant>,
     /// Bytes passed on since `began`.
     passed: u64,
@@ -150,11 +154,11 @@ impl UploadPace {
         }
     }
 
-    /// When the next chunk may be passed on.
+    /// The time at which the next chunk may be passed on.
     fn due(&self, now: Instant) -> Instant {
         let by_clock = self.began.map_or(now, |began| {
-            let ahead = (began + duration_of(self.passed, self.real_time)).checked_sub(self.lead);
-            ahead.unwrap_or(now)
+            let due = (began + duration_of(self.passed, self.real_time)).checked_sub(self.lead);
+            due.unwrap_or(now)
         });
         let burst = Duration::from_secs(BURST_SECS.into());
         let by_limit = self
@@ -163,7 +167,7 @@ impl UploadPace {
         by_clock.max(by_limit.unwrap_or(now)).max(now)
     }
 
-    /// Records the end of the wait until `due`. A pause of this process shifts the schedule.
+    /// Records that a wait until `due` has ended at `now`.
     fn record_wait(&mut self, due: Instant, now: Instant) {
         let pause = now.saturating_duration_since(due);
         if pause >= PAUSE_MIN {
@@ -174,7 +178,7 @@ impl UploadPace {
     }
 
     /// Records that `bytes` were passed on at `now`.
-    fn passed(&mut self, bytes: usize, now: Instant) {
+    fn record_passed(&mut self, bytes: usize, now: Instant) {
         let bytes = bytes as u64;
         self.began.get_or_insert(now);
         self.passed += bytes;
@@ -184,7 +188,7 @@ impl UploadPace {
         }
     }
 
-    /// When all audio passed on so far will have been played in real time.
+    /// The end of the audio passed on so far, if it is played in real time; at least `now`.
     fn end(&self, now: Instant) -> Instant {
         let end = self
             .began
@@ -193,6 +197,7 @@ impl UploadPace {
     }
 }
 
+/// The duration of `bytes` at a rate.
 fn duration_of(bytes: u64, bytes_per_second: u64) -> Duration {
     let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(bytes_per_second);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -225,7 +230,7 @@ mod tests {
             let due = pace.due(now);
             pace.record_wait(due, due);
             now = due;
-            pace.passed(CHUNK, now);
+            pace.record_passed(CHUNK, now);
         }
         now
     }
@@ -283,7 +288,7 @@ mod tests {
         let due = pace.due(now);
         let woken = due + Duration::from_secs(1);
         pace.record_wait(due, woken);
-        pace.passed(CHUNK, woken);
+        pace.record_passed(CHUNK, woken);
         let due = pace.due(woken);
         assert_eq!(due, woken + CHUNK_DURATION);
         pace.record_wait(due, due + Duration::from_secs(60));

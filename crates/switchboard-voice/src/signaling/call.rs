@@ -44,8 +44,9 @@ use crate::id::{CallId, User};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallLimits {
     /// Max other users that a user rings or is in a call with (0: no limit). Each other user counts once, so a client
-    /// that reloads can ring again. A ring to the user does not count, and a call counts only after the user has rung or
-    /// connected audio: other users cannot use up the limit of a user. A user may be rung by four times as many callers.
+    /// that reloads can ring again. A ring to the user does not count, and a call counts only after the user has rung
+    /// or connected audio: other users cannot use up the limit of a user. A user may be rung by four times as many
+    /// callers.
     pub calls_per_user: usize,
     /// Max callers at one address that ring one user at the same time (0: no limit).
     pub rings_per_address: usize,
@@ -162,15 +163,15 @@ impl Calls {
         }
     }
 
-    /// Starts a ring of `from` to `to`, which gets [`VoiceEvent::Ringing`]. A repeated ring replaces the earlier one and
-    /// its challenges. Users in a call may ring each other; the call continues.
+    /// Starts a ring of `from` to `to`, which gets [`VoiceEvent::Ringing`]. A repeated ring replaces the earlier one
+    /// and its challenges. Users in a call may ring each other; the call continues.
     ///
     /// At the limit of callers, in total or per address, a caller with an event stream displaces the first caller
     /// without one, which could not receive an answer. The displaced ring ends as after its timeout.
     ///
     /// # Errors
-    /// `SelfCall`, `TooManyCalls`, `Busy`, `TooManyRingsFromAddress`, `ChallengeInUse`, `RateExceeded`: no ring starts and
-    /// none is replaced.
+    /// `SelfCall`, `TooManyCalls`, `Busy`, `TooManyRingsFromAddress`, `ChallengeInUse`, `RateExceeded`: no ring starts
+    /// and none is replaced.
     pub fn ring(
         &mut self,
         from: &User,
@@ -318,8 +319,8 @@ impl Calls {
     }
 
     /// The callee accepts the call; the caller gets [`VoiceEvent::Accepted`]. This creates the call, or continues
-    /// the call that the two users have. A repeated accept sends the event again and changes nothing else. If both users
-    /// have rung and both accept, the second accept counts as a repeated one.
+    /// the call that the two users have. A repeated accept sends the event again and changes nothing else. If both
+    /// users have rung and both accept, the second accept counts as a repeated one.
     ///
     /// # Errors
     /// `NoSuchCall`: `from` does not ring `by`, and did not ring it before their current call.
@@ -435,8 +436,8 @@ impl Calls {
         Ok(id)
     }
 
-    /// Disconnects a microphone or headphones of `by`; the other user gets [`VoiceEvent::AudioState`]. When neither user
-    /// has audio connected any more, the `linger` timer starts. Does nothing if the call has ended.
+    /// Disconnects a microphone or headphones of `by`; the other user gets [`VoiceEvent::AudioState`]. When neither
+    /// user has audio connected any more, the `linger` timer starts. Does nothing if the call has ended.
     pub fn disconnect(&mut self, by: &User, call: CallId, direction: Direction, now: Instant) {
         self.handle_timeout(now);
         if let Some((other, event)) = self.mark_disconnected(by, call, direction, now) {
@@ -546,8 +547,8 @@ impl Calls {
         displaced.cloned().map(Some).ok_or(error)
     }
 
-    /// If a limit of rings to `to` is reached, returns the callers that count for it and its error: one of these callers
-    /// must be displaced, or the new ring is refused with the error. `None`: another caller may ring.
+    /// If a limit of rings to `to` is reached, returns the callers that count for it and its error: one of these
+    /// callers must be displaced, or the new ring is refused with the error. `None`: another caller may ring.
     fn ring_limit_conflict(
         &self,
         to: &User,
@@ -568,7 +569,8 @@ impl Calls {
         exceeds(rivals.len() + 1, rings_max).then_some((rivals, CallError::Busy))
     }
 
-    /// The callers that ring `to`, except those with which `to` itself wants a call: it has rung them or connected audio.
+    /// The callers that ring `to`, except those with which `to` itself wants a call: it has rung them or connected
+    /// audio.
     fn unsolicited_callers(&self, to: &User) -> Vec<&User> {
         let is_unsolicited = |caller: &&User| {
             let state = self.pair_state(to, caller);
@@ -696,7 +698,8 @@ impl Calls {
         self.ended.push_back(id);
     }
 
-    /// Ends the rings of a pair, and creates its call if it has none. Without connected audio, the `linger` timer starts.
+    /// Ends the rings of a pair, and creates its call if it has none. Without connected audio, the `linger` timer
+    /// starts.
     fn establish_call(&mut self, pair: UserPair, now: Instant) -> CallId {
         let next = CallId::from(self.calls_made + 1);
         let (id, has_no_audio) = self.change_pair(&pair, |state| {

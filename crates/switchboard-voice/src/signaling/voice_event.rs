@@ -16,8 +16,8 @@ pub enum Audience {
     AllUsers,
 }
 
-/// An event for a user. `from` is another user. Signatures and challenges are those that the other user sent, unchanged;
-/// they are empty between users without keys.
+/// An event for a user. `from` is another user. Signatures and challenges are those that the other user sent,
+/// unchanged; they are empty between users without keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VoiceEvent {
     /// To the callee: `from` rings. Wire: `newCall`.

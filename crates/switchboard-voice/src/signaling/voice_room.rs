@@ -79,8 +79,8 @@ pub struct RoomListing {
 
 /// A sans-IO state machine of all voice rooms. The crate documentation says how to drive it.
 ///
-/// Every input first handles the timeouts up to its `now`, with one exception: if a user enters an empty room whose time
-/// is over but which is not removed yet, the room is kept ([`VoiceRooms::enter`]).
+/// Every input first handles the timeouts up to its `now`, with one exception: if a user enters an empty room whose
+/// time is over but which is not removed yet, the room is kept ([`VoiceRooms::enter`]).
 #[derive(Debug, Default)]
 pub struct VoiceRooms {
     limits: VoiceRoomLimits,
@@ -110,9 +110,9 @@ impl VoiceRooms {
     }
 
     /// Connects a microphone or headphones of `user` to a room. A missing room is created
-    /// ([`VoiceEvent::NewRoom`] to all users). The other members get [`VoiceEvent::AudioState`]. If the user has connected
-    /// this direction before, nothing changes and no event is sent: the driver ends the older connection, and calls
-    /// [`VoiceRooms::leave`] only when the newer one ends.
+    /// ([`VoiceEvent::NewRoom`] to all users). The other members get [`VoiceEvent::AudioState`]. If the user has
+    /// connected this direction before, nothing changes and no event is sent: the driver ends the older connection, and
+    /// calls [`VoiceRooms::leave`] only when the newer one ends.
     ///
     /// # Errors
     /// Any [`VoiceRoomError`]: no room is created and nothing is connected.
@@ -125,8 +125,8 @@ impl VoiceRooms {
     ) -> Result<VoiceRoomId, VoiceRoomError> {
         let found = self.find(key);
         // Before the timeouts: if a numbered room ended and were created again in one input, the driver would read its
-        // id from `poll_ended` and end the audio of the new room. Entering an empty room cannot fail, so the room is not
-        // left empty without a deadline.
+        // id from `poll_ended` and end the audio of the new room. Entering an empty room cannot fail, so the room is
+        // not left empty without a deadline.
         if let Some(id) = found {
             self.deadlines.clear(&id);
         }

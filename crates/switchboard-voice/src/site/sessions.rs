@@ -13,7 +13,7 @@ const SESSIONS: usize = 10_000;
 pub(super) struct SessionCache {
     ttl: Duration,
     by_token: HashMap<Arc<str>, CachedSession>,
-    /// The tokens of all sessions, in the order in which they expire.
+    /// The tokens of all sessions, in the order in which they were cached.
     order: VecDeque<Arc<str>>,
 }
 

@@ -12,10 +12,12 @@ use super::*;
 
 /// How the fake website responds to a request.
 enum Reply {
-    Answers(u16, String),
+    /// Sends this status and body.
+    Response(u16, String),
     /// Sends this text and then nothing more.
-    Stops(String),
-    HangsUp,
+    Incomplete(String),
+    /// Closes the connection.
+    Close,
 }
 
 /// A fake website that records the requested paths.
@@ -26,6 +28,7 @@ struct FakeSite {
 }
 
 impl FakeSite {
+    /// `reply` gets the number of the request, from 1, and its path.
     async fn start(reply: impl Fn(usize, &str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let site = Self {
@@ -47,7 +50,7 @@ impl FakeSite {
     /// Responds to every request with this status and body.
     async fn with_response(status: u16, body: &str) -> Self {
         let body = body.to_owned();
-        Self::start(move |_, _| Reply::Answers(status, body.clone())).await
+        Self::start(move |_, _| Reply::Response(status, body.clone())).await
     }
 
     fn requested_paths(&self) -> Vec<String> {
@@ -87,7 +90,7 @@ async fn serve(
             paths.len()
         };
         match reply(number, path) {
-            Reply::Answers(status, body) => {
+            Reply::Response(status, body) => {
                 let length = body.len();
                 let location = if status == 302 {
                     "location: /Membres/1\r\n"
@@ -99,8 +102,8 @@ async fn serve(
                 );
                 socket.write_all(answer.as_bytes()).await.unwrap();
             }
-            Reply::Stops(start) => socket.write_all(start.as_bytes()).await.unwrap(),
-            Reply::HangsUp => return,
+            Reply::Incomplete(start) => socket.write_all(start.as_bytes()).await.unwrap(),
+            Reply::Close => return,
         }
     }
 }
@@ -206,7 +209,7 @@ async fn only_a_number_identifies_a_user_and_only_one_grants_permission() {
 #[tokio::test]
 async fn silent_site_is_unreachable_after_the_timeout() {
     for start in ["", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n1"] {
-        let fake = FakeSite::start(move |_, _| Reply::Stops(start.to_owned())).await;
+        let fake = FakeSite::start(move |_, _| Reply::Incomplete(start.to_owned())).await;
         let site = Site::new(&fake.url, MINUTE, Duration::from_millis(50)).unwrap();
         assert_eq!(site.user("tok").await, Err(SiteError::Unreachable));
     }
@@ -234,11 +237,11 @@ async fn site_is_unreachable_until_it_listens() {
 
 #[tokio::test]
 async fn site_that_does_not_speak_http_is_unreachable() {
-    let fake = FakeSite::start(|_, _| Reply::Stops("SSH-2.0-x\r\n\r\n".to_owned())).await;
+    let fake = FakeSite::start(|_, _| Reply::Incomplete("SSH-2.0-x\r\n\r\n".to_owned())).await;
     let site = fake.site(MINUTE);
     assert_eq!(site.user("tok").await, Err(SiteError::Unreachable));
     let head = format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(RESPONSE_HEAD_MAX));
-    let fake = FakeSite::start(move |_, _| Reply::Stops(head.clone())).await;
+    let fake = FakeSite::start(move |_, _| Reply::Incomplete(head.clone())).await;
     assert_eq!(
         fake.site(MINUTE).user("tok").await,
         Err(SiteError::Unreachable)
@@ -248,8 +251,8 @@ async fn site_that_does_not_speak_http_is_unreachable() {
 #[tokio::test]
 async fn request_is_retried_when_a_pooled_connection_closes() {
     let fake = FakeSite::start(|number, _| match number {
-        2 => Reply::HangsUp,
-        _ => Reply::Answers(200, "5".to_owned()),
+        2 => Reply::Close,
+        _ => Reply::Response(200, "5".to_owned()),
     })
     .await;
     let site = fake.site(Duration::ZERO);
@@ -263,7 +266,7 @@ async fn request_is_retried_when_a_pooled_connection_closes() {
 async fn only_valid_sessions_are_cached() {
     let fake = FakeSite::start(|_, path| {
         let body = if path.ends_with("/good") { "5" } else { "0" };
-        Reply::Answers(200, body.to_owned())
+        Reply::Response(200, body.to_owned())
     })
     .await;
     let site = fake.site(MINUTE);
@@ -284,7 +287,7 @@ async fn concurrent_requests_are_bounded_and_queueing_counts_toward_the_timeout(
     let shared_site = site.clone();
     let fake = FakeSite::start(move |_, _| {
         let request_permits = &shared_site.get().unwrap().request_permits;
-        Reply::Answers(
+        Reply::Response(
             200,
             (CONCURRENT_REQUESTS - request_permits.available_permits()).to_string(),
         )

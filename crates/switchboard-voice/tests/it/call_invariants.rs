@@ -1,5 +1,5 @@
-//! Property test of calls: four users take random steps. After each step, the state machine must be in the same state as
-//! the model and have the same outputs. The outputs must also satisfy invariants that are checked without the model.
+//! Property test of calls: four users take random steps. After each step, the state machine must be in the same state
+//! as the model and have the same outputs. The outputs must also satisfy invariants that are checked without the model.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,6 @@
-//! Property test of voice rooms: four users take random steps in three rooms. After each step, the state machine must be
-//! in the same state as the model and have the same outputs. The outputs must also satisfy invariants that are checked
-//! without the model.
+//! Property test of voice rooms: four users take random steps in three rooms. After each step, the state machine must
+//! be in the same state as the model and have the same outputs. The outputs must also satisfy invariants that are
+//! checked without the model.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,8 +54,8 @@ fn name(text: &str) -> RoomKey {
     RoomKey::Named(RoomName::parse(text, 0).expect("not a valid room name"))
 }
 
-/// Keys of three rooms: names (identity `keys`), numbers (identity `site`), or both. No server has both, but ids must be
-/// unique even then.
+/// Keys of three rooms: names (identity `keys`), numbers (identity `site`), or both. No server has both, but ids must
+/// be unique even then.
 fn keys() -> impl Strategy<Value = [RoomKey; 3]> {
     let number = RoomKey::Numbered;
     prop_oneof![

@@ -11,7 +11,9 @@ use tokio::{runtime::Runtime, time::timeout};
 use super::{
     http::{BodyPart, HttpRequest, encoded, metric_of, wait_for_metric},
     listener::Listener,
-    sound::{FRAME, RATE, Tone, bytes_of, decibels, pcm, steady_amplitude, usual_amplitude},
+    sound::{
+        FRAME, RATE, Tone, bytes_of, decibels, lower_quartile_amplitude, median_amplitude, pcm,
+    },
     source::Source,
     user::{Events, User},
 };
@@ -22,7 +24,7 @@ use crate::{
 
 const AMPLITUDE: f64 = 6000.0;
 
-/// The level below which a tone counts as absent.
+/// Level below which a tone counts as absent, in dB relative to its amplitude.
 const SILENCE_DB: f64 = -40.0;
 
 /// Two nodes; the first is the voice leader.
@@ -34,10 +36,10 @@ struct VoiceCluster {
 
 impl VoiceCluster {
     fn new() -> Self {
-        Self::of(Server::builder())
+        Self::with_builder(Server::builder())
     }
 
-    fn of(builder: Builder) -> Self {
+    fn with_builder(builder: Builder) -> Self {
         let nodes = SharedEngine::new();
         let leader = nodes.serve(builder.clone());
         let other = nodes.serve(builder);
@@ -86,7 +88,7 @@ async fn caller_and_callee_may_be_on_different_nodes() {
         let (status, text) = bob.post("/acceptCall", &accept).await;
         assert_eq!(status, 200, "{text}");
         assert_eq!(ada_listener.next().await.name, "acceptedCall");
-        // Users on all nodes get the same list of a room.
+        // Every node forwards the request for the list.
         let (_, rooms) = HttpRequest::get("/listRoom").text(two.other.address).await;
         assert_eq!(rooms, "[]");
         drop((ada_listener, bob_listener));
@@ -97,7 +99,10 @@ async fn caller_and_callee_may_be_on_different_nodes() {
 }
 
 fn challenge_of(event: &serde_json::Value) -> String {
-    event["challenge"].as_str().expect("a challenge").to_owned()
+    event["challenge"]
+        .as_str()
+        .expect("the event has no challenge")
+        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,13 +131,13 @@ async fn room_is_shared_by_all_nodes() {
         let settled = &samples[samples.len() - 2 * RATE..];
         for (_, _, _, hertz) in talkers {
             if hertz == own {
-                let level = decibels(steady_amplitude(settled, hertz) / AMPLITUDE);
+                let level = decibels(lower_quartile_amplitude(settled, hertz) / AMPLITUDE);
                 assert!(
                     level <= SILENCE_DB,
                     "{format}: own {hertz} Hz at {level:.2} dB"
                 );
             } else {
-                let level = decibels(usual_amplitude(settled, hertz) / AMPLITUDE);
+                let level = decibels(median_amplitude(settled, hertz) / AMPLITUDE);
                 assert!(level.abs() <= 1.0, "{format}: {hertz} Hz at {level:.2} dB");
             }
         }
@@ -187,7 +192,7 @@ async fn client_disconnect_reaches_the_leader() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn next_node_takes_over_when_the_leader_dies() {
     let nodes = SharedEngine::new();
-    let runtime = Runtime::new().expect("a runtime");
+    let runtime = Runtime::new().expect("cannot start a runtime");
     let leader = {
         let _in_it = runtime.enter();
         nodes.serve(Server::builder())
@@ -257,11 +262,11 @@ async fn streams_of_a_deposed_leader_end() {
 
 async fn assert_is_heard(listener: &Listener) {
     let received = async {
-        while usual_amplitude(&listener.next_samples(RATE / 2).await, 440) < AMPLITUDE * 0.9 {}
+        while median_amplitude(&listener.next_samples(RATE / 2).await, 440) < AMPLITUDE * 0.9 {}
     };
     timeout(TEST_TIMEOUT, received)
         .await
-        .expect("the tone is audible");
+        .expect("timeout: the tone is not audible");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -291,7 +296,7 @@ async fn deposed_leader_ends_all_and_restarts_empty() {
             assert_eq!(
                 listener.end().await.1,
                 BodyPart::End,
-                "its leader ends it itself"
+                "the deposed leader must complete its streams"
             );
         }
         for events in &mut events {
@@ -306,7 +311,11 @@ async fn deposed_leader_ends_all_and_restarts_empty() {
                 (200, "[]".to_owned())
             );
             let old = ada.join_room("standup", "wav");
-            assert_eq!(old.status(address).await, 403, "another node's ticket");
+            assert_eq!(
+                old.status(address).await,
+                403,
+                "a ticket of the former leader must not be valid"
+            );
             for gauge in ["voice_sources", "voice_listeners", "voice_event_streams"] {
                 wait_for_metric(address, gauge, 0).await;
             }
@@ -361,16 +370,16 @@ async fn stopping_node_ends_forwarded_requests() {
         (200, "The server stops.\n")
     );
     assert!(
-        stopped.await.expect("no panic"),
-        "everything has ended in time"
+        stopped.await.expect("the task panicked"),
+        "the shutdown timed out"
     );
     wait_for_metric(two.leader.address, "voice_sources", 0).await;
     wait_for_metric(two.leader.address, "voice_listeners", 0).await;
 }
 
 #[tokio::test]
-async fn node_headers_of_clients_are_ignored() {
-    let asks_for_a_pass = Server::builder().on_connect(|request| async move {
+async fn node_headers_need_the_node_secret() {
+    let requires_pass = Server::builder().on_connect(|request| async move {
         let headers = &request.headers;
         assert!(
             !headers
@@ -385,8 +394,8 @@ async fn node_headers_of_clients_are_ignored() {
     });
     let mut config = Config::default();
     config.voice.gostream.event_streams = 1;
-    let two = VoiceCluster::of(asks_for_a_pass.config(config));
-    let with =
+    let two = VoiceCluster::with_builder(requires_pass.config(config));
+    let with_secret =
         |secret: &str| HttpRequest::get("/listRoom").header("X-Switchboard-Node-Secret", secret);
     for address in two.addresses() {
         for secret in [
@@ -395,27 +404,28 @@ async fn node_headers_of_clients_are_ignored() {
             "between the nodes!",
             "xetween the nodes",
         ] {
-            assert_eq!(with(secret).status(address).await, 403, "{secret:?}");
+            assert_eq!(with_secret(secret).status(address).await, 403, "{secret:?}");
         }
         let pass = HttpRequest::get("/listRoom").header("pass", "");
         assert_eq!(pass.status(address).await, 200);
     }
-    // A node with another secret could receive its own request again.
-    let stranger = with("between other nodes").header("pass", "");
-    assert_eq!(stranger.clone().status(two.leader.address).await, 200);
-    let answer = stranger.send(two.other.address).await;
+    // A node does not forward a request with another secret: nodes with different secrets could forward it to each
+    // other forever.
+    let other_cluster = with_secret("between other nodes").header("pass", "");
+    assert_eq!(other_cluster.clone().status(two.leader.address).await, 200);
+    let answer = other_cluster.send(two.other.address).await;
     assert_eq!(
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
-    // Only the leader accepts the headers of a forwarded request.
-    assert_eq!(with(SECRET).status(two.leader.address).await, 200);
-    let answer = with(SECRET).send(two.other.address).await;
+    // Only the leader accepts a forwarded request.
+    assert_eq!(with_secret(SECRET).status(two.leader.address).await, 200);
+    let answer = with_secret(SECRET).send(two.other.address).await;
     assert_eq!(
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
-    // All streams count for the address of the connection, not for the one in the headers.
+    // Without the secret, a stream counts for the address of the connection, not for the one in the header.
     let key = switchboard::SecretKey::generate().public().to_string();
     let events = |address: &str| {
         let request = HttpRequest::get(format!("/messages?PKey={key}")).header("pass", "");
@@ -467,23 +477,26 @@ async fn forwarded_response_has_every_header_once() {
 async fn request_without_a_reachable_leader_gets_retry_after() {
     let nodes = SharedEngine::new();
     // The first candidate is unreachable.
-    let (_absent, _) = nodes.build(Server::builder().config(off()), "http://127.0.0.1:9");
-    let waits = nodes.serve(Server::builder());
-    let asked = Instant::now();
-    let answer = HttpRequest::get("/listRoom").send(waits.address).await;
+    let (_absent, _) = nodes.build(
+        Server::builder().config(config_without_voice()),
+        "http://127.0.0.1:9",
+    );
+    let node = nodes.serve(Server::builder());
+    let sent = Instant::now();
+    let answer = HttpRequest::get("/listRoom").send(node.address).await;
     assert_eq!(
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
-    assert!(asked.elapsed() >= Duration::from_secs(2));
+    assert!(sent.elapsed() >= Duration::from_secs(2));
     assert_eq!(
-        HttpRequest::get("/voice/mode").status(waits.address).await,
+        HttpRequest::get("/voice/mode").status(node.address).await,
         200
     );
     // The URL of the leader is that of this node.
     let nodes = SharedEngine::new();
     let (_twin, twin) = nodes.build(Server::builder(), "http://127.0.0.1:9");
-    let listener = switchboard::Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let listener = switchboard::Listener::bind(([127, 0, 0, 1], 0).into()).expect("no free port");
     let address = listener.address();
     let (server, _) = nodes.build(Server::builder(), "http://127.0.0.1:9/");
     server.serve(listener);
@@ -494,7 +507,7 @@ async fn request_without_a_reachable_leader_gets_retry_after() {
     assert_eq!(HttpRequest::get("/listRoom").status(address).await, 200);
     // The leader does not respond.
     let nodes = SharedEngine::new();
-    let (_deaf, deaf) = nodes.build(Server::builder(), "http://127.0.0.1:9");
+    let (_unresponsive, unresponsive) = nodes.build(Server::builder(), "http://127.0.0.1:9");
     let other = nodes.serve(Server::builder());
     let answer = HttpRequest::get("/listRoom").send(other.address).await;
     assert_eq!(
@@ -502,31 +515,32 @@ async fn request_without_a_reachable_leader_gets_retry_after() {
         (503, Some("1"))
     );
     assert_eq!(answer.text().await.lines().count(), 1);
-    nodes.end_candidacy(deaf);
+    nodes.end_candidacy(unresponsive);
     assert_eq!(
         HttpRequest::get("/listRoom").status(other.address).await,
         200
     );
 }
 
-fn off() -> Config {
+fn config_without_voice() -> Config {
     let mut config = Config::default();
     config.voice.gostream.identity = switchboard::config::VoiceIdentity::Off;
     config
 }
 
-/// Period of the ramp of samples, in samples: longer than any gap that the test looks for.
+/// Period of the sent ramp, in samples. A gap of a whole period would not be noticed, so it is longer than any gap that
+/// the test looks for.
 const PERIOD: usize = 30_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_client_is_disconnected_and_others_lose_no_frame() {
     let mut config = Config::default();
     config.voice.mix.latency_max = Duration::from_secs(5);
-    let two = VoiceCluster::of(Server::builder().config(config));
+    let two = VoiceCluster::with_builder(Server::builder().config(config));
     let [leader, other] = two.addresses();
     let (ada, bob) = User::two(other).await;
     let slow = User::new(other).await;
-    let reads = bob.listen("standup", "wav").await;
+    let listener = bob.listen("standup", "wav").await;
     let mut stuck = slow
         .join_room("standup", "wav")
         .small_receive_buffer()
@@ -543,7 +557,7 @@ async fn stalled_client_is_disconnected_and_others_lose_no_frame() {
             .collect()
     };
     source.send(&ramp(100)).await;
-    let _playing = source.play_all(move || ramp(1));
+    let _playing = source.play_frames(move || ramp(1));
     wait_for_metric(leader, "voice_listeners", 2).await;
     let began = Instant::now();
     wait_for_metric(leader, "voice_listeners", 1).await;
@@ -551,8 +565,10 @@ async fn stalled_client_is_disconnected_and_others_lose_no_frame() {
     let cut_off = metric_of(leader, "slow_total").await + metric_of(other, "slow_total").await;
     assert!(cut_off >= 1);
     let ends = async { while let BodyPart::Bytes(_) = stuck.body.next_without_timeout().await {} };
-    timeout(TEST_TIMEOUT, ends).await.expect("it is hung up on");
-    let samples = pcm(&reads.bytes(reads.samples_now() + RATE).await);
+    timeout(TEST_TIMEOUT, ends)
+        .await
+        .expect("timeout: the stalled client is not disconnected");
+    let samples = pcm(&listener.bytes(listener.samples_now() + RATE).await);
     let received: Vec<i16> = samples
         .into_iter()
         .skip_while(|sample| *sample == 0)

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     http::HttpRequest,
     listener::{FORMATS, wait_until_all_are_detached},
-    sound::{FRAME, RATE, Tone, usual_amplitude},
+    sound::{FRAME, RATE, Tone, median_amplitude},
     source::Source,
     user::User,
 };
@@ -27,7 +27,8 @@ async fn short_pause() {
     sleep(Duration::from_millis(random(150) as u64)).await;
 }
 
-/// One visit of a user to a room. A rejection means that the user is in the room twice.
+/// Connects a user to a room at random, as a source or a listener, or to its event stream. Status 409: a newer
+/// connection of the same user has taken over.
 async fn visit_room(user: &User, room: &str) {
     match random(5) {
         0 => {
@@ -78,15 +79,19 @@ async fn churn(user: Arc<User>, until: Instant) {
 
 async fn wait_until_rooms_are_empty(address: SocketAddr) {
     let (_, rooms) = HttpRequest::get("/listRoom").text(address).await;
-    let rooms: Vec<serde_json::Value> = serde_json::from_str(&rooms).expect("JSON");
-    assert_eq!(rooms.len(), ROOMS.len(), "empty rooms are kept for a while");
+    let rooms: Vec<serde_json::Value> = serde_json::from_str(&rooms).expect("not JSON");
+    assert_eq!(
+        rooms.len(),
+        ROOMS.len(),
+        "empty rooms must be kept for a while"
+    );
     for room in rooms {
         let members = format!("/listMembers?roomID={}", room["id"]);
-        // The gauges are updated before the rooms.
+        // The metrics change before the members of a room do: polls the list.
         let empty = async { while HttpRequest::get(&members).text(address).await.1 != "[]" {} };
         timeout(TEST_TIMEOUT, empty)
             .await
-            .expect("the room is empty");
+            .expect("timeout: the room is not empty");
     }
 }
 
@@ -102,7 +107,7 @@ async fn churn_leaves_no_state_behind() {
         .iter()
         .map(|user| tokio::spawn(churn(user.clone(), until)));
     for task in churning.collect::<Vec<_>>() {
-        task.await.expect("no panic");
+        task.await.expect("the task panicked");
     }
     wait_until_all_are_detached(address).await;
     wait_until_rooms_are_empty(address).await;
@@ -111,18 +116,18 @@ async fn churn_leaves_no_state_behind() {
         let listener = bob.listen(room, "wav").await;
         let _playing = ada.speak(room).await.play(Tone::new(440, 8000.0));
         // The room may first catch up with frames that were late under load.
-        let whole = async {
-            while usual_amplitude(&listener.next_samples(RATE / 2).await, 440) < 7500.0 {}
+        let audible = async {
+            while median_amplitude(&listener.next_samples(RATE / 2).await, 440) < 7500.0 {}
         };
-        timeout(TEST_TIMEOUT, whole)
+        timeout(TEST_TIMEOUT, audible)
             .await
-            .expect("the tone is audible");
+            .expect("timeout: the tone is not audible");
         let began = Instant::now();
         listener.next_samples(RATE / 2).await;
         let elapsed = began.elapsed();
         assert!(
             elapsed > Duration::from_millis(400),
-            "{room} runs at its pace: {elapsed:?}"
+            "{room} is faster than real time: {elapsed:?}"
         );
     }
 }

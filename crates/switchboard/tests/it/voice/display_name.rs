@@ -15,7 +15,7 @@ async fn members(user: &User) -> serde_json::Value {
     let (_, list) = HttpRequest::get("/listMembers?roomID=1")
         .text(user.address)
         .await;
-    serde_json::from_str(&list).expect("JSON")
+    serde_json::from_str(&list).expect("not JSON")
 }
 
 #[tokio::test]

@@ -97,7 +97,9 @@ async fn ringing_ends_by_either_user_or_timeout() {
 /// Waits until the call has ended. A repeated accept reports whether the call exists, and changes nothing.
 async fn wait_until_call_has_ended(ada: &User, bob: &User) {
     let gone = async { while bob.accept(ada).await.0 != 404 {} };
-    timeout(TEST_TIMEOUT, gone).await.expect("the call ends");
+    timeout(TEST_TIMEOUT, gone)
+        .await
+        .expect("timeout: the call does not end");
 }
 
 #[tokio::test]
@@ -152,7 +154,9 @@ async fn empty_room_is_removed_after_a_while() {
     );
     drop(listener);
     let gone = async { while HttpRequest::get("/listRoom").text(address).await.1 != "[]" {} };
-    timeout(TEST_TIMEOUT, gone).await.expect("the room is gone");
+    timeout(TEST_TIMEOUT, gone)
+        .await
+        .expect("timeout: the room is not removed");
     assert_eq!(
         HttpRequest::get("/listMembers?roomID=1")
             .status(address)
@@ -163,7 +167,7 @@ async fn empty_room_is_removed_after_a_while() {
     assert_eq!(
         events.next().await.json()["roomid"],
         2,
-        "another room, another number"
+        "a new room must have a new number"
     );
 }
 
@@ -190,7 +194,7 @@ async fn shutdown_ends_streams_and_sources_in_time() {
     let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(10)).await });
     let mixes_here = SharedEngine::cluster_of(address).len() == 1;
     for (format, listener) in listeners {
-        // A forwarding node cannot append a last page to the stream.
+        // If this node forwards the stream and stops, it can end the body, but cannot append the last page.
         assert_ends(listener, if mixes_here { format } else { "wav" }).await;
     }
     for mut microphone in microphones {
@@ -204,8 +208,8 @@ async fn shutdown_ends_streams_and_sources_in_time() {
         }
     }
     assert!(
-        stopped.await.expect("no panic"),
-        "everything has ended in time"
+        stopped.await.expect("the task panicked"),
+        "the shutdown timed out"
     );
 }
 
@@ -228,8 +232,8 @@ async fn sources_are_notified_of_shutdown() {
         (200, "The server stops.\n")
     );
     assert!(
-        stopped.await.expect("no panic"),
-        "everything has ended in time"
+        stopped.await.expect("the task panicked"),
+        "the shutdown timed out"
     );
 }
 
@@ -241,16 +245,19 @@ async fn lost_connection_frees_its_attachments_and_notifies_others() {
     let _present = bob.listen("standup", "wav").await;
     let microphone = ada.speak("standup").await;
     let listener = ada.listen("standup", "wav").await;
-    let event =
+    let state_in =
         |event: super::user::Event| (event.json()["in"].clone(), event.json()["out"].clone());
-    let conf = |mic: &str, hds: &str| (mic.into(), hds.into());
-    assert_eq!(event(events.next_of("setAudioConf").await), conf("1", "0"));
-    assert_eq!(event(events.next().await), conf("1", "1"));
+    let state = |mic: &str, headphones: &str| (mic.into(), headphones.into());
+    assert_eq!(
+        state_in(events.next_of("setAudioConf").await),
+        state("1", "0")
+    );
+    assert_eq!(state_in(events.next().await), state("1", "1"));
     // The connection ends without a close frame.
     drop(microphone);
-    assert_eq!(event(events.next().await), conf("0", "1"));
+    assert_eq!(state_in(events.next().await), state("0", "1"));
     drop(listener);
-    assert_eq!(event(events.next().await), conf("0", "0"));
+    assert_eq!(state_in(events.next().await), state("0", "0"));
     drop((events, _present));
     wait_until_all_are_detached(address).await;
 }

@@ -1,4 +1,4 @@
-//! HEAD: the head of the response to GET, without attaching and without a stream.
+//! HEAD requests: the response has the head of the response to GET, and nothing is connected.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! A minimal HTTP client that exposes the framing, so that a test sees whether a response is complete.
+//! A minimal HTTP client. It tells a complete response from one whose connection broke off, which other clients hide.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -108,7 +108,7 @@ impl HttpRequest {
         self
     }
 
-    /// Makes the receive buffer of the connection small, so that a client that does not read soon blocks the server.
+    /// Makes the receive buffer of the connection small: if the client does not read, the server soon cannot send.
     pub(super) fn small_receive_buffer(mut self) -> Self {
         self.receive_buffer = Some(4096);
         self
@@ -129,7 +129,10 @@ impl HttpRequest {
         }
         head.push_str("\r\n");
         let request = [head.as_bytes(), &self.body].concat();
-        stream.write_all(&request).await.expect("the server reads");
+        stream
+            .write_all(&request)
+            .await
+            .expect("cannot send to the server");
         HttpResponse::read(stream, sent_at).await
     }
 
@@ -145,12 +148,14 @@ impl HttpRequest {
 }
 
 pub(super) async fn connect(address: SocketAddr, receive_buffer: Option<u32>) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket");
+    let socket = TcpSocket::new_v4().expect("cannot create a socket");
     if let Some(bytes) = receive_buffer {
-        socket.set_recv_buffer_size(bytes).expect("a buffer");
+        socket
+            .set_recv_buffer_size(bytes)
+            .expect("cannot set the size of the receive buffer");
     }
-    let stream = socket.connect(address).await.expect("a connection");
-    stream.set_nodelay(true).expect("a setting");
+    let stream = socket.connect(address).await.expect("cannot connect");
+    stream.set_nodelay(true).expect("cannot set TCP_NODELAY");
     stream
 }
 
@@ -163,23 +168,26 @@ impl HttpResponse {
                 break at;
             }
             let count = timeout(TEST_TIMEOUT, stream.read_buf(&mut buffer)).await;
-            let count = count.expect("a response in time").expect("a response");
+            let count = count
+                .expect("timeout: no response")
+                .expect("cannot read the response");
             assert_ne!(
                 count,
                 0,
-                "an answer, not {:?}",
+                "the connection ended within the head of the response: {:?}",
                 String::from_utf8_lossy(&buffer)
             );
         };
-        let head = String::from_utf8(buffer[..end].to_vec()).expect("a head of text");
+        let head = String::from_utf8(buffer[..end].to_vec())
+            .expect("the head of the response is not UTF-8");
         buffer.drain(..end + 4);
         let mut lines = head.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1));
         let status = status
             .and_then(|status| status.parse().ok())
-            .expect("a status");
+            .expect("the response has no status");
         let pair = |line: &str| {
-            let (name, value) = line.split_once(": ").expect("a header");
+            let (name, value) = line.split_once(": ").expect("a header has no value");
             (name.to_ascii_lowercase(), value.to_owned())
         };
         let mut answer = Self {
@@ -203,7 +211,7 @@ impl HttpResponse {
         }
         let length = self.header("content-length").map(str::parse);
         length.map_or(Framing::Empty, |length| {
-            Framing::Length(length.expect("a length"))
+            Framing::Length(length.expect("`content-length` is not a number"))
         })
     }
 
@@ -219,7 +227,7 @@ impl HttpResponse {
         loop {
             match self.body.next().await {
                 BodyPart::Bytes(bytes) => text.extend(bytes),
-                BodyPart::End => return String::from_utf8(text).expect("text"),
+                BodyPart::End => return String::from_utf8(text).expect("not UTF-8"),
                 BodyPart::Cut => panic!(
                     "the body breaks off after {:?}",
                     String::from_utf8_lossy(&text)
@@ -239,7 +247,7 @@ impl Body {
     pub(super) async fn next(&mut self) -> BodyPart {
         timeout(TEST_TIMEOUT, self.next_without_timeout())
             .await
-            .expect("a part of the body in time")
+            .expect("timeout: no further part of the body")
     }
 
     /// The next part, without a timeout.
@@ -266,8 +274,10 @@ impl Body {
             }
             Framing::Chunked => {
                 let line = find(&self.buffer, b"\r\n")?;
-                let length = std::str::from_utf8(&self.buffer[..line]).expect("a length");
-                let length = usize::from_str_radix(length, 16).expect("a length in hex");
+                let length = std::str::from_utf8(&self.buffer[..line])
+                    .expect("the length of a chunk is not UTF-8");
+                let length =
+                    usize::from_str_radix(length, 16).expect("the length of a chunk is not hex");
                 let end = line + 2 + length + 2;
                 if self.buffer.len() < end {
                     return None;
@@ -294,7 +304,7 @@ fn find(bytes: &[u8], pattern: &[u8]) -> Option<usize> {
         .position(|window| window == pattern)
 }
 
-/// The sum of a metric over the nodes of the cluster.
+/// The sum of a metric over all nodes of the cluster of `address`.
 pub(super) async fn metric(address: SocketAddr, name: &str) -> u64 {
     let mut sum = 0;
     for node in SharedEngine::cluster_of(address) {
@@ -311,7 +321,7 @@ pub(super) async fn metric_of(address: SocketAddr, name: &str) -> u64 {
         .find_map(|line| line.strip_prefix(&format!("switchboard_{name} ")));
     value
         .and_then(|value| value.parse().ok())
-        .expect("a metric")
+        .expect("the metric is missing")
 }
 
 /// Waits until a metric has this value.

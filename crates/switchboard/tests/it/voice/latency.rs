@@ -18,7 +18,9 @@ use super::{
 };
 use crate::client::{Client, start};
 
+/// Rooms that are mixed meanwhile.
 const ROOMS: usize = 30;
+/// Frames that are relayed.
 const FRAMES: usize = 1_000;
 
 /// Name of the thread of the server that carries signaling.
@@ -74,19 +76,21 @@ struct Measurement {
 
 /// Processor time of the signaling thread so far.
 fn signaling_cpu_time() -> Duration {
-    let threads = std::fs::read_dir("/proc/self/task").expect("a list of threads");
-    let paths = threads.map(|thread| thread.expect("a thread").path());
+    let threads =
+        std::fs::read_dir("/proc/self/task").expect("cannot list the threads: not Linux?");
+    let paths = threads.map(|thread| thread.expect("cannot start or list a thread").path());
     let is_signaling = |path: &std::path::PathBuf| {
         let name = std::fs::read_to_string(path.join("comm"));
         name.is_ok_and(|name| name.trim() == SIGNALING_THREAD)
     };
     let nanos = paths.filter(is_signaling).map(|path| {
-        let times = std::fs::read_to_string(path.join("schedstat")).expect("Linux");
+        let times =
+            std::fs::read_to_string(path.join("schedstat")).expect("no `schedstat`: not Linux?");
         let cpu = times
             .split(' ')
             .next()
             .and_then(|cpu| cpu.parse::<u64>().ok());
-        cpu.expect("nanoseconds")
+        cpu.expect("`schedstat` does not begin with nanoseconds")
     });
     Duration::from_nanos(nanos.sum())
 }
@@ -108,7 +112,7 @@ impl AudibleRoom {
             bob.listen(&room, "opus").await,
         ];
         Self {
-            _source: source.play_all(move || tone.next(FRAME)),
+            _source: source.play_frames(move || tone.next(FRAME)),
             _listeners: listeners,
         }
     }
@@ -117,7 +121,10 @@ impl AudibleRoom {
 fn runtime(thread_name: &str) -> Runtime {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(1).thread_name(thread_name);
-    builder.enable_all().build().expect("a thread")
+    builder
+        .enable_all()
+        .build()
+        .expect("cannot start or list a thread")
 }
 
 /// A quantile of sorted values, in microseconds.

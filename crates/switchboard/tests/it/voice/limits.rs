@@ -15,7 +15,8 @@ use crate::{
     websocket::{RawClient, frame},
 };
 
-fn with(change: impl FnOnce(&mut Config)) -> (Server, SocketAddr) {
+/// Starts a server with a changed default configuration.
+fn start_with(change: impl FnOnce(&mut Config)) -> (Server, SocketAddr) {
     let mut config = Config::default();
     change(&mut config);
     open(Server::builder().config(config))
@@ -23,7 +24,7 @@ fn with(change: impl FnOnce(&mut Config)) -> (Server, SocketAddr) {
 
 #[tokio::test]
 async fn sources_of_a_room_are_limited_and_released() {
-    let (_server, address) = with(|config| config.voice.room.sources = 1);
+    let (_server, address) = start_with(|config| config.voice.room.sources = 1);
     let (ada, bob) = User::two(address).await;
     let first = ada.speak("standup").await;
     assert_eq!(
@@ -52,7 +53,7 @@ async fn sources_of_a_room_are_limited_and_released() {
 
 #[tokio::test]
 async fn listeners_of_a_room_are_limited_and_released() {
-    let (_server, address) = with(|config| config.voice.room.listeners = 1);
+    let (_server, address) = start_with(|config| config.voice.room.listeners = 1);
     let (ada, bob) = User::two(address).await;
     let first = ada.listen("standup", "wav").await;
     let (status, text) = bob.join_room("standup", "wav").text(address).await;
@@ -71,7 +72,7 @@ async fn listeners_of_a_room_are_limited_and_released() {
 
 #[tokio::test]
 async fn rooms_are_limited_and_an_empty_room_frees_a_slot() {
-    let (_server, address) = with(|config| {
+    let (_server, address) = start_with(|config| {
         config.voice.room.rooms = 1;
         config.voice.room.linger = Duration::ZERO;
     });
@@ -93,7 +94,7 @@ async fn rooms_are_limited_and_an_empty_room_frees_a_slot() {
 
 #[tokio::test]
 async fn calls_of_a_user_are_limited() {
-    let (_server, address) = with(|config| config.voice.call.calls_per_user = 1);
+    let (_server, address) = start_with(|config| config.voice.call.calls_per_user = 1);
     let (mut ada, mut bob) = User::two(address).await;
     let mut carol = User::new(address).await;
     let _events = (ada.events().await, bob.events().await, carol.events().await);
@@ -114,18 +115,19 @@ async fn calls_from_made_up_keys_do_not_block_a_user() {
     let (_server, address) = start("");
     let (bob, mut carol) = User::two(address).await;
     let _bob = bob.events().await;
-    let mut rung = 0;
+    let mut rings = 0;
     for _ in 0..12 {
-        let mut key = User::new(address).await;
-        match key.ring(&bob).await {
-            (200, _) => rung += 1,
+        let mut caller = User::new(address).await;
+        match caller.ring(&bob).await {
+            (200, _) => rings += 1,
             (status, text) => {
                 let expected = "Too many callers from your address are ringing this user (call.rings_per_address). Retry later.\n";
                 assert_eq!((status, &*text), (429, expected));
             }
         }
     }
-    assert_eq!(rung, 8);
+    // The limit of callers at one address. Carol displaces one of them only when she has an event stream.
+    assert_eq!(rings, 8);
     assert_eq!(carol.ring(&bob).await.0, 429);
     let _carol = carol.events().await;
     assert_eq!(carol.ring(&bob).await.0, 200);
@@ -133,7 +135,7 @@ async fn calls_from_made_up_keys_do_not_block_a_user() {
 
 #[tokio::test]
 async fn event_streams_of_a_user_are_limited() {
-    let (_server, address) = with(|config| config.voice.gostream.event_streams = 1);
+    let (_server, address) = start_with(|config| config.voice.gostream.event_streams = 1);
     let (ada, bob) = User::two(address).await;
     let path = format!("/messages?PKey={}", ada.id());
     let first = ada.events().await;
@@ -146,7 +148,7 @@ async fn event_streams_of_a_user_are_limited() {
 
 #[tokio::test]
 async fn streams_count_as_connections() {
-    let (_server, address) = with(|config| config.limits.connections = 2);
+    let (_server, address) = start_with(|config| config.limits.connections = 2);
     let ada = User::new(address).await;
     let other = ada.listen("other", "wav").await;
     let listener = ada.listen("standup", "wav").await;
@@ -165,14 +167,17 @@ async fn streams_count_as_connections() {
 
 #[tokio::test]
 async fn rejected_upload_gets_its_response() {
-    let (_server, address) = with(|config| config.voice.room.sources = 1);
+    let (_server, address) = start_with(|config| config.voice.room.sources = 1);
     let (ada, bob) = User::two(address).await;
     let _held = bob.speak("standup").await;
     for _ in 0..30 {
         let mut second = Source::body(address, "PUT", &ada.up_room("standup")).await;
         for _ in 0..20 {
             tokio::task::yield_now().await;
-            assert!(second.send_bytes(&[1; 1000]).await, "it goes on");
+            assert!(
+                second.send_bytes(&[1; 1000]).await,
+                "the connection ended before the response"
+            );
         }
         assert_eq!(second.finish().await.status, 503);
     }
@@ -226,7 +231,7 @@ async fn cors_allows_every_origin_with_key_identity() {
 }
 
 #[tokio::test]
-async fn missing_users_calls_and_rooms_are_404() {
+async fn absent_users_calls_and_rooms_are_404() {
     let (_server, address) = start("");
     let (mut ada, bob) = User::two(address).await;
     assert_eq!(
@@ -249,7 +254,7 @@ async fn missing_users_calls_and_rooms_are_404() {
     assert_eq!(
         ada.join_call(&bob, "wav").text(address).await,
         no_call,
-        "it only rings"
+        "a ring is not a call yet"
     );
     let members = HttpRequest::get("/listMembers?roomID=7")
         .text(address)
@@ -346,7 +351,7 @@ async fn form_is_limited_to_64_kib() {
     assert_eq!(
         form(65_000).status(address).await,
         400,
-        "it is read, and its room is none"
+        "the form is read, and its room name is too short"
     );
     assert_eq!(form(65_536).status(address).await, 413);
     assert_eq!(form(300_000).status(address).await, 413);
@@ -401,7 +406,7 @@ async fn keys_are_case_insensitive() {
 
 #[tokio::test]
 async fn event_streams_can_require_proof() {
-    let (_server, address) = with(|config| config.voice.gostream.keys.require_proof = true);
+    let (_server, address) = start_with(|config| config.voice.gostream.keys.require_proof = true);
     let (ada, bob) = User::two(address).await;
     let bare = format!("/messages?PKey={}", ada.id());
     assert_eq!(HttpRequest::get(&bare).status(address).await, 403);
@@ -413,13 +418,13 @@ async fn event_streams_can_require_proof() {
 #[tokio::test]
 async fn ticket_is_valid_for_its_key_until_it_expires() {
     let ttl = Duration::from_millis(500);
-    let (_server, address) = with(|config| config.voice.gostream.keys.challenge_ttl = ttl);
+    let (_server, address) = start_with(|config| config.voice.gostream.keys.challenge_ttl = ttl);
     let ada = User::new(address).await;
     let got = tokio::time::Instant::now();
     assert_eq!(
         ada.join_room("ab", "wav").status(address).await,
         400,
-        "the user is known, the room name is missing"
+        "the ticket is valid, and the room name is too short"
     );
     tokio::time::sleep_until(got + 2 * ttl).await;
     assert_eq!(ada.join_room("ab", "wav").status(address).await, 403);
@@ -427,7 +432,8 @@ async fn ticket_is_valid_for_its_key_until_it_expires() {
 
 #[tokio::test]
 async fn disabled_voice_has_no_paths() {
-    let (_server, address) = with(|config| config.voice.gostream.identity = VoiceIdentity::Off);
+    let (_server, address) =
+        start_with(|config| config.voice.gostream.identity = VoiceIdentity::Off);
     for path in [
         "/messages",
         "/getCallTicket",
@@ -497,7 +503,7 @@ async fn hooks_deny_access_to_voice() {
 
 #[tokio::test]
 async fn empty_messages_of_a_source_are_rate_limited() {
-    let (_server, address) = with(|_| {});
+    let (_server, address) = start_with(|_| {});
     let ada = User::new(address).await;
     for first in [0x82, 0x8A] {
         let mut source = RawClient::open(address, &ada.up_room("standup")).await;
@@ -513,7 +519,7 @@ async fn empty_messages_of_a_source_are_rate_limited() {
 
 #[tokio::test]
 async fn close_frame_of_a_source_is_answered() {
-    let (_server, address) = with(|_| {});
+    let (_server, address) = start_with(|_| {});
     let ada = User::new(address).await;
     let mut source = RawClient::open(address, &ada.up_room("standup")).await;
     source.send(&frame(0x88, b"\x03\xe8bye")).await;
@@ -522,7 +528,7 @@ async fn close_frame_of_a_source_is_answered() {
 
 #[tokio::test]
 async fn protocol_error_of_a_source_gets_a_close_code() {
-    let (_server, address) = with(|_| {});
+    let (_server, address) = start_with(|_| {});
     let ada = User::new(address).await;
     let mut source = RawClient::open(address, &ada.up_room("standup")).await;
     source.send(b"\x82\x02ab").await;

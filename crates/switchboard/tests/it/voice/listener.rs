@@ -1,4 +1,4 @@
-//! A voice listener that records its stream.
+//! Listeners of voice, which record their stream.
 
 use std::{
     net::SocketAddr,
@@ -16,6 +16,7 @@ use crate::client::TEST_TIMEOUT;
 
 /// A connected listener. It disconnects when dropped.
 pub(super) struct Listener {
+    /// `wav`, `opus` or `ogg` (Vorbis); empty until [`Listener::in_format`] sets it for an Ogg stream.
     pub(super) format: &'static str,
     /// Time from the request to the head of the response.
     pub(super) head_latency: Duration,
@@ -43,7 +44,7 @@ impl Listener {
             format: match answer.header("content-type") {
                 Some("audio/wav") => "wav",
                 Some("audio/ogg") => "",
-                other => panic!("no audio: {other:?}"),
+                other => panic!("not audio: {other:?}"),
             },
             head_latency: answer.head_at - answer.sent_at,
             sent_at: answer.sent_at,
@@ -53,7 +54,7 @@ impl Listener {
         }
     }
 
-    /// Sets the format, because the media type does not tell Opus from Vorbis.
+    /// Sets the format of the stream: the media type of Ogg does not tell Opus from Vorbis.
     pub(super) fn in_format(mut self, format: &'static str) -> Self {
         assert_eq!(self.format == "wav", format == "wav");
         self.format = format;
@@ -61,7 +62,7 @@ impl Listener {
     }
 
     fn recording(&self) -> MutexGuard<'_, StreamRecording> {
-        self.recording.lock().expect("no panic")
+        self.recording.lock().expect("poisoned by a panic")
     }
 
     /// Waits until `find` returns a value.
@@ -108,7 +109,7 @@ impl Listener {
         samples_in(self.format, &self.recording().bytes)
     }
 
-    /// The next `count` samples received from now on.
+    /// The last `count` samples, once that many have been received from now on.
     pub(super) async fn next_samples(&self, count: usize) -> Vec<f64> {
         let before = self.samples_now();
         let mut samples = self.samples(before + count).await;
@@ -120,7 +121,7 @@ impl Listener {
         self.samples_by(1).await - self.sent_at
     }
 
-    /// When `count` samples had been received.
+    /// The time at which the first `count` samples had been received.
     pub(super) async fn samples_by(&self, count: usize) -> Instant {
         let arrived = |recording: &StreamRecording| {
             let is_enough = |(_, bytes): &&(Instant, usize)| {
@@ -134,9 +135,11 @@ impl Listener {
     /// Waits for the end of the stream. Returns all bytes and how it ended.
     pub(super) async fn end(&mut self) -> (Vec<u8>, BodyPart) {
         let ended = timeout(TEST_TIMEOUT, &mut self.reading).await;
-        ended.expect("an end in time").expect("no panic");
+        ended
+            .expect("timeout: the stream does not end")
+            .expect("the task panicked");
         let mut recording = self.recording();
-        let end = recording.end.take().expect("an end");
+        let end = recording.end.take().expect("the stream has no end");
         (std::mem::take(&mut recording.bytes), end)
     }
 }
@@ -165,7 +168,7 @@ async fn read(
 ) {
     loop {
         let part = answer.body.next_without_timeout().await;
-        let mut recording = recording.lock().expect("no panic");
+        let mut recording = recording.lock().expect("poisoned by a panic");
         match part {
             BodyPart::Bytes(bytes) => {
                 recording.bytes.extend(bytes);

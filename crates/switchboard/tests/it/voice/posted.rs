@@ -49,17 +49,20 @@ async fn clip_of_another_rate_and_many_channels_is_played_in_full() {
     let listener = bob.listen("standup", "wav").await;
     listener.samples(1).await;
     let mut tone = Tone::new(1000, 8000.0);
-    // Six channels at 44.1 kHz: each sample six times, without every 160th.
-    let samples: Vec<i16> = tone.next(RATE).into_iter().collect();
+    // One second at 48 kHz, sent as six equal channels and as if it were sampled at 44.1 kHz.
+    let samples = tone.next(RATE);
     let six: Vec<i16> = samples.iter().flat_map(|sample| [*sample; 6]).collect();
     let parameters = [("roomID", "standup"), ("rate", "44100"), ("channels", "6")];
     let request = HttpRequest::post(ada.path("/upRoom", &parameters)).body(bytes_of(&six));
     assert_eq!(request.status(address).await, 200);
     let received = listener.samples(listener.samples_now() + 5 * FRAME).await;
     // A late mixer may insert silence between the samples, so the samples are counted.
-    let lasts = sound(received).len();
-    let whole = RATE * 48_000 / 44_100;
-    assert!(lasts.abs_diff(whole) < RATE / 100, "{lasts} of {whole}");
+    let count = sound(received).len();
+    let expected = RATE * 48_000 / 44_100;
+    assert!(
+        count.abs_diff(expected) < RATE / 100,
+        "{count} of {expected}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,7 +71,7 @@ async fn upload_is_read_at_real_time() {
     let ada = User::new(address).await;
     let parameters = [("roomID", "standup"), ("rate", "8000")];
     let mut source = Source::body(address, "POST", &ada.path("/upRoom", &parameters)).await;
-    // 15 minutes: more than the buffers of the kernel hold.
+    // 15 minutes of audio: more than the buffers of the kernel hold.
     let mut sent = 0_usize;
     let flood = async {
         for _ in 0..900 {
@@ -77,9 +80,13 @@ async fn upload_is_read_at_real_time() {
         }
     };
     let all = tokio::time::timeout(Duration::from_secs(2), flood).await;
-    assert!(all.is_err(), "the server waits with {sent} bytes");
+    assert!(
+        all.is_err(),
+        "the server has read {sent} bytes faster than real time"
+    );
     wait_for_metric(address, "voice_sources", 1).await;
-    // The server still reads bytes in the kernel when the client is gone, unless a newer connection takes over.
+    // After the client has closed the connection, the server would read the rest from the kernel for minutes. A newer
+    // connection ends that.
     drop(source);
     let newer = Source::body(address, "POST", &ada.up_room("standup")).await;
     assert_eq!(newer.finish().await.status, 200);

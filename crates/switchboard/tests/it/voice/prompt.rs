@@ -13,30 +13,30 @@ use crate::client::start;
 const SOON: Duration = Duration::from_secs(1);
 
 #[expect(clippy::print_stderr, reason = "it measures")]
-async fn assert_prompt(what: &str, format: &'static str, listener: Listener) {
+async fn assert_prompt(case: &str, format: &'static str, listener: Listener) {
     let listener = listener.in_format(format);
     let (head, audio) = (
         listener.head_latency,
         listener.first_samples_latency().await,
     );
-    eprintln!("{what}, {format}: the head after {head:?}, audio after {audio:?}");
+    eprintln!("{case}, {format}: the head after {head:?}, audio after {audio:?}");
     assert!(
         head < SOON && audio < SOON,
-        "{what}, {format}: {head:?}, {audio:?}"
+        "{case}, {format}: {head:?}, {audio:?}"
     );
     if format != "wav" {
         // Each listener gets its own stream, which begins with its first page.
         let pages = pages(&listener.bytes(RATE / 2).await);
         for (at, page) in pages.iter().enumerate() {
             let is_next = (page.is_first, page.sequence as usize) == (at == 0, at);
-            assert!(is_next, "{what}, {format}: {pages:?}");
+            assert!(is_next, "{case}, {format}: {pages:?}");
         }
         let mut positions = pages.iter().map(|page| page.position);
-        assert!(positions.clone().is_sorted(), "{what}, {format}: {pages:?}");
+        assert!(positions.clone().is_sorted(), "{case}, {format}: {pages:?}");
         let first_sound = positions.find(|position| *position > 0);
         assert!(
             first_sound < Some(RATE as u64 / 4),
-            "{what}, {format}: {pages:?}"
+            "{case}, {format}: {pages:?}"
         );
     }
 }

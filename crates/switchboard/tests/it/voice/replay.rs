@@ -3,8 +3,8 @@
 //! [`DIFFERENCES`].
 //!
 //! A file of `recorded/` has scenarios: `## NAME keys` or `## NAME site`, then lines. A line is the step number of the
-//! recording (optional), the client, and its action or an event that it receives; [`ReplayRunner::run_line`] lists them.
-//! `like NAME` stands for the lines of another scenario; `repeat N` repeats the lines up to `end`.
+//! recording (optional), the client, and its action or an event that it receives; [`ReplayRunner::run_line`] lists
+//! them. `like NAME` stands for the lines of another scenario; `repeat N` repeats the lines up to `end`.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 
@@ -495,9 +495,9 @@ impl ReplayRunner {
         filled + rest
     }
 
-    /// Signs a challenge: `ticket` (the newest ticket of the client), `old` (the one before), `ticket of A` (the newest of
-    /// client A), `handshake` (the message of `/keyXCHG`), or any other text itself. Returns an invalid signature if the
-    /// challenge cannot be signed.
+    /// Signs a challenge: `ticket` (the newest ticket of the client), `old` (the one before), `ticket of A` (the newest
+    /// of client A), `handshake` (the message of `/keyXCHG`), or any other text itself. Returns an invalid signature if
+    /// the challenge cannot be signed.
     fn signature(&mut self, name: &str, challenge: &str) -> String {
         let ticket = |client: &ReplayClient, back: usize| {
             let ticket = client.tickets.iter().nth_back(back);
@@ -517,8 +517,8 @@ impl ReplayRunner {
         signature.unwrap_or_else(|| "3006020101020101".to_owned())
     }
 
-    /// Creates a room and checks that its event is the next one of every user. Otherwise an event of the scenario was not
-    /// expected by a line.
+    /// Creates a room and checks that its event is the next one of every user. Otherwise an event of the scenario was
+    /// not expected by a line.
     async fn assert_no_further_events(&mut self) {
         let line = if self.is_site {
             "9 FORM /joinRoom roomID=999&format=wav = 200 audio/wav wav"

@@ -2,7 +2,7 @@
 
 use super::{
     listener::FORMATS,
-    sound::{RATE, Tone, usual_amplitude},
+    sound::{RATE, Tone, median_amplitude},
     user::User,
 };
 use crate::tls::{start_tunnel, start_with_tls};
@@ -14,6 +14,6 @@ async fn room_is_streamed_over_tls() {
     let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
     for &format in FORMATS {
         let listener = bob.listen("standup", format).await.in_format(format);
-        while usual_amplitude(&listener.next_samples(RATE / 2).await, 440) < 7000.0 {}
+        while median_amplitude(&listener.next_samples(RATE / 2).await, 440) < 7000.0 {}
     }
 }

@@ -1,4 +1,4 @@
-//! Identity `site`: users are accounts of a website, which the test provides.
+//! Identity `site`: users are accounts of a website, here a [`FakeSite`].
 
 use std::{
     net::SocketAddr,
@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, sync::watch, time::timeout};
 use super::{
     http::{HttpRequest, encoded, wait_for_metric},
     listener::Listener,
-    sound::{RATE, Tone, usual_amplitude},
+    sound::{RATE, Tone, median_amplitude},
     source::Source,
     user::Events,
 };
@@ -26,37 +26,40 @@ use crate::client::{TEST_TIMEOUT, open};
 #[derive(Clone)]
 pub(super) struct FakeSite {
     address: SocketAddr,
-    state: Arc<SiteRequest>,
+    state: Arc<FakeSiteState>,
 }
 
-struct SiteRequest {
+struct FakeSiteState {
     /// The requested paths.
     paths: Mutex<Vec<String>>,
-    news: watch::Sender<()>,
+    /// Notified of each request.
+    requested: watch::Sender<()>,
     behaviour: Mutex<SiteBehaviour>,
 }
 
 /// How the website responds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SiteBehaviour {
-    Well,
-    /// Does not respond in time.
-    Slow,
+    Normal,
+    /// Does not respond.
+    Unresponsive,
     /// Responds with an error status.
-    Broken,
+    ErrorStatus,
     /// Responds with a body over the size limit.
-    Wordy,
+    TooLong,
 }
 
 impl FakeSite {
     pub(super) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("no free port");
         let site = Self {
-            address: listener.local_addr().expect("bound"),
-            state: Arc::new(SiteRequest {
+            address: listener.local_addr().expect("no local address"),
+            state: Arc::new(FakeSiteState {
                 paths: Mutex::default(),
-                news: watch::channel(()).0,
-                behaviour: Mutex::new(SiteBehaviour::Well),
+                requested: watch::channel(()).0,
+                behaviour: Mutex::new(SiteBehaviour::Normal),
             }),
         };
         let app = Router::new()
@@ -70,17 +73,17 @@ impl FakeSite {
         format!("http://{}", self.address)
     }
 
-    fn behave(&self, behaviour: SiteBehaviour) {
-        *self.state.behaviour.lock().expect("no panic") = behaviour;
+    fn set_behaviour(&self, behaviour: SiteBehaviour) {
+        *self.state.behaviour.lock().expect("poisoned by a panic") = behaviour;
     }
 
     fn paths(&self) -> MutexGuard<'_, Vec<String>> {
-        self.state.paths.lock().expect("no panic")
+        self.state.paths.lock().expect("poisoned by a panic")
     }
 
     /// Waits until this path has been requested. Returns how often.
     async fn wait_for_request(&self, path: &str) -> usize {
-        let mut news = self.state.news.subscribe();
+        let mut requested = self.state.requested.subscribe();
         let waits = async {
             loop {
                 let count = self
@@ -91,7 +94,7 @@ impl FakeSite {
                 if count > 0 {
                     return count;
                 }
-                news.changed().await.expect("the site lives");
+                requested.changed().await.expect("the website has ended");
             }
         };
         let requested = timeout(TEST_TIMEOUT, waits).await;
@@ -100,7 +103,7 @@ impl FakeSite {
 }
 
 async fn answer(
-    State(state): State<Arc<SiteRequest>>,
+    State(state): State<Arc<FakeSiteState>>,
     request: Request,
 ) -> (axum::http::StatusCode, String) {
     let path = request
@@ -108,19 +111,20 @@ async fn answer(
         .path_and_query()
         .map_or("", |path| path.as_str())
         .to_owned();
-    let answer = word(&path);
-    state.paths.lock().expect("no panic").push(path);
-    state.news.send_replace(());
-    let behaviour = *state.behaviour.lock().expect("no panic");
+    let answer = response_text(&path);
+    state.paths.lock().expect("poisoned by a panic").push(path);
+    state.requested.send_replace(());
+    let behaviour = *state.behaviour.lock().expect("poisoned by a panic");
     match behaviour {
-        SiteBehaviour::Well => (axum::http::StatusCode::OK, answer),
-        SiteBehaviour::Slow => std::future::pending().await,
-        SiteBehaviour::Broken => (axum::http::StatusCode::BAD_GATEWAY, "1".to_owned()),
-        SiteBehaviour::Wordy => (axum::http::StatusCode::OK, "1".repeat(10_000)),
+        SiteBehaviour::Normal => (axum::http::StatusCode::OK, answer),
+        SiteBehaviour::Unresponsive => std::future::pending().await,
+        SiteBehaviour::ErrorStatus => (axum::http::StatusCode::BAD_GATEWAY, "1".to_owned()),
+        SiteBehaviour::TooLong => (axum::http::StatusCode::OK, "1".repeat(10_000)),
     }
 }
 
-fn word(path: &str) -> String {
+/// The response of the website to a path, as [`FakeSite`] says.
+fn response_text(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').collect();
     match parts[..] {
         ["", "Membres", "crossLogin", "nl"] => "1\n".to_owned(),
@@ -182,7 +186,7 @@ async fn site_is_notified_of_start_and_stop() {
     let playing = playing.play(Tone::new(440, 8000.0));
     let listener = Listener::of(join("tok2", "7").send(address).await);
     let received = listener.next_samples(RATE).await;
-    assert!(usual_amplitude(&received, 440) > 7000.0);
+    assert!(median_amplitude(&received, 440) > 7000.0);
     let (status, rooms) = HttpRequest::get("/listRoom").text(address).await;
     assert_eq!(
         (status, rooms.contains("\"count\" : 2")),
@@ -192,13 +196,16 @@ async fn site_is_notified_of_start_and_stop() {
     let (status, members) = HttpRequest::get("/listMembers?roomID=7")
         .text(address)
         .await;
-    let members: serde_json::Value = serde_json::from_str(&members).expect("JSON");
+    let members: serde_json::Value = serde_json::from_str(&members).expect("not JSON");
     assert_eq!(
         (status, &members[0]["user"], &members[0]["mic"]),
         (200, &1.into(), &1.into())
     );
     assert!(
-        members[0]["level"].as_f64().expect("a level") > 0.5,
+        members[0]["level"]
+            .as_f64()
+            .expect("the member has no level")
+            > 0.5,
         "{members}"
     );
     assert_eq!(
@@ -231,17 +238,17 @@ async fn site_is_notified_of_start_and_stop() {
 #[tokio::test]
 async fn site_sessions_are_cached_and_call_permissions_are_not() {
     let (_server, address, site) = start().await;
-    let mut two = Events::open(address, "/messages?CSRFtoken=tok2").await;
-    let mut one = Events::open(address, "/messages?CSRFtoken=tok1").await;
+    let mut callee_events = Events::open(address, "/messages?CSRFtoken=tok2").await;
+    let mut caller_events = Events::open(address, "/messages?CSRFtoken=tok1").await;
     for _ in 0..2 {
         assert_eq!(new_call("tok1", "2").status(address).await, 200);
-        assert_eq!(two.next().await.data, "{\"from\": 1}");
+        assert_eq!(callee_events.next().await.data, "{\"from\": 1}");
     }
     let accept = HttpRequest::post("/acceptCall")
         .header("CSRFToken", "tok2")
         .url_encoded("From=1");
     assert_eq!(accept.status(address).await, 200);
-    assert_eq!(one.next().await.data, "{\"from\": 2}");
+    assert_eq!(caller_events.next().await.data, "{\"from\": 2}");
     assert_eq!(site.wait_for_request("/Membres/crossLogin/tok1").await, 1);
     assert_eq!(
         site.wait_for_request("/Membres/peuxAppeller/2/tok1").await,
@@ -268,7 +275,7 @@ async fn denied_caller_is_rejected_without_events() {
     let post = HttpRequest::post(up("tok1", "66")).body("audio");
     assert_eq!(post.status(address).await, 403);
     assert_eq!(HttpRequest::get("/listRoom").text(address).await.1, "[]");
-    // The room was empty, so there is no stop notification.
+    // A denied user has not started, so there is no stop notification.
     assert!(!site.paths().iter().any(|path| path.ends_with("/0")));
 }
 
@@ -283,11 +290,12 @@ async fn site_gets_a_stop_if_the_room_is_full() {
         Source::try_websocket(address, &up("tok2", "7")).await.err(),
         Some(503)
     );
-    let was_told = site
+    let has_started = site
         .paths()
         .iter()
         .any(|path| path == "/Groupes/envoieAudioGroup/7/tok2/1");
-    if was_told {
+    // The website may or may not have been asked before the room was found to be full.
+    if has_started {
         site.wait_for_request("/Groupes/envoieAudioGroup/7/tok2/0")
             .await;
     }
@@ -316,7 +324,7 @@ async fn head_request_does_not_notify_the_site() {
     assert_eq!(answer.header("content-type"), Some("audio/ogg"));
     site.wait_for_request("/Membres/crossLogin/tok1").await;
     let rooms = site.paths().iter().any(|path| path.contains("/Groupes/"));
-    assert!(!rooms, "it would believe that the user listens");
+    assert!(!rooms, "the website would believe that the user listens");
 }
 
 #[tokio::test]
@@ -324,11 +332,11 @@ async fn site_gets_a_stop_if_the_client_leaves_during_the_request() {
     let (_server, address, site) = start().await;
     // The session is cached, so the next request to the website is about the room.
     assert_eq!(join("tok1", "66").status(address).await, 403);
-    site.behave(SiteBehaviour::Slow);
-    let asking = tokio::spawn(join("tok1", "7").send(address));
+    site.set_behaviour(SiteBehaviour::Unresponsive);
+    let joining = tokio::spawn(join("tok1", "7").send(address));
     site.wait_for_request("/Groupes/ecouteAudioGroup/7/tok1/1")
         .await;
-    asking.abort();
+    joining.abort();
     site.wait_for_request("/Groupes/ecouteAudioGroup/7/tok1/0")
         .await;
 }
@@ -341,7 +349,7 @@ async fn shutdown_sends_stop_notifications_to_the_site() {
     listener.samples(RATE / 10).await;
     let stopped = tokio::spawn(async move { server.shutdown(TEST_TIMEOUT).await });
     source.closed().await;
-    assert!(stopped.await.expect("no panic"));
+    assert!(stopped.await.expect("the task panicked"));
     for path in [
         "/Groupes/envoieAudioGroup/7/tok1/0",
         "/Groupes/ecouteAudioGroup/7/tok2/0",
@@ -383,8 +391,8 @@ async fn unreachable_site_denies_access() {
     config.voice.gostream.site.cache_ttl = Duration::ZERO;
     let (_server, address) = open(Server::builder().config(config.clone()));
     let listener = Listener::of(join("tok1", "7").send(address).await);
-    for behaviour in [SiteBehaviour::Slow, SiteBehaviour::Broken] {
-        site.behave(behaviour);
+    for behaviour in [SiteBehaviour::Unresponsive, SiteBehaviour::ErrorStatus] {
+        site.set_behaviour(behaviour);
         let refused = |status: u16, text: String| {
             assert_eq!(status, 503, "{behaviour:?}: {text}");
             assert!(
@@ -405,18 +413,20 @@ async fn unreachable_site_denies_access() {
             Some(503)
         );
     }
-    site.behave(SiteBehaviour::Wordy);
+    site.set_behaviour(SiteBehaviour::TooLong);
     assert_eq!(join("tok2", "7").status(address).await, 401);
     // Members stay in the room and can leave, independently of the website.
     listener.next_samples(RATE / 10).await;
-    site.behave(SiteBehaviour::Slow);
+    site.set_behaviour(SiteBehaviour::Unresponsive);
     drop(listener);
     wait_for_metric(address, "voice_listeners", 0).await;
-    site.behave(SiteBehaviour::Well);
+    site.set_behaviour(SiteBehaviour::Normal);
     assert_eq!(join("tok2", "7").status(address).await, 200);
 
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let nowhere = listener.local_addr().expect("bound");
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("no free port");
+    let nowhere = listener.local_addr().expect("no local address");
     drop(listener);
     config.voice.gostream.site.url = format!("http://{nowhere}");
     let (_server, address) = open(Server::builder().config(config));
@@ -442,7 +452,7 @@ async fn cors_allows_the_origin_of_the_site_only() {
         answer.header("access-control-allow-origin"),
         Some(&*site.url())
     );
-    let mode: serde_json::Value = serde_json::from_str(&answer.text().await).expect("JSON");
+    let mode: serde_json::Value = serde_json::from_str(&answer.text().await).expect("not JSON");
     assert_eq!(
         (&mode["identity"], &mode["site"]),
         (&"site".into(), &site.url().into())

@@ -11,10 +11,11 @@ use super::{
 };
 use crate::client::open;
 
-/// Period of the ramp of samples, in samples: longer than any gap that the test looks for.
+/// Period of the sent ramp, in samples. A gap of a whole period would not be noticed, so it is longer than any gap that
+/// the test looks for.
 const PERIOD: usize = 30_000;
 
-/// Frames sent ahead of time, so that a pause of the machine causes no gap.
+/// Frames sent ahead of time: a pause of the machine then causes no gap.
 const LEAD: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,7 +42,7 @@ async fn stalled_listener_is_disconnected_and_others_lose_no_frame() {
             .collect()
     };
     source.send(&ramp(LEAD)).await;
-    let _playing = source.play_all(move || ramp(1));
+    let _playing = source.play_frames(move || ramp(1));
     let (began, before) = (Instant::now(), listener.samples(FRAME).await.len());
     wait_for_metric(address, "slow_total", 1).await;
     let after = listener.samples_now();
@@ -124,7 +125,7 @@ async fn source_that_does_not_read_stays_connected() {
     let (ada, bob) = User::two(address).await;
     let listener = bob.listen("standup", "wav").await;
     // The client sends, and does not read the pings that it gets.
-    let _playing = ada.speak("standup").await.play_all(|| vec![1000; FRAME]);
+    let _playing = ada.speak("standup").await.play_frames(|| vec![1000; FRAME]);
     let received = listener.samples(3 * RATE).await;
     let last = &received[received.len() - RATE / 2..];
     assert!(

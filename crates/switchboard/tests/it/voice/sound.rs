@@ -1,4 +1,4 @@
-//! Tones, and their levels in received audio.
+//! Tones, and their levels in received audio. Samples are numbers in the range of `i16`.
 
 use std::f64::consts::TAU;
 
@@ -6,9 +6,10 @@ use ogg::PacketReader;
 use opus_rs::OpusDecoder;
 use vorbis_rs::VorbisDecoder;
 
+/// Samples per second.
 pub(super) const RATE: usize = 48_000;
 
-/// Samples of 20 ms.
+/// Samples in a frame of 20 ms.
 pub(super) const FRAME: usize = 960;
 
 /// Samples of a window: long enough to tell multiples of 10 Hz apart, short enough that a pause of the machine affects
@@ -63,14 +64,14 @@ pub(super) fn amplitude(samples: &[f64], hertz: u32) -> f64 {
 }
 
 /// The median amplitude of a tone over the windows of these samples.
-pub(super) fn usual_amplitude(samples: &[f64], hertz: u32) -> f64 {
+pub(super) fn median_amplitude(samples: &[f64], hertz: u32) -> f64 {
     let all = amplitudes(samples, hertz);
     all[all.len() / 2]
 }
 
 /// The lower quartile of the amplitude of a tone. A pause of the machine is a gap in the audio, which contains all
 /// frequencies; a tone that was sent is present in every window.
-pub(super) fn steady_amplitude(samples: &[f64], hertz: u32) -> f64 {
+pub(super) fn lower_quartile_amplitude(samples: &[f64], hertz: u32) -> f64 {
     let all = amplitudes(samples, hertz);
     all[all.len() / 4]
 }
@@ -94,7 +95,7 @@ pub(super) fn decode(format: &str, bytes: &[u8]) -> Vec<f64> {
         "wav" => pcm(bytes).into_iter().map(f64::from).collect(),
         "opus" => opus(bytes),
         "ogg" => vorbis(bytes),
-        other => panic!("no format: {other}"),
+        other => panic!("unknown format: {other}"),
     }
 }
 
@@ -108,7 +109,7 @@ pub(super) fn pcm(bytes: &[u8]) -> Vec<i16> {
 
 fn opus(bytes: &[u8]) -> Vec<f64> {
     let mut packets = PacketReader::new(std::io::Cursor::new(bytes));
-    let mut decoder = OpusDecoder::new(RATE as i32, 1).expect("a decoder");
+    let mut decoder = OpusDecoder::new(RATE as i32, 1).expect("cannot create a decoder");
     let mut samples = Vec::new();
     let (mut count, mut skip) = (0, 0);
     while let Ok(Some(packet)) = packets.read_packet() {
@@ -131,7 +132,7 @@ fn opus(bytes: &[u8]) -> Vec<f64> {
 }
 
 fn vorbis(bytes: &[u8]) -> Vec<f64> {
-    let mut decoder = VorbisDecoder::<&[u8]>::new(bytes).expect("headers of Vorbis");
+    let mut decoder = VorbisDecoder::<&[u8]>::new(bytes).expect("not the headers of Vorbis");
     assert_eq!(decoder.channels().get(), 1);
     assert_eq!(decoder.sampling_frequency().get() as usize, RATE);
     let mut samples = Vec::new();
@@ -187,5 +188,5 @@ pub(super) fn samples_in(format: &str, bytes: &[u8]) -> usize {
         return bytes.len().saturating_sub(WAV_HEADER) / 2;
     }
     let position = pages(bytes).last().map_or(0, |page| page.position);
-    usize::try_from(position).expect("a position in bounds")
+    usize::try_from(position).expect("the position is too large")
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::client::{TEST_TIMEOUT, request};
 
-/// Frames sent ahead of time, so that a pause of the machine causes no gap.
+/// Frames sent ahead of time: a pause of the machine then causes no gap.
 const LEAD: usize = 4;
 
 type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -35,13 +35,14 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// Connects a source by WebSocket.
     pub(super) async fn websocket(address: SocketAddr, target: &str) -> Self {
         Self::try_websocket(address, target)
             .await
-            .expect("an upgrade")
+            .expect("the server refuses the upgrade")
     }
 
-    /// Connects a source. The error is the status of the response.
+    /// Connects a source by WebSocket. The error is the status of the response.
     pub(super) async fn try_websocket(address: SocketAddr, target: &str) -> Result<Self, u16> {
         match connect_async(request(address, target)).await {
             Ok((socket, _)) => Ok(Self::WebSocket(Box::new(socket))),
@@ -50,7 +51,7 @@ impl Source {
         }
     }
 
-    /// Sends the head of a request with a chunked body.
+    /// Connects a source by a request with a chunked body: sends its head.
     pub(super) async fn body(address: SocketAddr, method: &str, target: &str) -> Self {
         let mut stream = connect(address, None).await;
         let head = format!(
@@ -59,7 +60,7 @@ impl Source {
         stream
             .write_all(head.as_bytes())
             .await
-            .expect("the server reads");
+            .expect("cannot send to the server");
         Self::Body(stream)
     }
 
@@ -72,10 +73,12 @@ impl Source {
         stream
             .write_all(head.as_bytes())
             .await
-            .expect("the server reads");
+            .expect("cannot send to the server");
         let mut received = [0; CONTINUE.len()];
         let reading = timeout(TEST_TIMEOUT, stream.read_exact(&mut received)).await;
-        reading.expect("an answer in time").expect("an answer");
+        reading
+            .expect("timeout: no response")
+            .expect("cannot read the response");
         assert_eq!(received, CONTINUE);
         Self::Body(stream)
     }
@@ -110,16 +113,16 @@ impl Source {
         socket
             .send(Message::text(text))
             .await
-            .expect("the server reads");
+            .expect("cannot send to the server");
     }
 
     /// Sends a tone in real time until dropped or disconnected.
     pub(super) fn play(self, mut tone: Tone) -> Playing {
-        self.play_all(move || tone.next(FRAME))
+        self.play_frames(move || tone.next(FRAME))
     }
 
     /// Sends the frames of `next` in real time until dropped or disconnected.
-    pub(super) fn play_all(
+    pub(super) fn play_frames(
         mut self,
         mut next: impl FnMut() -> Vec<i16> + Send + 'static,
     ) -> Playing {
@@ -146,8 +149,8 @@ impl Source {
         loop {
             let message = timeout(TEST_TIMEOUT, socket.next())
                 .await
-                .expect("an end in time");
-            match message.expect("a close frame") {
+                .expect("timeout: the stream does not end");
+            match message.expect("the connection ended without a close frame") {
                 Ok(Message::Close(Some(frame))) => {
                     return (frame.code.into(), frame.reason.to_string());
                 }
@@ -163,17 +166,20 @@ impl Source {
             panic!("a body has no close frame");
         };
         let ends = async { while let Some(Ok(_)) = socket.next().await {} };
-        timeout(TEST_TIMEOUT, ends).await.expect("an end in time");
+        timeout(TEST_TIMEOUT, ends)
+            .await
+            .expect("timeout: the stream does not end");
     }
 
     /// Closes the connection, or ends the body, and waits for the response.
     pub(super) async fn close(self) {
         match self {
             Self::WebSocket(mut socket) => {
-                socket.close().await.expect("the server reads");
-                while let Some(Ok(_)) = timeout(TEST_TIMEOUT, socket.next()).await.expect("in time")
-                {
-                }
+                socket.close().await.expect("cannot send to the server");
+                while let Some(Ok(_)) = timeout(TEST_TIMEOUT, socket.next())
+                    .await
+                    .expect("timeout: the connection does not end")
+                {}
             }
             Self::Body(stream) => {
                 let answer = Self::Body(stream).finish().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     http::{BodyPart, HttpRequest, wait_for_metric},
     listener::{Listener, wait_until_all_are_detached},
-    sound::{FRAME, RATE, Tone, usual_amplitude},
+    sound::{FRAME, RATE, Tone, median_amplitude},
     source::Source,
     user::{User, in_call},
 };
@@ -78,31 +78,31 @@ async fn newer_headphones_take_over_and_the_old_stream_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn resumed_phone_is_audible_again_at_once() {
+async fn new_microphone_is_audible_while_the_old_one_is_unused() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     let listener = bob.listen("standup", "wav").await;
-    let asleep = ada.speak("standup").await;
+    let unused = ada.speak("standup").await;
     wait_for_metric(address, "voice_sources", 1).await;
     // The old connection is neither used nor closed.
     let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
-    let whole =
-        async { while usual_amplitude(&listener.next_samples(RATE / 2).await, 440) < 7500.0 {} };
-    tokio::time::timeout(Duration::from_secs(10), whole)
+    let audible =
+        async { while median_amplitude(&listener.next_samples(RATE / 2).await, 440) < 7500.0 {} };
+    tokio::time::timeout(Duration::from_secs(10), audible)
         .await
-        .expect("the tone is audible");
+        .expect("timeout: the tone is not audible");
     let (_, members) = HttpRequest::get("/listMembers?roomID=1")
         .text(address)
         .await;
-    let members: serde_json::Value = serde_json::from_str(&members).expect("JSON");
-    let member = members.as_array().expect("a list").iter();
+    let members: serde_json::Value = serde_json::from_str(&members).expect("not JSON");
+    let member = members.as_array().expect("not a list").iter();
     let mut mine = member.filter(|member| member["pubkey"] == *ada.id());
-    let level = mine.next().expect("a member")["level"].as_f64();
+    let level = mine.next().expect("the user is not in the list")["level"].as_f64();
     assert!(
-        level.expect("a level") > 0.5,
-        "the old connection took nothing with it"
+        level.expect("the member has no level") > 0.5,
+        "the level must be that of the new connection"
     );
-    drop(asleep);
+    drop(unused);
     listener.next_samples(FRAME).await;
     wait_for_metric(address, "voice_sources", 1).await;
 }

@@ -8,7 +8,9 @@ use tokio::time::timeout;
 use super::{
     http::{HttpRequest, wait_for_metric},
     listener::Listener,
-    sound::{FRAME, RATE, Tone, bytes_of, decibels, pcm, steady_amplitude, usual_amplitude},
+    sound::{
+        FRAME, RATE, Tone, bytes_of, decibels, lower_quartile_amplitude, median_amplitude, pcm,
+    },
     source::Source,
     user::{User, in_call},
 };
@@ -31,14 +33,14 @@ fn tolerance_db(format: &str) -> f64 {
 fn assert_tones(format: &str, samples: &[f64], present: &[u32], absent: &[u32]) {
     let settled = &samples[samples.len() - 2 * RATE..];
     for hertz in present {
-        let level = decibels(usual_amplitude(settled, *hertz) / AMPLITUDE);
+        let level = decibels(median_amplitude(settled, *hertz) / AMPLITUDE);
         assert!(
             level.abs() <= tolerance_db(format),
             "{format}: {hertz} Hz at {level:.2} dB"
         );
     }
     for hertz in absent {
-        let level = decibels(steady_amplitude(settled, *hertz) / AMPLITUDE);
+        let level = decibels(lower_quartile_amplitude(settled, *hertz) / AMPLITUDE);
         assert!(level <= SILENCE_DB, "{format}: {hertz} Hz at {level:.2} dB");
     }
 }
@@ -134,7 +136,7 @@ async fn other_rate_and_stereo_are_converted() {
     let source = Source::websocket(address, &ada.path("/upRoom", &parameters)).await;
     // Half the sample rate doubles the frequency of the tone; both channels are equal.
     let mut tone = Tone::new(880, AMPLITUDE);
-    let _playing = source.play_all(move || {
+    let _playing = source.play_frames(move || {
         let half = tone.next(FRAME / 2);
         half.into_iter()
             .flat_map(|sample| [sample, sample])
@@ -229,8 +231,8 @@ async fn byte_limit_closes_the_websocket_with_a_reason() {
     let ada = User::new(address).await;
     let path = ada.path("/upRoom", &[("roomID", "standup"), ("rate", "8000")]);
     let mut source = Source::websocket(address, &path).await;
-    // 20 kB/s are always allowed, with a burst of eight seconds. Little more is sent: bytes after the close may reset the
-    // connection before the close frame is read.
+    // 20 kB/s are always allowed, with a burst of eight seconds. Little more is sent: bytes after the close may reset
+    // the connection before the close frame is read.
     let mut ended = None;
     for _ in 0..80 {
         assert!(source.send_bytes(&[0; 4096]).await);
@@ -269,10 +271,11 @@ async fn level_is_reported_without_listeners() {
             let (_, members) = HttpRequest::get("/listMembers?roomID=1")
                 .text(address)
                 .await;
-            let members: Vec<serde_json::Value> = serde_json::from_str(&members).expect("JSON");
+            let members: Vec<serde_json::Value> = serde_json::from_str(&members).expect("not JSON");
             let level = |user: &User| {
                 let own = members.iter().find(|member| member["pubkey"] == user.id());
-                own.and_then(|own| own["level"].as_f64()).expect("a level")
+                own.and_then(|own| own["level"].as_f64())
+                    .expect("the member has no level")
             };
             let (loud, quiet) = (level(&ada), level(&bob));
             if loud > 0.0 && quiet > 0.0 {
@@ -280,7 +283,9 @@ async fn level_is_reported_without_listeners() {
             }
         }
     };
-    let (loud, quiet) = timeout(TEST_TIMEOUT, seen).await.expect("both are seen");
+    let (loud, quiet) = timeout(TEST_TIMEOUT, seen)
+        .await
+        .expect("timeout: a level is still 0");
     assert!(loud > 0.85 && quiet < 0.2, "{loud} {quiet}");
 }
 

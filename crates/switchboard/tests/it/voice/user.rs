@@ -42,10 +42,10 @@ impl User {
     pub(super) fn sign(&self, challenge: &str) -> String {
         self.key
             .sign(challenge)
-            .expect("a challenge that is signed")
+            .expect("the challenge cannot be signed")
     }
 
-    /// The key and a signature of the ticket, as query parameters.
+    /// The key and its signature over the ticket, as query parameters.
     pub(super) fn proof(&self) -> String {
         encoded(&[
             ("PKey", &self.id()),
@@ -84,10 +84,12 @@ impl User {
         Listener::of(self.join_room(room, format).send(self.address).await)
     }
 
+    /// Connects a source to the call with `other`.
     pub(super) async fn speak_to(&self, other: &Self) -> Source {
         Source::websocket(self.address, &self.up_call(other)).await
     }
 
+    /// Connects a listener to the call with `other`.
     pub(super) async fn listen_to(&self, other: &Self, format: &str) -> Listener {
         Listener::of(self.join_call(other, format).send(self.address).await)
     }
@@ -105,7 +107,7 @@ impl User {
             .await
     }
 
-    /// The challenge for the callee to sign; derived from the key, so it differs for each user.
+    /// The challenge that this user sends when it rings: derived from its key, because each user needs another one.
     fn challenge(&self) -> String {
         self.id().chars().rev().take(16).collect()
     }
@@ -153,7 +155,7 @@ impl User {
     }
 }
 
-/// Two users in a call.
+/// Two new users in a call.
 pub(super) async fn in_call(address: SocketAddr) -> (User, User) {
     let (mut ada, bob) = User::two(address).await;
     ada.call(&bob).await;
@@ -173,21 +175,22 @@ impl Event {
         let Ok(hex) = serde_json::from_str::<String>(&self.data) else {
             return self.data.clone();
         };
-        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("not hex");
         let bytes = (0..hex.len()).step_by(2).map(byte).collect();
-        let text = String::from_utf8(bytes).expect("text");
+        let text = String::from_utf8(bytes).expect("not UTF-8");
         assert!(text.is_ascii(), "clients decode byte by byte: {text}");
         text
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.text()).expect("JSON")
+        serde_json::from_str(&self.text()).expect("not JSON")
     }
 }
 
 /// An open event stream.
 pub(super) struct Events {
     answer: HttpResponse,
+    /// Received text that is not parsed yet.
     text: String,
     pub(super) server_key: String,
 }
@@ -216,7 +219,9 @@ impl Events {
 
     /// The next event; skips comments.
     pub(super) async fn next(&mut self) -> Event {
-        self.next_or_end().await.expect("an event, not the end")
+        self.next_or_end()
+            .await
+            .expect("the event stream has ended")
     }
 
     /// The next event, skipping those of other names.
@@ -234,22 +239,23 @@ impl Events {
         loop {
             if let Some(end) = self.text.find("\n\n") {
                 let block: String = self.text.drain(..end + 2).collect();
-                match event(&block) {
+                match parse_event(&block) {
                     Some(event) => return Ok(event),
                     None => continue,
                 }
             }
             match self.answer.body.next().await {
-                BodyPart::Bytes(bytes) => {
-                    self.text.push_str(&String::from_utf8(bytes).expect("text"))
-                }
+                BodyPart::Bytes(bytes) => self
+                    .text
+                    .push_str(&String::from_utf8(bytes).expect("not UTF-8")),
                 end @ (BodyPart::End | BodyPart::Cut) => return Err(end),
             }
         }
     }
 }
 
-fn event(block: &str) -> Option<Event> {
+/// Parses one event. `None` for a comment.
+fn parse_event(block: &str) -> Option<Event> {
     let field = |name: &str| {
         let line = block
             .lines()
