@@ -1,6 +1,6 @@
-//! The cost of one second of a room: `cargo bench -p switchboard-audio`. Each time is that of
-//! 50 frames. `mixer` and `reference` get the same input. The reference sums and encodes for each listener, and
-//! writes no Ogg pages.
+//! The CPU time of one second (50 frames) of a room: `cargo bench -p switchboard-audio`. `mixer` is this crate;
+//! `reference` is a simple mixer, which sums and encodes separately for each listener, and writes no Ogg pages. Both
+//! get the same input.
 
 use std::{fmt, sync::Arc};
 
@@ -56,7 +56,7 @@ impl AudioSink for DiscardingSink {
     }
 }
 
-/// The audio of a source in one second: a few tones of its own under an envelope, and some noise.
+/// The audio of a source in one second: tones of its own that fade in and out, and some noise.
 fn speech(source: usize) -> Vec<Frame> {
     let mut random = source as u64 + 1;
     let pitch = 100.0 + 7.0 * source as f64;
@@ -84,7 +84,7 @@ struct MixedRoom {
 }
 
 impl MixedRoom {
-    /// `first` is the owner of the first listener; the sources' are 0, 1, 2…
+    /// The owners of the sources are 0, 1, 2…; those of the listeners begin with `first`.
     fn new(room: Room, first: usize) -> Self {
         let mut mixer = Mixer::new(Arc::new(MixSettings::default()));
         let input = |source| (mixer.add_source(source as u64), speech(source));
@@ -109,6 +109,7 @@ impl MixedRoom {
     }
 }
 
+/// Numbers of sources and of listeners that do not talk.
 const SILENT_LISTENERS: [(usize, usize); 9] = [
     (2, 1),
     (2, 100),
@@ -125,6 +126,7 @@ const SILENT_LISTENERS: [(usize, usize); 9] = [
 const SILENT_LISTENERS_REFERENCE: [(usize, usize); 6] =
     [(2, 1), (2, 100), (10, 1), (10, 100), (100, 1), (100, 100)];
 
+/// Numbers of sources and listeners; each listener is also the owner of a source.
 const TALKING_LISTENERS: [(usize, usize); 3] = [(2, 2), (10, 10), (100, 100)];
 
 #[divan::bench_group(sample_size = 1, max_time = 2)]

@@ -1,5 +1,6 @@
-//! Saves 10 s of a room of two sources in every format, once from the beginning and once joined late, for inspection with
-//! `opusinfo`, `ogginfo` or `ffprobe`: `cargo run -p switchboard-audio --example save` with a directory as its argument.
+//! Saves 10 s of a room with two sources in every format, for inspection with `opusinfo`, `ogginfo` or `ffprobe`. One
+//! file of each format has the whole time, and another one the stream of a listener that joins after 5 s.
+//! `cargo run -p switchboard-audio --example save -- DIRECTORY`
 
 use std::{env, fs::File, io, io::Write, path::PathBuf, sync::Arc};
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::{FRAME_SAMPLES, Frame};
 
-/// Frames of digital silence after which the encoder pauses and a packet of silence is repeated: 1 s. By then
-/// the encoder's state holds nothing of the previous audio.
+/// Frames of digital silence after which the encoder pauses and a packet of silence is repeated in place of its output:
+/// 1 s. By then no previous audio is left in the encoder's state.
 const DTX_AFTER_FRAMES: u32 = 50;
 
 /// Frames of silence after which the encoder is dropped to free its memory: 30 s.
@@ -25,8 +25,9 @@ pub(crate) struct Packet {
 pub(crate) enum PacketDuration {
     /// A fixed number of samples.
     Samples(u32),
-    /// A quarter of a window that overlaps its neighbours, in samples. A packet adds its quarter and that of
-    /// the previous packet (Vorbis I, section 1.3.2).
+    /// The packet is a window that overlaps the windows of its neighbours; this is a quarter of its length in
+    /// samples. A decoder gets from a packet as many samples as its quarter and that of the previous packet together
+    /// (Vorbis I, section 1.3.2).
     #[cfg_attr(
         not(feature = "vorbis"),
         allow(dead_code, reason = "only packets of Vorbis overlap")
@@ -45,7 +46,8 @@ pub(crate) trait Codec: fmt::Debug + Send + Sync {
     /// A packet of digital silence that is valid anywhere in a stream.
     fn silence(&self) -> &Packet;
 
-    /// Whether encoder and decoder must both start with a packet of silence, so that their states agree.
+    /// Whether an encoder and a decoder that start must both process a packet of silence first, so that their states
+    /// agree.
     fn follows_silence(&self) -> bool {
         false
     }
@@ -56,7 +58,8 @@ pub(crate) trait FrameEncoder: fmt::Debug + Send {
     /// Encodes 20 ms and appends the packets that are ready.
     fn encode(&mut self, frame: &Frame, packets: &mut Vec<Packet>) -> Result<(), EncodeError>;
 
-    /// Encodes less than a frame of silence after a pause. Only for codecs whose packets are not frames.
+    /// Encodes `samples` of silence, less than a frame, after a pause. For codecs whose packets do not have the length
+    /// of a frame: when the pause ends, a part of a packet of silence may be due.
     fn encode_silence(
         &mut self,
         _samples: usize,
@@ -89,7 +92,7 @@ impl PacketDuration {
         }
     }
 
-    /// Number of samples of each repetition of this packet.
+    /// Number of samples that a decoder gets from this packet when it is repeated.
     fn repeated(self) -> usize {
         usize::try_from(self.after(Some(self))).unwrap_or(FRAME_SAMPLES)
     }
@@ -104,11 +107,12 @@ pub(crate) struct DtxEncoder {
     is_running: bool,
     /// Whether the next packet must be silence, for a new decoder that needs one to start with.
     begins_with_silence: bool,
-    /// Whether the last packet was silence for a new decoder only. Never twice in a row: otherwise repeated
-    /// joins would silence the stream for all listeners.
+    /// Whether the last packet was silence in place of audio, for a new decoder. There are never two of them in a
+    /// row: otherwise repeated joins would silence the stream for all listeners.
     was_forced_silence: bool,
+    /// Number of consecutive frames of digital silence.
     silent_frames: u32,
-    /// Samples of silence that are not in any packet yet.
+    /// Samples of silence during a pause that are not in any packet yet.
     pending_silence: usize,
 }
 
@@ -151,7 +155,7 @@ impl DtxEncoder {
         } else if self.encode_frame(frame, packets).is_ok() {
             self.is_running = true;
         } else {
-            // The stream continues with silence, and the next frame creates a new encoder.
+            // The encoder has failed. The stream continues with silence, and the next frame creates a new encoder.
             self.encoder = None;
             self.encode_silence(packets);
         }
@@ -204,7 +208,7 @@ mod tests {
     use super::*;
     use crate::{MixSettings, opus::OpusCodec};
 
-    /// Encodes a frame of a square wave. Returns whether the packet is not silence.
+    /// Encodes a frame of a square wave. Returns whether the packet is another one than that of silence.
     fn encode(dtx: &mut DtxEncoder, amplitude: i16) -> bool {
         let wave = |at| {
             if at / 48 % 2 == 0 {
@@ -219,6 +223,7 @@ mod tests {
         packets != [dtx.silence().clone()]
     }
 
+    /// Encodes frames of silence. Returns for each whether the packet is another one than that of silence.
     fn encode_silence(dtx: &mut DtxEncoder, frames: u32) -> Vec<bool> {
         (0..frames).map(|_| encode(dtx, 0)).collect()
     }
@@ -232,7 +237,7 @@ mod tests {
         let mut dtx = dtx();
         assert!(
             !encode(&mut dtx, 0) && dtx.encoder.is_none(),
-            "nothing to encode"
+            "an encoder is created although there is no audio to encode"
         );
         encode(&mut dtx, 1_000);
         assert!(encode(&mut dtx, 1_000) && dtx.is_running);

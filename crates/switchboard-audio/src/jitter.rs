@@ -6,8 +6,8 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use crate::{FRAME_SAMPLES, Frame, MixSettings, level::LevelMeter};
 use parking_lot::{Mutex, MutexGuard};
 
-/// Samples buffered before a source starts or resumes playing: 40 ms, because browsers send 1024 samples every
-/// 21 ms, and a buffer that underruns at every second frame crackles.
+/// Samples buffered before a source starts or resumes playing: 40 ms. Browsers send 1024 samples every 21 ms, so with
+/// less in the buffer every second frame could find too few samples, which crackles.
 const PREFILL_SAMPLES: usize = 1_920;
 
 /// Maximum frames to wait for the prefill, so that a sound shorter than the prefill is played too.
@@ -55,7 +55,7 @@ impl SourceHandle {
         jitter.samples.extend(newest);
     }
 
-    /// Whether the mixer has consumed all pushed samples.
+    /// Whether the buffer holds no samples: the mixer has taken all that were pushed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lock().samples.is_empty()
@@ -77,7 +77,7 @@ impl SourceHandle {
     /// Moves 20 ms into `frame`, padded with silence. Returns false if the frame is digital silence.
     pub(crate) fn pull(&self, frame: &mut Frame) -> bool {
         let mut jitter = self.lock();
-        let count = jitter.ready();
+        let count = jitter.begin_frame();
         let (played, missing) = frame.split_at_mut(count);
         jitter.pop_samples(played);
         missing.fill(0);
@@ -86,7 +86,8 @@ impl SourceHandle {
         played.iter().any(|&sample| sample != 0)
     }
 
-    /// Drops all samples but the prefill, which accumulated without listeners.
+    /// Drops all samples except the newest, as many as the prefill. The others accumulated while there were no
+    /// listeners.
     pub(crate) fn skip_to_now(&self) {
         let mut jitter = self.lock();
         let surplus = jitter.samples.len().saturating_sub(jitter.prefill());
@@ -100,14 +101,14 @@ impl SourceHandle {
     }
 
     fn lock(&self) -> MutexGuard<'_, JitterBuffer> {
-        // No code panics under this lock with the state half changed.
+        // A panic does not poison this lock; no code panics under it with the state half changed.
         self.buffer.lock()
     }
 }
 
 impl JitterBuffer {
-    /// Number of samples to play in this frame; 0 while prefilling.
-    fn ready(&mut self) -> usize {
+    /// Counts a frame, and returns the number of samples to play in it; 0 while the buffer is being prefilled.
+    fn begin_frame(&mut self) -> usize {
         let count = self.samples.len();
         if !self.is_playing && count < self.prefill() {
             let may_wait = self.waited_frames < PREFILL_FRAMES;

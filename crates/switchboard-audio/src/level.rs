@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Level of silence in dBFS. The smallest 16-bit step is -90 dBFS.
+/// The level that stands for silence, in dBFS. It is below the smallest 16-bit step, -90 dBFS.
 pub(crate) const FLOOR_DBFS: f32 = -96.0;
 
 /// Averaging window in samples: 100 ms.
@@ -31,7 +31,7 @@ impl LevelMeter {
             return;
         }
         self.has_new_samples = true;
-        // Two seconds are enough: older samples have no weight in the mean.
+        // The last two seconds are enough: older samples would have no weight in the mean.
         let samples = &samples[samples.len().saturating_sub(96_000)..];
         for block in samples.chunks(480) {
             let count = block.len() as f32;

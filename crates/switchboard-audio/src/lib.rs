@@ -7,11 +7,12 @@
 //! 1. [`PcmDecoder`] decodes the bytes of a client, and resamples and downmixes them if needed.
 //! 2. [`SourceHandle`] pushes them into the source's jitter buffer, which holds at most `latency_max`.
 //! 3. [`Mixer`] takes a frame of each source every 20 ms, scheduled by [`Ticker`], and sums them.
-//! 4. Each distinct (mix, format) is encoded once. Each listener gets its own stream of the packets.
+//! 4. Each distinct mix is encoded once for each format in which it is heard. Each listener gets its own stream of the
+//!    packets.
 //!
-//! The caller runs the loop: wait until [`Ticker::next`], call [`Mixer::begin_frame`], call
-//! [`Mixer::render_next`] until it returns false, yielding in between, then call [`Ticker::advance`]. No
-//! ticks are needed while [`Mixer::is_idle`].
+//! The caller runs the loop: wait until [`Ticker::next`], call [`Mixer::begin_frame`], call [`Mixer::render_next`]
+//! until it returns false (other tasks may run between these calls), then call [`Ticker::advance`]. While
+//! [`Mixer::is_idle`], the loop may stop.
 //!
 //! The cargo feature `vorbis` (on by default) encodes Vorbis with libvorbis, which is written in C. Without it,
 //! [`Format::parse`] fails for Vorbis with [`FormatError::BuiltWithoutVorbis`].

@@ -1,4 +1,8 @@
-//! The mixer: sources, their sum, and one encoded stream for each distinct (mix, format).
+//! The mixer: sources, their sum, and one encoded stream for each mix and format.
+//!
+//! An owner is the user that a source or listener belongs to, identified by a number that the caller chooses. Owners
+//! that talk do not hear themselves (unless `echo_self` is set): each gets a mix without its own sources. All others
+//! share the full mix.
 
 use std::{collections::BTreeSet, fmt, ops::Range, sync::Arc};
 
@@ -9,15 +13,15 @@ use crate::{
     sum::{self, SampleSums},
 };
 
-/// After this many frames of digital silence (5 s: a muted microphone or none), an owner gets the full mix and
-/// its shared encoder, because its own audio does not change the mix.
+/// After this many frames of digital silence (5 s), an owner counts as muted and gets the full mix, which does not
+/// contain its voice anyway. This saves the encoder of its own mix.
 const MUTED_AFTER_FRAMES: u32 = 250;
 
 /// The mixer of one call or room.
 ///
 /// Every 20 ms: call [`Mixer::begin_frame`], then [`Mixer::render_next`] until it returns false. Sources and
 /// listeners may be added in between. A source is removed when its [`SourceHandle`]s are dropped, a listener
-/// when its [`AudioSink`] is closed. Adding or removing them costs other owners no frame.
+/// when its [`AudioSink`] is closed. Other owners lose no frame when a source or listener is added or removed.
 pub struct Mixer<O: AudioSink> {
     settings: Arc<MixSettings>,
     sources: Vec<MixerSource>,
@@ -84,9 +88,9 @@ impl<O: AudioSink> Mixer<O> {
         });
     }
 
-    /// Adds a listener. It gets the headers of its stream at once, and from the next frame on the mix without
-    /// its owner's sources (unless `echo_self`). A sink that rejects the headers is dropped, and so is one
-    /// whose format cannot be encoded on this machine or by this build ([`Format::AVAILABLE`]).
+    /// Adds a listener. It gets the headers of its stream at once, and from the next frame on the mix without its
+    /// owner's sources, or with them if [`MixSettings::echo_self`] is set. A sink that rejects the headers is
+    /// dropped, and so is one whose format this build cannot encode ([`Format::AVAILABLE`]).
     pub fn add_listener(&mut self, owner: u64, format: Format, sink: O) {
         self.remove_dropped_sources();
         if self.is_idle() {
@@ -115,12 +119,12 @@ impl<O: AudioSink> Mixer<O> {
                 sum::add(&mut self.full, &source.frame);
             }
         }
-        // After pulling the sources: an owner that starts talking must not hear itself in this frame.
+        // After the sources are pulled, so that an owner that starts talking does not hear itself in this frame.
         self.update_listeners();
         self.unrendered = 0..self.streams.len();
     }
 
-    /// Encodes and delivers one (mix, format) of the current frame. Returns false when all are done.
+    /// Encodes one mix of the current frame in one format and delivers it. Returns false when all are done.
     pub fn render_next(&mut self) -> bool {
         let next = self.unrendered.next();
         let Some(stream) = next.and_then(|next| self.streams.get_mut(next)) else {
@@ -199,7 +203,7 @@ impl<O: AudioSink> Mixer<O> {
         self.streams.retain(|stream| !stream.listeners.is_empty());
     }
 
-    /// The owners that get a mix without their own sources.
+    /// The owners that are not muted. They get a mix without their own sources.
     fn talkers(&self) -> BTreeSet<u64> {
         let is_talking = |source: &&MixerSource| source.silent_frames < MUTED_AFTER_FRAMES;
         self.sources
@@ -235,8 +239,8 @@ fn mix_for(owner: u64, talkers: &BTreeSet<u64>, settings: &MixSettings) -> MixKi
     }
 }
 
-/// Derives an Ogg serial number from a counter (SplitMix64). Serial numbers must differ, so that files can be
-/// chained; they need not be unpredictable.
+/// Derives an Ogg serial number from a counter (SplitMix64). The numbers must differ, so that saved streams can be
+/// concatenated (chained) in one file; they need not be unpredictable.
 fn serial_number(count: u64) -> u32 {
     let mut bits = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -11,14 +11,14 @@ use crate::{
     encoder::{Packet, PacketDuration},
 };
 
-/// Frames per page: 60 ms, at an overhead of 30 bytes per page.
+/// Frames per page: 60 ms. More would add latency, and fewer would add overhead, which is about 30 bytes per page.
 const FRAMES_PER_PAGE: u8 = 3;
 
 /// Maximum number of segments of a page. A segment has at most 255 bytes.
 pub(crate) const SEGMENTS_MAX: usize = 255;
 
-/// How far a stream may lag behind the listener's time before silence is inserted, in samples: 220 ms. The
-/// Vorbis encoder delays speech by about 170 ms, which must not count as a lag.
+/// How far the packets of a stream may lag behind the time since the listener was added, before silence is inserted,
+/// in samples: 220 ms. The Vorbis encoder delays its packets by about 170 ms, which must not count as a lag.
 const LAG_MAX: u64 = 10_560;
 
 /// Page header flags: first and last page of a logical stream (RFC 3533, section 6).
@@ -30,15 +30,19 @@ const LAST_PAGE: u8 = 4;
 pub(crate) struct OggMuxer {
     serial: u32,
     sequence: u32,
-    /// Samples that a decoder gets from the packets so far.
+    /// Samples that a decoder gets from the packets so far: the granule position of a page that ends now.
     granule: u64,
-    /// Samples elapsed since the listener was added.
-    due: u64,
+    /// Samples elapsed since the listener was added: those that the decoder should have got.
+    elapsed: u64,
     /// Samples at the beginning that the decoder drops.
     pre_skip: u64,
+    /// The duration of the last packet.
     previous: Option<PacketDuration>,
+    /// The packets of the next page.
     pending: Vec<Packet>,
+    /// Frames since the last page.
     pending_frames: u8,
+    /// Whether a page with audio has been written.
     has_begun: bool,
     /// The packet of silence that fills gaps of the encoder.
     silence: Packet,
@@ -51,7 +55,7 @@ impl OggMuxer {
             serial,
             sequence: 0,
             granule: 0,
-            due: 0,
+            elapsed: 0,
             pre_skip,
             previous: None,
             pending: Vec::new(),
@@ -70,33 +74,33 @@ impl OggMuxer {
         pages.into()
     }
 
-    /// Adds the packets of one frame. Returns a page when one is due: at once for the first audible packet,
-    /// then every 60 ms.
+    /// Adds the packets of one frame. Returns the pages that are due: the first as soon as a decoder gets samples from
+    /// it, then one every 60 ms.
     pub(crate) fn push_packets(&mut self, packets: &[Packet]) -> Option<Bytes> {
         let mut pages = Vec::new();
-        self.due += FRAME_SAMPLES as u64;
+        self.elapsed += FRAME_SAMPLES as u64;
         for packet in packets {
             self.append(packet.clone(), &mut pages);
         }
-        if self.due > self.granule + LAG_MAX {
+        if self.elapsed > self.granule + LAG_MAX {
             // One packet of silence per call: the stream catches up over several frames.
             self.append(self.silence.clone(), &mut pages);
         }
         self.pending_frames = self.pending_frames.saturating_add(1);
         // Some readers reject a page of granule position 0 after the headers.
-        let is_audible = self.granule > 0;
-        if is_audible && (!self.has_begun || self.pending_frames >= FRAMES_PER_PAGE) {
+        let has_samples = self.granule > 0;
+        if has_samples && (!self.has_begun || self.pending_frames >= FRAMES_PER_PAGE) {
             self.flush(&mut pages);
             self.has_begun = true;
         }
         (!pages.is_empty()).then(|| pages.into())
     }
 
-    /// The last page, which ends at the listener's time. It contains at least one of `packets`, leaves out those
-    /// after that time, and ends with silence if they do not reach it.
+    /// The last page. It ends the stream at the elapsed time: packets after that time are left out, except the first
+    /// of `packets`, and silence is added if the packets do not reach that time.
     pub(crate) fn end(&mut self, packets: &[Packet]) -> Bytes {
         let mut pages = Vec::new();
-        let end = self.due + self.pre_skip;
+        let end = self.elapsed + self.pre_skip;
         let mut before = self.granule;
         let silence = self.silence.clone();
         // At most 1 s of silence; `push_packets` ensures that no more is missing.
@@ -107,14 +111,15 @@ impl OggMuxer {
                 break;
             }
         }
-        // A decoder can trim only samples of the last packet.
+        // The granule position of the last page makes a decoder trim samples, but only those of the last packet.
         let end = end.clamp(before, self.granule);
         self.write_pending(&mut pages, LAST_PAGE, end);
         pages.into()
     }
 
     fn append(&mut self, packet: Packet, pages: &mut Vec<u8>) {
-        // Encoders do not produce packets larger than a page. Such a packet would be replaced by silence.
+        // Packets are never split over pages. The encoders produce none larger than a page; if one did, silence would
+        // take its place.
         let packet = match segments(&packet.bytes) <= SEGMENTS_MAX {
             true => packet,
             false => self.silence.clone(),
@@ -286,7 +291,7 @@ mod tests {
         assert_eq!(
             muxer.push_packets(&[packet(3, PacketDuration::Overlapping(64))]),
             None,
-            "nothing audible yet"
+            "a decoder gets no samples from the first packet"
         );
         let page = muxer.push_packets(&[long.clone(), long]).expect("a page");
         assert_eq!(granules(&page), [64 + 512 + 1_024]);
@@ -312,12 +317,12 @@ mod tests {
         let mut muxer = OggMuxer::new(1, 0, packet(1, PacketDuration::Overlapping(512)));
         for _ in 0..1_000 {
             muxer.push_packets(&[]);
-            assert!(muxer.due - muxer.granule <= LAG_MAX + 2 * 1_024);
+            assert!(muxer.elapsed - muxer.granule <= LAG_MAX + 2 * 1_024);
         }
     }
 
     #[test]
-    fn oversized_packets_are_split_over_pages_or_replaced_by_silence() {
+    fn packets_that_do_not_fit_on_one_page_get_another_one_or_are_replaced_by_silence() {
         let mut muxer = OggMuxer::new(1, 0, packet(3, PacketDuration::FRAME));
         let pages = muxer.push_packets(&[
             packet(60_000, PacketDuration::FRAME),
@@ -325,6 +330,9 @@ mod tests {
         ]);
         assert_eq!(granules(&pages.expect("pages")), [960, 1_920]);
         let page = muxer.end(&[packet(70_000, PacketDuration::FRAME)]);
-        assert!(page.len() < 200, "silence instead");
+        assert!(
+            page.len() < 200,
+            "the packet of 70,000 bytes is not replaced by silence"
+        );
     }
 }

@@ -18,8 +18,8 @@ use crate::{
 /// measures it.
 pub(crate) const LOOKAHEAD: u16 = 312;
 
-/// Pre-skip in samples for a decoder that joins a running stream: 80 ms until it has converged (RFC 7845, section
-/// 4.6).
+/// Pre-skip (samples that a decoder drops at the beginning) for a decoder that joins a running stream: 80 ms, after
+/// which it has converged (RFC 7845, section 4.6).
 pub(crate) const CONVERGENCE: u16 = 3_840;
 
 /// Maximum size of a packet of one frame in bytes, with its first byte (RFC 6716, section 3.4).

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::{SAMPLE_RATE, SourceHandle, resample::Resampler};
 
-/// Samples per chunk pushed to the source, so that a large body needs no large buffer.
+/// Samples that are decoded before they are pushed to the source, so that a large body needs no large buffer.
 const CHUNK_SAMPLES: usize = 1_024;
 
 const RATES: std::ops::RangeInclusive<u32> = 8_000..=192_000;
@@ -27,8 +27,9 @@ pub struct UnsupportedPcm {
 #[derive(Debug)]
 pub struct PcmDecoder {
     channels: u16,
-    /// Incomplete rest of the last message: less than one sample of each channel.
+    /// The bytes at the end of the last message that are less than one sample of each channel.
     incomplete: Vec<u8>,
+    /// Decoded samples that have not been pushed yet.
     chunk: Vec<i16>,
     resampler: Option<Resampler>,
 }
@@ -49,6 +50,7 @@ impl PcmDecoder {
         };
         Ok(Self {
             channels,
+            // Eight channels of two bytes.
             incomplete: Vec::with_capacity(16),
             chunk: Vec::with_capacity(CHUNK_SAMPLES),
             resampler,
@@ -88,7 +90,8 @@ impl PcmDecoder {
         self.flush_chunk(to);
     }
 
-    /// Flushes the resampler at the end of the source. An incomplete group of channels is dropped.
+    /// Pushes the samples that are still in the resampler, at the end of the source. An incomplete group of channels
+    /// is dropped.
     pub fn finish(&mut self, to: &SourceHandle) {
         if let Some(resampler) = &mut self.resampler {
             resampler.finish(to);

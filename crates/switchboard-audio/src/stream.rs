@@ -1,4 +1,4 @@
-//! The stream of one (mix, format): an encoder and its listeners.
+//! One mix in one format: an encoder and its listeners.
 
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ pub(crate) struct MixStream<O> {
     pub(crate) listeners: Vec<MixListener<O>>,
     headers: StreamHeaders,
     encoder: DtxEncoder,
+    /// The packets of the current frame; kept to reuse its memory.
     packets: Vec<Packet>,
 }
 
@@ -78,6 +79,9 @@ impl<O: AudioSink> MixStream<O> {
         let (muxer, headers) = match &self.headers {
             StreamHeaders::Wav(header) => (None, header.clone()),
             StreamHeaders::Opus => {
+                // A decoder that joins a running stream drops more samples, until it has converged. They are missing
+                // from the sound that it plays: the muxer ends the stream as if only the delay of the encoder were
+                // dropped.
                 let pre_skip = match self.encoder.prepare_listener() {
                     true => opus::CONVERGENCE,
                     false => opus::LOOKAHEAD,

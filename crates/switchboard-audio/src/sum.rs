@@ -1,6 +1,6 @@
-//! Arithmetic of mixing. Sums are exact in 32 bits (65,536 sources at full scale) and are clamped to 16 bits
-//! once, at the end, so the order of sources does not matter. The loops run over arrays of fixed length, so
-//! the compiler vectorizes them.
+//! Arithmetic of mixing. Sums have 32 bits, which is exact for up to 65,536 sources at full scale. They are clamped to
+//! 16 bits once, at the end, so the order of the sources does not matter. The loops run over arrays of fixed length,
+//! so the compiler vectorizes them.
 
 use crate::{FRAME_SAMPLES, Frame};
 
@@ -19,6 +19,7 @@ pub(crate) fn subtract(sum: &mut SampleSums, frame: &Frame) {
     }
 }
 
+/// Clamps the sums to 16 bits.
 #[expect(clippy::cast_possible_truncation, reason = "clamped just before")]
 pub(crate) fn saturate(frame: &mut Frame, sum: &SampleSums) {
     for (sample, &sum) in frame.iter_mut().zip(sum) {

@@ -7,9 +7,9 @@ use crate::FRAME;
 /// Minimum time between two frames while catching up, so that listeners do not get bursts.
 const GAP_MIN: Duration = Duration::from_millis(10);
 
-/// Maximum lateness that is caught up; frames beyond it are skipped. Sources buffer 200 ms by default
-/// (`latency_max`): catching up more would take frames out of empty buffers and chop the audio. 60 ms of the
-/// 200 ms stay in the buffers to absorb network jitter.
+/// Maximum lateness that is caught up; of a longer one, frames are skipped. Sources buffer at most 200 ms by default
+/// (`latency_max`), so a mixer that catches up more would find their buffers empty and chop the audio. 60 ms of the
+/// 200 ms are left in the buffers, to absorb network jitter.
 const LATENESS_MAX: Duration = Duration::from_millis(200 - 60);
 
 /// An absolute schedule of one frame every 20 ms. Lateness of the caller does not accumulate as drift.
@@ -38,7 +38,7 @@ impl Ticker {
     }
 
     /// Records that the due frame was made at `now`. Lateness of up to 140 ms is caught up, with at least 10 ms
-    /// between frames. Lateness beyond that is skipped in whole frames.
+    /// between frames. If it is longer, whole frames are skipped.
     pub fn advance(&mut self, now: Instant) {
         self.ideal += FRAME;
         let lateness = now.saturating_duration_since(self.ideal);
@@ -55,6 +55,7 @@ mod tests {
 
     use super::*;
 
+    /// Frames in an hour.
     const HOUR: u32 = 180_000;
 
     #[test]

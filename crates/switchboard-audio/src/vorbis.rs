@@ -21,7 +21,8 @@ pub(crate) struct VorbisCodec {
     silence: Packet,
 }
 
-/// Cache of the last codec: creating headers and silence takes about 10 ms, and the quality rarely changes.
+/// Cache of the last codec, because it takes about 10 ms to make the headers and the packet of silence, and the quality
+/// rarely changes.
 static LAST_USED: Mutex<Option<Arc<VorbisCodec>>> = Mutex::new(None);
 
 impl VorbisCodec {
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
     use crate::encoder::DtxEncoder;
 
-    /// A codec whose first encoder panics.
+    /// A codec whose first encoder makes its worker thread panic.
     #[derive(Debug)]
     struct PanickingCodec {
         vorbis: Arc<VorbisCodec>,

@@ -22,14 +22,14 @@ use crate::{
 };
 use parking_lot::Mutex;
 
-/// Maximum number of threads. More would compete with each other and with signaling.
+/// Maximum number of threads. More would compete with each other, and with signaling, for the processors.
 const THREADS_MAX: usize = 8;
 
 static WORKERS: [VorbisWorker; THREADS_MAX] = [const { VorbisWorker::not_started() }; THREADS_MAX];
 
 type EncodeResult = Result<Vec<Packet>, EncodeError>;
 
-/// The queue of a worker: work items with the number of their encoder.
+/// The queue of a worker: work items with the id of their encoder.
 type WorkQueue = Sender<(u64, WorkItem)>;
 
 #[derive(Debug)]
@@ -60,6 +60,7 @@ impl RemoteEncoder {
         static LAST_ID: AtomicU64 = AtomicU64::new(0);
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed);
         // Round-robin distribution over the workers.
+        // One worker per processor.
         let count = thread::available_parallelism().map_or(1, NonZero::get);
         let slot = id % count.min(THREADS_MAX) as u64;
         let worker = usize::try_from(slot)
@@ -139,7 +140,7 @@ impl VorbisWorker {
 
     /// Sends a work item and returns the queue for further items.
     fn send(&self, work: (u64, WorkItem)) -> Result<WorkQueue, EncodeError> {
-        // No code panics under this lock with the state half changed.
+        // A panic does not poison this lock; no code panics under it with the state half changed.
         let mut last = self.0.lock();
         let work = match &*last {
             None => work,
@@ -166,7 +167,8 @@ fn run(queue: &Receiver<(u64, WorkItem)>) {
     for (id, work) in queue {
         let handled = catch_unwind(AssertUnwindSafe(|| handle(&mut streams, id, work)));
         if handled.is_err() {
-            // The owner of this encoder creates another one. Other encoders of this worker are unaffected.
+            // The next result of this encoder is an error, after which its owner creates another one. The other
+            // encoders of this worker are unaffected.
             streams.remove(&id);
         }
     }
@@ -208,7 +210,7 @@ fn handle(
 mod tests {
     use super::*;
 
-    /// Whether 1 s can be encoded, which is 47 long windows.
+    /// Whether 1 s can be encoded. It takes 47 packets; some of the last ones are still in the encoder.
     fn works(remote: &mut RemoteEncoder) -> bool {
         let mut packets = Vec::new();
         let are_accepted = (0..50).all(|_| remote.encode(vec![0.0; 960], &mut packets).is_ok());

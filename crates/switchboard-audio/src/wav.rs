@@ -1,4 +1,4 @@
-//! RIFF/WAVE: a header of unbounded length, then raw samples.
+//! RIFF/WAVE: a header that declares an unbounded length, then raw samples.
 
 use bytes::Bytes;
 

@@ -3,14 +3,14 @@
 use switchboard_audio::{FRAME_SAMPLES, Format};
 
 use crate::{
+    recording::{RecordingSink, ToneFrames, mixer, seconds, tick},
     saved,
-    spectrum::{SpectrumAnalyzer, ToneFrames, mixer, seconds, tick},
 };
 
 #[test]
 fn headers_are_sent_at_once() {
     for &format in Format::AVAILABLE {
-        let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
+        let (mut mixer, recorder) = (mixer(), RecordingSink::new());
         mixer.add_listener(1, format, recorder.clone());
         let headers = recorder.received();
         match format {
@@ -23,7 +23,7 @@ fn headers_are_sent_at_once() {
 #[test]
 fn ended_stream_has_the_elapsed_duration() {
     for &format in Format::AVAILABLE {
-        let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
+        let (mut mixer, recorder) = (mixer(), RecordingSink::new());
         let microphone = mixer.add_source(1);
         mixer.add_listener(2, format, recorder.clone());
         let mut tone = ToneFrames::new(440.0, 0.25);
@@ -43,8 +43,7 @@ fn ended_stream_has_the_elapsed_duration() {
 fn audio_is_decodable_within_300_ms() {
     for &format in Format::AVAILABLE {
         for frames_before in [0, 1, 7, 50, 51, 52, 53, 54] {
-            let (mut mixer, first, late) =
-                (mixer(), SpectrumAnalyzer::new(), SpectrumAnalyzer::new());
+            let (mut mixer, first, late) = (mixer(), RecordingSink::new(), RecordingSink::new());
             let microphone = mixer.add_source(1);
             mixer.add_listener(2, format, first);
             let mut tone = ToneFrames::new(440.0, 0.25);
@@ -71,7 +70,7 @@ fn late_listener_gets_its_own_stream() {
         .iter()
         .filter(|format| **format != Format::Wav)
     {
-        let (mut mixer, first, late) = (mixer(), SpectrumAnalyzer::new(), SpectrumAnalyzer::new());
+        let (mut mixer, first, late) = (mixer(), RecordingSink::new(), RecordingSink::new());
         let microphone = mixer.add_source(1);
         mixer.add_listener(2, format, first.clone());
         let mut tone = ToneFrames::new(440.0, 0.25);
@@ -97,9 +96,9 @@ fn late_listener_gets_its_own_stream() {
 }
 
 #[test]
-fn silence_keeps_time_without_an_encoder() {
+fn stream_of_silence_keeps_its_time() {
     for &format in Format::AVAILABLE {
-        let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
+        let (mut mixer, recorder) = (mixer(), RecordingSink::new());
         mixer.add_listener(2, format, recorder.clone());
         for _ in 0..seconds(10) {
             tick(&mut mixer);
@@ -119,10 +118,10 @@ fn silence_keeps_time_without_an_encoder() {
 }
 
 #[test]
-fn audio_after_silence_keeps_time() {
+fn stream_with_pauses_keeps_its_time() {
     for &format in Format::AVAILABLE {
         for pause in [1, 3, 40] {
-            let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
+            let (mut mixer, recorder) = (mixer(), RecordingSink::new());
             let microphone = mixer.add_source(1);
             mixer.add_listener(2, format, recorder.clone());
             let mut tone = ToneFrames::new(440.0, 0.25);
@@ -150,19 +149,20 @@ fn audio_after_silence_keeps_time() {
 #[test]
 fn stalled_listener_is_removed_without_affecting_others() {
     for &format in Format::AVAILABLE {
-        let (mut mixer, good) = (mixer(), SpectrumAnalyzer::new());
-        let bad: Vec<SpectrumAnalyzer> = (0..20).map(SpectrumAnalyzer::with_patience).collect();
+        let (mut mixer, good) = (mixer(), RecordingSink::new());
+        let bad: Vec<RecordingSink> = (0..20).map(RecordingSink::accepting).collect();
         let microphone = mixer.add_source(1);
         for (owner, recorder) in (10..).zip(&bad) {
             mixer.add_listener(owner, format, recorder.clone());
         }
         mixer.add_listener(2, format, good.clone());
-        assert_eq!(mixer.listeners(), 20, "one of them took no headers");
+        // The first sink has rejected even the headers.
+        assert_eq!(mixer.listeners(), 20);
         let mut tone = ToneFrames::new(440.0, 0.25);
         for frame in 0..seconds(4) {
             microphone.push(&tone.frame());
             if frame == 30 {
-                bad.iter().for_each(SpectrumAnalyzer::close);
+                bad.iter().for_each(RecordingSink::close);
             }
             tick(&mut mixer);
         }
@@ -170,6 +170,7 @@ fn stalled_listener_is_removed_without_affecting_others() {
         mixer.end();
         let saved = saved::read(format, &good.received());
         assert_eq!(saved.samples.len(), 4 * 48_000);
+        // The streams of the others are valid up to the point where they were rejected.
         for recorder in bad.iter().skip(2) {
             saved::read(format, &recorder.received());
         }
@@ -183,7 +184,7 @@ fn dropped_source_is_removed() {
     let clone = first.clone();
     drop(first);
     mixer.begin_frame();
-    assert_eq!(mixer.sources(), 2, "a clone still holds it");
+    assert_eq!(mixer.sources(), 2, "a source is kept while it has a handle");
     drop((clone, second));
     mixer.begin_frame();
     assert_eq!(mixer.sources(), 0);
@@ -195,12 +196,12 @@ fn frame_has_960_samples() {
     assert_eq!(switchboard_audio::FRAME.as_millis() * 48, 960);
 }
 
-/// An owner that starts to talk gets its own mix, and loses it after a long silence. Its stream continues in
-/// time, and nothing in it is louder than the input.
+/// An owner that starts to talk gets a mix of its own, and after a long silence the full mix again. Its stream keeps the
+/// time, and never contains the owner's own tone, which is louder than the other.
 #[test]
-fn talking_changes_neither_headers_nor_time() {
+fn stream_of_an_owner_that_talks_at_times_keeps_its_time() {
     for &format in Format::AVAILABLE {
-        let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
+        let (mut mixer, recorder) = (mixer(), RecordingSink::new());
         let other = mixer.add_source(1);
         mixer.add_listener(2, format, recorder.clone());
         let mut mine = None;

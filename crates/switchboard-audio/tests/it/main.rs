@@ -1,10 +1,10 @@
 //! Tests of the mixer through its public interface: recorded streams are parsed and decoded.
 
 mod formats;
-mod intake;
 mod jitter;
+mod pcm_decoder;
 mod random_run;
+mod recording;
 mod saved;
-mod spectrum;
 mod sums;
 mod tones;

@@ -4,14 +4,14 @@ use proptest::prelude::*;
 use switchboard_audio::{FRAME_SAMPLES, Format, SourceHandle};
 
 use crate::{
+    recording::{RecordingSink, mixer, seconds, tick},
     saved,
-    spectrum::{SpectrumAnalyzer, mixer, seconds, tick},
 };
 
 const FRAMES: usize = seconds(60);
 const OWNERS: u64 = 200;
 
-/// Maximum lag of a Vorbis stream in samples; see `LAG_MAX` in `ogg.rs`.
+/// Maximum lag of a Vorbis stream in samples: `LAG_MAX` of `ogg.rs`, with a margin of 50 ms.
 const VORBIS_LAG_MAX: usize = 12_960;
 
 /// Maximum lead of a Vorbis stream in samples: a new listener also gets the packets buffered in the encoder,
@@ -43,12 +43,13 @@ fn random_actions() -> impl Strategy<Value = Vec<(usize, MixerAction)>> {
 struct TestListener {
     owner: u64,
     format: Format,
-    recorder: SpectrumAnalyzer,
+    recorder: RecordingSink,
     frames: usize,
     has_left: bool,
 }
 
 impl TestListener {
+    /// Checks that the stream is valid and lasts as long as the listener has listened.
     fn check(&self) {
         let saved = saved::read(self.format, &self.recorder.received());
         assert_eq!(
@@ -70,7 +71,8 @@ impl TestListener {
     }
 }
 
-fn play(mut actions: Vec<(usize, MixerAction)>, seed: u64) {
+/// Runs a mixer with these actions, each before the frame of its number, and checks the streams.
+fn run(mut actions: Vec<(usize, MixerAction)>, seed: u64) {
     actions.sort_by_key(|(frame, _)| *frame);
     let mut actions = actions.into_iter().peekable();
     let mut mixer = mixer();
@@ -83,7 +85,7 @@ fn play(mut actions: Vec<(usize, MixerAction)>, seed: u64) {
                 MixerAction::Talk(owner) => talking.push((owner, mixer.add_source(owner))),
                 MixerAction::Stop(owner) => talking.retain(|(talker, _)| *talker != owner),
                 MixerAction::Listen(owner, format) => {
-                    let recorder = SpectrumAnalyzer::new();
+                    let recorder = RecordingSink::new();
                     mixer.add_listener(owner, format, recorder.clone());
                     listening.push(TestListener {
                         owner,
@@ -105,7 +107,7 @@ fn play(mut actions: Vec<(usize, MixerAction)>, seed: u64) {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(*owner);
-            // Some sources stutter, some are silent, some are loud; at times all are silent.
+            // Some sources push too few samples, some are silent, some are loud; at times all are silent.
             let loudness = (random >> 60) as i16 * 200;
             let silent = now / 250 % 3 == 2 || random >> 61 == 0;
             let wave: Vec<i16> = (0..FRAME_SAMPLES)
@@ -135,7 +137,7 @@ proptest! {
 
     #[test]
     fn every_listener_gets_a_complete_stream(actions in random_actions(), seed in any::<u64>()) {
-        play(actions, seed);
+        run(actions, seed);
     }
 }
 
@@ -169,7 +171,7 @@ proptest! {
     ) {
         let mut mixer = mixer();
         let input = mixer.add_source(1);
-        let recorders = Format::AVAILABLE.iter().map(|format| (*format, SpectrumAnalyzer::new()));
+        let recorders = Format::AVAILABLE.iter().map(|format| (*format, RecordingSink::new()));
         let recorders: Vec<_> = recorders.collect();
         for (format, recorder) in &recorders {
             mixer.add_listener(2, *format, recorder.clone());

@@ -3,6 +3,7 @@
 use ogg::reading::PageParser;
 use switchboard_audio::Format;
 
+// Flags of an Ogg page (RFC 3533, section 6).
 const BEGINS: u8 = 2;
 const ENDS: u8 = 4;
 
@@ -10,13 +11,14 @@ const ENDS: u8 = 4;
 pub(crate) struct SavedStream {
     /// The samples that a player would play, 1.0 at full scale.
     pub(crate) samples: Vec<f32>,
-    /// Number of samples skipped at the beginning.
+    /// Number of samples that a player skips at the beginning (pre-skip of Opus).
     pub(crate) skipped: usize,
     pub(crate) serial: u32,
     /// Whether the stream has an end marker.
     pub(crate) has_ended: bool,
 }
 
+/// An Ogg page with its packets.
 pub(crate) struct SavedPage {
     pub(crate) flags: u8,
     pub(crate) granule: u64,
@@ -38,7 +40,7 @@ fn wav(bytes: &[u8]) -> SavedStream {
     assert_eq!(&header[..4], b"RIFF");
     assert_eq!(&header[8..16], b"WAVEfmt ");
     assert_eq!(samples.len() % 1_920, 0, "whole frames");
-    let samples = samples.as_chunks().0.iter();
+    let samples = samples.as_chunks::<2>().0.iter();
     SavedStream {
         samples: samples
             .map(|&s| f32::from(i16::from_le_bytes(s)) / 32_768.0)
@@ -161,7 +163,7 @@ fn vorbis(bytes: &[u8]) -> SavedStream {
         assert_eq!(
             samples.len() as u64,
             last.granule,
-            "what the granule position says"
+            "the number of samples is the last granule position"
         );
     }
     SavedStream {

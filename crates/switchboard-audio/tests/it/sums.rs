@@ -4,20 +4,21 @@ use proptest::prelude::*;
 use switchboard_audio::{FRAME_SAMPLES, Format};
 
 use crate::{
+    recording::{RecordingSink, mixer, tick},
     saved,
-    spectrum::{SpectrumAnalyzer, mixer, tick},
 };
 
-/// Frames pushed before the first is mixed, so that no source underruns.
+/// Frames pushed before the first is mixed, so that no source has too few samples.
 const AHEAD: usize = 3;
 
-/// The sample of a source at a position: reproducible pseudorandom numbers, so misaligned frames are detected.
+/// The sample of a source at a position. The samples are pseudorandom, so that misaligned frames are detected.
 fn sent(seed: u64, at: usize) -> i16 {
     let bits = (seed ^ at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let loudness = seed % 16;
     (bits >> 48) as i16 >> loudness
 }
 
+/// The sample that a listener must get. A source is its owner and its seed.
 fn expected(sources: &[(u64, u64)], listener: u64, at: usize) -> i16 {
     let others = sources.iter().filter(|(owner, _)| *owner != listener);
     let sum: i64 = others.map(|(_, seed)| i64::from(sent(*seed, at))).sum();
@@ -28,14 +29,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn the_sum_of_the_others(
-        // Owners may have several sources.
+    fn each_listener_gets_the_sum_of_the_other_owners(
+        // The owner and the seed of each source. Owners may have several sources.
         sources in prop::collection::vec((0_u64..10, any::<u64>()), 0..12),
         frames in 1_usize..12,
     ) {
         let mut mixer = mixer();
         let inputs: Vec<_> = sources.iter().map(|(owner, _)| mixer.add_source(*owner)).collect();
-        let recorders: Vec<_> = (0..12).map(|_| SpectrumAnalyzer::new()).collect();
+        let recorders: Vec<_> = (0..12).map(|_| RecordingSink::new()).collect();
         for (owner, recorder) in (0..).zip(&recorders) {
             mixer.add_listener(owner, Format::Wav, recorder.clone());
         }

@@ -3,18 +3,18 @@
 use switchboard_audio::{Format, MixSettings, Mixer};
 
 use crate::{
+    recording::{RecordingSink, ToneFrames, amplitude_of, decibels, mixer, seconds, tick},
     saved,
-    spectrum::{SpectrumAnalyzer, ToneFrames, decibels, mixer, seconds, strength, tick},
 };
 
-/// A tone for each of three owners. All three listen, and so does a silent owner.
+/// The frequency of the tone of each of three owners. All three listen, and so does a silent owner.
 const HERTZ: [f64; 3] = [400.0, 1_000.0, 2_600.0];
 const AMPLITUDE: f64 = 0.2;
 
-/// Levels that the four listeners receive after 2 s, in dB relative to the input.
-fn record(mixer: &mut Mixer<SpectrumAnalyzer>, format: Format) -> Vec<[f64; 3]> {
+/// The level of each tone that each of the four listeners receives after 2 s, in dB relative to the input.
+fn record(mixer: &mut Mixer<RecordingSink>, format: Format) -> Vec<[f64; 3]> {
     let microphones: Vec<_> = (0..3).map(|owner| mixer.add_source(owner)).collect();
-    let recorders: Vec<SpectrumAnalyzer> = (0..4).map(|_| SpectrumAnalyzer::new()).collect();
+    let recorders: Vec<RecordingSink> = (0..4).map(|_| RecordingSink::new()).collect();
     for (owner, recorder) in (0..).zip(&recorders) {
         mixer.add_listener(owner, format, recorder.clone());
     }
@@ -29,7 +29,7 @@ fn record(mixer: &mut Mixer<SpectrumAnalyzer>, format: Format) -> Vec<[f64; 3]> 
     let levels = recorders.iter().map(|recorder| {
         let saved = saved::read(format, &recorder.received());
         let settled = &saved.samples[2 * 48_000..3 * 48_000];
-        HERTZ.map(|hertz| decibels(strength(settled, hertz) / AMPLITUDE))
+        HERTZ.map(|hertz| decibels(amplitude_of(settled, hertz) / AMPLITUDE))
     });
     levels.collect()
 }
@@ -43,12 +43,12 @@ fn each_listener_hears_all_sources_but_its_own() {
                 if listener == talker {
                     assert!(
                         *level < -40.0,
-                        "{format:?}: {listener} hears himself: {level} dB"
+                        "{format:?}: listener {listener} hears its own tone: {level} dB"
                     );
                 } else {
                     assert!(
                         level.abs() < 1.0,
-                        "{format:?}: {listener} of {talker}: {level} dB"
+                        "{format:?}: listener {listener} gets the tone of {talker} with {level} dB"
                     );
                 }
             }
@@ -71,7 +71,7 @@ fn voice_band_keeps_its_level() {
     for &format in Format::AVAILABLE {
         for hertz in [120.0, 250.0, 440.0, 1_000.0, 2_000.0, 3_400.0, 6_000.0] {
             for amplitude in [0.02, 0.25, 0.9] {
-                let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
+                let (mut mixer, recorder) = (mixer(), RecordingSink::new());
                 let microphone = mixer.add_source(1);
                 mixer.add_listener(2, format, recorder.clone());
                 let mut tone = ToneFrames::new(hertz, amplitude);
@@ -82,7 +82,7 @@ fn voice_band_keeps_its_level() {
                 mixer.end();
                 let saved = saved::read(format, &recorder.received());
                 let settled = &saved.samples[24_000..72_000];
-                let level = decibels(strength(settled, hertz) / amplitude);
+                let level = decibels(amplitude_of(settled, hertz) / amplitude);
                 let allowed = if format == Format::Wav { 0.02 } else { 1.0 };
                 assert!(
                     level.abs() < allowed,
@@ -93,12 +93,12 @@ fn voice_band_keeps_its_level() {
     }
 }
 
-/// Correlates received with sent noise: pre-skip and granule positions give the position of the audio, to the
-/// sample.
+/// Correlates received with sent noise: with the pre-skip and the granule positions, a player plays each sample at its
+/// time.
 #[test]
 fn audio_is_at_its_granule_position() {
     for &format in Format::AVAILABLE {
-        let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
+        let (mut mixer, recorder) = (mixer(), RecordingSink::new());
         let microphone = mixer.add_source(1);
         mixer.add_listener(2, format, recorder.clone());
         let (mut random, mut low) = (1_u64, 0.0);
@@ -107,7 +107,7 @@ fn audio_is_at_its_granule_position() {
                 random = random
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1);
-                // Below a kilohertz or so, which survives any encoder.
+                // A low-pass filter of about 1 kHz: low frequencies survive any encoder.
                 low += 0.1 * (f64::from((random >> 48) as i16) - low);
                 low as i16
             })
@@ -120,6 +120,7 @@ fn audio_is_at_its_granule_position() {
         }
         mixer.end();
         let received = saved::read(format, &recorder.received()).samples;
+        // The correlation if the received samples were `late - 400` samples late.
         let likeness = |late: usize| -> f64 {
             let sent = noise[24_000..72_000]
                 .iter()

@@ -1,4 +1,4 @@
-//! A sink that records its stream, and the analysis of its spectrum.
+//! A sink that records its stream, tones to push, and the level of a tone in recorded samples.
 
 use std::sync::{
     Arc, Mutex,
@@ -11,20 +11,20 @@ use switchboard_audio::{
 
 /// A recording sink. Clones share the recording.
 #[derive(Clone, Debug)]
-pub(crate) struct SpectrumAnalyzer {
+pub(crate) struct RecordingSink {
     received: Arc<Mutex<Vec<u8>>>,
     is_open: Arc<AtomicBool>,
-    /// Number of further sends that it accepts.
+    /// Number of further calls of `send` that it accepts.
     sends_left: Arc<AtomicUsize>,
 }
 
-impl SpectrumAnalyzer {
+impl RecordingSink {
     pub(crate) fn new() -> Self {
-        Self::with_patience(usize::MAX)
+        Self::accepting(usize::MAX)
     }
 
-    /// Creates a sink that rejects data after this many sends.
-    pub(crate) fn with_patience(sends: usize) -> Self {
+    /// Creates a sink that accepts this many calls of `send` and rejects all later ones.
+    pub(crate) fn accepting(sends: usize) -> Self {
         Self {
             received: Arc::default(),
             is_open: Arc::new(AtomicBool::new(true)),
@@ -32,6 +32,7 @@ impl SpectrumAnalyzer {
         }
     }
 
+    /// The bytes received so far.
     pub(crate) fn received(&self) -> Vec<u8> {
         self.received.lock().expect("no panic").clone()
     }
@@ -41,7 +42,7 @@ impl SpectrumAnalyzer {
     }
 }
 
-impl AudioSink for SpectrumAnalyzer {
+impl AudioSink for RecordingSink {
     fn send(&mut self, bytes: Bytes) -> bool {
         let sends_left = self.sends_left.load(Ordering::Relaxed);
         if sends_left == 0 || !self.is_open() {
@@ -62,25 +63,26 @@ impl AudioSink for SpectrumAnalyzer {
 const _: () = {
     const fn is_send<T: Send>() {}
     const fn is_sync<T: Sync>() {}
-    is_send::<Mixer<SpectrumAnalyzer>>();
+    is_send::<Mixer<RecordingSink>>();
     is_send::<PcmDecoder>();
     is_sync::<SourceHandle>();
 };
 
-pub(crate) fn mixer() -> Mixer<SpectrumAnalyzer> {
+pub(crate) fn mixer() -> Mixer<RecordingSink> {
     Mixer::new(Arc::new(MixSettings::default()))
 }
 
 /// Runs one frame of the mixing loop.
-pub(crate) fn tick(mixer: &mut Mixer<SpectrumAnalyzer>) {
+pub(crate) fn tick(mixer: &mut Mixer<RecordingSink>) {
     mixer.begin_frame();
     while mixer.render_next() {}
 }
 
-/// Generates a tone in frames of 20 ms.
+/// Generates a tone at 48 kHz.
 pub(crate) struct ToneFrames {
     hertz: f64,
     amplitude: f64,
+    /// Number of samples generated so far.
     at: u64,
 }
 
@@ -109,8 +111,8 @@ impl ToneFrames {
     }
 }
 
-/// The amplitude of a frequency, 1.0 at full scale.
-pub(crate) fn strength(samples: &[f32], hertz: f64) -> f64 {
+/// The amplitude of a frequency in the samples, 1.0 at full scale (Goertzel's algorithm).
+pub(crate) fn amplitude_of(samples: &[f32], hertz: f64) -> f64 {
     let step = std::f64::consts::TAU * hertz / 48_000.0;
     let coefficient = 2.0 * step.cos();
     let (mut last, mut before) = (0.0, 0.0);
@@ -129,7 +131,7 @@ pub(crate) fn decibels(ratio: f64) -> f64 {
     20.0 * ratio.max(1e-9).log10()
 }
 
-/// Converts seconds to frames.
+/// The number of frames in `count` seconds.
 pub(crate) const fn seconds(count: usize) -> usize {
     count * 48_000 / FRAME_SAMPLES
 }

@@ -1,24 +1,27 @@
-//! The PCM decoder: any bytes, in chunks of any size.
+//! The PCM decoder: any bytes, in chunks of any size. The decoded samples are recorded from a mixer with one source.
 
 use proptest::prelude::*;
 use switchboard_audio::{Format, PcmDecoder};
 
 use crate::{
+    recording::{RecordingSink, ToneFrames, amplitude_of, decibels, mixer, tick},
     saved,
-    spectrum::{SpectrumAnalyzer, ToneFrames, decibels, mixer, seconds, strength, tick},
 };
 
-/// The samples that a listener gets for these chunks, one every 20 ms, and for half a second more.
+/// Half a second in frames of 20 ms.
+const HALF_A_SECOND: usize = 25;
+
+/// The samples that a listener gets in half a second more than these chunks last, of which one comes every 20 ms.
 fn record(rate: u32, channels: u16, chunks: &[&[u8]]) -> Vec<f32> {
-    let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
+    let (mut mixer, recorder) = (mixer(), RecordingSink::new());
     let input = mixer.add_source(1);
     mixer.add_listener(2, Format::Wav, recorder.clone());
-    let mut intake = PcmDecoder::new(rate, channels).expect("supported");
+    let mut decoder = PcmDecoder::new(rate, channels).expect("supported");
     for chunk in chunks {
-        intake.decode(chunk, &input);
+        decoder.decode(chunk, &input);
         tick(&mut mixer);
     }
-    (0..25).for_each(|_| tick(&mut mixer));
+    (0..HALF_A_SECOND).for_each(|_| tick(&mut mixer));
     saved::read(Format::Wav, &recorder.received()).samples
 }
 
@@ -29,7 +32,7 @@ fn resampled_tone_keeps_its_level_and_pitch() {
     ] {
         for channels in [1_u16, 2, 6] {
             let hertz = 997.0;
-            // A tone of another rate equals a tone of 48 kHz at another pitch.
+            // The generator makes tones at 48 kHz. With this frequency, its samples are a tone of `hertz` at `rate`.
             let mut tone = ToneFrames::new(hertz * 48_000.0 / f64::from(rate), 0.4);
             let samples = tone.samples(rate as usize * 2);
             let group = |sample: &i16| sample.to_le_bytes().repeat(channels.into());
@@ -37,7 +40,7 @@ fn resampled_tone_keeps_its_level_and_pitch() {
             let chunk = rate as usize / 50 * usize::from(channels) * 2;
             let chunks: Vec<&[u8]> = bytes.chunks(chunk).collect();
             let received = record(rate, channels, &chunks);
-            let level = decibels(strength(&received[24_000..72_000], hertz) / 0.4);
+            let level = decibels(amplitude_of(&received[24_000..72_000], hertz) / 0.4);
             assert!(
                 level.abs() < 0.1,
                 "{rate} Hz, {channels} channels: {level} dB"
@@ -71,9 +74,9 @@ fn channels_are_downmixed_to_their_mean() {
 #[test]
 fn unsupported_pcm_error_names_rate_and_channels() {
     for (rate, channels) in [(7_999, 1), (192_001, 1), (48_000, 0), (48_000, 9), (0, 0)] {
-        let refusal = PcmDecoder::new(rate, channels).expect_err("unsupported");
-        assert_eq!((refusal.rate, refusal.channels), (rate, channels));
-        assert!(refusal.to_string().contains("8000 to 192000 Hz"));
+        let error = PcmDecoder::new(rate, channels).expect_err("unsupported");
+        assert_eq!((error.rate, error.channels), (rate, channels));
+        assert!(error.to_string().contains("8000 to 192000 Hz"), "{error}");
     }
 }
 
@@ -88,7 +91,6 @@ fn odd_sample_rate_keeps_its_duration() {
             .count();
         assert!(sound.abs_diff(48_000) < 960, "{rate} Hz: {sound} samples");
     }
-    assert_eq!(seconds(1), 50);
 }
 
 proptest! {
@@ -112,13 +114,13 @@ proptest! {
     }
 
     #[test]
-    fn no_byte_of_any_rate_does_harm(
+    fn any_bytes_at_any_rate_are_decoded(
         chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3_000), 0..12),
         rate in 8_000_u32..=192_000,
         channels in 1_u16..=8,
     ) {
         let chunks: Vec<&[u8]> = chunks.iter().map(|chunk| &chunk[..]).collect();
         let received = record(rate, channels, &chunks);
-        prop_assert_eq!(received.len(), (chunks.len() + 25) * 960);
+        prop_assert_eq!(received.len(), (chunks.len() + HALF_A_SECOND) * 960);
     }
 }
