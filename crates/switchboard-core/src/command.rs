@@ -208,6 +208,8 @@ pub enum Input<L> {
         room: RoomId,
         /// The member's address.
         address: Address,
+        /// The member. Another member that has got the address meanwhile stays.
+        peer: PeerId,
     },
 }
 

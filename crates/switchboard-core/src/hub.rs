@@ -116,9 +116,11 @@ impl<L: Clone> Hub<L> {
                 from,
                 message,
             } => self.announce(&room, &to, &from, &message),
-            Input::Kick { room, address } => {
-                self.evict(&ResourceKey::Address(room, address), EvictionReason::Kicked);
-            }
+            Input::Kick {
+                room,
+                address,
+                peer,
+            } => self.kick(&ResourceKey::Address(room, address), peer),
         }
     }
 
@@ -456,6 +458,14 @@ impl<L: Clone> Hub<L> {
         }
         for pending in self.challenges.end(resource) {
             self.refuse_join(pending, ErrorCode::Taken);
+        }
+    }
+
+    /// Evicts `peer`, if it holds the address.
+    fn kick(&mut self, resource: &ResourceKey, peer: PeerId) {
+        let holder = self.holder(resource);
+        if holder.is_some_and(|(holder, _)| holder == peer) {
+            self.evict(resource, EvictionReason::Kicked);
         }
     }
 

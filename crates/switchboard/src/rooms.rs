@@ -136,10 +136,15 @@ impl Rooms {
         let Ok(member) = self.member(room, address) else {
             return false;
         };
-        self.sessions.end(member.peer, reason);
-        let (room, address) = (room.clone(), address.clone());
-        self.shards
-            .handle(&room.clone(), Input::Kick { room, address });
+        let peer = member.peer;
+        self.sessions.end(peer, reason);
+        // The connection may end before the hub gets the input, and another client may join under the address.
+        let kick = Input::Kick {
+            room: room.clone(),
+            address: address.clone(),
+            peer,
+        };
+        self.shards.handle(room, kick);
         true
     }
 

@@ -5,6 +5,7 @@ mod charges;
 mod clock;
 mod former_memberships;
 mod join_options;
+mod kicks;
 mod names;
 mod parsing;
 mod scopes;

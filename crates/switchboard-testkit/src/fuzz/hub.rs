@@ -173,9 +173,13 @@ impl FuzzNode {
     }
 
     fn kick(&mut self, argument: u8) {
+        let (room, address) = (room(argument), address(argument / 2));
+        let members = self.hub.members(&room);
+        let holder = members.iter().find(|member| member.address == address);
         let input = Input::Kick {
-            room: room(argument),
-            address: address(argument / 2),
+            peer: holder.map_or(self.peers[0].id(), |member| member.peer),
+            room,
+            address,
         };
         self.hub.handle(input, self.now);
         self.drain_effects();

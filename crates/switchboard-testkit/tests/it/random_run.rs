@@ -323,7 +323,12 @@ impl RandomRun {
     fn kick(&mut self, index: usize) {
         if let Some((room, member)) = self.simulation.member(self.clients[index].id) {
             let address = member.address.clone();
-            self.simulation.handle(Input::Kick { room, address });
+            let peer = member.peer;
+            self.simulation.handle(Input::Kick {
+                room,
+                address,
+                peer,
+            });
             self.clients[index].requested = None;
         }
     }
