@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use switchboard_core::{DialectName, Identity, RoomId, error_chain};
+use switchboard_core::{DialectName, RoomId, error_chain};
 use switchboard_dialects::{
     Accepts, CorsPolicy, Dialect, DialectTable, Handshake, HttpAnswer, HttpReply, Query,
     SettingValue,
@@ -132,7 +132,6 @@ async fn begin_session(
         handshake.endpoint = main_endpoint(dialect);
         handshake.params = Query::default();
     }
-    log_connected(app, parts, &handshake, dialect);
     let name = dialect.map_or(UNDETECTED, |dialect| dialect.traits().name);
     let client = ClientInfo {
         session: handshake.peer,
@@ -141,15 +140,19 @@ async fn begin_session(
         identity: proven_name(&handshake.identity),
         context: admission.context.clone(),
     };
-    let events = app.shards.events();
-    events.send(|| Some(ServerEvent::Connected(client)));
+    let events = app.shards.events().clone();
     let contexts = app.shards.contexts();
     let context_guard = contexts.keep(handshake.peer, admission.context);
     let opened = ClientSession::open(dialect, handshake, admission.space);
     let (response, connecting) = upgrade.accept(app.limits().frame_bytes);
     let context = app.context().clone();
     // Boxed, so that the future of the task is smaller.
-    let begin = Box::new(move |socket| websocket::serve(socket, opened, context, permit));
+    let begin = Box::new(move |socket| {
+        // Before the upgrade is complete the client may still be lost, and then no `disconnected` follows.
+        log_connected(&client);
+        events.send(|| Some(ServerEvent::Connected(client)));
+        websocket::serve(socket, opened, context, permit)
+    });
     app.tasks().spawn(async move {
         let _context_guard = context_guard;
         if let Some(socket) = connecting.socket().await {
@@ -164,19 +167,11 @@ async fn begin_session(
     Ok(response)
 }
 
-fn log_connected(
-    app: &AppState,
-    parts: &Parts,
-    handshake: &Handshake,
-    dialect: Option<&'static dyn Dialect>,
-) {
-    let client = app.client_address(parts).map(tracing::field::display);
-    let dialect = dialect.map_or(UNDETECTED, |dialect| dialect.traits().name);
-    let user = match &handshake.identity {
-        Identity::Claimed => None,
-        Identity::Proven(user) => Some(log_text(user)),
-    };
-    tracing::info!(client, peer = %handshake.peer, dialect, user, "connected");
+fn log_connected(client: &ClientInfo) {
+    let address = client.address.map(tracing::field::display);
+    let user = client.identity.as_deref().map(log_text);
+    let (peer, dialect) = (client.session, client.dialect);
+    tracing::info!(client = address, %peer, dialect, user, "connected");
 }
 
 /// Answers an HTTP request that does not ask for a WebSocket.

@@ -1,12 +1,20 @@
 //! The API for host programs, which embed the server: routers under a prefix, hooks that admit or deny, events, and
 //! actions in rooms.
 
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    extract::Request,
+    http::StatusCode,
+    middleware::{Next, from_fn},
+    response::Response,
+    routing::get,
+};
 use serde_json::{Value, json};
 use switchboard::{
     Address, Admission, BuildError, Denial, Events, EvictionReason, LeaveCause, LeaveKind,
     RefusalReason, RoomId, SendError, Server, ServerEvent, SpaceName, room,
 };
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::client::{self, Client, TEST_TIMEOUT, rejected_status, request, serve, start};
 
@@ -174,6 +182,41 @@ async fn rooms_of_the_same_name_in_different_spaces_are_separate() {
     );
     assert_eq!(server.rooms().broadcast(&red, "hello"), 1);
     assert_eq!(clients[0].next().await["data"], "hello");
+}
+
+/// The client disconnects before it gets the response, so the upgrade is not completed.
+#[tokio::test]
+async fn a_connection_whose_upgrade_fails_has_no_event() {
+    let server = server_with_users();
+    let mut events = server.events();
+    let (accepted, mut is_accepted) = tokio::sync::mpsc::unbounded_channel();
+    let without_response = from_fn(move |request: Request, next: Next| {
+        let accepted = accepted.clone();
+        async move {
+            let response = next.run(request).await;
+            accepted.send(response.status()).expect("the test waits");
+            std::future::pending::<Response>().await
+        }
+    });
+    let app = Router::new()
+        .nest("/silent", server.router().layer(without_response))
+        .merge(server.router());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let mut client = TcpStream::connect(address).await.expect("a connection");
+    let handshake = "GET /silent/ws?user=ada HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(handshake.as_bytes()).await.expect("sent");
+    let status = is_accepted.recv().await;
+    assert_eq!(status, Some(StatusCode::SWITCHING_PROTOCOLS));
+    drop(client);
+    assert_eq!(rejected_status(request(address, "/ws")).await, 401);
+    let event = next_event(&mut events).await;
+    assert!(matches!(event, ServerEvent::Refused { .. }), "{event:?}");
 }
 
 #[derive(Debug, PartialEq)]
