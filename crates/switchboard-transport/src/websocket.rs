@@ -725,7 +725,9 @@ impl WebSocketConnection {
 /// Releases the memberships of the peer even if the task panics or the runtime shuts down.
 impl Drop for WebSocketConnection {
     fn drop(&mut self) {
-        if !self.has_left {
+        let is_aborted = !self.has_left;
+        self.release_memberships(DisconnectReason::Lost);
+        if is_aborted {
             let context = &self.context;
             self.log.log_end(
                 self.session.peer(),
@@ -734,7 +736,6 @@ impl Drop for WebSocketConnection {
                 context,
             );
         }
-        self.release_memberships(DisconnectReason::Lost);
         self.gauge_unfinished(0);
         Counters::less(&self.context.counters.connections);
     }
