@@ -65,7 +65,10 @@ impl Admission {
     }
 
     /// Keeps a value of the host program's own type with the connection. [`JoinRequest`] and
-    /// [`Event`](crate::Event) give it back.
+    /// [`ServerEvent`](crate::ServerEvent) give it back.
+    ///
+    /// The value is dropped after the connection and the last event with it. The drop may run on any thread, and while
+    /// the server sends another event, so it must not block and must not call functions of the server.
     #[must_use]
     pub fn with_context<C: Any + Send + Sync>(self, context: C) -> Self {
         Self {

@@ -15,9 +15,10 @@ const EVENTS_BEHIND_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ServerEvent {
-    /// A client has opened a WebSocket connection.
+    /// A client has opened a WebSocket connection. One [`ServerEvent::Disconnected`] follows.
     Connected(ClientInfo),
-    /// The connection of a client has ended. The client has left all rooms.
+    /// The connection of a client has ended, and the client leaves all rooms. On a single node all its
+    /// [`ServerEvent::Left`] precede; in a cluster they may follow, when the store has ordered the leaves.
     Disconnected {
         /// The client, with the dialect that it has used.
         client: ClientInfo,
@@ -53,7 +54,8 @@ pub enum ServerEvent {
         member: Arc<Member>,
         /// The cause of the leave.
         cause: LeaveCause,
-        /// The host program's value for the connection; empty for a member on another node.
+        /// The host program's value for the connection, also after the end of the connection; empty for a member on
+        /// another node.
         context: HostContext,
     },
     /// The subscriber was too slow and has missed this number of events.

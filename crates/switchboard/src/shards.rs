@@ -30,7 +30,7 @@ use switchboard_transport::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    access::{AccessHooks, Contexts, proven_name},
+    access::{AccessHooks, Contexts, HostContext, proven_name},
     election::{self, Election},
     events::{ClientInfo, EventSender, ServerEvent},
     webhook::Webhooks,
@@ -67,6 +67,21 @@ impl MembershipChange {
                 cause: *cause,
             },
         }
+    }
+}
+
+/// The results of a step on a locked shard that must wait until the shard is unlocked: writing the log may be slow, and
+/// the host program's `Drop` of a context may do anything.
+#[derive(Debug, Default)]
+struct Deferred {
+    changes: Vec<MembershipChange>,
+    released_contexts: Vec<HostContext>,
+}
+
+impl Deferred {
+    fn finish(self) {
+        self.changes.iter().for_each(log_change);
+        drop(self.released_contexts);
     }
 }
 
@@ -261,7 +276,7 @@ impl Shards {
     /// that of [`Self::with_shard`].
     fn pass_input(&self, index: usize, input: Input<OutboxHandle>) -> usize {
         let mut unparsed = None;
-        let bytes = self.with_shard(index, |shard| {
+        let bytes = self.with_shard(index, |shard, _| {
             unparsed = shard.hub.try_handle(input, Instant::now());
         });
         match unparsed {
@@ -270,23 +285,23 @@ impl Shards {
         }
     }
 
-    /// Runs `act` on a locked shard and applies the effects. Logs the membership changes after the lock is released,
-    /// because writing the log may be slow. Returns the bytes of the largest frame that was passed to a slow receiver,
+    /// Runs `act` on a locked shard and applies the effects. Finishes the deferred work after the lock is released.
+    /// Returns the bytes of the largest frame that was passed to a slow receiver,
     /// whose outbox is filled to a high level; 0 if there is none.
-    fn with_shard(&self, index: usize, act: impl FnOnce(&mut Shard)) -> usize {
-        let mut changes = Vec::new();
+    fn with_shard(&self, index: usize, act: impl FnOnce(&mut Shard, &mut Deferred)) -> usize {
+        let mut deferred = Deferred::default();
         let mut shard = self.shards[index].lock();
-        act(&mut shard);
-        let slow_receiver_bytes = self.drain_effects(&mut shard, &mut changes);
+        act(&mut shard, &mut deferred);
+        let slow_receiver_bytes = self.drain_effects(&mut shard, &mut deferred);
         self.arm_timer(index, &mut shard);
         drop(shard);
-        changes.iter().for_each(log_change);
+        deferred.finish();
         slow_receiver_bytes
     }
 
     /// Applies the effects of the hub until it has no more. Returns the bytes of the largest frame that was passed
     /// to a slow receiver.
-    fn drain_effects(&self, shard: &mut Shard, changes: &mut Vec<MembershipChange>) -> usize {
+    fn drain_effects(&self, shard: &mut Shard, deferred: &mut Deferred) -> usize {
         let mut slow_receiver_bytes = 0;
         while let Some(effect) = shard.hub.poll_effect() {
             match effect {
@@ -302,7 +317,7 @@ impl Shards {
                     known_position: at,
                     change,
                 } => {
-                    self.propose(shard, log, at, change, changes);
+                    self.propose(shard, log, at, change, deferred);
                 }
                 Effect::Send(node, message) => {
                     if let Some(unsent) = self.engine.send(node, message) {
@@ -322,7 +337,7 @@ impl Shards {
         log: LogId,
         at: Position,
         change: Change,
-        changes: &mut Vec<MembershipChange>,
+        deferred: &mut Deferred,
     ) {
         match self.engine.propose(&log, at, &change) {
             ProposeOutcome::Committed(position) => {
@@ -332,18 +347,17 @@ impl Shards {
                     node,
                     change,
                 };
-                changes.extend(self.commit(shard, log, entry));
+                self.commit(shard, log, entry, deferred);
             }
             ProposeOutcome::Pending => {}
             ProposeOutcome::Rejected(reason) => {
-                let input = Input::Rejected(log, change.peer(), reason);
-                shard.hub.handle(input, Instant::now());
+                self.reject(shard, &log, change.peer(), reason, deferred);
             }
         }
     }
 
     /// Passes a committed change to the hub. A change of a room is also counted and sent to the subscribers.
-    fn commit(&self, shard: &mut Shard, log: LogId, entry: Entry) -> Option<MembershipChange> {
+    fn commit(&self, shard: &mut Shard, log: LogId, entry: Entry, deferred: &mut Deferred) {
         let room_change = match &log {
             LogId::Room(room) => Some(MembershipChange::of(room, &entry.change)),
             LogId::Name(..) | LogId::Election(_) => None,
@@ -355,7 +369,43 @@ impl Shards {
         shard
             .hub
             .handle(Input::Committed(log, entry), Instant::now());
-        room_change
+        if let Some(MembershipChange::Left { room, peer, .. }) = &room_change {
+            let released = self.update_context(shard, room, *peer);
+            deferred.released_contexts.extend(released);
+        }
+        deferred.changes.extend(room_change);
+    }
+
+    /// Passes the rejection of a proposed change to the hub.
+    fn reject(
+        &self,
+        shard: &mut Shard,
+        log: &LogId,
+        peer: PeerId,
+        reason: RejectReason,
+        deferred: &mut Deferred,
+    ) {
+        let rejected = Input::Rejected(log.clone(), peer, reason);
+        shard.hub.handle(rejected, Instant::now());
+        if let LogId::Room(room) = log {
+            let released = self.update_context(shard, room, peer);
+            deferred.released_contexts.extend(released);
+        }
+    }
+
+    /// Keeps the context of a peer while a change of it is not committed, so that the event of its leave has the context
+    /// after the connection has ended. Returns the context if it is not kept any more.
+    fn update_context(&self, shard: &Shard, room: &RoomId, peer: PeerId) -> Option<HostContext> {
+        let is_pending = shard.hub.has_pending_change(room, peer);
+        self.contexts.set_leaving(peer, room, is_pending)
+    }
+
+    /// Keeps the context of a peer that has requested to leave a room.
+    fn keep_context_of_leaving(&self, index: usize, room: &RoomId, peer: PeerId) {
+        self.with_shard(index, |shard, deferred| {
+            let released = self.update_context(shard, room, peer);
+            deferred.released_contexts.extend(released);
+        });
     }
 
     /// The event for a change that the hub has not applied yet, so it still knows a member that leaves. `None` for the
@@ -390,7 +440,7 @@ impl Shards {
         shard.has_timer = true;
         tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
-            this.with_shard(index, |shard| {
+            this.with_shard(index, |shard, _| {
                 shard.has_timer = false;
                 shard.hub.handle_timeout(Instant::now());
             });
@@ -456,12 +506,24 @@ fn leave_reason(cause: LeaveCause) -> &'static str {
 impl HubClient for Shards {
     fn request(&self, peer: PeerId, local: &OutboxHandle, request: HubRequest) {
         let index = self.index_of_resource(&request.resource());
+        let left = match &request {
+            HubRequest::Leave(room, _) => Some(room.clone()),
+            HubRequest::Join(..)
+            | HubRequest::Claim(..)
+            | HubRequest::Release(_)
+            | HubRequest::Send(..)
+            | HubRequest::List(_)
+            | HubRequest::Alive(_) => None,
+        };
         let input = Input::Request {
             peer,
             local: local.clone(),
             request,
         };
         let bytes = self.pass_input(index, input);
+        if let Some(room) = left {
+            self.keep_context_of_leaving(index, &room, peer);
+        }
         if bytes > 0 {
             local.charge(Charge::SlowReceiver { bytes });
         }
@@ -512,11 +574,11 @@ struct EngineEventHandler {
 }
 
 impl EngineEventHandler {
-    fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard)) -> usize {
-        let Some(shards) = self.shards.upgrade() else {
-            return 0;
-        };
-        shards.with_shard(shards.index_of_log(log), |shard| act(&shards, shard))
+    fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard, &mut Deferred)) {
+        if let Some(shards) = self.shards.upgrade() {
+            let act = |shard: &mut Shard, deferred: &mut Deferred| act(&shards, shard, deferred);
+            shards.with_shard(shards.index_of_log(log), act);
+        }
     }
 
     fn pass_input(&self, log: &LogId, input: Input<OutboxHandle>) -> usize {
@@ -542,21 +604,21 @@ impl EngineHandler for EngineEventHandler {
         if let (LogId::Election(_), Some(election)) = (log, &self.election) {
             return election.on_committed(&entries);
         }
-        let mut changes = Vec::new();
-        self.with_shard(log, |shards, shard| {
+        self.with_shard(log, |shards, shard, deferred| {
             for entry in entries {
-                changes.extend(shards.commit(shard, log.clone(), entry));
-                shards.drain_effects(shard, &mut changes);
+                shards.commit(shard, log.clone(), entry, deferred);
+                shards.drain_effects(shard, deferred);
             }
         });
-        changes.iter().for_each(log_change);
     }
 
     fn on_rejected(&self, log: &LogId, peer: PeerId, reason: RejectReason) {
         if let (LogId::Election(_), Some(election)) = (log, &self.election) {
             return election.on_rejected(reason);
         }
-        self.pass_input(log, Input::Rejected(log.clone(), peer, reason));
+        self.with_shard(log, |shards, shard, deferred| {
+            shards.reject(shard, log, peer, reason, deferred);
+        });
     }
 
     fn on_node_message(&self, from: NodeId, message: NodeMessage) {

@@ -44,6 +44,13 @@ impl<L: Clone> Hub<L> {
             .collect()
     }
 
+    /// Whether a join or leave of this peer of this node is proposed and not committed yet.
+    #[must_use]
+    pub fn has_pending_change(&self, room: &RoomId, peer: PeerId) -> bool {
+        let room = self.rooms.get(&LogId::Room(room.clone()));
+        room.is_some_and(|room| room.pending.contains(peer))
+    }
+
     /// The members of a room, oldest first.
     #[must_use]
     pub fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {

@@ -1,4 +1,4 @@
-//! No frame is parsed while a shard is locked, and every frame is parsed at most once.
+//! No frame is parsed while a shard is locked, and every frame is parsed at most once. Leaves that are committed late.
 
 use std::cell::{Cell, RefCell};
 
@@ -8,6 +8,7 @@ use switchboard_dialects::ALL;
 use switchboard_transport::Outbox;
 
 use super::*;
+use crate::Admission;
 
 fn sender() -> PeerId {
     PeerId::from_random([1; 16])
@@ -319,4 +320,50 @@ async fn message_of_another_node_is_parsed_without_the_lock() {
         room.receive_from_node(node, announce(Some(receiver())));
         2
     });
+}
+
+/// In a cluster the leave is committed after the connection has ended.
+#[tokio::test]
+async fn the_event_of_a_late_leave_has_the_context_of_the_ended_connection() {
+    let room = TestRoom::new();
+    let mut events = room.shards.events().subscribe();
+    let context = Admission::anonymous().with_context("ada").context;
+    let guard = room.shards.contexts().keep(sender(), context);
+    room.propose_join(sender(), ALL[0].traits());
+    let leave = HubRequest::Leave(room.room.clone(), LeaveKind::Announced);
+    room.request(sender(), leave);
+    drop(guard);
+    room.commit_proposals();
+    let context = match events.recv().await {
+        Some(ServerEvent::Joined { context, .. }) => context,
+        other => panic!("expected a join, received {other:?}"),
+    };
+    assert_eq!(context.get::<&str>(), Some(&"ada"));
+    let context = match events.recv().await {
+        Some(ServerEvent::Left { context, .. }) => context,
+        other => panic!("expected a leave, received {other:?}"),
+    };
+    assert_eq!(context.get::<&str>(), Some(&"ada"));
+    let kept = room.shards.contexts().get(sender());
+    assert_eq!(kept.get::<&str>(), None, "the context is released");
+}
+
+#[tokio::test]
+async fn a_rejected_join_releases_the_context_of_the_ended_connection() {
+    let room = TestRoom::new();
+    let context = Admission::anonymous().with_context("ada").context;
+    let guard = room.shards.contexts().keep(sender(), context);
+    room.propose_join(sender(), ALL[0].traits());
+    let leave = HubRequest::Leave(room.room.clone(), LeaveKind::Announced);
+    room.request(sender(), leave);
+    drop(guard);
+    let log = LogId::Room(room.room.clone());
+    for (reason, is_kept) in [
+        (RejectReason::Unavailable, true),
+        (RejectReason::NotAMember, false),
+    ] {
+        room.handler().on_rejected(&log, sender(), reason);
+        let kept = room.shards.contexts().get(sender());
+        assert_eq!(kept.get::<&str>().is_some(), is_kept, "{reason:?}");
+    }
 }
