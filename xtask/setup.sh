@@ -19,7 +19,7 @@ ip iproute2
 turnserver coturn
 node nodejs
 npm npm"
-# Most of them check the audio that voice sends. PulseAudio is the sound device of Firefox, and needs no hardware.
+# The tools after the browsers check the audio of voice. PulseAudio is the sound device of Firefox, and needs no hardware.
 BROWSER_TESTS="
 chromium-headless-shell chromium-headless-shell
 chromium|chromium-browser|google-chrome chromium
@@ -37,7 +37,7 @@ has() {
     return 1
 }
 
-# The packages of the programs that are not on PATH.
+# The packages of the programs in this list that are not on PATH, one a line.
 missing() {
     local programs package
     while read -r programs package; do

@@ -34,8 +34,8 @@ test_stage() {
 }
 
 # together MINUTES NAME COMMAND...
-# Runs a test program beside others, as soon as there is room. Its output is printed at its end. It may be without tests.
-# `wait` waits for all of them.
+# Runs a test program beside others, at most PROGRAMS_AT_ONCE, and returns before it ends. Its output is printed at its
+# end. It may be without tests. `wait` waits for all of them.
 together() {
     while [ "$(jobs -pr | wc -l)" -ge "$PROGRAMS_AT_ONCE" ]; do wait -n; done
     (
@@ -73,7 +73,7 @@ run_visibly() {
     start=$SECONDS log=$(mktemp -p "$results")
     heading "${@:2}"
     timeout --kill-after=10s "$1m" "${@:3}" >"$log" 2>&1 &
-    # No pipe: a process that the command left behind could keep it open for ever.
+    # The log is a file and no pipe: a process that the command left behind could keep a pipe open for ever.
     tail -s 0.2 -n +1 -f --pid=$! "$log"
     wait $!
 }

@@ -9,8 +9,8 @@ MATCHBOX=0.15.0
 # The program of another developer on the library. It shares the dependencies that the workspace has built.
 OWN_DIALECT=(cargo test --locked --manifest-path examples/own-dialect/Cargo.toml --target-dir "$TARGET")
 
-# Tests of the server that do not depend on the number of its nodes: those of one connection and one HTTP request, and
-# those that start their nodes themselves. Each is left out wherever it is part of a name.
+# Names of tests that are left out when the tests of the server run against two nodes: tests of one connection or one HTTP
+# request, and tests that start their nodes themselves. A test is left out if its name contains one of these.
 SAME_ON_TWO_NODES=(dialect_endpoints:: http:: rates:: switched_off:: tls:: voice::away:: websocket::)
 
 # Each test program runs so many tests at once. Most of them wait more than they compute.

@@ -38,14 +38,15 @@ export class Cable {
   }
 
   /**
-   * Data in transit is lost, but only the page notices. It may reconnect at once.
+   * Breaks the connections so that only the page notices; data in transit is lost. The page may reconnect at once.
    * @param {number} withinMs
+   * @returns whether the server answers on a new connection, and whether it closes the old WebSockets, in this time
    */
   cutUnnoticed(withinMs) {
     const signal = AbortSignal.timeout(withinMs);
     const lines = [...this.#lines];
     lines.forEach(leaveAlone);
-    // The server keeps idle HTTP connections for longer.
+    // Only WebSockets: the server keeps idle HTTP connections for longer.
     const ends = lines.filter(({ isWebSocket }) => isWebSocket).map(({ far }) => once(far, 'close', { signal }));
     return { answeredAnew: settled(once(this.#events, 'answer', { signal })), oldEndsClosed: settled(Promise.all(ends)) };
   }

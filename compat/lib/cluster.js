@@ -11,7 +11,7 @@ import { Server } from './server.js';
 
 const LISTENS_WITHIN_MS = 10_000;
 
-/** @typedef {(() => Promise<unknown>)[]} Closers the first is closed first */
+/** @typedef {(() => Promise<unknown>)[]} Closers functions that end what a test has started; the first is called first */
 
 /** @param {number} port */
 async function answers(port) {

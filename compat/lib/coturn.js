@@ -56,7 +56,10 @@ export class Coturn {
     return { SWITCHBOARD_ICE_TURN_URLS: this.url, SWITCHBOARD_ICE_TURN_SECRET: SECRET, SWITCHBOARD_ICE_TURN_TTL: '60' };
   }
 
-  /** An entry of `iceServers` as the server makes it, with another time to the expiry, which may be negative. @param {number} seconds */
+  /**
+   * An entry of `iceServers` as the server makes it.
+   * @param {number} seconds until it expires; negative if it has expired already
+   */
   credentials(seconds) {
     const username = `${Math.floor(Date.now() / 1000) + seconds}:${randomUUID()}`;
     return { urls: [this.url], username, credential: createHmac('sha1', SECRET).update(username).digest('base64') };

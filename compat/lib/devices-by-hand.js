@@ -26,7 +26,7 @@ export function withMicrophoneByHand() {
   };
 }
 
-/** The screen is a painted one, with a tone of 1 kHz where `hasSound`: `window.stopSharing()` ends it as the browser's own button does. */
+/** The screen is a painted one, with a tone of 1 kHz if the page asks for audio. `window.stopSharing()` ends it as the browser's own button does. */
 export function withScreenThatSounds() {
   navigator.mediaDevices.getDisplayMedia = async (options) => {
     const canvas = Object.assign(document.createElement('canvas'), { width: 1280, height: 720 });

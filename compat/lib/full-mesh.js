@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 /**
  * @typedef {import('./guest.js').Guest} Guest
  * @typedef {import('../pages/state.js').PeerState} PeerState
- * @typedef {{ guest: Guest, id: string, peer: PeerState }} End one guest's end of a connection; `id` is the id of the other peer
+ * @typedef {{ guest: Guest, id: string, peer: PeerState }} End one guest's end of a connection; `id` is the id of the peer at the other end
  */
 
 const MOVING_FRAMES = 5;

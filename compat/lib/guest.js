@@ -65,7 +65,7 @@ export class Guest {
     return JSON.stringify(await this.state(), null, 1);
   }
 
-  /** @param {string} way @param {string | Buffer} payload those of bytes are audio */
+  /** @param {string} way @param {string | Buffer} payload a buffer has audio, which is not logged */
   #frame(way, payload) {
     if (typeof payload === 'string') this.#write(`${way} ${payload.slice(0, FRAME_CHARS_SHOWN)}`);
   }

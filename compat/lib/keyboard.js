@@ -55,7 +55,7 @@ export class Keyboard {
     for (let count = 0; count < STOPS_MAX; count += 1) {
       await this.press(key);
       const stop = await this.stop();
-      if (stop.name) isShown(stop);
+      if (stop.name) assertShown(stop);
       if (stop.name === testid) return;
       passed.push(stop.name);
     }
@@ -70,15 +70,15 @@ export class Keyboard {
       await this.press(key);
       const stop = await this.stop();
       if (stop.name === '' || stop.name === stops[0]?.name) return stops;
-      isShown(stop);
+      assertShown(stop);
       stops.push(stop);
     }
-    assert.fail(`there is no end after ${stops.map(({ name }) => name).join(', ')}`);
+    assert.fail(`the focus does not return to its start after ${stops.map(({ name }) => name).join(', ')}`);
   }
 }
 
-/** @param {Stop} stop */
-function isShown(stop) {
+/** Fails unless a user sees the focus on this element, and it has an accessible name. @param {Stop} stop */
+function assertShown(stop) {
   assert.ok(stop.isSeen, `the focus is not seen at ${stop.name}`);
   assert.ok(stop.contrast >= CONTRAST_MIN, `the focus is seen with a contrast of ${stop.contrast} only at ${stop.name}`);
   assert.ok(!stop.isCovered, `${stop.name} has the focus, but is covered`);

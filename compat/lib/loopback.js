@@ -61,13 +61,13 @@ export function keepMediaOnLoopback() {
       return onLoopback(super.currentLocalDescription);
     }
 
-    /** @param {any} candidate @param {any[]} callbacks of clients from before promises */
+    /** @param {any} candidate @param {any[]} callbacks that old clients pass, because they do not use the promise */
     async addIceCandidate(candidate, ...callbacks) {
       if (candidate?.candidate && !isLoopback(candidate.candidate)) return;
       await /** @type {any} */ (super.addIceCandidate).call(this, candidate, ...callbacks);
     }
 
-    /** @param {any} description @param {any[]} callbacks of clients from before promises */
+    /** @param {any} description @param {any[]} callbacks that old clients pass, because they do not use the promise */
     async setRemoteDescription(description, ...callbacks) {
       const wanted = { type: description.type, sdp: withoutOtherCandidates(description.sdp) };
       await /** @type {any} */ (super.setRemoteDescription).call(this, wanted, ...callbacks);

@@ -1,14 +1,14 @@
-/** The original servers of dialects, from their registries: their clients expect their behaviour. */
+/** The original servers of dialects, from npm. Tests against them show that the clients behave there as with Switchboard. */
 import { fileURLToPath } from 'node:url';
 import { freePort, Program } from './program.js';
 
 /** Whether the long tests run: comparisons, and further combinations. */
 export const LONG = Boolean(process.env['SWITCHBOARD_LONG']);
 
-/** @typedef {(() => Promise<unknown>)[]} Closers the first is closed first */
+/** @typedef {(() => Promise<unknown>)[]} Closers functions that end what a test has started; the first is called first */
 
 /**
- * Why the tests against an original server are skipped, if they are: each repeats the same test against ours.
+ * The reason why the tests against original servers are skipped, or false. Each of them repeats a test of Switchboard.
  * @type {string | false}
  */
 export const ORIGINAL_ABSENT = LONG ? false : 'a comparison with the original server; it needs SWITCHBOARD_LONG=1 (cargo xtask test --long)';
@@ -25,7 +25,7 @@ class Original extends Program {
     return original;
   }
 
-  /** However it has ended, or ends now. */
+  /** Ends the server, which may have ended already. */
   async stop() {
     this.kill();
     await this.ended();

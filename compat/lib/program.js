@@ -45,7 +45,7 @@ export class Program {
     this.#keepLog();
   }
 
-  /** Kills the program and starts it again on the same port. @param {string} path */
+  /** Kills the program, starts it again on the same port, and waits until it answers at the path. @param {string} path */
   async crash(path) {
     this.kill();
     await this.exit;

@@ -13,23 +13,23 @@ const TEST_MS_MAX = 120_000;
 
 /**
  * @typedef {{ origin: string, socketOrigin: string, log: string }} AnyServer Switchboard, or the original server of a dialect
- * @typedef {(() => Promise<unknown>)[]} Closers the first is closed first
+ * @typedef {(() => Promise<unknown>)[]} Closers functions that end what a test has started; the first is called first
  * @typedef {import('playwright-core').Browser} Browser
- * @typedef {{ servers: AnyServer[], site: Site, browsers: Record<string, Browser> }} House
+ * @typedef {{ servers: AnyServer[], site: Site, browsers: Record<string, Browser> }} House what the tests of a file share
  */
 
-/** One test's rooms and guests. */
+/** The room and the guests of one test. */
 export class Scene {
   /** @type {Guest[]} */
   guests = [];
   /** @type {Closers} */
   closers = [];
-  /** Names of the browsers of the guests: each guest has the next one. Empty for the first browser of the stage. @type {string[]} */
+  /** Names of the browsers that the guests use in turn. If empty, all guests use the first browser of the stage. @type {string[]} */
   browserNames = [];
 
   /**
    * @param {House} house @param {import('playwright-core').BrowserContext} context @param {string} room
-   * @param {(browser: Browser) => Promise<import('playwright-core').BrowserContext>} contextOfNext that of the next guest
+   * @param {(browser: Browser) => Promise<import('playwright-core').BrowserContext>} contextOfNext makes the context of the next guest
    */
   constructor({ servers, site, browsers }, context, room, contextOfNext = async () => context) {
     this.servers = servers;
@@ -79,7 +79,7 @@ export class Scene {
   /**
    * Opens the page at `/` by a link to the room.
    * @param {string} name @param {() => void} [prepare] runs in the page before its own scripts
-   * @param {(page: import('playwright-core').Page) => Promise<unknown>} [enter] joins by its controls instead of the link
+   * @param {(page: import('playwright-core').Page) => Promise<unknown>} [enter] joins by the controls of the page; without it, the link joins
    */
   async visit(name, prepare, enter) {
     const page = await (await this.contextOfNext()).newPage();
@@ -111,13 +111,14 @@ export async function startOneNode(closers, settings) {
 }
 
 /**
- * The servers (by default one), one site and one browser for all tests of a file. `absent` is the reason why they are not
- * available. With `apart` every guest has a browser context of its own, so that pages share only the network. `prepare` runs
+ * Starts the servers (by default one), one site and one browser for all tests of a file. `absent` is the reason why they
+ * cannot be started, and the tests are skipped. With `apart` every guest has a browser context of its own, so that pages
+ * share only the network. `prepare` runs
  * in every page before its own scripts. `flags` are additional flags of the browser. `device` is the emulated device.
  * `launchers` start the browsers, by the name that a scene gives them; with more than one, the guests must be apart.
  * @param {{ open?: (closers: Closers) => Promise<AnyServer[]>, absent?: string | false, apart?: boolean, prepare?: () => void,
  *   flags?: string[], device?: import('playwright-core').BrowserContextOptions, launchers?: Record<string, () => Promise<Browser>> }} [options]
- * @returns {(title: string, play: (scene: Scene) => Promise<void>) => void} declares a test with a room of its own
+ * @returns {(title: string, play: (scene: Scene) => Promise<void>) => void} declares a test with a room of its own; `play` is its body
  */
 export function stage({ open: openServers = startOneNode, absent = false, apart = false, prepare, flags, device, launchers = { chromium: () => launchBrowser(flags) } } = {}) {
   const skip = browserMissing || absent;

@@ -3,7 +3,9 @@ import { createReadStream } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Guest } from './guest.js';
 
+/** A picture moves if it has shown so many more frames. */
 const MOVING_FRAMES = 10;
+/** `keeps` waits for so many readings within the limits. */
 const READINGS_IN_A_ROW = 4;
 const READINGS_WITHIN_MS = 60_000;
 const HEARD_WITHIN_MS = 20_000;
@@ -69,7 +71,7 @@ export class Visitor extends Guest {
     throw new Error(`${this.name} does not hear ${name}: ${JSON.stringify(await read())}, before ${JSON.stringify(before)}`);
   }
 
-  /** Waits until the rates of another member were shown this many times. @param {string} name @param {number} times */
+  /** Waits until the page has updated the rates of another member this many times. @param {string} name @param {number} times */
   async measures(name, times) {
     const tile = this.page.locator(`[data-testid="tile"][data-username="${name}"]`);
     await tile.evaluate((tile, times) => new Promise((resolve) => {
@@ -90,7 +92,7 @@ export class Visitor extends Guest {
   async photographs(file, moving = 0) {
     await this.page.bringToFront();
     if (moving > 0) await this.seesMoving(moving);
-    // Tiles move to their new places when the page comes to the front: wait until they have moved.
+    // Tiles move to their new places when the page comes to the front: without animations they are there at once.
     await this.page.screenshot({ path: file, animations: 'disabled' });
   }
 
@@ -105,7 +107,7 @@ export class Visitor extends Guest {
     await this.#untilListed('chat-message', [author, text]);
   }
 
-  /** @param {string} name */
+  /** Waits until an event in the log of the page names this member. @param {string} name */
   async isToldOf(name) {
     await this.#untilListed('event', [name]);
   }
@@ -183,7 +185,7 @@ export class Visitor extends Guest {
   }
 }
 
-/** In the lobby. @param {import('playwright-core').Page} page */
+/** Switches the camera off in the lobby, and joins. @param {import('playwright-core').Page} page */
 export async function joinWithCameraOff(page) {
   const camera = page.getByTestId('prejoin-camera');
   await page.locator('[data-testid="prejoin-camera"][aria-pressed="true"]').waitFor();
@@ -255,7 +257,7 @@ export function exposeSound() {
 }
 
 /**
- * Runs in the page.
+ * Runs in the page: waits until `count` readings of an attribute in a row are within the limits.
  * @param {{ selector: string, attribute: string, min: number, max: number, count: number, timeout: number }} wanted
  * @returns {Promise<void>}
  */

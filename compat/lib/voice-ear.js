@@ -3,9 +3,11 @@ import { toneLevel } from './voice-sine.js';
 
 const WITHIN_MS = 30_000;
 const POLL_MS = 150;
-/** In dB: the least difference between the wanted tone and all others, and its least level. The fake microphone of Firefox has -21. */
+/** The least difference between the wanted tone and all others, in dB. */
 const CLEARLY = 40;
+/** The least level of a tone that is heard, in dB. The fake microphone of Firefox has -21. */
 const AUDIBLE = -25;
+/** The greatest level of a tone that is not heard, in dB. */
 const INAUDIBLE = -70;
 
 /** @typedef {{ name: string, page: import('playwright-core').Page }} Listener */

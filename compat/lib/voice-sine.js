@@ -4,6 +4,7 @@ export const RATE = 48_000;
 const FULL_SCALE = 32_768;
 /** The level of an absent tone. */
 const SILENCE_DB = -120;
+/** The samples of a section of `usualLevel`: a quarter of a second. */
 const STRETCH = RATE / 4;
 
 /** @param {number} level in dB below full scale */

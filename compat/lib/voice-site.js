@@ -34,7 +34,7 @@ async function startSite(port, server, closers) {
     process.removeListener('exit', kill);
   });
   const failed = ended.then(([code]) => Promise.reject(new Error(`the site ended with ${code}`)));
-  // Later it may end.
+  // After the start, the end of the site is no error.
   failed.catch(() => {});
   await Promise.race([once(site.stdout, 'data'), failed]);
 }

@@ -7,15 +7,16 @@ import { RATE, wavFile } from './voice-sine.js';
 import { decode, missing } from './voice-tools.js';
 
 const run = promisify(execFile);
-/** Hz: the frequency between the bands of vowels and consonants. */
+/** The four bands of the spectrum, in Hz. */
 const BANDS = [
   [250, 600],
   [600, 1_200],
   [1_200, 2_400],
   [2_400, 4_800],
 ];
+/** The samples of 20 ms. */
 const FRAME = RATE / 50;
-/** dB below the loudest sound: a quieter sound is silence. */
+/** A sound that is quieter than the loudest one by more than this counts as silence. */
 const RANGE_DB = 45;
 
 /** The reason why no speech is available here, or false. */

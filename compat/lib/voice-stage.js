@@ -13,9 +13,9 @@ const TEST_MS_MAX = 120_000;
 const SPEAKING_DB = -12;
 
 /** @typedef {import('playwright-core').Browser} Browser */
-/** @typedef {{ server: Server, openPage: (person: Person, hash?: string) => Promise<unknown> }} House */
+/** @typedef {{ server: Server, openPage: (person: Person, hash?: string) => Promise<unknown> }} House what the tests of a file share */
 
-/** Browsers, one for each microphone: the microphone of a browser is fixed at its start. */
+/** The browsers, one for each sound of a fake microphone, which is fixed when a browser starts. */
 class Browsers {
   /** @type {Map<number | string, Promise<Browser>>} */
   #browsers = new Map();
@@ -26,8 +26,8 @@ class Browsers {
     this.hasInterface = hasInterface;
   }
 
-  /** @param {number | string} sound  a tone in Hz, or a WAV file */
-  that(sound) {
+  /** The browser whose microphone has this sound. @param {number | string} sound  a tone in Hz, or a WAV file */
+  withMicrophone(sound) {
     const browser = this.#browsers.get(sound) ?? this.#launch(sound);
     this.#browsers.set(sound, browser);
     return browser;
@@ -69,7 +69,7 @@ export class VoiceScene {
    * @param {{ prepare?: () => void, hash?: string }} [options]  `prepare` runs in the page before its own scripts
    */
   async comes(name, sound, { prepare, hash } = {}) {
-    const context = await newContext(await this.browsers.that(sound));
+    const context = await newContext(await this.browsers.withMicrophone(sound));
     await context.addInitScript(exposeSound);
     if (prepare) await context.addInitScript(prepare);
     return this.opens(name, typeof sound === 'number' ? sound : 0, context, hash);
@@ -100,10 +100,10 @@ export class VoiceScene {
 }
 
 /**
- * One server and its browsers for all tests of a file. `open` adds closers, the first to be closed in front. `absent` is the
- * reason why the tools are not available.
+ * Starts one server and its browsers for all tests of a file. `open` adds functions that end what it has started; the first
+ * is called first. `absent` is the reason why the tests are skipped.
  * @param {{ open?: (closers: (() => Promise<unknown>)[]) => Promise<House>, absent?: string | false, hasInterface?: boolean }} [options]
- * @returns {(title: string, play: (scene: VoiceScene) => Promise<void>) => void} declares a test with a room of its own
+ * @returns {(title: string, play: (scene: VoiceScene) => Promise<void>) => void} declares a test with a room of its own; `play` is its body
  */
 export function voiceStage({ open = openHouse, absent = false, hasInterface = false } = {}) {
   const skip = browserMissing || absent;

@@ -24,7 +24,7 @@ export class Recording {
   /** Resolves when the stream has ended or was aborted. */
   whole;
 
-  /** @param {number} asked when @param {Response} response @param {AbortController} line */
+  /** @param {number} asked the time of the request @param {Response} response @param {AbortController} line ends the response */
   constructor(asked, response, line) {
     this.asked = asked;
     this.contentType = response.headers.get('content-type');
@@ -61,10 +61,10 @@ export class Recording {
 
 export class VoiceUser {
   #keys = P256.genKeyPair();
-  /** The signature of the challenge of the server; made ahead, because it takes so long that it would delay all others. */
+  /** The signature of the server's latest ticket. It is made ahead: signing takes so long that it would delay the audio of all users. */
   #signature = '';
 
-  /** @param {import('./server.js').Server} server */
+  /** A user that has signed a ticket of the server, and so can make its next request. @param {import('./server.js').Server} server */
   static async known(server) {
     const user = new VoiceUser(server);
     user.#takeTicket(await user.#ask('/getCallTicket', { headers: { PKey: user.address } }));
@@ -91,8 +91,9 @@ export class VoiceUser {
   }
 
   /**
-   * Sends a tone over a WebSocket, as browsers do, until it is stopped.
-   * @param {string} path @param {Record<string, string>} whom @param {{ frequency: number, level: number }} tone
+   * Sends a tone over a WebSocket, as browsers do, until the returned function is called.
+   * @param {string} path @param {Record<string, string>} whom the parameters that name the room or the other user
+   * @param {{ frequency: number, level: number }} tone
    */
   async talks(path, whom, { frequency, level }) {
     const query = new URLSearchParams({ ...whom, PKey: this.address, Signature: this.#signature });
@@ -100,25 +101,25 @@ export class VoiceUser {
     await once(socket, 'open');
     // The server closes it too, when the call has ended.
     const closed = once(socket, 'close');
-    const quiet = inRealTime(frequency, level, (piece) => socket.send(piece));
+    const stopTone = inRealTime(frequency, level, (piece) => socket.send(piece));
     return async () => {
-      quiet();
+      stopTone();
       socket.close();
       await closed;
     };
   }
 
   /**
-   * The same as the body of one request.
+   * Sends a tone as the body of one request, until the returned function is called.
    * @param {string} path @param {Record<string, string>} whom @param {{ frequency: number, level: number }} tone
    */
   uploads(path, whom, { frequency, level }) {
     const query = new URLSearchParams({ ...whom, PKey: this.address, Signature: this.#signature });
-    let quiet = () => {};
+    let stopTone = () => {};
     const body = new ReadableStream({
       start(controller) {
         const stop = inRealTime(frequency, level, (piece) => controller.enqueue(piece));
-        quiet = () => {
+        stopTone = () => {
           stop();
           controller.close();
         };
@@ -127,7 +128,7 @@ export class VoiceUser {
     const request = /** @type {RequestInit} */ ({ method: 'POST', body, duplex: 'half' });
     const answered = fetch(`${this.server.origin}${path}?${query}`, request);
     return async () => {
-      quiet();
+      stopTone();
       const answer = await answered;
       assert.equal(answer.status, 200, await answer.text());
     };
@@ -142,7 +143,7 @@ export class VoiceUser {
     return new Recording(asked, response, line);
   }
 
-  /** Waits until the server knows the event stream of this user. */
+  /** Opens the event stream of this user, and waits for its first event: the server then knows the stream. */
   async #events() {
     const response = await fetch(`${this.server.origin}/messages?PKey=${this.address}`);
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();

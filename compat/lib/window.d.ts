@@ -48,7 +48,7 @@ declare global {
     /** Only of the call page. */
     tiles(): Tile[];
     connections: RTCPeerConnection[];
-    /** Of the data channels that peers have opened, only in tests of them. */
+    /** The labels of the data channels that peers have opened, only in tests of them. */
     channelLabels: string[];
     /** Tracks without a stream, only in tests of them. */
     strayTracks: number;
@@ -62,6 +62,7 @@ declare global {
     ask(): void;
     allow(): void;
     paintedCamera?: { scale: number; framesPerSecond: number };
+    /** The tracks of the captures. */
     captured: MediaStreamTrack[];
     /** Observers and timers that run, and the elements that play. */
     observers: number;
@@ -72,7 +73,6 @@ declare global {
     refusals: number[];
     /** The states that tiles took since the test has listened. */
     states: string[];
-    captured: MediaStreamTrack[];
     /** Of pages with devices by hand. */
     talk(isTalking: boolean): void;
     shared: MediaStreamTrack[];

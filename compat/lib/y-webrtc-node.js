@@ -2,7 +2,7 @@
 import { WebSocket } from 'ws';
 import { clientFile } from './clients.js';
 
-/** A candidate of 200 to 300 bytes, as in a data channel's negotiation. */
+/** A short session description, of about 250 bytes. */
 const SDP = `v=0\r\no=- 0 2 IN IP4 127.0.0.1\r\n${'a=fingerprint:sha-256 00:11:22:33\r\n'.repeat(6)}`;
 
 /**
@@ -66,7 +66,7 @@ function candidateOf(number) {
   return { candidate: `candidate:${number} 1 udp 2113937151 127.0.0.1 ${50_000 + number} typ host generation 0`, sdpMLineIndex: 0, sdpMid: '0' };
 }
 
-/** A client of a topic. Its code is its own, because y-webrtc has one client for each topic in a process. */
+/** A client of a topic. It runs a copy of the code of its own, because y-webrtc allows one client of a topic in a process. */
 export class YWebrtcClient {
   frames = 0;
   /** Frames that name another client as their receiver. */

@@ -26,8 +26,8 @@ const TEST_SUPPORT: &str = "switchboard-testkit";
 const SOCKETS: &[&str] = &["tokio", "mio", "socket2", "axum", "hyper", "tungstenite"];
 const FORMATS: &[&str] = &["serde"];
 
-/// Crates that must not be linked into a crate, directly or transitively, with any features. A name stands for its
-/// family: `hyper` also for `hyper-util`, `serde` also for `serde_json`.
+/// For each of these crates, the crates that must not be linked into it, directly or transitively, with any features. A
+/// name stands for its family: `hyper` also for `hyper-util`, `serde` also for `serde_json`.
 const BANNED_LINKS: &[(&str, &[&[&str]])] = &[
     ("switchboard-core", &[SOCKETS, FORMATS]),
     ("switchboard-audio", &[SOCKETS, FORMATS]),
@@ -35,7 +35,7 @@ const BANNED_LINKS: &[(&str, &[&[&str]])] = &[
     ("switchboard-session", &[SOCKETS]),
 ];
 
-/// Checks the dependencies of this workspace and returns the errors.
+/// The errors in the dependencies of this workspace.
 pub(crate) fn check() -> Result<Vec<String>> {
     let mut errors = Vec::new();
     for kind in ["normal,build", "dev"] {
@@ -81,7 +81,7 @@ fn missing_row(name: &str) -> Option<String> {
 
 fn forbidden(from: &str, to: &str, is_dev: bool) -> Option<String> {
     let direct = allowed(from)?;
-    let may = if is_dev {
+    let permitted = if is_dev {
         reachable(from)
     } else {
         direct.to_vec()
@@ -90,8 +90,8 @@ fn forbidden(from: &str, to: &str, is_dev: bool) -> Option<String> {
     if is_dev && to == TEST_SUPPORT && !reachable(to).contains(&from) {
         return None;
     }
-    (allowed(to).is_some() && from != to && !may.contains(&to)).then(|| {
-        format!("{from} must not depend on {to}, only on {may:?}: pass the value or trait object from a crate that may depend on both")
+    (allowed(to).is_some() && from != to && !permitted.contains(&to)).then(|| {
+        format!("{from} must not depend on {to}, only on {permitted:?}: pass the value or trait object from a crate that may depend on both")
     })
 }
 

@@ -10,13 +10,13 @@ use crate::{Result, dependencies, output, root};
 /// Maximum lines of a source file.
 const LINES_MAX: usize = 800;
 
-/// Type names that are always written with their module.
+/// Type names that may be defined more than once, because they are always written with their module.
 const QUALIFIED_TYPES: &[&str] = &["Error", "Result"];
 
-/// Sources that are written here.
+/// The sources of this repository, without vendored ones.
 const SOURCES: &[&str] = &["*.rs", "*.js", "*.mjs", "*.css", ":!*/vendor*"];
 
-/// Extended regular expressions that no line of these files may match, and the advice.
+/// Rules: an extended regular expression, the files (as `git` names them) of which no line may match it, and the advice.
 const FORBIDDEN_LINES: &[(&str, &[&str], &str)] = &[
     (
         r"(^|[^[:alnum:]._*~})>-])/((work|root)|(home|Users)/[[:alnum:]._-]+)/",
@@ -127,7 +127,7 @@ fn forbidden_lines() -> Result<Vec<String>> {
     Ok(errors)
 }
 
-/// Checks the type names of the crates.
+/// The errors for type names that are defined in two files of the crates.
 fn doubled_types(files: &[String], text: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut types: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     let is_library = |file: &&String| file.starts_with("crates/") && file.contains("/src/");
