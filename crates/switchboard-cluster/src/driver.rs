@@ -27,7 +27,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     CloseFuture, DialectRegistry, Engine, EngineHandler, Node, NodeEffect, NodeInput, NodeLine,
     NodeSettings, ProposeOutcome, Status,
-    envelope::approximate_bytes,
+    discard_log::DiscardLog,
+    envelope::{self, approximate_bytes},
     store::{Lease, Store, StoreConnection, StorePush, StoreResponse},
 };
 
@@ -137,6 +138,7 @@ impl<S: Store> Driver<S> {
             queue: 0,
             lag: Duration::ZERO,
             unavailable_total: 0,
+            discarded_total: 0,
             reconnects_total: 0,
             secret: None,
         };
@@ -266,6 +268,7 @@ struct EngineThread<S> {
     is_finished: bool,
     /// Whether the store has lost the entry of this node.
     is_store_lost: bool,
+    discard_log: DiscardLog,
 }
 
 impl<S: Store> EngineThread<S> {
@@ -295,6 +298,7 @@ impl<S: Store> EngineThread<S> {
             closing: None,
             is_finished: false,
             is_store_lost: false,
+            discard_log: DiscardLog::default(),
         }
     }
 
@@ -514,6 +518,7 @@ impl<S: Store> EngineThread<S> {
                     self.count_if_unavailable(true);
                     self.handler.on_undeliverable(message);
                 }
+                NodeEffect::Discarded { from, version } => self.note_discarded(from, version),
                 NodeEffect::StoreLost => self.is_store_lost = true,
             }
         }
@@ -522,6 +527,21 @@ impl<S: Store> EngineThread<S> {
             .is_none_or(|at| at.elapsed() >= STATUS_INTERVAL)
         {
             self.report();
+        }
+    }
+
+    fn note_discarded(&mut self, from: Option<NodeId>, version: u8) {
+        self.shared.status().discarded_total += 1;
+        if let Some(count) = self.discard_log.note(Instant::now()) {
+            let from = from.map_or_else(|| "unknown".to_owned(), |from| from.to_string());
+            let own_version = envelope::VERSION;
+            tracing::warn!(
+                from,
+                version,
+                own_version,
+                count,
+                "messages of another node discarded"
+            );
         }
     }
 

@@ -13,8 +13,8 @@ use switchboard_core::{
 
 use crate::DialectRegistry;
 
-/// Format version of the envelope, its first byte.
-const VERSION: u8 = 4;
+/// Format version of the envelope, its first byte. In every version, the id of the sending node follows.
+pub(crate) const VERSION: u8 = 4;
 
 /// The messages of one node to another.
 #[derive(Serialize, Deserialize)]
@@ -107,21 +107,49 @@ pub(super) fn write<'a>(
     postcard::to_extend(&Envelope { from, messages }, vec![VERSION]).unwrap_or_default()
 }
 
-/// Decodes an envelope. `None` if it is malformed or of another format version. Messages with
-/// unknown contents are skipped.
-pub(super) fn read(
-    bytes: &[u8],
-    dialects: &dyn DialectRegistry,
-) -> Option<(NodeId, Vec<(Position, NodeMessage)>)> {
-    let body = bytes.strip_prefix(&[VERSION])?;
-    let envelope: Envelope = postcard::from_bytes(body).ok()?;
+/// The messages of an envelope.
+#[derive(Debug, Default)]
+pub(super) struct ReadMessages {
+    /// The sending node, as far as it can be read.
+    pub(super) from: Option<NodeId>,
+    /// The format version; 0 if the envelope is empty.
+    pub(super) version: u8,
+    /// The messages that can be read.
+    pub(super) messages: Vec<(Position, NodeMessage)>,
+    /// Whether all or some of the messages are malformed, unknown or of another format version.
+    pub(super) is_incomplete: bool,
+}
+
+/// Decodes an envelope. Messages that cannot be read are skipped.
+pub(super) fn read(bytes: &[u8], dialects: &dyn DialectRegistry) -> ReadMessages {
+    let (version, body) = bytes.split_first().unwrap_or((&0, &[]));
+    let envelope = match *version {
+        VERSION => postcard::from_bytes::<Envelope>(body).ok(),
+        _ => None,
+    };
+    let Some(envelope) = envelope else {
+        let from = postcard::take_from_bytes::<u64>(body).ok();
+        return ReadMessages {
+            from: from.map(|(from, _)| from.into()),
+            version: *version,
+            is_incomplete: true,
+            ..ReadMessages::default()
+        };
+    };
+    let count = envelope.messages.len();
     let messages = envelope.messages.into_iter();
     let messages = messages.filter_map(|wire| {
         let log = decode_log_id(wire.log)?;
         let message = decode_body(wire.message, dialects)?;
         Some((wire.at.into(), NodeMessage { log, body: message }))
     });
-    Some((envelope.from.into(), messages.collect()))
+    let messages: Vec<_> = messages.collect();
+    ReadMessages {
+        from: Some(envelope.from.into()),
+        version: *version,
+        is_incomplete: messages.len() < count,
+        messages,
+    }
 }
 
 /// The approximate size of a message in bytes.
@@ -361,9 +389,13 @@ mod tests {
         });
         let node = NodeId::from(1);
         let bytes = write(node, messages.iter().map(|message| (9.into(), message)));
-        let (from, read) = read(&bytes, &EmptyRegistry).expect("an envelope");
-        assert_eq!(from, node);
-        let read: Vec<_> = read.into_iter().map(|(_, message)| message.log).collect();
+        let read = read(&bytes, &EmptyRegistry);
+        assert_eq!(read.from, Some(node));
+        let read: Vec<_> = read
+            .messages
+            .into_iter()
+            .map(|(_, message)| message.log)
+            .collect();
         assert_eq!(read, rooms.map(LogId::Room));
     }
 
@@ -386,8 +418,54 @@ mod tests {
             NodeId::from(1),
             messages.iter().map(|message| (9.into(), message)),
         );
-        let (_, read) = read(&bytes, &EmptyRegistry).expect("an envelope");
-        let read: Vec<_> = read.into_iter().map(|(_, message)| message.log).collect();
+        let read = read(&bytes, &EmptyRegistry).messages.into_iter();
+        let read: Vec<_> = read.map(|(_, message)| message.log).collect();
         assert_eq!(read, names.map(LogId::Name));
+    }
+
+    #[test]
+    fn an_envelope_that_cannot_be_read_names_its_node_and_version() {
+        let node = NodeId::from(300);
+        let bytes = write(node, std::iter::empty());
+        let read_all = read(&bytes, &EmptyRegistry);
+        assert!(!read_all.is_incomplete, "{read_all:?}");
+
+        let other_version = [&[VERSION + 1], &bytes[1..]].concat();
+        let mut truncated = bytes;
+        truncated.pop();
+        for (bytes, from, version) in [
+            (&other_version[..], Some(node), VERSION + 1),
+            (&truncated[..], Some(node), VERSION),
+            (&[VERSION], None, VERSION),
+            (&[], None, 0),
+        ] {
+            let read = read(bytes, &EmptyRegistry);
+            assert_eq!((read.from, read.version), (from, version), "{bytes:?}");
+            assert!(read.is_incomplete && read.messages.is_empty(), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_message_does_not_hide_the_others() {
+        let log = LogId::Election(ElectionId::parse("voice", 0).expect("a name"));
+        let peer = PeerId::from([7; 16]);
+        let frame = ByteString::from_static("frame");
+        // The registry knows no dialect, so it cannot read a frame.
+        let relay = NodeMessageBody::Relay {
+            from: MembershipRef {
+                peer,
+                since: 1.into(),
+            },
+            to: Recipient::Everyone,
+            message: RelayedMessage::new("new", MessageKind::Offer, frame, |_, _| true).into(),
+        };
+        let messages = [relay, NodeMessageBody::Probe(peer)].map(|body| NodeMessage {
+            log: log.clone(),
+            body,
+        });
+        let bytes = write(NodeId::from(1), messages.iter().map(|it| (9.into(), it)));
+        let read = read(&bytes, &EmptyRegistry);
+        assert!(read.is_incomplete, "{read:?}");
+        assert_eq!(read.messages.len(), 1);
     }
 }

@@ -32,6 +32,7 @@ use switchboard_core::{
     Position, RejectReason, RelayedMessage,
 };
 
+mod discard_log;
 mod driver;
 mod envelope;
 mod failure_detector;

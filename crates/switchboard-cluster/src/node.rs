@@ -98,6 +98,14 @@ pub enum NodeEffect {
     NodeMessage(NodeId, NodeMessage),
     /// A message of this node could not be sent.
     Undeliverable(NodeMessage),
+    /// All or some messages of an envelope were discarded: they are malformed, unknown or of another
+    /// format version.
+    Discarded {
+        /// The sending node, if it can be read.
+        from: Option<NodeId>,
+        /// The format version of the envelope.
+        version: u8,
+    },
     /// The store has lost the entry of this node, and possibly all other data.
     StoreLost,
 }

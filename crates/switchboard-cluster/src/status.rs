@@ -33,6 +33,9 @@ pub struct Status {
     pub lag: Duration,
     /// Joins and frames refused since the start because the engine was disconnected or overloaded.
     pub unavailable_total: u64,
+    /// Times since the start that messages of another node were discarded, because they were malformed
+    /// or of another format version.
+    pub discarded_total: u64,
     /// Connections to the engine that were lost since the start.
     pub reconnects_total: u64,
     /// The secret that all nodes of the cluster share. The first node generates it and the engine
@@ -258,6 +261,7 @@ mod tests {
             queue: 0,
             lag: Duration::ZERO,
             unavailable_total: 0,
+            discarded_total: 0,
             reconnects_total: 0,
             secret: Some("WHISPERED".to_owned()),
         };

@@ -147,6 +147,11 @@ fn engine_metrics(status: &Status) -> String {
             status.unavailable_total,
         ),
         (
+            "engine_messages_discarded_total",
+            "Times that messages of another node were discarded: malformed, or of another format version.",
+            status.discarded_total,
+        ),
+        (
             "engine_reconnects_total",
             "Connections to the engine that were lost and re-established.",
             status.reconnects_total,
@@ -213,6 +218,7 @@ mod tests {
             queue: 5,
             lag: Duration::from_micros(1500),
             unavailable_total: 11,
+            discarded_total: 6,
             reconnects_total: 4,
             secret: Some("WHISPERED".to_owned()),
         }
@@ -316,6 +322,7 @@ mod tests {
             "switchboard_engine_members 7",
             "# TYPE switchboard_engine_unavailable_total counter",
             "switchboard_engine_unavailable_total 11",
+            "switchboard_engine_messages_discarded_total 6",
             "switchboard_engine_reconnects_total 4",
             "switchboard_engine_lapses_total 1",
             "switchboard_joins_total 0",

@@ -150,10 +150,16 @@ impl Node {
     }
 
     pub(super) fn receive_envelope(&mut self, bytes: &[u8], now: Instant) {
-        let Some((from, messages)) = envelope::read(bytes, &*self.dialects) else {
+        let read = envelope::read(bytes, &*self.dialects);
+        if read.is_incomplete {
+            let (from, version) = (read.from, read.version);
+            self.effects
+                .push_back(NodeEffect::Discarded { from, version });
+        }
+        let Some(from) = read.from else {
             return;
         };
-        for (at, message) in messages {
+        for (at, message) in read.messages {
             let log = message.log.clone();
             let held = HeldMessage { from, at, message };
             let Some(replica) = self.replicas.get_mut(&log) else {

@@ -173,6 +173,9 @@ impl ClusterSimulation {
                 vec![Input::NodeMessage(from, message)]
             }
             cluster::NodeEffect::Undeliverable(message) => vec![Input::Undeliverable(message)],
+            cluster::NodeEffect::Discarded { from, version } => {
+                unreachable!("{from:?} sends version {version}, which all nodes of a run read")
+            }
             cluster::NodeEffect::StoreLost => Vec::new(),
         };
         for input in inputs {

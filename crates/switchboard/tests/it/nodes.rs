@@ -223,6 +223,7 @@ impl Engine for NodeEngine {
             queue: 0,
             lag: Duration::ZERO,
             unavailable_total: 0,
+            discarded_total: 0,
             reconnects_total: 0,
             secret: Some(SECRET.to_owned()),
         })
