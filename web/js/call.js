@@ -28,7 +28,7 @@ import { WakeLock } from './wake-lock.js';
  * @typedef {object} CallEvents
  * @property {() => void} onJoined
  * @property {(words: string) => void} onDelay  the server cannot be reached yet
- * @property {(message: string, isName: boolean) => void} onRefused
+ * @property {(message: string, isName: boolean) => void} onRefused  the server has refused the name (`isName`) or the room
  * @property {() => void} onLeft
  */
 
@@ -165,6 +165,7 @@ export class Call {
   /** @param {Peer} peer @param {'joined' | 'present' | 'back'} why */
   #added(peer, why) {
     this.people.add(peer);
+    // After this page has returned, the return of the others is no news.
     const isOwnReturn = why === 'back' && peer.options.calling;
     if (isOwnReturn) return;
     this.conversation.announce(texts.call[why](peer.username));

@@ -17,8 +17,10 @@ import { sdpOf, textOf } from './untrusted.js';
 /** @typedef {{id: string, username: string}} Member */
 /**
  * @typedef {object} MeshEvents
- * @property {(peer: Peer, why: 'joined' | 'present' | 'back') => void} onAdded
- * @property {(peer: Peer, why: 'left' | 'replaced' | 'closed') => void} onRemoved
+ * @property {(peer: Peer, why: 'joined' | 'present' | 'back') => void} onAdded  joined: after this page; present: before
+ *   this page; back: instead of a former connection with the member
+ * @property {(peer: Peer, why: 'left' | 'replaced' | 'closed') => void} onRemoved  replaced: by a new connection with the
+ *   member; closed: this page has left the call
  */
 
 /** Time that a client that is no page has to return after it left, until its call is ended. */

@@ -6,6 +6,8 @@ import { texts } from '../texts.js';
 import { byId, make } from './dom.js';
 
 const ENTRIES_MAX = 300;
+/** The log scrolls to a new entry if its end was at most so far from the visible part. */
+const END_DISTANCE_PX = 40;
 /** Addresses of http and https, without a punctuation mark at the end. */
 const WEB_ADDRESS = /(https?:\/\/[^\s<>"]+[^\s<>"'.,;:!?)\]}])/i;
 
@@ -39,7 +41,7 @@ export class ChatLog {
   /** @param {HTMLElement} entry */
   #add(entry) {
     const { scrollTop, scrollHeight, clientHeight } = this.#list;
-    const isAtEnd = scrollHeight - scrollTop - clientHeight < 40;
+    const isAtEnd = scrollHeight - scrollTop - clientHeight < END_DISTANCE_PX;
     this.#list.append(entry);
     const superfluous = this.#superfluous();
     if (superfluous) this.#drop(superfluous);

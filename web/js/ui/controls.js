@@ -14,6 +14,7 @@ import { byId, draw, press } from './dom.js';
  * @property {(problem: string) => void} onProblem
  */
 
+/** On a wide page, the chat is beside the tiles; on a narrow one, it covers them. As in the style sheet. */
 const WIDE = matchMedia('(min-width: 761px)');
 const TEXT_FIELDS = 'input:not([type=radio]), textarea, select, dialog';
 
@@ -49,7 +50,7 @@ export class Controls {
     this.#quality.addEventListener('change', () => events.onQuality(this.quality), { signal });
     this.#shortcuts.checked = recall('shortcuts') !== 'off';
     this.#shortcuts.addEventListener('change', () => this.#switchKeys(), { signal });
-    addEventListener('keydown', (event) => this.#key(event), { signal });
+    addEventListener('keydown', (event) => this.#keyPressed(event), { signal });
     WIDE.addEventListener('change', () => this.#coverStage(), { signal });
     this.#showKeys();
     this.setChatOpen(WIDE.matches);
@@ -101,6 +102,7 @@ export class Controls {
     }
   }
 
+  /** A message or a file has arrived in the chat. */
   news() {
     if (!this.isChatOpen) this.countUnread(this.#unreadCount + 1);
   }
@@ -159,8 +161,8 @@ export class Controls {
   }
 
   /** @param {KeyboardEvent} event */
-  #key(event) {
-    if (event.key === 'Escape' && this.#isChatLeft(event.target)) this.setChatOpen(false);
+  #keyPressed(event) {
+    if (event.key === 'Escape' && this.#closesChat(event.target)) this.setChatOpen(false);
     const isTyping = event.target instanceof Element && event.target.closest(TEXT_FIELDS) !== null;
     if (!this.#shortcuts.checked || isTyping || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     const key = event.key.toLowerCase();
@@ -170,8 +172,8 @@ export class Controls {
     }
   }
 
-  /** @param {EventTarget | null} target  where Escape was pressed */
-  #isChatLeft(target) {
+  /** Whether Escape closes the chat. @param {EventTarget | null} target  where it was pressed */
+  #closesChat(target) {
     const isInChat = target instanceof Node && byId('chat', HTMLElement).contains(target);
     return !document.querySelector('dialog[open]') && (isInChat || !WIDE.matches);
   }

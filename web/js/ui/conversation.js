@@ -12,7 +12,8 @@ import { FileEntry } from './file-entry.js';
  * @typedef {object} ConversationOptions
  * @property {() => Peer[]} peers
  * @property {(content: string) => boolean} sendThroughServer
- * @property {(words: string, isMessage: boolean) => void} onNews  an event for the user
+ * @property {(words: string, isMessage: boolean) => void} onNews  the user should notice these words; isMessage: they
+ *   count as unread
  */
 
 export class Conversation {
@@ -30,7 +31,7 @@ export class Conversation {
     const { signal } = this.#ended;
     this.#form.addEventListener('submit', (event) => this.#submit(event), { signal });
     this.#files.addEventListener('change', () => this.#sendChosen(), { signal });
-    // Otherwise the browser would open a file that is dropped beside the panel in place of the page, and end the call.
+    // Otherwise the browser would leave the page to open a file that is dropped beside the panel, which ends the call.
     this.#call.addEventListener('dragover', (event) => this.#dragOver(event), { signal });
     this.#call.addEventListener('dragleave', () => this.#panel.classList.remove('is-dropping'), { signal });
     this.#call.addEventListener('drop', (event) => this.#drop(event), { signal });
@@ -73,11 +74,11 @@ export class Conversation {
   #send(content) {
     const peers = this.options.peers();
     const timestamp = Date.now();
-    const missed = peers.filter((peer) => !peer.channel?.sendText(content, timestamp));
-    const reached = peers.length - missed.length;
+    const unreached = peers.filter((peer) => !peer.channel?.sendText(content, timestamp));
+    const reached = peers.length - unreached.length;
     if (reached === 0 && !this.#sendThroughServer(peers, content)) return false;
     this.log.addMessage(texts.chat.you, content, timestamp);
-    if (reached > 0 && missed.length > 0) this.log.addEvent(texts.chat.notDelivered(names(missed)));
+    if (reached > 0 && unreached.length > 0) this.log.addEvent(texts.chat.notDelivered(names(unreached)));
     return true;
   }
 
@@ -127,10 +128,10 @@ export class Conversation {
   /** @param {File[]} files */
   #sendFiles(files) {
     const peers = this.options.peers();
-    const missed = peers.filter((peer) => !peer.channel?.isOpen);
-    if (missed.length === peers.length) return this.log.addEvent(texts.files.noReceiver);
-    if (missed.length > 0) this.log.addEvent(texts.files.notOffered(names(missed)));
-    for (const file of files) this.#sendFile(file, peers.filter((peer) => !missed.includes(peer)));
+    const unreached = peers.filter((peer) => !peer.channel?.isOpen);
+    if (unreached.length === peers.length) return this.log.addEvent(texts.files.noReceiver);
+    if (unreached.length > 0) this.log.addEvent(texts.files.notOffered(names(unreached)));
+    for (const file of files) this.#sendFile(file, peers.filter((peer) => !unreached.includes(peer)));
   }
 
   /** @param {File} file @param {Peer[]} peers */

@@ -29,7 +29,7 @@ export function make(tag, { className, text, testid } = {}, children = []) {
   return element;
 }
 
-/** A drawing of the page's own sprite. @param {string} id */
+/** An icon of the page's SVG sprite. @param {string} id */
 export function icon(id) {
   const namespace = 'http://www.w3.org/2000/svg';
   const svg = document.createElementNS(namespace, 'svg');
@@ -40,14 +40,14 @@ export function icon(id) {
   return svg;
 }
 
-/** Names a button that has a drawing. @param {HTMLElement} button @param {string} text @param {string} [title] */
+/** Sets the accessible name of a button with an icon. @param {HTMLElement} button @param {string} text @param {string} [title] */
 export function label(button, text, title = text) {
   const span = button.querySelector('span');
   if (span) span.textContent = text;
   button.title = title;
 }
 
-/** Shows another drawing on a button. @param {HTMLElement} button @param {string} id */
+/** Shows another icon on a button. @param {HTMLElement} button @param {string} id */
 export function draw(button, id) {
   const use = button.querySelector('use');
   if (use?.getAttribute('href') !== `#${id}`) use?.setAttribute('href', `#${id}`);

@@ -8,10 +8,11 @@ import { byId, make } from './dom.js';
 /** @typedef {import('../files/transfer.js').Transfer} Transfer */
 /** @typedef {import('../files/transfer.js').IncomingTransfer} IncomingTransfer */
 /** @typedef {import('../files/transfer.js').TransferState} TransferState */
-/** @typedef {{username: string, transfer: Transfer}} Part  the file on its way from or to one member */
+/** @typedef {{username: string, transfer: Transfer}} Part  the transfer of the file from or to one member */
 
-/** The state of a file to several members is the first of these that any part is in. */
+/** The state of a file that is sent to several members is the first of these states that any of its transfers has. */
 const PRECEDENCE = /** @type {const} */ (['active', 'accepted', 'offered', 'queued', 'failed', 'done', 'declined', 'cancelled']);
+/** States that are shown as another one. */
 const SHOWN_STATE = { queued: 'offered', accepted: 'active' };
 
 export class FileEntry {
@@ -22,8 +23,8 @@ export class FileEntry {
   #status = make('span', { className: 'hint', testid: 'file-status' });
   #buttons = make('div', { className: 'file-buttons' });
   #url = '';
-  /** The state that the current buttons belong to. */
-  #shown = '';
+  /** The kind of the shown buttons: answer, cancel or none. */
+  #shownButtons = '';
 
   /** @param {string} username @param {IncomingTransfer} transfer */
   static incoming(username, transfer) {
@@ -87,8 +88,8 @@ export class FileEntry {
 
   /** @param {TransferState} state */
   #showAmount(state) {
-    const living = this.#parts.filter(({ transfer }) => !transfer.isOver || transfer.state === 'done');
-    const bytes = living.reduce((sum, { transfer }) => sum + (transfer.state === 'done' ? this.size : transfer.bytes), 0) / Math.max(1, living.length);
+    const counted = this.#parts.filter(({ transfer }) => !transfer.isOver || transfer.state === 'done');
+    const bytes = counted.reduce((sum, { transfer }) => sum + (transfer.state === 'done' ? this.size : transfer.bytes), 0) / Math.max(1, counted.length);
     this.#progress.value = bytes;
     this.#progress.hidden = state !== 'active';
     this.#amount.textContent = state === 'active' ? texts.files.progress(formatBytes(bytes), formatBytes(this.size)) : formatBytes(this.size);
@@ -106,8 +107,8 @@ export class FileEntry {
   /** @param {TransferState} state */
   #showButtons(state) {
     const kind = this.isOver ? 'none' : this.incoming && state === 'offered' ? 'answer' : 'cancel';
-    if (kind === this.#shown) return;
-    this.#shown = kind;
+    if (kind === this.#shownButtons) return;
+    this.#shownButtons = kind;
     const hadFocus = this.#buttons.contains(document.activeElement);
     this.#buttons.replaceChildren(...this.#buttonsFor(kind));
     this.#buttons.hidden = kind === 'none';

@@ -1,12 +1,13 @@
 // @ts-check
-// Lays the tiles out as large as the stage allows, whatever its shape; or one of them large, and the others in a strip
-// below it. Shows a hint when no other member is there.
+// Lays the tiles out on the stage (the area for tiles): all of one size, as large as possible; or one of them large,
+// and the others in a strip below it. Shows a hint when no other member is there.
 
 import { byId } from './dom.js';
 
 /** @typedef {import('./tile.js').Tile} Tile */
 /** @typedef {'grid' | 'speaker'} View */
 
+/** Width by height of a tile. */
 const ASPECT = 4 / 3;
 const GAP = 10;
 const WIDTH_MIN = 130;
@@ -20,8 +21,10 @@ export class Grid {
   #empty = byId('empty', HTMLElement);
   /** @type {Map<string, Tile>} */ tiles = new Map();
   /** Tiles with a shared screen, the latest one last. @type {Set<string>} */ #screens = new Set();
+  /** The id of the pinned tile; empty without one. */
   #pinned = '';
   /** @type {View} */ #view = 'grid';
+  /** The id of the member that talks; empty without one. */
   #speaker = '';
   #resizes = new ResizeObserver(() => this.#layOut());
 
@@ -49,7 +52,7 @@ export class Grid {
     this.#changed();
   }
 
-  // Focus on a button of the tile would fall to the top of the page.
+  // Moves the focus from a button of a removed tile: otherwise it would return to the top of the page.
   /** @param {string} id */
   #removeElement(id) {
     const element = this.tiles.get(id)?.element;
@@ -99,8 +102,8 @@ export class Grid {
   /** The id of the large tile; empty where all have one size. */
   get #large() {
     if (this.tiles.size < 2) return '';
-    const byContent = this.#pinned || [...this.#screens].at(-1);
-    if (byContent || this.#view === 'grid') return byContent ?? '';
+    const pinnedOrScreen = this.#pinned || [...this.#screens].at(-1);
+    if (pinnedOrScreen || this.#view === 'grid') return pinnedOrScreen ?? '';
     if (this.tiles.has(this.#speaker)) return this.#speaker;
     return [...this.tiles.keys()].find((id) => id !== this.self) ?? '';
   }
@@ -123,7 +126,7 @@ export class Grid {
   }
 }
 
-/** @param {number} count @param {number} width @param {number} height */
+/** The width of the largest tiles of which `count` fit into the stage. @param {number} count @param {number} width @param {number} height */
 function bestWidth(count, width, height) {
   let best = 0;
   for (let columns = 1; columns <= count; columns += 1) {

@@ -13,7 +13,7 @@ export class IceFields {
   #credential = byId('ice-credential', HTMLInputElement);
   #error = byId('ice-error', HTMLElement);
 
-  /** @param {() => void} onChange  there are other servers, without a mistake */
+  /** @param {() => void} onChange  the servers were changed, and are valid */
   constructor(onChange) {
     this.onChange = onChange;
     const { urls, username, credential } = askedServers();

@@ -119,7 +119,7 @@ export class Lobby {
   }
 }
 
-/** The first characters, none of them cut in half. A field bounds what is typed, not what the link has. @param {string} text @param {number} length */
+/** The first characters, none of them cut in half. Needed for values of the link: a field bounds only typed text. @param {string} text @param {number} length */
 function shortened(text, length) {
   return text.slice(0, length).replace(/[\ud800-\udbff]$/, '');
 }

@@ -19,7 +19,7 @@ export class People {
   #activeSpeaker = new ActiveSpeaker();
   #self;
   #speaking;
-  /** @type {MediaStreamTrack | null} */ #heardMic = null;
+  /** @type {MediaStreamTrack | null} */ #watchedMic = null;
   /** Peers whose sound the browser does not play yet. @type {Set<string>} */ #blocked = new Set();
   #playAll = () => {
     for (const id of this.#blocked) this.#play(id);
@@ -29,7 +29,7 @@ export class People {
   constructor(name, speakerId, events) {
     this.speakerId = speakerId;
     this.events = events;
-    this.#speaking = new SpeakingDetector((id, speaks) => this.#hear(id, speaks));
+    this.#speaking = new SpeakingDetector((id, isSpeaking) => this.#setSpeaking(id, isSpeaking));
     this.#self = new Tile(SELF, name, texts.tile.you(name));
     this.#self.setState(SELF);
     this.#grid.add(SELF, this.#self);
@@ -49,8 +49,8 @@ export class People {
     this.#self.setVideo(video !== null);
     this.#self.element.classList.toggle('is-mirrored', video === media.camera && isMirrored(media.camera));
     this.#self.setMuted(media.state.isMuted);
-    if (media.mic !== this.#heardMic) this.#speaking.watch(SELF, media.mic);
-    this.#heardMic = media.mic;
+    if (media.mic !== this.#watchedMic) this.#speaking.watch(SELF, media.mic);
+    this.#watchedMic = media.mic;
   }
 
   /** @param {Peer} peer */
@@ -69,7 +69,7 @@ export class People {
   }
 
   /** @param {string} id @param {boolean} isSpeaking */
-  #hear(id, isSpeaking) {
+  #setSpeaking(id, isSpeaking) {
     this.#grid.tiles.get(id)?.setSpeaking(isSpeaking);
     if (id !== SELF && this.#activeSpeaker.hear(id, isSpeaking, performance.now())) this.#grid.setSpeaker(this.#activeSpeaker.current);
   }

@@ -1,6 +1,6 @@
 // @ts-check
-// The tools of one tile: volume, pin, full screen, connection details. They are shown while the pointer or the focus is on
-// the tile; a device without a pointer that hovers has a button that shows them.
+// The tools of one tile: volume, pin, full screen, connection details. They are shown while the pointer or the focus is
+// on the tile; a device without a pointer that hovers has a button that shows them.
 
 import { texts } from '../texts.js';
 import { icon, make, press } from './dom.js';
@@ -57,7 +57,7 @@ export class TileTools {
     press(this.#fullScreen, isFullScreen);
   }
 
-  /** A list that was opened by its button closes, and the focus stays on something that is shown. @param {() => void} action */
+  /** Runs an action. Tools that their button has opened close, and the focus moves to an element that is still shown. @param {() => void} action */
   #use(action) {
     if (this.#list.dataset['open'] === 'true' && this.#more.offsetParent !== null) this.#more.focus();
     this.#setOpen(false);

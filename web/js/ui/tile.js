@@ -70,7 +70,7 @@ export class Tile {
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
   }
 
-  /** Stops the elements: one that plays continues after its removal. */
+  /** Stops the media elements, which would play on after their removal from the document. */
   close() {
     this.video.srcObject = null;
     this.audio.srcObject = null;
@@ -85,7 +85,7 @@ export class Tile {
     this.#describe();
   }
 
-  /** The name of the tile for screen readers: the member, and the state where there is something to say. */
+  /** The name of the tile for screen readers: the member, and its state unless it is connected. */
   #describe() {
     const { state, muted } = this.element.dataset;
     const words = state === 'connected' ? '' : (this.#state.textContent ?? '');

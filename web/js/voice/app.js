@@ -27,7 +27,8 @@ import { You } from './ui/you.js';
 /** @typedef {import('./identity.js').Identity} Identity */
 /** @typedef {import('./events.js').VoiceEvent} VoiceEvent */
 
-const LINGER_MS = 30_000;
+/** A call can be continued for so long after the page was reloaded. */
+const REJOIN_MS = 30_000;
 const TICK_MS = 1_000;
 const NOTICE_MS = 6_000;
 
@@ -65,7 +66,7 @@ export class App {
     this.stream = new EventStream(server, identity, {
       onState: (state, problem) => this.#streamState(state, problem),
       onEvent: (event) => this.#receive(event),
-      onServer: () => this.#serverIsNew(),
+      onServer: () => this.#serverRestarted(),
     });
     this.#names.onChange(() => this.#refresh());
     setInterval(() => this.#tick(), TICK_MS);
@@ -95,7 +96,7 @@ export class App {
   #newPhone(tabs) {
     return new Phone({ ...this.parts, tabs }, {
       onChange: () => this.#refresh(),
-      onTalk: (other, isVerified, isCaller) => this.#talks(other, isVerified, isCaller),
+      onTalk: (other, isVerified, isCaller) => this.#callConnected(other, isVerified, isCaller),
       onHangUp: (other) => this.#lost(other, texts.phone.over),
       onFailure: (words, other) => this.#failed(words, other),
       onMissed: (from) => this.#say(texts.phone.missed(this.#names.of(from))),
@@ -109,13 +110,13 @@ export class App {
     this.phone.accept(from);
   }
 
-  // A restored call keeps its state.
+  // A call that was restored after a restart of the server keeps its begin, and stays muted.
   /** @param {string} other @param {boolean} isVerified @param {boolean} isCaller */
-  #talks(other, isVerified, isCaller) {
-    const isBack = this.revival.other === other;
-    const lost = isBack ? this.revival.stop() : null;
+  #callConnected(other, isVerified, isCaller) {
+    const isRestored = this.revival.other === other;
+    const lost = isRestored ? this.revival.stop() : null;
     const isMuted = lost?.line.isMuted ?? false;
-    if (isBack) this.#forget();
+    if (isRestored) this.#forget();
     this.#talkWith({ other, isVerified, isCaller, since: lost?.since ?? Date.now() });
     if (isMuted) this.#conversation?.line.setMuted(true);
   }
@@ -168,17 +169,17 @@ export class App {
     this.#end();
   }
 
-  /** The server knows no such call. @param {Conversation} conversation */
+  /** The server does not know the call: the other side has ended it, or the server was restarted. @param {Conversation} conversation */
   #gone(conversation) {
     if (this.#conversation !== conversation || conversation.isReviving) return;
-    const isSame = this.#isOnline && this.stream.serverKey === conversation.serverKey;
+    const isSameServer = this.#isOnline && this.stream.serverKey === conversation.serverKey;
     const isProven = conversation.isVerified || this.parts.identity.kind === 'site';
-    if (isSame || !isProven) return this.#lost(conversation.address, texts.phone.over);
+    if (isSameServer || !isProven) return this.#lost(conversation.address, texts.phone.over);
     this.revival.begin(conversation);
     if (this.#isOnline) this.revival.serverIsBack(this.phone);
   }
 
-  #serverIsNew() {
+  #serverRestarted() {
     this.revival.serverIsBack(this.phone);
   }
 
@@ -285,7 +286,7 @@ export class App {
   #offerRejoin() {
     const kept = keptCall();
     const place = byId('rejoin', HTMLElement);
-    if (!kept || Date.now() - kept.at > LINGER_MS || !this.parts.identity.isAddress(kept.other)) return keepCall(null);
+    if (!kept || Date.now() - kept.at > REJOIN_MS || !this.parts.identity.isAddress(kept.other)) return keepCall(null);
     byId('rejoin-text', HTMLElement).textContent = texts.rejoin.text(this.#names.of(kept.other));
     place.hidden = false;
     byId('rejoin-yes', HTMLButtonElement).onclick = () => this.#talkWith(kept);
@@ -294,7 +295,7 @@ export class App {
       keepCall(null);
       this.phone.hangUp(kept.other);
     };
-    setTimeout(() => (place.hidden = true), LINGER_MS);
+    setTimeout(() => (place.hidden = true), REJOIN_MS);
   }
 
   #followLink() {

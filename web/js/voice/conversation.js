@@ -12,13 +12,13 @@ import { Line } from './line.js';
  * @property {string} address
  * @property {string} title
  * @property {boolean} isVerified
- * @property {number} since
- * @property {boolean} isCaller  whether we rang, in a call
- * @property {string} serverKey  of the server where it began
+ * @property {number} since  ms since 1970
+ * @property {boolean} isCaller  whether this user has made the call
+ * @property {string} serverKey  the key of the server process where it began
  */
 
 export class Conversation {
-  /** @type {Presence | null} */ other = null;
+  /** The devices of the other user of a call; null before they are known. @type {Presence | null} */ other = null;
   /** The server has lost the call, and the two sides call each other again. */
   isReviving = false;
 

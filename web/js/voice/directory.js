@@ -1,5 +1,5 @@
 // @ts-check
-// Names that a site gives along with the page, for people and rooms that would be mere numbers.
+// Names that a website gives along with the page, for users and rooms, which it knows by numbers.
 
 /** @typedef {Map<string, string>} NameMap */
 

@@ -1,5 +1,5 @@
 // @ts-check
-// The display name of this person, which the server gives the others along with the key, as long as the page is connected.
+// The display name of this user, which the server sends to others along with the key while the page is connected.
 
 import { asOurselves } from './identity.js';
 import { NAME_MAX } from './names.js';
@@ -10,6 +10,7 @@ import { recall, remember } from './store.js';
 
 export class DisplayName {
   #name = recall('me');
+  /** The name that the server knows. */
   #announced = '';
 
   /** @param {Server} server @param {Identity} identity */
@@ -22,7 +23,7 @@ export class DisplayName {
     return this.#name;
   }
 
-  /** A site names its users itself. */
+  /** Whether the user can choose the display name: a website names its users itself. */
   get isOwn() {
     return this.identity.kind === 'keys';
   }

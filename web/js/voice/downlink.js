@@ -1,5 +1,5 @@
 // @ts-check
-// Receives the audio stream of a call or a room, and fetches it again when it breaks, until it is closed.
+// Plays the audio stream of a call or a room, and requests it again after each failure, until the downlink is closed.
 
 import { Player } from './audio/player.js';
 import { MediaPlayer } from './audio/media-player.js';
@@ -9,7 +9,7 @@ import { Refused, Replaced } from './server.js';
 /** @typedef {import('./audio/decoders.js').Format} Format */
 /** @typedef {import('./audio/player.js').Report} Report */
 /** @typedef {import('./server.js').Params} Params */
-/** @typedef {import('./line.js').Way} Way */
+/** @typedef {import('./line.js').StreamTarget} StreamTarget */
 /**
  * @typedef {object} DownlinkEvents
  * @property {(state: 'connecting' | 'on') => void} onState
@@ -22,9 +22,9 @@ export class Downlink {
   #connection = '';
   #isReplaced = false;
 
-  /** @param {Way} way @param {Format} format @param {boolean} isDecoded  by the page itself @param {DownlinkEvents} events */
-  constructor(way, format, isDecoded, events) {
-    this.way = way;
+  /** @param {StreamTarget} target @param {Format} format @param {boolean} isDecoded  whether the page decodes it, not the browser @param {DownlinkEvents} events */
+  constructor(target, format, isDecoded, events) {
+    this.target = target;
     this.format = format;
     this.isDecoded = isDecoded;
     this.events = events;
@@ -47,7 +47,8 @@ export class Downlink {
       this.events.onState('connecting');
       const error = await this.#attempt(retry).catch((reason) => reason);
       if (signal.aborted) return;
-      // The end of the stream and the event `replaced` come on different connections, in any order.
+      // The end of the stream and the event `replaced` come on different connections, in any order. So the event is
+      // checked before and after the pause.
       const wait = this.#isReplaced ? 0 : retry.next(error);
       if (wait === null) return this.events.onEnd(error);
       await pause(wait, signal);
@@ -55,9 +56,9 @@ export class Downlink {
     }
   }
 
-  /** @param {Retry} retry @returns {Promise<unknown>} what ended it, if anything but the stream's end */
+  /** @param {Retry} retry @returns {Promise<unknown>} the error that ended the attempt; null at the end of the stream */
   async #attempt(retry) {
-    const { server, identity, path, params } = this.way;
+    const { server, identity, path, params } = this.target;
     const proof = await identity.proof();
     this.#connection = crypto.randomUUID?.() ?? String(Math.random());
     const all = { ...params, ...proof, format: this.format, connection: this.#connection };

@@ -13,7 +13,7 @@ import { fromHex } from './keys.js';
  * @typedef {object} StreamEvents
  * @property {(state: StreamState, problem: unknown) => void} onState
  * @property {(event: VoiceEvent) => void} onEvent
- * @property {() => void} onServer  the server is another than before: it was started anew
+ * @property {() => void} onServer  the server process is another than before: the server was restarted
  */
 
 /** @type {EventKind[]} */
@@ -25,6 +25,7 @@ export class EventStream {
   /** @type {EventSource | null} */ #source = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempts = 0;
+  /** The number of the current attempt: the results of an earlier one are ignored. */
   #run = 0;
   /** The key of the server, which changes at each start. */
   serverKey = '';

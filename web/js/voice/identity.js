@@ -1,5 +1,7 @@
 // @ts-check
-// The identity of this user at the server: a key, or a user of a website. All other modules use only this one.
+// The identity of this user at the server: a key, or a user of a website. All other modules use the interface
+// `Identity`. With a key, the user proves the identity by a signature over a ticket, a challenge of the server; with a
+// website, by a token of the website.
 
 import { KeyPair, isPublicKey } from './keys.js';
 import { explain, isRefusal } from './server.js';
@@ -13,11 +15,11 @@ import { texts } from './texts.js';
  * @property {'keys' | 'site'} kind
  * @property {string} me  the address under which others reach us
  * @property {() => Promise<void>} prepare  makes sure that the server knows us
- * @property {() => Promise<Params>} proof  what shows the server that it is us
- * @property {() => Params} proofAtHand  the same without a request, for the unload of the page
- * @property {() => Promise<Params>} eventsProof
- * @property {(ticket: string) => void} setTicket  a challenge that came with an answer; it replaces the one before
- * @property {(spent: Params) => void} renew  the proof was not accepted: the next one must be another
+ * @property {() => Promise<Params>} proof  the parameters that prove the identity to the server
+ * @property {() => Params} proofAtHand  the latest proof, without a request: for the unload of the page
+ * @property {() => Promise<Params>} eventsProof  the proof for the event stream
+ * @property {(ticket: string) => void} setTicket  a ticket that came with a response; it replaces the one before
+ * @property {(rejected: Params) => void} renew  this proof was not accepted: the next one must be another
  * @property {(text: string) => string | null} addressIn  the address that a person typed or pasted
  * @property {(text: string) => boolean} isAddress
  */
@@ -28,7 +30,8 @@ export class KeyIdentity {
   #server;
   #keys = ownKeys();
   /** @type {Promise<string> | null} */ #ticket = null;
-  #signed = '';
+  /** The ticket of the current signature. */
+  #signedTicket = '';
   #signature = '';
 
   /** @param {Server} server */
@@ -49,14 +52,14 @@ export class KeyIdentity {
     return { PKey: this.me, signature: this.#signature };
   }
 
-  // Most servers need no signature here; for those that do, it must not be expired.
+  // Most servers need no signature for the event stream; for those that do, the ticket must not be expired.
   async eventsProof() {
     return this.proof();
   }
 
-  /** @param {Params} spent */
-  renew(spent) {
-    if (spent['signature'] === this.#signature) this.#ticket = null;
+  /** @param {Params} rejected */
+  renew(rejected) {
+    if (rejected['signature'] === this.#signature) this.#ticket = null;
   }
 
   /** @param {string} ticket */
@@ -66,7 +69,7 @@ export class KeyIdentity {
     this.#ticket = Promise.resolve(ticket);
   }
 
-  /** @param {string} challenge  of another person */
+  /** @param {string} challenge  of another user, which proves the key to that user */
   signFor(challenge) {
     return this.#keys.sign(challenge, 'person');
   }
@@ -93,9 +96,9 @@ export class KeyIdentity {
 
   /** @param {string} ticket */
   #signTicket(ticket) {
-    if (ticket === this.#signed) return;
+    if (ticket === this.#signedTicket) return;
     this.#signature = this.#keys.sign(ticket, 'server');
-    this.#signed = ticket;
+    this.#signedTicket = ticket;
   }
 }
 
@@ -137,9 +140,9 @@ export class SiteIdentity {
 
   setTicket() {}
 
-  /** @param {Params} spent */
-  renew(spent) {
-    if ((spent['token'] ?? spent['CSRFtoken']) === this.#token) this.#token = '';
+  /** @param {Params} rejected */
+  renew(rejected) {
+    if ((rejected['token'] ?? rejected['CSRFtoken']) === this.#token) this.#token = '';
   }
 
   /** @param {string} text */
@@ -155,7 +158,7 @@ export class SiteIdentity {
 
   async #fetchToken() {
     const address = new URL('Membres/newCRSF', this.site.endsWith('/') ? this.site : `${this.site}/`);
-    const response = await fetch(address, { credentials: 'include', cache: 'no-store' }).catch(elsewhere(address));
+    const response = await fetch(address, { credentials: 'include', cache: 'no-store' }).catch(fetchError(address));
     if (!response.ok) throw new NotSignedIn();
     const answer = await response.json().catch(() => null);
     if (typeof answer?.token !== 'string' || !answer.token) throw new NotSignedIn();
@@ -188,9 +191,10 @@ export function explainIdentity(error) {
   return error instanceof NotSignedIn ? texts.server.notSignedIn : explain(error);
 }
 
-// A website that allows only requests of its own pages is not a failed network.
+// A browser reports a website that allows only requests of its own pages as a network error: then the user must open
+// the page of the website.
 /** @param {URL} address @returns {(error: unknown) => never} */
-function elsewhere(address) {
+function fetchError(address) {
   return (error) => {
     throw address.origin === location.origin ? error : new NotSignedIn();
   };

@@ -1,20 +1,23 @@
 // @ts-check
-// A person is a P-256 key pair. Signatures are DER in hex, over the challenge's bytes themselves as the digest.
+// A user is a P-256 key pair. Signatures are DER in hex. A challenge is not hashed: its bytes, padded at the front with
+// zeros, are the digest that is signed.
 //
 // Two kinds of challenges exist and must not be confused: the server's are letters, those of users are digits.
-// A party that got a signature over one kind as the other could act in this user's name, to the server or to another user.
+// Otherwise a caller could pass a challenge of the server on, and use the signature to act in this user's name there;
+// the server could do the same to another user.
 
 import { p256 } from '../../vendor/noble-p256.js';
 
 const OPTIONS = /** @type {const} */ ({ prehash: false, lowS: false, format: 'der' });
 const DIGEST_BYTES = 32;
+/** Challenges are numbers below this one. */
 const CHALLENGE_MAX = 100_000_000;
 
 const OF_SERVER = /^[A-Za-z]{8,32}$/;
 const OF_PERSON = /^[0-9]{1,16}$/;
 const PUBLIC_KEY = /^0[23][0-9a-f]{64}$/;
 
-/** @typedef {'server' | 'person'} Asker */
+/** @typedef {'server' | 'person'} Asker  the sender of a challenge; a person is another user */
 
 export class KeyPair {
   #secret;

@@ -1,5 +1,6 @@
 // @ts-check
-// The sound of one conversation, both ways, with one call or one room.
+// The sound of one conversation, a call or a room: the uplink sends the microphone, the downlink plays the other
+// members.
 
 import { Downlink } from './downlink.js';
 import { Microphone } from './audio/microphone.js';
@@ -12,8 +13,8 @@ import { texts } from './texts.js';
 /** @typedef {import('./server.js').Server} Server */
 /** @typedef {import('./server.js').Params} Params */
 /** @typedef {import('./audio/decoders.js').Format} Format */
-/** @typedef {{server: Server, identity: Identity, path: string, params: Params}} Way */
-/** @typedef {'off' | 'connecting' | 'on' | 'failed'} WayState */
+/** @typedef {{server: Server, identity: Identity, path: string, params: Params}} StreamTarget  the request for a stream */
+/** @typedef {'off' | 'connecting' | 'on' | 'failed'} LinkState */
 /** @typedef {{kind: 'call' | 'room', address: string}} Place */
 /**
  * @typedef {object} LineEvents
@@ -21,13 +22,19 @@ import { texts } from './texts.js';
  * @property {(own: number) => void} onOwnLevel
  * @property {(heard: number) => void} onHeardLevel
  * @property {() => void} onMicrophone  the microphone was opened
- * @property {() => void} onGone  the call or room is no more
+ * @property {() => void} onGone  the server does not know the call
  */
-/** @typedef {{format: Format, isDecoded: boolean, isRaw: boolean, deviceId: string}} Sound  with the microphone's device */
+/**
+ * @typedef {object} Sound
+ * @property {Format} format  of the downlink
+ * @property {boolean} isDecoded  whether the page decodes the downlink, not the browser
+ * @property {boolean} isRaw  whether the sound of the microphone is left unprocessed
+ * @property {string} deviceId  of the microphone; empty for the system's choice
+ */
 
 export class Line {
-  /** @type {WayState} */ up = 'off';
-  /** @type {WayState} */ down = 'off';
+  /** @type {LinkState} */ up = 'off';
+  /** @type {LinkState} */ down = 'off';
   micProblem = '';
   /** @type {unknown} */ problem = null;
   underruns = 0;
@@ -61,7 +68,7 @@ export class Line {
   listen() {
     this.#downlink?.close();
     const { format, isDecoded } = this.sound;
-    this.#downlink = new Downlink(this.#way('join'), format, isDecoded, {
+    this.#downlink = new Downlink(this.#target('join'), format, isDecoded, {
       onState: (state) => this.#set('down', state),
       onReport: ({ level, underruns }) => {
         this.underruns = underruns;
@@ -78,7 +85,7 @@ export class Line {
     if (!this.microphone.isOpen) return this.#set('up', 'off');
     this.events.onMicrophone();
     this.#uplink?.close();
-    this.#uplink = new Uplink(this.#way('up'), this.microphone.rate, {
+    this.#uplink = new Uplink(this.#target('up'), this.microphone.rate, {
       onState: (state) => this.#set('up', state),
       onEnd: (error) => this.#ended('up', error),
     });
@@ -128,14 +135,14 @@ export class Line {
     this.stopTalking();
   }
 
-  /** @param {'up' | 'join'} verb @returns {Way} */
-  #way(verb) {
+  /** @param {'up' | 'join'} verb @returns {StreamTarget} */
+  #target(verb) {
     const isCall = this.place.kind === 'call';
     /** @type {Params} */ const params = isCall ? { otherID: this.place.address } : { roomID: this.place.address };
     return { ...this.parts, path: `${verb}${isCall ? 'Call' : 'Room'}`, params };
   }
 
-  /** @param {'up' | 'down'} which @param {WayState} state */
+  /** @param {'up' | 'down'} which @param {LinkState} state */
   #set(which, state) {
     this[which] = state;
     if (state === 'on') this.problem = null;
@@ -144,7 +151,7 @@ export class Line {
 
   /** @param {'up' | 'down'} which @param {unknown} error */
   #ended(which, error) {
-    if (which === 'down' && error instanceof Unplayable && this.sound.format !== 'wav') return this.#listenPlainly();
+    if (which === 'down' && error instanceof Unplayable && this.sound.format !== 'wav') return this.#listenToWav();
     if (which === 'up') this.stopTalking();
     this.problem = error;
     this.#set(which, 'failed');
@@ -152,7 +159,7 @@ export class Line {
   }
 
   // Every browser can play WAV.
-  #listenPlainly() {
+  #listenToWav() {
     this.sound = { ...this.sound, format: /** @type {const} */ ('wav'), isDecoded: true };
     this.listen();
   }

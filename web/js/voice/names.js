@@ -1,6 +1,7 @@
 // @ts-check
-// Names of other users. A name that the user gave to a key is stored in this browser and overrides all others; a website
-// may give names too. A display name that a key gave itself proves nothing, so it is shown with the key, never alone.
+// Names of other users. A name that the user gave to a key is stored in this browser and overrides all others; a
+// website may give names too. A display name that a key gave itself proves nothing, so it is shown with the key, never
+// alone.
 
 import { givenPeople } from './directory.js';
 import { recall, remember } from './store.js';
@@ -26,7 +27,7 @@ export class Names {
     return this.#known(address) ?? (displayName ? `${isolated(displayName)} (${short(address)})` : short(address));
   }
 
-  /** The same in two parts, for places that show the short key apart. @param {string} address */
+  /** The name and the short key, for places that show them apart. @param {string} address */
   parts(address) {
     const isKey = address.length > SHORT_MAX;
     const name = this.#known(address) ?? this.#displayNames.get(address);
@@ -54,24 +55,24 @@ export class Names {
     return this.#names.has(address) || givenPeople.has(address);
   }
 
-  /** Whether the key has another name if the user removes this one. @param {string} address */
+  /** Whether the website has a name for this address, which is used if the user removes the own one. @param {string} address */
   isGiven(address) {
     return givenPeople.has(address);
   }
 
-  /** By a name as typed. @param {string} name @returns {string | null} */
+  /** The address with this name, in any case. @param {string} name @returns {string | null} */
   addressOf(name) {
     const wanted = name.trim().toLowerCase();
     const found = this.all.find(([, known]) => known.toLowerCase() === wanted);
     return found ? found[0] : null;
   }
 
-  /** @returns {[address: string, name: string][]} by name */
+  /** All named addresses, sorted by name. @returns {[address: string, name: string][]} */
   get all() {
     return [...new Map([...givenPeople, ...this.#names])].sort(([, one], [, other]) => one.localeCompare(other));
   }
 
-  /** @param {string} address @param {string} name  nothing forgets it */
+  /** @param {string} address @param {string} name  an empty name removes the stored one */
   set(address, name) {
     const trimmed = name.trim().slice(0, NAME_MAX);
     if (trimmed) this.#names.set(address, trimmed);
@@ -100,7 +101,7 @@ export function short(address) {
   return address.length > SHORT_MAX ? `${address.slice(0, 8)}…${address.slice(-4)}` : texts.calling.user(address);
 }
 
-/** The full key, for decisions about trust: different keys with the same short form can be made. @param {string} address */
+/** The full key, for decisions about trust: an attacker can make a key with the same short form. Empty without keys. @param {string} address */
 export function fullAddress(address) {
   return address.length > SHORT_MAX ? address : '';
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// Ringing and ending calls. The audio of a call is handled elsewhere.
+// Makes, accepts, declines and ends calls. The audio of a call is in `line.js`.
 
 import { IncomingCall, OutgoingCall } from './handshake.js';
 import { asOurselves } from './identity.js';
@@ -22,7 +22,7 @@ import { texts } from './texts.js';
  */
 
 const RING_MS = 60_000;
-/** Calls that ring at the same time; further ones are missed. A caller can make any number of keys. */
+/** Calls that ring at the same time; further ones are missed. (A caller can make any number of keys.) */
 const RINGING_MAX = 50;
 
 export class Phone {
@@ -36,7 +36,7 @@ export class Phone {
     this.identity = identity;
     this.tabs = tabs;
     this.events = events;
-    addEventListener('pagehide', () => this.#farewell());
+    addEventListener('pagehide', () => this.#hangUpAtUnload());
   }
 
   /** @param {string} to */
@@ -86,7 +86,8 @@ export class Phone {
     if (!call) return;
     this.#forget(from);
     this.tabs.settled(from);
-    // A caller that has not answered its challenge yet cannot be rejected with a signature; hanging up has the same effect.
+    // A caller that has not answered its challenge yet cannot be rejected with a signature; hanging up has the same
+    // effect.
     await this.#close('rejectCall', call).catch(() => this.hangUp(from));
   }
 
@@ -168,7 +169,7 @@ export class Phone {
     this.events.onTalk(call.to, call.isVerified, true);
   }
 
-  // A decline need not be signed: a server that could forge it could also not deliver the call.
+  // A decline need not be signed: a server that would forge it could as well not deliver the call.
   /** @param {VoiceEvent} event */
   #declined(event) {
     const { outgoing } = this;
@@ -224,8 +225,8 @@ export class Phone {
     this.events.onChange();
   }
 
-  #farewell() {
+  #hangUpAtUnload() {
     if (!this.outgoing) return;
-    this.server.farewell('hangupCall', { ...this.identity.proofAtHand(), otherID: this.outgoing.to });
+    this.server.postAtUnload('hangupCall', { ...this.identity.proofAtHand(), otherID: this.outgoing.to });
   }
 }

@@ -1,6 +1,6 @@
 // @ts-check
-// Restores a call after a restart of the server, which has forgotten it. The side that rang rings again, and the other side
-// accepts if the caller proves the same key. If that does not succeed in time, the call has ended.
+// Restores a call after a restart of the server, which has forgotten it. The side that rang rings again, and the other
+// side accepts if the caller proves the same key. If that does not succeed in time, the call has ended.
 
 /** @typedef {import('./conversation.js').Conversation} Conversation */
 /** @typedef {import('./handshake.js').IncomingCall} IncomingCall */
@@ -11,7 +11,9 @@
  * @property {(conversation: Conversation) => void} onEnd  the call was not restored
  */
 
+/** Time to restore a call. */
 const WITHIN_MS = 30_000;
+/** Delay between two attempts to ring. */
 const AGAIN_MS = 1_500;
 
 export class Revival {
@@ -51,7 +53,7 @@ export class Revival {
     return true;
   }
 
-  /** Accepts the call that is awaited. @param {Phone} phone @param {(from: string) => void} accept */
+  /** Accepts the call of the other side, once the caller has proven its key. @param {Phone} phone @param {(from: string) => void} accept */
   accept(phone, accept) {
     const call = phone.incoming.get(this.other);
     if (call && (call.isVerified || !call.isChecked)) accept(call.from);

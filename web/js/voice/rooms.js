@@ -11,9 +11,12 @@ import { texts } from './texts.js';
 
 const LIST_MS = 5_000;
 const MEMBERS_MS = 400;
+/** The polls of a hidden page are so many times rarer. */
 const HIDDEN_FACTOR = 10;
+/** Delay of the poll after an event, so that several events cause one poll. */
 const NEWS_MS = 250;
-const NO_WORDS = /^no (desc|type)$/;
+/** The texts that servers send for a room without a description. */
+const NO_DESCRIPTION = /^no (desc|type)$/;
 
 export class Rooms {
   /** @type {Room[]} */ list = [];
@@ -58,7 +61,7 @@ export class Rooms {
 
   async #pollList() {
     clearTimeout(this.#listTimer);
-    const list = await this.#ask('listRoom', {});
+    const list = await this.#requestList('listRoom', {});
     if (list) this.list = withGiven(list.map(roomOf).filter((room) => room.id !== ''));
     this.events.onList();
     clearTimeout(this.#listTimer);
@@ -68,7 +71,7 @@ export class Rooms {
   /** @param {string} address */
   async #pollMembers(address) {
     const room = this.list.find((one) => this.addressOf(one) === address);
-    const members = room && room.count > 0 ? await this.#ask('listMembers', { roomID: room.id }) : null;
+    const members = room && room.count > 0 ? await this.#requestList('listMembers', { roomID: room.id }) : null;
     if (address !== this.#address) return;
     if (members) this.members = members.map(memberOf).filter((member) => this.identity.isAddress(member.address));
     this.events.onMembers();
@@ -76,7 +79,7 @@ export class Rooms {
   }
 
   /** @param {string} path @param {import('./server.js').Params} params @returns {Promise<Record<string, unknown>[] | null>} */
-  async #ask(path, params) {
+  async #requestList(path, params) {
     try {
       const answer = JSON.parse(await this.server.get(path, params));
       return Array.isArray(answer) ? answer.filter((entry) => typeof entry === 'object' && entry !== null) : null;
@@ -86,7 +89,7 @@ export class Rooms {
   }
 }
 
-/** The rooms of a website exist also when they are empty. @param {Room[]} rooms */
+/** Adds the rooms of the website that are empty, which the server does not list. @param {Room[]} rooms */
 function withGiven(rooms) {
   const empty = [...givenRooms].filter(([id]) => rooms.every((room) => room.id !== id));
   const all = [...rooms, ...empty.map(([id, name]) => ({ id, name, about: '', count: 0 }))];
@@ -99,7 +102,7 @@ function roomOf(entry) {
   return {
     id: String(entry['id'] ?? ''),
     name: String(entry['name'] ?? ''),
-    about: NO_WORDS.test(about) ? '' : about,
+    about: NO_DESCRIPTION.test(about) ? '' : about,
     count: Number(entry['count']) || 0,
   };
 }

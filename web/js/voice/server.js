@@ -22,7 +22,7 @@ export class Refused extends Error {
   }
 }
 
-/** Another connection of the same user has taken over. An automatic reconnect would take over from it again. */
+/** Another connection of the same user has taken over. No reconnect follows, because it would take over again. */
 export class Replaced extends Error {}
 
 export class Server {
@@ -54,18 +54,18 @@ export class Server {
   }
 
   /** A request with all parameters in the URL and no body. @param {string} path @param {Params} params */
-  async knock(path, params) {
+  async postEmpty(path, params) {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     await mustBeGood(await fetch(this.url(path, params), { method: 'POST', signal, cache: 'no-store' }));
   }
 
-  /** Whether a stream would be accepted, without replacing the connection that has it. @param {string} path @param {Params} params */
+  /** Throws if a stream would be refused. Does not replace the connection that has the stream. @param {string} path @param {Params} params */
   async probe(path, params) {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     await mustBeGood(await fetch(this.url(path, params), { method: 'HEAD', signal, cache: 'no-store' }));
   }
 
-  /** A request with an endless response. @param {string} path @param {Params} params @param {AbortSignal} signal */
+  /** A POST request whose response may be endless. @param {string} path @param {Params} params @param {AbortSignal} signal */
   async stream(path, params, signal) {
     const body = new URLSearchParams(params);
     const response = await fetch(this.url(path, {}), { method: 'POST', body, signal, cache: 'no-store' });
@@ -73,8 +73,8 @@ export class Server {
     return response;
   }
 
-  /** A request during the unload of the page. @param {string} path @param {Params} params */
-  farewell(path, params) {
+  /** Sends a request that outlives the page, for its unload. @param {string} path @param {Params} params */
+  postAtUnload(path, params) {
     navigator.sendBeacon?.(this.url(path, {}), new URLSearchParams(params));
   }
 

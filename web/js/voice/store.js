@@ -14,7 +14,7 @@ export function recall(name) {
   }
 }
 
-/** @param {Kept} name @param {string} value @returns {boolean} false: it is forgotten with this page */
+/** @param {Kept} name @param {string} value @returns {boolean} whether the browser has stored it */
 export function remember(name, value) {
   try {
     localStorage.setItem(PREFIX + name, value);
@@ -29,7 +29,14 @@ export function onChangedElsewhere(name, listener) {
   addEventListener('storage', ({ key }) => key === PREFIX + name && listener());
 }
 
-/** @typedef {{other: string, isVerified: boolean, isCaller: boolean, since: number, at: number}} Interrupted */
+/**
+ * @typedef {object} Interrupted  a call that a reload has interrupted
+ * @property {string} other
+ * @property {boolean} isVerified
+ * @property {boolean} isCaller
+ * @property {number} since  the begin of the call, ms since 1970
+ * @property {number} at  the latest moment of the call, ms since 1970
+ */
 
 const CALL = `${PREFIX}call`;
 

@@ -1,12 +1,13 @@
 // @ts-check
-// Several windows of one user. All of them ring, and when one answers, the others stop. They send the same challenge to the
-// caller, because the server relays only the latest.
+// Several windows of one user. All of them ring, and when one answers, the others stop. They send the same challenge to
+// the caller, because the server relays only the latest.
 
 import { newChallenge } from './keys.js';
 import { recall, remember } from './store.js';
 
 /** @typedef {import('./events.js').VoiceEvent} VoiceEvent */
 
+/** A call rings for so long, so its challenge is not needed longer. */
 const ANSWERED_MS = 60_000;
 
 export class Tabs {
@@ -20,12 +21,15 @@ export class Tabs {
     });
   }
 
-  /** @param {string} from */
+  /** Tells the other windows that this one has accepted or declined a call. @param {string} from */
   settled(from) {
     this.#channel?.postMessage({ me: this.me, settled: from });
   }
 
-  /** @param {VoiceEvent} call @returns {Promise<{second: string, isFirst: boolean}>} */
+  /**
+   * The challenge of all windows for a caller, and whether this window is the first, which sends it.
+   * @param {VoiceEvent} call @returns {Promise<{second: string, isFirst: boolean}>}
+   */
   async challengeFor(call) {
     const decide = async () => {
       const known = answered(call);
@@ -38,7 +42,7 @@ export class Tabs {
   }
 }
 
-/** @param {VoiceEvent} call @returns {string} */
+/** The challenge that a window has sent to the caller of this call; empty if none has. @param {VoiceEvent} call @returns {string} */
 function answered(call) {
   try {
     const last = JSON.parse(recall('answered') || 'null');

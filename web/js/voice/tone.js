@@ -9,6 +9,7 @@ const TONES = {
   ring: { notes: [659, 880, 659, 880], noteS: 0.13, gain: 0.12, periodMs: 2_000 },
   ringback: { notes: [425], noteS: 0.9, gain: 0.04, periodMs: 4_000 },
 };
+/** Each note fades in and out for so long, so that it does not click. */
 const EDGE_S = 0.015;
 
 export class Tone {

@@ -4,23 +4,23 @@
 import { Retry, pause } from './retry.js';
 import { Replaced } from './server.js';
 
-/** @typedef {import('./line.js').Way} Way */
+/** @typedef {import('./line.js').StreamTarget} StreamTarget */
 /**
  * @typedef {object} UplinkEvents
  * @property {(state: 'connecting' | 'on') => void} onState
  * @property {(error: unknown) => void} onEnd  no further attempt will be made
  */
 
-// Audio that waits in the browser would be played late; a gap is better.
+// 0.2 s of 16-bit samples at 48 kHz. Audio that waits longer in the browser is dropped: a gap is better than a delay.
 const BUFFERED_BYTES_MAX = 48_000 * 2 * 0.2;
 
 export class Uplink {
   #abort = new AbortController();
   /** @type {WebSocket | null} */ #socket = null;
 
-  /** @param {Way} way @param {number} rate  samples per second @param {UplinkEvents} events */
-  constructor(way, rate, events) {
-    this.way = way;
+  /** @param {StreamTarget} target @param {number} rate  samples per second @param {UplinkEvents} events */
+  constructor(target, rate, events) {
+    this.target = target;
     this.rate = rate;
     this.events = events;
     this.#run();
@@ -53,7 +53,7 @@ export class Uplink {
 
   /** @param {Retry} retry */
   async #attempt(retry) {
-    const { server, identity, path, params } = this.way;
+    const { server, identity, path, params } = this.target;
     const proof = await identity.proof();
     const rate = this.rate === 48_000 ? {} : { rate: String(this.rate) };
     const wasOpen = await this.#connect(server.socketUrl(path, { ...params, ...proof, ...rate }), retry);
@@ -62,7 +62,7 @@ export class Uplink {
     await this.#askWhy();
   }
 
-  /** @param {string} url @param {Retry} retry @returns {Promise<boolean>} when it is closed: whether it ever was open */
+  /** @param {string} url @param {Retry} retry @returns {Promise<boolean>} resolves when the socket is closed: whether it was open */
   #connect(url, retry) {
     const socket = new WebSocket(url);
     socket.binaryType = 'arraybuffer';
@@ -79,9 +79,10 @@ export class Uplink {
     });
   }
 
-  // A browser does not report the status of a refused WebSocket. A request with an empty body of audio gets the same status.
+  // A browser does not report the status of a refused WebSocket. A request with an empty body of audio gets the same
+  // status.
   async #askWhy() {
-    const { server, identity, path, params } = this.way;
-    await server.knock(path, { ...params, ...(await identity.proof()) });
+    const { server, identity, path, params } = this.target;
+    await server.postEmpty(path, { ...params, ...(await identity.proof()) });
   }
 }

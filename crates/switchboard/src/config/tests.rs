@@ -294,7 +294,7 @@ fn limits_too_low_for_other_limits_are_warnings_that_name_all_settings() {
 }
 
 #[test]
-fn server_without_any_dialect_is_an_error() {
+fn server_without_dialects_and_voice_is_an_error() {
     for way in ["paths = []", "enabled = false"] {
         let section = |name: &str| format!("[{name}]\n{way}\n");
         let names = ALL.iter().map(|dialect| dialect.traits().name);
@@ -319,7 +319,7 @@ fn listener_of_a_disabled_dialect_is_an_error() {
 }
 
 #[test]
-fn key_that_is_open_to_other_dialects_is_a_warning() {
+fn peerjs_rooms_that_are_open_to_other_dialects_are_a_warning() {
     let warnings = |text| {
         let mut config = Config::default();
         assert_eq!(config.read_toml("f.toml", text), []);

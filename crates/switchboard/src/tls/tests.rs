@@ -71,7 +71,7 @@ fn config(toml: &str) -> Config {
     config
 }
 
-/// The errors, or else the warnings, of a file with this section and these lines.
+/// The errors of a configuration file; its warnings if it has no errors.
 fn problems(toml: &str) -> Vec<String> {
     let config = config(toml);
     let mut found = config.validate();
@@ -81,7 +81,7 @@ fn problems(toml: &str) -> Vec<String> {
     found.iter().map(ToString::to_string).collect()
 }
 
-fn of_files(cert: &str, key: &str) -> Vec<String> {
+fn problems_of_files(cert: &str, key: &str) -> Vec<String> {
     problems(&format!("[tls]\ncert = {cert:?}\nkey = {key:?}\n"))
 }
 
@@ -92,7 +92,11 @@ fn private_keys_of_every_usual_format_are_read() {
         ("rsa.pem", "rsa-pkcs8.key"),
         ("ec.pem", "ec-sec1.key"),
     ] {
-        assert_eq!(of_files(&fixture(cert), &fixture(key)), [""; 0], "{key}");
+        assert_eq!(
+            problems_of_files(&fixture(cert), &fixture(key)),
+            [""; 0],
+            "{key}"
+        );
     }
 }
 
@@ -159,7 +163,7 @@ fn error_for_a_file_names_the_reason_and_the_next_step() {
         (&reversed, &ec_key, 2, "put the server's certificate first"),
         (&old, &old_key, 2, "; renew the certificate"),
     ] {
-        let found = of_files(cert, key);
+        let found = problems_of_files(cert, key);
         let (setting, file) = if line == 2 {
             ("cert", cert)
         } else {
@@ -210,7 +214,7 @@ fn certificate_that_expires_soon_or_is_not_valid_yet_is_a_warning() {
         (2, 90, Some("is the clock of this machine right?")),
     ] {
         let [cert, key] = folder.certificate("dated", from, until);
-        let found = of_files(&cert, &key);
+        let found = problems_of_files(&cert, &key);
         assert_eq!(found.len(), usize::from(message.is_some()), "{found:?}");
         for (found, message) in found.iter().zip(message) {
             assert!(found.contains(message), "{found}");
@@ -292,7 +296,7 @@ fn self_signed_certificate_is_made_once_and_stored() {
         let mode = fs::metadata(&file).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "others could read the key");
     }
-    // One that ends soon is replaced; a file of something else is not.
+    // A certificate that expires soon is replaced. A file with something else is kept.
     let [pem, key] = folder.certificate("localhost", -1, 20);
     let both = [pem, key].map(|file| fs::read_to_string(file).expect("a file"));
     fs::write(&file, both.concat()).expect("written");
@@ -357,7 +361,7 @@ fn only_a_regular_file_is_read_as_a_certificate() {
         (&of_folder, &*key),
         (&cert, "/dev/zero"),
     ] {
-        let found = of_files(cert, key);
+        let found = problems_of_files(cert, key);
         assert!(
             found[0].ends_with("is not a file; name a PEM file"),
             "{found:?}"

@@ -2,11 +2,13 @@
 // The microphone's samples, gathered into frames of signed 16-bit little-endian PCM.
 
 const { AudioWorkletProcessor, registerProcessor } = /** @type {any} */ (globalThis);
+/** 20 ms at 48 kHz. */
 const FRAME_SAMPLES = 960;
 
 class Capture extends AudioWorkletProcessor {
   frame = newFrame();
   count = 0;
+  /** Sum of the squared samples of the frame. */
   power = 0;
   isOpen = true;
 

@@ -1,5 +1,6 @@
 // @ts-check
-// The one audio context of the page, at the rate of the wire. Browsers keep it asleep until the page was touched.
+// The one audio context of the page, at the sample rate of the streams. Browsers suspend it until the user has touched
+// the page.
 
 import { NoAudioDevice } from './no-audio-device.js';
 import { RATE } from './ring.js';
@@ -14,7 +15,7 @@ const modules = new Map();
 let hasNoDevice = false;
 let speaker = '';
 
-/** Throws {@link NoAudioDevice} where the browser refuses to make one. */
+/** The audio context. Throws {@link NoAudioDevice} where the browser refuses to make one. */
 export function audioContext() {
   context ??= openContext();
   return context;
@@ -33,14 +34,14 @@ export function isSoundBlocked() {
   return context?.state === 'suspended';
 }
 
-/** The context was allowed to start and did not: Firefox leaves it suspended for good where there is no audio device. */
+/** Whether the context was allowed to start and did not: without an audio device, Firefox leaves it suspended for good. */
 export function isDeviceMissing() {
   return hasNoDevice && context?.state !== 'running';
 }
 
 export const canChooseSpeaker = typeof AudioContext === 'function' && 'setSinkId' in AudioContext.prototype;
 
-/** Sends all sound to this device; '' is the system's choice. @param {string} deviceId @returns {Promise<boolean>} whether it goes there */
+/** Plays all sound on this device; '' is the system's choice. @param {string} deviceId @returns {Promise<boolean>} whether it succeeded */
 export async function chooseSpeaker(deviceId) {
   speaker = deviceId;
   return applySpeaker();

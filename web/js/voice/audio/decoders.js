@@ -1,5 +1,6 @@
 // @ts-check
-// From a stream's bytes to samples, for each of the three formats. Opus and Vorbis are decoded by the browser (WebCodecs).
+// Decodes the bytes of a stream to samples, for each of the three formats. The browser decodes Opus and Vorbis
+// (WebCodecs).
 
 import { OggReader } from './ogg.js';
 import { RATE } from './ring.js';
@@ -9,11 +10,11 @@ import { WavReader } from './wav.js';
 /** @typedef {(samples: Float32Array) => void} OnSamples */
 /**
  * @typedef {object} Decoder
- * @property {(bytes: Uint8Array) => void} take
+ * @property {(bytes: Uint8Array) => void} take  decodes the next bytes of the stream, any piece of it
  * @property {() => void} close
  */
 
-/** Milliseconds gathered before sound begins: what the server sends at once, and some for the network. */
+/** Milliseconds of audio that are buffered before sound begins: those that the server sends at once, and some for jitter. */
 export const PREFILL_MS = { wav: 60, opus: 100, vorbis: 100 };
 
 /** The formats that this browser decodes itself, best first. @returns {Promise<Format[]>} */
@@ -36,6 +37,7 @@ export function newDecoder(format, onSamples) {
 async function canDecode(codec) {
   if (typeof AudioDecoder !== 'function') return false;
   /** @type {AudioDecoderConfig} */ const config = { codec, sampleRate: RATE, numberOfChannels: 1 };
+  // Vorbis needs a description; one with three empty headers is enough for this question.
   if (codec === 'vorbis') config.description = new Uint8Array([2, 0, 0]);
   return AudioDecoder.isConfigSupported(config).then(({ supported }) => Boolean(supported), () => false);
 }
@@ -57,9 +59,10 @@ class PcmDecoder {
   close() {}
 }
 
-/** A decoder of the browser, and its first error. */
+/** A decoder of the browser. Its first error is thrown by the next call of `decode`. */
 class Codec {
   #problem = null;
+  /** Microseconds. The timestamps of packets must increase; nothing else uses them. */
   #time = 0;
 
   /** @param {OnSamples} onSamples */
@@ -90,7 +93,9 @@ class Codec {
 class OpusDecoder {
   #reader = new OggReader();
   #codec;
+  /** Packets so far; the first two are headers. */
   #heads = 0;
+  /** Samples that are still dropped from the begin of the stream (pre-skip). */
   #skip = 0;
 
   /** @param {OnSamples} onSamples */
@@ -158,7 +163,7 @@ class VorbisDecoder {
   }
 }
 
-/** The three headers of Vorbis in one, as WebCodecs wants them. @param {Uint8Array[]} heads */
+/** The three headers of Vorbis with Xiph lacing, as WebCodecs wants them. @param {Uint8Array[]} heads */
 function laced(heads) {
   const lengths = heads.slice(0, -1).flatMap(({ length }) => [...Array(Math.floor(length / 255)).fill(255), length % 255]);
   return Uint8Array.from([heads.length - 1, ...lengths, ...heads.flatMap((head) => [...head])]);

@@ -1,5 +1,6 @@
 // @ts-check
-// For formats that the browser plays but does not let the page decode: an audio element. Its delay is longer than that of the others.
+// Plays a format that the page cannot decode but the browser can play, by an audio element. The delay is longer than
+// that of `player.js`.
 
 import { audioContext } from './context.js';
 import { Unplayable } from './player.js';
@@ -8,8 +9,9 @@ import { rms } from './ring.js';
 /** @typedef {import('./player.js').Report} Report */
 
 const REPORT_MS = 50;
+/** With more buffered than this, in seconds, the stream is played faster. */
 const BEHIND_S_MAX = 1;
-const HURRY = 1.1;
+const CATCH_UP_RATE = 1.1;
 
 export class MediaPlayer {
   #element = new Audio();
@@ -28,7 +30,7 @@ export class MediaPlayer {
     }, REPORT_MS);
   }
 
-  /** @param {AbortSignal} signal @param {() => void} onPlaying  until it ends, fails or is no longer wanted */
+  /** Plays until the stream ends or fails, or `signal` is aborted. @param {AbortSignal} signal @param {() => void} onPlaying */
   async play(signal, onPlaying) {
     const element = this.#element;
     await new Promise((resolve, reject) => {
@@ -57,6 +59,6 @@ export class MediaPlayer {
   #catchUp() {
     const { buffered, currentTime } = this.#element;
     const end = buffered.length > 0 ? buffered.end(buffered.length - 1) : 0;
-    this.#element.playbackRate = end - currentTime > BEHIND_S_MAX ? HURRY : 1;
+    this.#element.playbackRate = end - currentTime > BEHIND_S_MAX ? CATCH_UP_RATE : 1;
   }
 }

@@ -1,12 +1,16 @@
 // @ts-check
-// The microphone, open only while it is sent. Each failure becomes a sentence with the next step.
+// The microphone, open only while its sound is sent. Each failure becomes a sentence with the next step.
 
 import { texts } from '../texts.js';
 import { audioContext, loadWorklet } from './context.js';
 import { NoAudioDevice } from './no-audio-device.js';
 
 /** @typedef {{pcm: ArrayBuffer, level: number}} Captured */
-/** @typedef {{isRaw: boolean, deviceId: string}} Wanted  the sound as it is, for music; the device, or '' for the system's */
+/**
+ * @typedef {object} Wanted
+ * @property {boolean} isRaw  whether the sound is left unprocessed, as for music
+ * @property {string} deviceId  empty for the system's choice
+ */
 
 export class Microphone {
   isMuted = false;
@@ -25,7 +29,7 @@ export class Microphone {
     return this.#node !== null;
   }
 
-  /** Samples per second of what it captures. */
+  /** Samples per second of the captured sound. */
   get rate() {
     return (this.#ownContext ?? audioContext()).sampleRate;
   }
@@ -47,7 +51,7 @@ export class Microphone {
     }
   }
 
-  /** Goes on with another device, without an interruption where the browser opens two. @param {Wanted} wanted @returns {Promise<string>} as `open` */
+  /** Switches to another device, without an interruption if the browser can open two. @param {Wanted} wanted @returns {Promise<string>} as `open` */
   async change(wanted) {
     if (!this.#node) return '';
     const opening = (this.#opening += 1);
@@ -99,7 +103,7 @@ export class Microphone {
     stream.getAudioTracks()[0]?.addEventListener('ended', () => this.#ended(stream));
   }
 
-  // Some systems open one microphone at a time.
+  // Some systems open only one microphone at a time: there the present one is stopped first.
   /** @param {Wanted} wanted */
   async #anotherStream(wanted) {
     const audio = constraints(wanted);

@@ -1,5 +1,6 @@
 // @ts-check
-// The packets of one logical Ogg stream (RFC 3533), as its pages come in. Checksums are not checked: this runs over TCP.
+// Reads the packets of one logical Ogg stream (RFC 3533) as its pages arrive. Checksums are ignored, because TCP has
+// its own.
 
 import { join } from './wav.js';
 
@@ -8,8 +9,8 @@ const CONTINUED = 0x01;
 const PACKET_BYTES_MAX = 1 << 20;
 
 export class OggReader {
-  /** @type {Uint8Array} */ #kept = new Uint8Array(0);
-  /** @type {Uint8Array} */ #part = new Uint8Array(0);
+  /** The begin of a page that is not complete. @type {Uint8Array} */ #kept = new Uint8Array(0);
+  /** The begin of a packet that continues on the next page. @type {Uint8Array} */ #part = new Uint8Array(0);
 
   /** @param {Uint8Array} bytes  any piece of the stream @returns {Uint8Array[]} the packets that it completes */
   read(bytes) {

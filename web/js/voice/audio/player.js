@@ -1,11 +1,17 @@
 // @ts-check
-// Plays one stream: takes its bytes, and reports the level of the sound.
+// Plays one stream that the page decodes, and reports the level of the sound.
 
 import { audioContext, loadWorklet } from './context.js';
 import { PREFILL_MS, newDecoder } from './decoders.js';
 
 /** @typedef {import('./decoders.js').Format} Format */
-/** @typedef {{level: number, waiting: number, underruns: number, skipped: number}} Report */
+/**
+ * @typedef {object} Report
+ * @property {number} level  root mean square, 0 to 1
+ * @property {number} waiting  buffered samples
+ * @property {number} underruns  times that the buffer ran empty
+ * @property {number} skipped  samples
+ */
 
 export class Player {
   /** @param {AudioWorkletNode} node @param {Format} format @param {(report: Report) => void} onReport */
@@ -28,7 +34,7 @@ export class Player {
     return new Player(node, format, onReport);
   }
 
-  /** @param {ReadableStream<Uint8Array>} stream  until it ends or is cancelled */
+  /** Plays the stream until it ends or is cancelled. @param {ReadableStream<Uint8Array>} stream */
   async play(stream) {
     const reader = stream.getReader();
     try {

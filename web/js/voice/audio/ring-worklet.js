@@ -1,9 +1,11 @@
 // @ts-check
-// The ring beside the loudspeaker: samples come in by messages; how loud it is and how much waits goes out.
+// Plays the ring on the audio thread. Samples arrive as messages; reports with the level and the buffered samples go
+// out.
 
 import { RATE, Ring, rms } from './ring.js';
 
 const { AudioWorkletProcessor, registerProcessor } = /** @type {any} */ (globalThis);
+/** Samples per report: 20 reports a second. */
 const REPORT_SAMPLES = RATE / 20;
 
 class Player extends AudioWorkletProcessor {
@@ -12,7 +14,8 @@ class Player extends AudioWorkletProcessor {
     super();
     this.ring = new Ring(processorOptions.prefillMs);
     this.isOpen = true;
-    this.power = 0;
+    /** The highest root mean square since the last report. */
+    this.level = 0;
     this.played = 0;
     this.port.onmessage = (/** @type {MessageEvent<Float32Array | null>} */ { data }) => {
       if (data) this.ring.push(data);
@@ -33,12 +36,12 @@ class Player extends AudioWorkletProcessor {
 
   /** @param {Float32Array} samples */
   report(samples) {
-    this.power = Math.max(this.power, rms(samples));
+    this.level = Math.max(this.level, rms(samples));
     this.played += samples.length;
     if (this.played < REPORT_SAMPLES) return;
     const { waiting, underruns, skipped } = this.ring;
-    this.port.postMessage({ level: this.power, waiting, underruns, skipped });
-    this.power = 0;
+    this.port.postMessage({ level: this.level, waiting, underruns, skipped });
+    this.level = 0;
     this.played = 0;
   }
 }

@@ -1,22 +1,32 @@
 // @ts-check
-// The playback buffer: audio that has arrived and was not played yet. It fills to a minimum, fades in, and fades out before it
-// is empty. The lowest level within a second or two is delay that is not needed: if it exceeds the jitter of the network, audio
-// is skipped, in a pause if there is one, and always with a cross-fade. So there are no clicks, and the delay does not
-// grow.
+// The playback buffer, a ring: audio that has arrived and was not played yet. It fills to a minimum, fades in, and
+// fades out before it is empty. Audio that was still buffered at the emptiest moment of the last 1.5 s is delay that
+// was not needed: if it exceeds the spare for the jitter of the network, audio is skipped, in a quiet moment if there
+// is one, and always with a cross-fade. So there are no clicks, and the delay does not grow.
+//
+// All lengths are numbers of samples unless the name says otherwise.
 
+/** Samples per second. */
 export const RATE = 48_000;
 const CAPACITY = RATE * 2;
 const FADE = 240;
 const CROSS_FADE = 480;
+/** With more than this buffered, audio is skipped at once. */
 const AHEAD_MAX = ms(300);
+/** The buffer fills to `prefill` before it plays. Each gap in the sound raises it by a step. */
 const PREFILL_STEP = ms(20);
 const PREFILL_MAX = ms(200);
+/** The range of the audio that should be buffered even at the emptiest moment, for the jitter of the network. */
 const SPARE_MIN = ms(25);
 const SPARE_MAX = ms(120);
-const SPARE_SLACK = ms(35);
+/** With more than this beyond the spare, audio is skipped without waiting for a quiet moment. */
+const EXCESS_MAX = ms(35);
+/** The emptiest moment is measured within this time. */
 const WINDOW = ms(1_500);
+/** After this time without a gap, the prefill and the spare are reduced. */
 const CALM = RATE * 10;
-const QUIET = 0.004;
+/** Root mean square, 0 to 1, below which a moment is quiet. */
+const QUIET_RMS = 0.004;
 
 export class Ring {
   #samples = new Float32Array(CAPACITY);
@@ -24,19 +34,24 @@ export class Ring {
   #count = 0;
   #gain = 0;
   #isPlaying = false;
+  /** The index of the next skipped sample that is faded out, and the samples that are left of the cross-fade. */
   #crossFrom = 0;
   #crossLeft = 0;
+  /** Samples played since the last gap or reduction. */
   #calm = 0;
   #loudness = 0;
   #spare = SPARE_MIN;
+  /** The fewest samples that were buffered within the window. */
   #least = Infinity;
   #windowLeft = WINDOW;
+  /** Samples that were not needed within the last window. */
   #excess = 0;
 
   /** @param {number} prefillMs */
   constructor(prefillMs) {
     this.prefillMin = ms(prefillMs);
     this.prefill = this.prefillMin;
+    /** Times that the buffer ran empty. */
     this.underruns = 0;
     this.skipped = 0;
   }
@@ -108,8 +123,8 @@ export class Ring {
   #catchUp() {
     if (!this.#isPlaying || this.#crossLeft > 0) return;
     if (this.#count > AHEAD_MAX) this.#skip(this.#count - this.prefill);
-    else if (this.#excess > CROSS_FADE && this.#loudness < QUIET) this.#skip(CROSS_FADE);
-    else if (this.#excess > SPARE_SLACK) this.#skip(this.#excess);
+    else if (this.#excess > CROSS_FADE && this.#loudness < QUIET_RMS) this.#skip(CROSS_FADE);
+    else if (this.#excess > EXCESS_MAX) this.#skip(this.#excess);
   }
 
   /** @param {number} count */
@@ -140,7 +155,6 @@ export class Ring {
     this.#windowLeft = WINDOW;
   }
 
-  // After ten seconds without a gap, reduce the target a little.
   #relax() {
     this.#calm = 0;
     this.prefill = Math.max(this.prefillMin, this.prefill - PREFILL_STEP);

@@ -1,10 +1,10 @@
 // @ts-check
-// A RIFF stream without an end: finds where the samples begin, and turns 16-bit PCM into floats.
+// Reads an endless WAV stream: finds the first sample, and converts 16-bit PCM to floats.
 
 const HEADER_MAX = 4_096;
 
 export class WavReader {
-  /** @type {Uint8Array} */ #kept = new Uint8Array(0);
+  /** Bytes that are not a whole header or sample yet. @type {Uint8Array} */ #kept = new Uint8Array(0);
   #hasHeader = false;
 
   /** @param {Uint8Array} bytes  any piece of the stream @returns {Float32Array} */
