@@ -53,7 +53,7 @@ pub(crate) struct ExpiredChallenge {
 
 /// The result of [`Challenges::enqueue`].
 pub(crate) enum QueueOutcome<L> {
-    /// The claim is the first: the holder must be probed.
+    /// The claim is the first to this holder, which must be probed.
     Probe,
     /// The claim waits with earlier ones.
     Queued,
@@ -81,15 +81,14 @@ impl<L> Challenges<L> {
         pending: PendingJoin<L>,
         now: Instant,
     ) -> QueueOutcome<L> {
-        let is_new = self.restart_for_new_holder(&resource, holder, now);
+        let has_new_holder = self.restart_for_new_holder(&resource, holder, now);
         let challenge = self.0.entry(resource).or_insert_with(|| Challenge {
             holder,
             is_probed: false,
             deadline: now + CHALLENGE_TIMEOUT,
             waiting: VecDeque::new(),
         });
-        let is_first = is_new || challenge.waiting.is_empty();
-        let outcome = match is_first {
+        let outcome = match has_new_holder || challenge.waiting.is_empty() {
             true => QueueOutcome::Probe,
             false => QueueOutcome::Queued,
         };

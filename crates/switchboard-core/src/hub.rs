@@ -137,10 +137,11 @@ impl<L: Clone> Hub<L> {
                 self.retry_pending_joins(&resource, now);
                 continue;
             };
-            let is_new = (self.challenges).restart_for_new_holder(&resource, holder, now);
-            if self.is_replaced(&resource) {
+            let has_new_holder = (self.challenges).restart_for_new_holder(&resource, holder, now);
+            if self.is_reclaimed(&resource) {
+                // The eviction that followed the claim was lost.
                 self.evict(&resource, EvictionReason::Replaced);
-            } else if is_unanswered && !is_new {
+            } else if is_unanswered && !has_new_holder {
                 self.evict(&resource, EvictionReason::Unresponsive);
             } else {
                 self.probe(&resource);
@@ -321,7 +322,7 @@ impl<L: Clone> Hub<L> {
         self.propose(log, Change::Join(member));
     }
 
-    /// Queues a claim to an address in use until the holder has answered the probe. If the claimant is proven to
+    /// Queues a claim to an address in use until the holder has answered a probe or left. If the claimant is proven to
     /// be the same client as the holder, the holder is evicted without a probe.
     fn challenge_holder(&mut self, pending: PendingJoin<L>, is_same_client: bool, now: Instant) {
         let Some(resource) = resource_key(&pending.log, &pending.member.address) else {
@@ -417,7 +418,7 @@ impl<L: Clone> Hub<L> {
     // Holders and challenges
 
     /// Whether a client that waits for a resource is proven to be the same as its holder.
-    fn is_replaced(&self, resource: &ResourceKey) -> bool {
+    fn is_reclaimed(&self, resource: &ResourceKey) -> bool {
         let room = self.rooms.get(&resource.log());
         let found = room.and_then(|room| {
             let address = resource.address()?;

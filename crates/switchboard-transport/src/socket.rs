@@ -431,8 +431,8 @@ impl Output {
         self.payload.advance(count - of_frames);
     }
 
-    /// Frees the buffers after all bytes were written. The write buffer goes back to the thread, for its next connection
-    /// that writes.
+    /// Frees the buffers after all bytes were written. The write buffer goes back to the thread, for its next
+    /// connection that writes.
     fn free(&mut self) {
         self.payload = Bytes::new();
         self.written = 0;

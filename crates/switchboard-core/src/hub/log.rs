@@ -133,7 +133,7 @@ impl<L: Clone> Hub<L> {
             room.match_every_alias(peer);
         }
         if is_orphaned {
-            // A join of this node that was withdrawn before it was committed.
+            // A join of this node that was withdrawn or refused before it was committed.
             room.pending.insert(peer, Pending::Leave(None));
             let cause = LeaveCause::Requested(LeaveKind::Announced);
             self.propose(log.clone(), Change::Leave(peer, cause));
@@ -141,11 +141,11 @@ impl<L: Clone> Hub<L> {
         if let Some(local) = connection {
             self.replay_queued_requests(peer, &local, queued, now);
         }
-        self.after_address_taken(log, &address, now);
+        self.after_join(log, &address, now);
     }
 
     /// Drops the reservation of an address that a member has now, and delivers the messages that waited for it.
-    fn after_address_taken(&mut self, log: &LogId, address: &Address, now: Instant) {
+    fn after_join(&mut self, log: &LogId, address: &Address, now: Instant) {
         if let Some(resource) = resource_key(log, address) {
             self.reservations.release(&resource);
         }
@@ -348,7 +348,7 @@ struct LocalJoin<L> {
     queued_requests: Vec<HubRequest>,
     /// The newcomer was suspended and is added again.
     was_suspended: bool,
-    /// The newcomer is a member of this node, but its join is not pending any more.
+    /// The newcomer is a member of this node, but its join is not pending any more: it was withdrawn or refused.
     is_orphaned: bool,
 }
 

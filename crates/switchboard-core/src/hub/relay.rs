@@ -106,7 +106,8 @@ impl<L: Clone> Hub<L> {
             let is_unparsed = message.is_unparsed();
             let request = HubRequest::Send(id.clone(), to, message.clone());
             if is_unparsed {
-                // By the time of the commit, the receivers may have any dialect.
+                // The frame is queued until the join is committed. The receivers may have any dialect then, so the
+                // frame is parsed now.
                 let input = Input::request(peer, local, request);
                 return self.return_unparsed(message, input);
             }
@@ -157,7 +158,7 @@ impl<L: Clone> Hub<L> {
             Err(reason) => self.refuse(local, RequestError::new(reason).in_room(&id.name).to(to)),
             Ok(membership) => {
                 let (sender, receiver) = (from.dialect, membership.member.dialect);
-                // Members with presence are notified of all leaves. Counterparts are members of different dialects.
+                // Two members with presence are notified of all leaves, and two of one dialect are no counterparts.
                 let need_no_counterparts = sender.announces_presence && receiver.announces_presence
                     || sender.name == receiver.name;
                 let is_noted = !need_no_counterparts && message.kind.is_description();

@@ -29,7 +29,7 @@ struct Claims {
     position: u64,
     received: Vec<String>,
     charged: Vec<(usize, Charge)>,
-    /// Whether proposed evictions are lost, as when the lease of the node has just been fenced.
+    /// Whether proposed evictions are lost, as after the cluster has ended (fenced) the lease of the node.
     loses_evictions: bool,
 }
 
@@ -219,7 +219,8 @@ fn a_replacement_that_was_lost_is_repeated_with_its_reason() {
     assert_eq!(claims.received(), ["0: Evicted(Replaced)", "1: has ada"]);
 }
 
-/// The claim that would have replaced the holder is withdrawn. The other claimant is not proven to be the holder.
+/// The first claimant, proven to be the same user as the holder, withdraws its claim. The other one is not proven, so
+/// the holder must be probed.
 #[test]
 fn a_holder_is_not_evicted_before_it_was_probed() {
     let ada = || Identity::Proven("ada".into());
