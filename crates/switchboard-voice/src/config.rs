@@ -66,7 +66,7 @@ pub struct SiteConfig {
     pub url: String,
     /// The origin of its pages (scheme, host, port), as browsers send it. Empty: the origin of `url`.
     pub origin: String,
-    /// Time that the user of a token is cached.
+    /// Time for which the user of a token is cached.
     pub cache_ttl: Duration,
     /// Time that the website has to answer a request.
     pub timeout: Duration,
@@ -105,9 +105,9 @@ impl Gostream {
 /// Settings for users that are public keys.
 #[derive(Clone, Copy, Debug)]
 pub struct KeysConfig {
-    /// Time after its last use that a server challenge is valid.
+    /// Time for which a ticket, a challenge that the server issues, is valid after its last use.
     pub challenge_ttl: Duration,
-    /// Whether the event stream requires a signature too.
+    /// Whether an event stream, too, is opened only with a signature over a ticket.
     pub require_proof: bool,
 }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl VoiceService {
-    /// `/getCallTicket`: issues a challenge for a key to sign.
+    /// `/getCallTicket`: issues a ticket, a challenge for the key to sign.
     pub(crate) fn ticket(&self, params: &RequestParameters) -> VoiceResult {
         let keys = self.identity.keys()?;
         let key = identity::key(params)?;

@@ -1,4 +1,4 @@
-//! Tests of forms, queries and headers.
+//! Tests of parameters in forms, queries and headers.
 
 use axum::http::Request;
 
@@ -16,7 +16,7 @@ const JOIN_CALL: &str = "------WebKitFormBoundaryX\r\nContent-Disposition: form-
     ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"Signature\"\r\n\r\n3044abcd\r\n\
     ------WebKitFormBoundaryX--\r\n";
 
-/// A form that a browser sent in site mode.
+/// A form that a browser sent to the reference server with identity `site`.
 const JOIN_ROOM: &str = "------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"roomID\"\r\n\r\n7\r\n\
     ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"format\"\r\n\r\nwav\r\n\
     ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\ntok1\r\n\

@@ -1,4 +1,4 @@
-//! Tests with a fake website.
+//! Tests of the client of the website, against a [`FakeSite`].
 
 use std::sync::{Arc, OnceLock, atomic::AtomicUsize};
 
@@ -169,29 +169,29 @@ async fn invalid_tokens_are_rejected_without_a_request() {
 async fn only_a_number_identifies_a_user_and_only_one_grants_permission() {
     let number_max = u64::MAX.to_string();
     let long = format!("1{}", " ".repeat(ANSWER_MAX));
-    let no = Err(SiteError::NoSession);
-    let down = Err(SiteError::Unreachable);
+    let no_session = Err(SiteError::NoSession);
+    let unreachable = Err(SiteError::Unreachable);
     for (status, body, user, is_permitted) in [
         (200, "1", Ok(1), Ok(true)),
         (200, " 1\r\n", Ok(1), Ok(true)),
         (201, "1\n", Ok(1), Ok(true)),
         (200, "12", Ok(12), Ok(false)),
         (200, &number_max, Ok(u64::MAX), Ok(false)),
-        (200, "0", no, Ok(false)),
-        (200, "-1", no, Ok(false)),
-        (200, "", no, Ok(false)),
-        (200, "1 1", no, Ok(false)),
-        (200, "1.0", no, Ok(false)),
-        (200, "{\"id\":1}", no, Ok(false)),
-        (200, "<p>1</p>", no, Ok(false)),
-        (200, "18446744073709551616", no, Ok(false)),
-        (200, &long, no, Ok(false)),
-        (302, "1", no, Ok(false)),
-        (400, "1", no, Ok(false)),
-        (403, "1", no, Ok(false)),
-        (404, "1", no, Ok(false)),
-        (500, "1", down, Err(SiteError::Unreachable)),
-        (503, "1", down, Err(SiteError::Unreachable)),
+        (200, "0", no_session, Ok(false)),
+        (200, "-1", no_session, Ok(false)),
+        (200, "", no_session, Ok(false)),
+        (200, "1 1", no_session, Ok(false)),
+        (200, "1.0", no_session, Ok(false)),
+        (200, "{\"id\":1}", no_session, Ok(false)),
+        (200, "<p>1</p>", no_session, Ok(false)),
+        (200, "18446744073709551616", no_session, Ok(false)),
+        (200, &long, no_session, Ok(false)),
+        (302, "1", no_session, Ok(false)),
+        (400, "1", no_session, Ok(false)),
+        (403, "1", no_session, Ok(false)),
+        (404, "1", no_session, Ok(false)),
+        (500, "1", unreachable, Err(SiteError::Unreachable)),
+        (503, "1", unreachable, Err(SiteError::Unreachable)),
     ] {
         let fake = FakeSite::with_response(status, body).await;
         let site = fake.site(Duration::ZERO);
@@ -303,14 +303,14 @@ async fn concurrent_requests_are_bounded_and_queueing_counts_toward_the_timeout(
         CONCURRENT_REQUESTS
     );
 
-    let soon = Site::new(&fake.url, MINUTE, Duration::from_millis(20)).unwrap();
-    let all = soon
+    let impatient = Site::new(&fake.url, MINUTE, Duration::from_millis(20)).unwrap();
+    let all_permits = impatient
         .request_permits
         .acquire_many(CONCURRENT_REQUESTS as u32)
         .await;
-    assert_eq!(soon.user("tok").await, Err(SiteError::Unreachable));
+    assert_eq!(impatient.user("tok").await, Err(SiteError::Unreachable));
     assert_eq!(fake.requested_paths().len(), 2);
-    drop(all);
+    drop(all_permits);
 }
 
 #[test]

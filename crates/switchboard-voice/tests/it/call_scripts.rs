@@ -1,4 +1,4 @@
-//! The rules of calls, one by one, from the accept to the end; and how many there may be.
+//! The rules of calls from the accept to the end, and the limit of calls, one script ([`crate::script`]) for each.
 
 use std::time::Duration;
 

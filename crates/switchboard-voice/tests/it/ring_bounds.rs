@@ -1,4 +1,4 @@
-//! Limits of the callers that ring one user, per address and in total, and their priority.
+//! The limits of callers that ring one user, per address and in total: callers with an event stream displace others.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
@@ -9,7 +9,7 @@ use crate::script::{epoch, user};
 const ADDRESS: [u8; 4] = [192, 0, 2, 1];
 const OTHER_ADDRESS: [u8; 4] = [198, 51, 100, 1];
 
-/// The calls, and the users with open event streams.
+/// Callers that ring bob, and the users with open event streams.
 struct Ringing {
     calls: Calls,
     listening: BTreeSet<User>,
@@ -42,12 +42,12 @@ impl Ringing {
 
     /// Rings with newly made keys from one address; returns the number of rings that are not refused.
     fn ring_with_new_keys(&mut self, count: usize, address: [u8; 4]) -> usize {
-        let rung = (0..count).filter(|key| self.ring(&format!("key-{key}"), address).is_ok());
-        rung.count()
+        let rings = (0..count).filter(|key| self.ring(&format!("key-{key}"), address).is_ok());
+        rings.count()
     }
 
     /// The callers whose rings have ended, from the events of the callee.
-    fn declined(&mut self) -> Vec<String> {
+    fn ended_callers(&mut self) -> Vec<String> {
         let mut declined = Vec::new();
         while let Some((to, event)) = self.calls.poll_event() {
             if let VoiceEvent::Declined { from, .. } = event
@@ -69,7 +69,7 @@ fn new_keys_at_one_address_do_not_block_callers_at_other_addresses() {
         Err(CallError::TooManyRingsFromAddress)
     );
     assert_eq!(ringing.ring("ann", OTHER_ADDRESS), Ok(()));
-    assert_eq!(ringing.declined(), [""; 0]);
+    assert_eq!(ringing.ended_callers(), [""; 0]);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_caller_with_a_stream_displaces_one_without_at_its_address() {
     assert_eq!(ringing.ring_with_new_keys(32, ADDRESS), 8);
     assert_eq!(ringing.ring("cid", OTHER_ADDRESS), Ok(()));
     assert_eq!(ringing.ring("ann", ADDRESS), Ok(()));
-    assert_eq!(ringing.declined(), ["key-1"]);
+    assert_eq!(ringing.ended_callers(), ["key-1"]);
     for key in 2..8 {
         ringing.open_stream(&format!("key-{key}"));
     }
@@ -89,7 +89,7 @@ fn a_caller_with_a_stream_displaces_one_without_at_its_address() {
         ringing.ring("eve", ADDRESS),
         Err(CallError::TooManyRingsFromAddress)
     );
-    assert_eq!(ringing.declined(), [""; 0]);
+    assert_eq!(ringing.ended_callers(), [""; 0]);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_caller_with_a_stream_displaces_keys_without_at_many_addresses() {
     assert_eq!(ringing.ring("ann", OTHER_ADDRESS), Err(CallError::Busy));
     ringing.open_stream("ann");
     assert_eq!(ringing.ring("ann", OTHER_ADDRESS), Ok(()));
-    assert_eq!(ringing.declined(), ["key-0"]);
+    assert_eq!(ringing.ended_callers(), ["key-0"]);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn an_address_can_ring_again_after_its_rings_have_ended() {
     assert_eq!(
         ringing.ring("ann", ADDRESS),
         Ok(()),
-        "it may always ring again"
+        "a caller may always replace its own ring"
     );
     assert_eq!(
         ringing.ring("cid", ADDRESS),
@@ -137,11 +137,11 @@ fn an_address_can_ring_again_after_its_rings_have_ended() {
 #[test]
 fn new_keys_that_ring_and_hang_up_in_a_loop_are_limited_by_their_address() {
     let mut ringing = Ringing::new(CallLimits::default());
-    let mut rung = 0;
+    let mut rings = 0;
     for key in 0..200 {
         let name = format!("key-{key}");
         match ringing.ring(&name, ADDRESS) {
-            Ok(()) => rung += 1,
+            Ok(()) => rings += 1,
             Err(error) => {
                 assert_eq!(error, CallError::RateExceeded);
                 continue;
@@ -152,6 +152,6 @@ fn new_keys_that_ring_and_hang_up_in_a_loop_are_limited_by_their_address() {
             .hang_up(&user(&name), &user("bob"), ringing.now);
         assert_eq!(hung_up, Ok(()));
     }
-    assert_eq!(rung, 40);
+    assert_eq!(rings, 40);
     assert_eq!(ringing.ring("ann", OTHER_ADDRESS), Ok(()));
 }

@@ -569,15 +569,15 @@ fn empty_challenges_of_site_users_are_never_in_use() {
     assert!(calls.accept(&cid, &bob, "".into(), now).is_ok());
 }
 
-/// Rings so often at once, and gives how often it rang.
+/// Ann rings bob up to `times` times at `now`. Returns the number of rings before the first refused one.
 fn ring_often(calls: &mut Calls, times: usize, now: Instant) -> usize {
     let (ann, bob) = (user("ann"), user("bob"));
-    for rung in 0..times {
+    for rings in 0..times {
         if let Err(refusal) = calls.ring(&ann, &bob, "c1".into(), RingOrigin::UNKNOWN, now) {
             assert_eq!(refusal, CallError::RateExceeded);
-            return rung;
+            return rings;
         }
-        let (to, _) = calls.poll_event().expect("an event for the callee");
+        let (to, _) = calls.poll_event().expect("the callee gets no event");
         assert_eq!(to, bob);
     }
     times
@@ -611,7 +611,8 @@ fn the_ring_rate_is_per_caller_and_counts_ended_rings() {
         Ok(())
     );
     let rejected = calls.reject(&bob, &ann, "s1".into(), now);
-    assert_eq!(rejected, Ok(()), "and bob still rings");
+    // This ends the ring of ann; bob still rings.
+    assert_eq!(rejected, Ok(()));
     assert_eq!(ring_often(&mut calls, 20, now), 0);
     assert_eq!(calls.hang_up(&bob, &ann, now), Ok(()));
     while calls.poll_event().is_some() {}
@@ -623,16 +624,16 @@ fn the_ring_rate_is_per_caller_and_counts_ended_rings() {
 fn a_caller_that_hangs_up_and_rings_again_is_limited() {
     let mut calls = Calls::new(CallLimits::default());
     let (ann, bob, now) = (user("ann"), user("bob"), epoch());
-    let mut rung = 0;
+    let mut rings = 0;
     for tenth in 0..300 {
         let now = now + seconds("0.1") * tenth;
         if ring_often(&mut calls, 1, now) == 1 {
-            rung += 1;
+            rings += 1;
             assert_eq!(calls.hang_up(&ann, &bob, now), Ok(()));
-            calls.poll_event().expect("an event of the hang-up");
+            calls.poll_event().expect("the hang-up causes no event");
         }
     }
-    assert_eq!(rung, 10 + 29, "ten at once, then one each second");
+    assert_eq!(rings, 10 + 29, "ten at once, then one each second");
     assert!(calls.is_empty());
 }
 

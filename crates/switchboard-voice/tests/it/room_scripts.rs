@@ -38,6 +38,7 @@ fn key(text: &str) -> RoomKey {
     }
 }
 
+/// Runs an input line. `mic+` and `headphones+` are followed by the key of a room, `mic-` and `headphones-` by its id.
 fn run_line(rooms: &mut VoiceRooms, line: &[&str], now: &mut Instant) -> Vec<String> {
     match line {
         ["wait", time] => {
@@ -45,7 +46,7 @@ fn run_line(rooms: &mut VoiceRooms, line: &[&str], now: &mut Instant) -> Vec<Str
             rooms.handle_timeout(*now);
             Vec::new()
         }
-        ["timer-sleeps", time] => {
+        ["wait-without-timer", time] => {
             *now += seconds(time);
             Vec::new()
         }
@@ -63,7 +64,7 @@ fn run_line(rooms: &mut VoiceRooms, line: &[&str], now: &mut Instant) -> Vec<Str
 }
 
 fn members(rooms: &VoiceRooms, id: &str) -> Vec<String> {
-    let id: u64 = id.parse().expect("the number of a room");
+    let id: u64 = id.parse().expect("not the number of a room");
     let Some(members) = rooms.members(id.into()) else {
         return vec!["no such room".to_owned()];
     };
@@ -92,7 +93,7 @@ fn leave(
     direction: Direction,
     now: Instant,
 ) -> Vec<String> {
-    let id: u64 = id.parse().expect("the number of a room");
+    let id: u64 = id.parse().expect("not the number of a room");
     rooms.leave(&user(name), id.into(), direction, now);
     Vec::new()
 }
@@ -262,7 +263,7 @@ fn a_user_that_enters_before_the_timer_fires_keeps_the_room() {
             all: new room 5 5 with 1
         1 mic- 77
         1 mic- 5
-        timer-sleeps 61
+        wait-without-timer 61
         2 mic+ #77
             room 77
             room 5 ended
