@@ -477,8 +477,8 @@ impl AyameSession {
         message: &RelayedMessage,
         dialects: DialectTable,
     ) -> Option<ByteString> {
-        let is_of_host = from.dialect == &HOST && self.accepted().is_some();
-        if !is_of_host && self.state != AyameState::InRoom(Some(from.peer)) {
+        let is_from_host = from.dialect == &HOST && self.accepted().is_some();
+        if !is_from_host && self.state != AyameState::InRoom(Some(from.peer)) {
             return None;
         }
         if message.origin == TRAITS.name {

@@ -158,6 +158,7 @@ mod tests {
             server.username.expect("a username")
         });
         for username in &usernames {
+            // 1000 s, the time of the handshake, and a day.
             let user = username.strip_prefix("87400:").expect("the expiry");
             assert!(user.bytes().all(|byte| byte.is_ascii_alphanumeric()));
             assert_eq!(user.len(), TURN_USER_LENGTH);

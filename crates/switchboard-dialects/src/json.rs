@@ -1,7 +1,7 @@
 //! Reading and writing JSON objects field by field.
 //!
-//! A frame is parsed once. Field values stay raw JSON until a dialect reads them, so a relayed frame
-//! keeps every field, known or not, at the cost of a copy.
+//! A frame is parsed once. Field values stay raw JSON until a dialect reads them. So a relayed frame keeps every
+//! field, known or not, and its values are copied without being parsed.
 
 use std::{borrow::Cow, fmt};
 
@@ -18,8 +18,8 @@ use switchboard_core::ErrorCode;
 /// Keys match case-insensitively, and the last of several equal keys wins. The original servers do the same
 /// (`encoding/json` of Go).
 ///
-/// The syntax of a value of any depth is checked without recursion when its object is parsed. A value is
-/// interpreted only when a dialect reads it.
+/// When an object is parsed, the syntax of its values is checked without recursion, so they may be nested to any depth.
+/// A value is interpreted only when a dialect reads it; the depth to which this is possible is limited.
 #[derive(Debug)]
 pub struct JsonObject<'a> {
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
@@ -75,8 +75,8 @@ impl<'a> JsonObject<'a> {
             .transpose()
     }
 
-    /// The value of `type`. Several keys that match `type` must have the same value: a receiver may read
-    /// another one than this server does, and mistake the frame for one from the server.
+    /// The value of `type`. If several keys match `type`, their values must be the same: otherwise a receiver could
+    /// read another one than this server, and take the frame for one of the server's own.
     ///
     /// # Errors
     /// [`ErrorCode::UnknownType`] without a type; [`ErrorCode::BadField`] if the values differ.
@@ -91,8 +91,8 @@ impl<'a> JsonObject<'a> {
         }
     }
 
-    /// The name under this key, if it is present and neither `null` nor empty. Several matching keys must
-    /// have the same value: a receiver may read another one than the one used for routing.
+    /// The name under this key, if it is present and neither `null` nor empty. If several keys match, their values
+    /// must be the same: otherwise a receiver could read another name than the one used for routing.
     ///
     /// # Errors
     /// [`ErrorCode::BadField`] if a value is not a string, or the values differ.
@@ -127,8 +127,8 @@ impl<'a> JsonObject<'a> {
             .map(|raw| self.nested(raw))
             .transpose()
             .map_err(|error| {
-                let is_other = error == ErrorCode::Malformed;
-                if is_other {
+                let is_not_object = error == ErrorCode::Malformed;
+                if is_not_object {
                     ErrorCode::BadField(key)
                 } else {
                     error
@@ -183,8 +183,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for JsonObject<'a> {
     }
 }
 
-/// Whether `name` matches the ASCII key `key` case-insensitively. Two letters outside ASCII fold to ASCII
-/// letters (Unicode, simple case folding); a receiver with Unicode folding would match such a key too.
+/// Whether `name` matches the ASCII key `key` case-insensitively. Two letters outside ASCII (`ſ` and the Kelvin sign)
+/// match `s` and `k` too, because a receiver may use the simple case folding of Unicode.
 fn is_same_key(name: &str, key: &str) -> bool {
     if name.is_ascii() {
         return name.eq_ignore_ascii_case(key);
@@ -197,7 +197,7 @@ fn is_same_key(name: &str, key: &str) -> bool {
     folded.eq(key.chars().map(|letter| letter.to_ascii_lowercase()))
 }
 
-/// A key that borrows from the frame unless it holds escapes.
+/// A key, borrowed from the frame unless it contains escapes.
 #[derive(Deserialize)]
 struct JsonKey<'a>(#[serde(borrow)] Cow<'a, str>);
 

@@ -5,7 +5,8 @@
 //! `switchboard-session` combines a session with the client's [`Peer`](switchboard_core::Peer), which
 //! authorizes commands, and detects the dialect where a path serves several.
 //!
-//! A new dialect needs a file, the two lines marked below, and transcripts.
+//! A new dialect needs a file, the two lines marked below (first and second line of a dialect), and transcripts, which
+//! the tests of `switchboard-testkit` replay.
 #![warn(missing_docs)]
 
 use std::fmt;
@@ -154,19 +155,19 @@ pub trait Session: Send {
     fn on_event(&mut self, event: &Event, output: &mut SessionOutput);
 
     /// Called once in each interval that the session has set with [`SessionOutput::tick`].
-    fn on_tick(&mut self, _out: &mut SessionOutput) {}
+    fn on_tick(&mut self, _output: &mut SessionOutput) {}
 
     /// Handles the response to [`SessionOutput::webhook`]: the body, or `None` if the status was not 200 or
     /// the response was late. Between the request and its response no other method is called, except
     /// [`Session::on_event`] with [`Event::Evicted`], after which the connection ends.
-    fn on_webhook_response(&mut self, _reply: Option<&str>, _out: &mut SessionOutput) {}
+    fn on_webhook_response(&mut self, _reply: Option<&str>, _output: &mut SessionOutput) {}
 
     /// Called when a new connection continues the session. The frames in `output` precede those that the client has
     /// missed, and have no numbers.
-    fn on_resumed(&mut self, _out: &mut SessionOutput) {}
+    fn on_resumed(&mut self, _output: &mut SessionOutput) {}
 
     /// Called when the session that [`SessionOutput::resume`] names cannot be resumed. This session goes on.
-    fn on_resume_refused(&mut self, _error: ResumeError, _out: &mut SessionOutput) {}
+    fn on_resume_refused(&mut self, _error: ResumeError, _output: &mut SessionOutput) {}
 
     /// Called after the connection has ended. Returns a last webhook request; its response is ignored.
     fn on_end(&mut self) -> Option<WebhookRequest> {

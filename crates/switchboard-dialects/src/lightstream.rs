@@ -80,7 +80,7 @@ impl Dialect for Lightstream {
         true
     }
 
-    fn open(&self, handshake: &Handshake, _out: &mut SessionOutput) -> Box<dyn Session> {
+    fn open(&self, handshake: &Handshake, _output: &mut SessionOutput) -> Box<dyn Session> {
         Box::new(LightstreamSession {
             joined: None,
             limits: handshake.limits.clone(),

@@ -206,12 +206,14 @@ impl Dialect for PeerJs {
 
     fn respond(&self, endpoint: &'static str, handshake: &Handshake) -> HttpAnswer {
         let key = handshake.params.get("key").unwrap_or_default();
-        let has = |setting| has_key(&handshake.settings, setting, key);
+        let is_listed_in = |setting| has_key(&handshake.settings, setting, key);
         match endpoint {
             INFO => HttpAnswer::Ready(reply(200, JSON, server_info())),
-            ID | PEERS if !has(KEYS) => HttpAnswer::Ready(reply(401, TEXT, INVALID_KEY.into())),
+            ID | PEERS if !is_listed_in(KEYS) => {
+                HttpAnswer::Ready(reply(401, TEXT, INVALID_KEY.into()))
+            }
             ID => HttpAnswer::Ready(reply(200, HTML, handshake.peer.to_string())),
-            PEERS if has(ALLOW_DISCOVERY) => match RoomName::parse(key, 0) {
+            PEERS if is_listed_in(ALLOW_DISCOVERY) => match RoomName::parse(key, 0) {
                 Ok(room) => HttpAnswer::Members {
                     room,
                     scope: match is_mixed(&handshake.settings) {
@@ -374,12 +376,12 @@ impl Session for RejectedSession {
     fn on_frame(
         &mut self,
         _frame: ClientFrame<'_>,
-        _out: &mut SessionOutput,
+        _output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         Err(ErrorCode::NotInRoom.into())
     }
 
-    fn on_event(&mut self, _event: &Event, _out: &mut SessionOutput) {}
+    fn on_event(&mut self, _event: &Event, _output: &mut SessionOutput) {}
 }
 
 impl Session for PeerJsSession {

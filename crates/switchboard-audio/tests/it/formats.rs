@@ -196,8 +196,8 @@ fn frame_has_960_samples() {
     assert_eq!(switchboard_audio::FRAME.as_millis() * 48, 960);
 }
 
-/// An owner that starts to talk gets a mix of its own, and after a long silence the full mix again. Its stream keeps the
-/// time, and never contains the owner's own tone, which is louder than the other.
+/// An owner that starts to talk gets a mix of its own, and after a long silence the full mix again. Its stream keeps
+/// the time, and never contains the owner's own tone, which is louder than the other.
 #[test]
 fn stream_of_an_owner_that_talks_at_times_keeps_its_time() {
     for &format in Format::AVAILABLE {
