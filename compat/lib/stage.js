@@ -113,8 +113,8 @@ export async function startOneNode(closers, settings) {
 /**
  * Starts the servers (by default one), one site and one browser for all tests of a file. `absent` is the reason why they
  * cannot be started, and the tests are skipped. With `apart` every guest has a browser context of its own, so that pages
- * share only the network. `prepare` runs
- * in every page before its own scripts. `flags` are additional flags of the browser. `device` is the emulated device.
+ * share only the network. `prepare` runs in every page before its own scripts. `flags` are additional flags of the browser.
+ * `device` is the emulated device.
  * `launchers` start the browsers, by the name that a scene gives them; with more than one, the guests must be apart.
  * @param {{ open?: (closers: Closers) => Promise<AnyServer[]>, absent?: string | false, apart?: boolean, prepare?: () => void,
  *   flags?: string[], device?: import('playwright-core').BrowserContextOptions, launchers?: Record<string, () => Promise<Browser>> }} [options]

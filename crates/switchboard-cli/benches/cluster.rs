@@ -20,11 +20,12 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 /// The size of an offer with a few candidates.
 const SDP_BYTES: usize = 1536;
 const PAIRS: usize = 64;
+/// The time for which the pairs exchange offers.
 const RELAY_TIME: Duration = Duration::from_secs(6);
 const JOINERS: usize = 2000;
 const ROOM_MEMBERS: usize = 10;
 const JOINS_AT_ONCE: usize = 64;
-/// Members of the node that is killed.
+/// The number of members on the node that is killed.
 const LOST_MEMBERS: usize = 200;
 const IDLE_CONNECTIONS: usize = 3000;
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -191,7 +192,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
-/// A client of the dialect `lightstream`.
+/// A client of the dialect `lightstream`, unless it enters its room in `p2p`.
 struct LightstreamClient {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     name: String,
@@ -283,6 +284,8 @@ async fn idle(name: &str, entry: Entry) {
     drop((first, clients));
 }
 
+/// Prints the latency and the processor time of offers that the members of pairs send to each other. With `split`, the
+/// two members of a pair are on different nodes.
 async fn relay(name: &str, cluster: &Cluster, split: bool) {
     let pair = async |index: usize| {
         let room = format!("pair-{index}");
@@ -339,6 +342,7 @@ async fn exchange_offers(
     latencies
 }
 
+/// Prints the rate, latency and processor time of joins.
 async fn joins(name: &str, cluster: &Cluster) {
     let mut clients = Vec::new();
     for index in 0..JOINERS {

@@ -16,7 +16,7 @@ struct RecordBuilder {
     start: Instant,
 }
 
-/// A moment of these tests.
+/// A time in seconds since the start of the record.
 type Second = u32;
 
 impl RecordBuilder {
@@ -93,6 +93,7 @@ impl RecordBuilder {
     fn end(&mut self, index: usize, second: Second, end_reason: &'static str) -> &mut Self {
         self.record.memberships[index].ended_at = Some(self.at(second));
         self.record.memberships[index].end_reason = end_reason;
+        // From now on the oracle does not expect every client to be in a room.
         self.record.clients = 0;
         self
     }

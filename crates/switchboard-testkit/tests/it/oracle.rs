@@ -117,6 +117,7 @@ impl<'p> Oracle<'p> {
             }
             Change::Leave(peer, cause) => {
                 let (_, member) = members_at.iter().find(|(_, member)| member.peer == *peer)?;
+                // Only members of other dialects are told of a silent leave. Only `mesh` has such leaves.
                 let is_silent = *cause == LeaveCause::Requested(LeaveKind::Silent)
                     && member.dialect.name == "mesh";
                 let is_announced = client.driver.announces_leaves

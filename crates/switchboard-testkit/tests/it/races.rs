@@ -24,7 +24,8 @@ fn types(frames: &[Value]) -> Vec<&str> {
     types.map(|name| name.expect("a type")).collect()
 }
 
-fn room_of_two() -> Simulation {
+/// A simulation whose rooms have at most two members.
+fn with_rooms_of_two() -> Simulation {
     let limits = Limits {
         room_members: 2,
         ..Limits::default()
@@ -74,7 +75,7 @@ fn a_repeated_join_during_a_challenge_is_one_join() {
 #[test]
 fn a_late_rejection_does_not_undo_the_next_join() {
     for dialect in ["lightstream", "singo", "p2p"] {
-        let mut simulation = room_of_two();
+        let mut simulation = with_rooms_of_two();
         join_lightstream(&mut simulation, "full", "one");
         join_lightstream(&mut simulation, "full", "two");
         let witness = join_lightstream(&mut simulation, "free", "witness");

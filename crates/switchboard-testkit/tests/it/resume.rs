@@ -17,7 +17,8 @@ fn texts(simulation: &mut Simulation, client: ClientId) -> Vec<String> {
     frames.map(|frame| frame.text.to_string()).collect()
 }
 
-/// Two members, `ada` and `bob`, and the id and token of bob's session. Bob has received two frames.
+/// Two members, `ada` and `bob`, and the id and token of bob's session, with a space between them. Bob has received two
+/// frames: `session` and `joined`.
 fn room_of_two(limits: Limits) -> (Simulation, ClientId, ClientId, String) {
     let mut simulation = Simulation::with(1, limits, permissive_settings());
     let members = ["ada", "bob"].map(|address| {
