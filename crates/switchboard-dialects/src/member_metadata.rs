@@ -10,7 +10,7 @@ use switchboard_core::{
 };
 use thiserror::Error;
 
-type PeerIdBytes = [u8; 16];
+type FirstMemberBytes = [u8; 16];
 
 #[derive(Default, Serialize, Deserialize)]
 struct MemberMetadata {
@@ -25,7 +25,7 @@ struct MemberMetadata {
     /// The first member of the group of this member, and the capacity of the group (see `?next=N` of `matchbox`).
     /// Stored as `circle`, the earlier name of a group.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "circle")]
-    group: Option<(PeerIdBytes, NonZeroUsize)>,
+    group: Option<(FirstMemberBytes, NonZeroUsize)>,
     /// The serial number of the join on its node. It distinguishes a join that was abandoned from a later join of
     /// the same member.
     #[serde(default)]

@@ -169,11 +169,11 @@ struct IdentifiedClient {
     /// The room that the client has joined or requested to join.
     room: Option<RoomName>,
     /// The join for whose name in the room a claim is pending.
-    pending_join: Option<PendingJoin>,
+    pending_join: Option<ClaimingJoin>,
 }
 
 /// A join that waits for the claim of the client's name in the room.
-struct PendingJoin {
+struct ClaimingJoin {
     room: RoomName,
     name: DisplayName,
     /// The number in `name`, as in `Ada (2)`; 1 if `name` has no number.
@@ -482,7 +482,7 @@ impl IdentifiedClient {
             return self.join(me, requested, output);
         }
         self.release_name(output);
-        let pending_join = PendingJoin {
+        let pending_join = ClaimingJoin {
             room: requested,
             name: self.username.clone(),
             number: 1,
@@ -492,7 +492,7 @@ impl IdentifiedClient {
         self.claim_name(pending_join, output);
     }
 
-    fn claim_name(&mut self, pending_join: PendingJoin, output: &mut SessionOutput) {
+    fn claim_name(&mut self, pending_join: ClaimingJoin, output: &mut SessionOutput) {
         let (room, name) = (pending_join.room.clone(), &pending_join.name);
         let claim = Command::Claim(Some(room), name.visible_form());
         output.commands.push(claim);
@@ -569,7 +569,7 @@ impl IdentifiedClient {
     }
 }
 
-impl PendingJoin {
+impl ClaimingJoin {
     /// Queues a frame until the name is claimed. A repeated `JOIN_ROOM` of the room that the client requested last is
     /// dropped: the answer to the first one serves for both.
     fn queue(&mut self, text: &ByteString, limits: &Limits) -> Result<(), RequestError> {
