@@ -1,6 +1,9 @@
 //! A message between members: a frame in the sender's dialect, and its translations to other dialects.
 
-use std::sync::OnceLock;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::OnceLock,
+};
 
 use bytestring::ByteString;
 use parking_lot::Mutex;
@@ -109,7 +112,10 @@ impl RelayedMessage {
     /// Parses the frame with its dialect, once. Returns whether other dialects can express it. A long frame takes
     /// hundreds of microseconds.
     pub(crate) fn parse(&self) -> bool {
-        let parse = || (self.is_translatable)(self.origin, &self.frame);
+        // A frame of another node is parsed by a thread of the engine, which a panic of a host program's dialect would
+        // end. Such a frame cannot be translated.
+        let check = AssertUnwindSafe(|| (self.is_translatable)(self.origin, &self.frame));
+        let parse = || catch_unwind(check).unwrap_or(false);
         *self.translatable.get_or_init(parse)
     }
 
@@ -137,5 +143,20 @@ impl RelayedMessage {
         let frame = translate();
         translations.push((name, frame.clone()));
         frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_whose_dialect_panics_is_not_translatable() {
+        let frame = ByteString::from_static("frame");
+        let message = RelayedMessage::new("faulty", MessageKind::Offer, frame, |_, _| {
+            panic!("requested by the test")
+        });
+        assert!(!message.parse());
+        assert!(!message.is_unparsed());
     }
 }

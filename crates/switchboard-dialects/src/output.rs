@@ -52,7 +52,7 @@ pub enum FirstFrameTimeout {
     /// The limit `first_frame_secs`.
     #[default]
     Default,
-    /// A limit set by the dialect.
+    /// A limit set by the dialect: at most a year.
     Within(Duration),
     /// No limit, because a client of this dialect may only receive.
     Never,
@@ -97,7 +97,8 @@ pub struct SessionOutput {
     pub close: Option<CloseReason>,
     /// The time limit for the first frame.
     pub first_frame: FirstFrameTimeout,
-    /// The interval of calls of [`crate::Session::on_tick`] from now on.
+    /// The interval of calls of [`crate::Session::on_tick`] from now on: from 10 ms to a year. A shorter or longer
+    /// one is replaced by the nearest of these.
     pub tick: Option<Duration>,
     /// Keep the session and its output for a client that resumes it.
     pub keep: Option<Box<KeepSession>>,
@@ -119,6 +120,17 @@ impl SessionOutput {
             unix_secs,
             ..Self::default()
         }
+    }
+
+    /// Removes and returns the whole output. The time and the dialects stay, for the rest of the step.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let rest = Self {
+            unix_secs: self.unix_secs,
+            dialects: self.dialects,
+            ..Self::default()
+        };
+        std::mem::replace(self, rest)
     }
 }
 

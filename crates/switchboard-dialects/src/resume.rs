@@ -12,7 +12,7 @@ use thiserror::Error;
 pub struct KeepSession {
     /// The secret with which the client resumes the session.
     pub token: String,
-    /// The time after the loss of the connection in which the client may resume.
+    /// The time after the loss of the connection in which the client may resume: at most a year.
     pub time: Duration,
 }
 

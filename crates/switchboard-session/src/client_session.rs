@@ -8,12 +8,18 @@ use switchboard_core::{
     RequestError, SpaceName,
 };
 use switchboard_dialects::{
-    ClientFrame, CloseReason, Dialect, DialectSettings, DialectTable, Handshake, ResumeError,
-    ResumeRequest, Session, SessionOutput, WebhookRequest, error_message,
+    ClientFrame, CloseReason, Dialect, DialectSettings, DialectTable, FirstFrameTimeout, Handshake,
+    ResumeError, ResumeRequest, Session, SessionOutput, WebhookRequest, error_message,
     json::{JsonObject, JsonWriter},
 };
 
 use crate::kept_output::KeptOutput;
+
+/// The shortest interval of ticks. With none a connection would do nothing else.
+const TICK_MIN: Duration = Duration::from_millis(10);
+
+/// The longest time that a session sets. A point of time much later would overflow.
+const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The session of a connection.
 enum SessionState {
@@ -66,7 +72,7 @@ impl ClientSession {
         let dialects = handshake.settings.table();
         let mut output = SessionOutput {
             dialects,
-            ..SessionOutput::default()
+            ..SessionOutput::at(handshake.unix_ms / 1000)
         };
         let state = match dialect {
             Some(dialect) => SessionState::Active(dialect.open(&handshake, &mut output)),
@@ -91,7 +97,7 @@ impl ClientSession {
 
     /// Handles a frame from the client.
     pub fn on_frame(&mut self, frame: ClientFrame<'_>, output: &mut SessionOutput) {
-        output.dialects = self.dialects;
+        self.begin_step(output);
         let result = match &mut self.state {
             SessionState::Active(session) => session.on_frame(frame, output),
             SessionState::Detecting(_) => self.detect(frame, output),
@@ -105,7 +111,7 @@ impl ClientSession {
 
     /// Handles an event from the hubs.
     pub fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
-        output.dialects = self.dialects;
+        self.begin_step(output);
         match event {
             Event::Probe(resource) => output.probe = Some(resource.clone()),
             Event::Evicted(reason) => {
@@ -149,6 +155,7 @@ impl ClientSession {
 
     /// Called once in each interval of [`SessionOutput::tick`].
     pub fn on_tick(&mut self, output: &mut SessionOutput) {
+        self.begin_step(output);
         if let SessionState::Active(session) = &mut self.state {
             session.on_tick(output);
         }
@@ -158,6 +165,7 @@ impl ClientSession {
     /// Handles the response to [`SessionOutput::webhook`]: the body, or `None` if the request failed. The driver
     /// calls it before any other method.
     pub fn on_webhook_response(&mut self, body: Option<&str>, output: &mut SessionOutput) {
+        self.begin_step(output);
         if let SessionState::Active(session) = &mut self.state {
             session.on_webhook_response(body, output);
         }
@@ -183,6 +191,7 @@ impl ClientSession {
         by: &Peer,
         output: &mut SessionOutput,
     ) -> Result<(), ResumeError> {
+        self.begin_step(output);
         let own = &self.peer;
         let is_same = (by.dialect().name, by.identity(), by.space())
             == (own.dialect().name, own.identity(), own.space());
@@ -199,6 +208,7 @@ impl ClientSession {
 
     /// Tells this session that the earlier session, which its client asked to resume, cannot be resumed.
     pub fn refuse_resume(&mut self, error: ResumeError, output: &mut SessionOutput) {
+        self.begin_step(output);
         if let SessionState::Active(session) = &mut self.state {
             session.on_resume_refused(error, output);
         }
@@ -218,6 +228,11 @@ impl ClientSession {
             SessionState::Active(mut session) => session.on_end(),
             SessionState::Detecting(_) | SessionState::Closed => None,
         }
+    }
+
+    /// Sets the part of `output` that a session reads. Every step of a session begins with this.
+    fn begin_step(&self, output: &mut SessionOutput) {
+        output.dialects = self.dialects;
     }
 
     /// Detects the dialect by the first frame, opens its session, and passes the frame to it.
@@ -276,7 +291,7 @@ impl ClientSession {
             }
             let commands = std::mem::take(&mut output.commands);
             if commands.is_empty() {
-                return self.keep_output(output);
+                return self.finish_step(output);
             }
             for command in commands {
                 match self.peer.authorize(command, &self.limits) {
@@ -287,9 +302,14 @@ impl ClientSession {
         }
     }
 
-    /// Keeps the frames of a step, if the session outlives its connection.
-    fn keep_output(&mut self, output: &mut SessionOutput) {
-        if let Some(settings) = output.keep.take() {
+    /// Bounds the times of a step. Keeps its frames, if the session outlives its connection.
+    fn finish_step(&mut self, output: &mut SessionOutput) {
+        output.tick = output.tick.map(|every| every.clamp(TICK_MIN, TIME_MAX));
+        if let FirstFrameTimeout::Within(wait) = &mut output.first_frame {
+            *wait = (*wait).min(TIME_MAX);
+        }
+        if let Some(mut settings) = output.keep.take() {
+            settings.time = settings.time.min(TIME_MAX);
             let kept = KeptOutput::new(*settings, self.limits.outbox_bytes);
             self.kept = Some(Box::new(kept));
         }

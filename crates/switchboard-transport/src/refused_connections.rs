@@ -67,8 +67,8 @@ pub struct RefusedConnections {
     observer: Option<Box<RefusalObserver>>,
 }
 
-/// Called for each refused connection, with the address of its client.
-type RefusalObserver = dyn Fn(Option<IpAddr>, RefusalReason) + Send + Sync;
+/// Called with each log line: the address of the client, the reason, and the number of connections.
+type RefusalObserver = dyn Fn(Option<IpAddr>, RefusalReason, u64) + Send + Sync;
 
 impl fmt::Debug for RefusedConnections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,10 +77,10 @@ impl fmt::Debug for RefusedConnections {
 }
 
 impl RefusedConnections {
-    /// Also calls `observer` for each refused connection. It must not block.
+    /// Also calls `observer` with each line. It must not block.
     #[must_use]
     pub fn observed_by(
-        observer: impl Fn(Option<IpAddr>, RefusalReason) + Send + Sync + 'static,
+        observer: impl Fn(Option<IpAddr>, RefusalReason, u64) + Send + Sync + 'static,
     ) -> Self {
         Self {
             observer: Some(Box::new(observer)),
@@ -90,10 +90,10 @@ impl RefusedConnections {
 
     /// Logs or counts a refused connection of this client.
     pub fn log(&self, client: Option<IpAddr>, reason: RefusalReason) {
-        if let Some(observer) = &self.observer {
-            observer(client, reason);
-        }
         if let Some(RefusalCount { client, count }) = self.counts.add(client) {
+            if let Some(observer) = &self.observer {
+                observer(client.address(), reason, count);
+            }
             let reason = reason.as_str();
             tracing::info!(%client, reason, count, "connection refused");
         }
@@ -131,6 +131,15 @@ pub enum RefusedClient {
     Unknown,
     /// Clients of further addresses, which share a line.
     Others,
+}
+
+impl RefusedClient {
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Unknown | Self::Others => None,
+        }
+    }
 }
 
 impl fmt::Display for RefusedClient {
@@ -230,6 +239,19 @@ mod tests {
         let later = start + INTERVAL;
         let expected = line(RefusedClient::Address(second), 1001);
         assert_eq!(lines.add(Some(second), later), expected);
+    }
+
+    #[test]
+    fn the_observer_is_called_as_often_as_a_line_is_logged() {
+        let calls = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let observed = calls.clone();
+        let refused = RefusedConnections::observed_by(move |client, reason, count| {
+            observed.lock().push((client, reason, count));
+        });
+        for _ in 0..1000 {
+            refused.log(address(1), RefusalReason::Denied);
+        }
+        assert_eq!(*calls.lock(), [(address(1), RefusalReason::Denied, 1)]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     io::{self, ErrorKind},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context as TaskContext, Poll, ready},
@@ -15,7 +16,7 @@ use bytestring::ByteString;
 use switchboard_core::{
     DisconnectReason, ErrorCode, Event, EvictionReason, HubRequest, Limits, RequestError, RoomId,
 };
-use switchboard_dialects::{ClientFrame, CloseReason, ResumeError, SessionOutput};
+use switchboard_dialects::{ClientFrame, CloseReason, ResumeError, SessionOutput, WebhookRequest};
 use switchboard_session::{
     Awaited, ClientSession, Decision, Heartbeat, PendingCharges, PopMode, QueueMemory,
     SessionMachine,
@@ -555,7 +556,7 @@ impl WebSocketConnection {
                 let check = async move { Decision::Access(check.await) };
                 self.decision = Some(Box::pin(check));
                 let awaited = Awaited::Access(request, error);
-                self.session.suspend(awaited, std::mem::take(output));
+                self.session.suspend(awaited, output.take());
                 return Ok(());
             }
         }
@@ -563,8 +564,7 @@ impl WebSocketConnection {
             let response = self.context.webhooks.send_webhook(request);
             let response = async move { Decision::Webhook(response.await) };
             self.decision = Some(Box::pin(response));
-            self.session
-                .suspend(Awaited::Webhook, std::mem::take(output));
+            self.session.suspend(Awaited::Webhook, output.take());
             return Ok(());
         }
         output
@@ -696,7 +696,7 @@ impl WebSocketConnection {
         if let Some(spent) = self.session.spent(now) {
             self.permit.keep_spent(spent, now);
         }
-        if let Some(request) = self.session.on_end() {
+        if let Some(request) = end_session(&mut self.session) {
             self.context.webhooks.send_webhook_detached(request);
         }
     }
@@ -761,6 +761,17 @@ fn checked_room(request: &HubRequest) -> Option<(RoomId, RequestError)> {
         | HubRequest::List(_)
         | HubRequest::Alive(_) => None,
     }
+}
+
+/// Ends the session, and returns its last webhook request. The connection may be dropped because the session has
+/// panicked. A second panic while the first one unwinds would abort the process, so it is caught.
+fn end_session(session: &mut SessionMachine) -> Option<WebhookRequest> {
+    let dialect = session.peer().dialect().name;
+    let ended = catch_unwind(AssertUnwindSafe(|| session.on_end()));
+    ended.unwrap_or_else(|_| {
+        tracing::error!(dialect, "a dialect panicked at the end of a session");
+        None
+    })
 }
 
 fn unix_secs() -> u64 {

@@ -29,12 +29,15 @@ pub enum ServerEvent {
         /// The duration of the connection.
         duration: Duration,
     },
-    /// A connection or a request was refused.
+    /// Connections or requests were refused. As in the log, an address has at most one such event a minute, so that a
+    /// flood of refusals displaces no other events.
     Refused {
-        /// The address of the client, if it is known.
+        /// The address of the client. `None` if it is unknown, or for many addresses that share an event.
         address: Option<IpAddr>,
-        /// The reason of the refusal.
+        /// The reason of the last refusal.
         reason: RefusalReason,
+        /// The number of refusals since the last event of the address.
+        count: u64,
     },
     /// A member has joined a room that this node has members in.
     Joined {
@@ -142,6 +145,7 @@ mod tests {
             Some(ServerEvent::Refused {
                 address: None,
                 reason: RefusalReason::Denied,
+                count: 1,
             })
         };
         for _ in 0..EVENTS_BEHIND_MAX + 3 {

@@ -196,9 +196,17 @@ impl Builder {
                 drain,
             }),
             rates,
-            refused: Arc::new(RefusedConnections::observed_by(move |address, reason| {
-                events.send(|| Some(ServerEvent::Refused { address, reason }));
-            })),
+            refused: Arc::new(RefusedConnections::observed_by(
+                move |address, reason, count| {
+                    events.send(|| {
+                        Some(ServerEvent::Refused {
+                            address,
+                            reason,
+                            count,
+                        })
+                    });
+                },
+            )),
             settings: Arc::new(config.shared_settings()),
             left_out: self.left_out,
             shards,

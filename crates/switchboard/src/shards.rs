@@ -8,6 +8,7 @@ use std::{
     collections::hash_map::RandomState,
     fmt,
     hash::BuildHasher,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock, Weak},
     time::Instant,
 };
@@ -670,7 +671,18 @@ impl DialectRegistry for EngineEventHandler {
         kind: MessageKind,
         frame: ByteString,
     ) -> Option<RelayedMessage> {
-        Content::relayed_message(origin, kind, frame, self.dialects)
+        let message = AssertUnwindSafe(|| {
+            Content::relayed_message(origin, kind, frame.clone(), self.dialects)
+        });
+        // A panic would end the thread of the engine.
+        catch_unwind(message).unwrap_or_else(|_| {
+            tracing::error!(
+                dialect = origin,
+                "a dialect panicked at a frame of another node"
+            );
+            let name = self.dialects.find(origin)?.traits().name;
+            Some(RelayedMessage::new(name, kind, frame, |_, _| false))
+        })
     }
 }
 

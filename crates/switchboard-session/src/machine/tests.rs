@@ -511,3 +511,65 @@ fn a_probe_causes_a_ping_and_the_next_sign_of_life_answers_it() {
             .is_empty()
     );
 }
+
+/// A dialect of a host program with times out of range.
+#[derive(Debug)]
+struct OutOfRange(Duration);
+
+impl Dialect for OutOfRange {
+    fn traits(&self) -> &'static DialectTraits {
+        &DialectTraits::DEFAULT
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn open(&self, _handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
+        let (token, time) = ("secret".to_owned(), self.0);
+        output.keep = Some(Box::new(KeepSession { token, time }));
+        output.tick = Some(self.0);
+        output.first_frame = FirstFrameTimeout::Within(self.0);
+        Box::new(Self(self.0))
+    }
+
+    fn parse_content<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+        None
+    }
+}
+
+impl Session for OutOfRange {
+    fn on_frame(
+        &mut self,
+        _frame: ClientFrame<'_>,
+        _output: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        Ok(())
+    }
+
+    fn on_event(&mut self, _event: &Event, _output: &mut SessionOutput) {}
+
+    fn on_tick(&mut self, output: &mut SessionOutput) {
+        output.tick = Some(self.0);
+    }
+}
+
+#[test]
+fn times_of_a_dialect_are_bounded() {
+    static DIALECTS: [OutOfRange; 2] = [OutOfRange(Duration::ZERO), OutOfRange(Duration::MAX)];
+    let start = Instant::now();
+    for dialect in &DIALECTS {
+        let (session, mut first) =
+            ClientSession::open(Some(dialect), handshake(), SpaceName::default());
+        let (limits, heartbeat) = (Limits::default(), Heartbeat::default());
+        let mut state = SessionMachine::new(session, &mut first, &limits, heartbeat, start);
+        let mut now = start;
+        for _ in 0..2 {
+            let next = state.poll_timeout();
+            assert!(next > now, "{dialect:?} ticks without a pause");
+            now = next;
+            drop(timeout(&mut state, now));
+        }
+        assert!(state.detach(now).is_some());
+    }
+}

@@ -1,11 +1,11 @@
 use std::task::Waker;
 
+use switchboard_core::DialectTraits;
 use switchboard_core::{DisplayName, Identity, Peer, PeerId, ResourceKey, RoomId, SpaceName};
-use switchboard_dialects::{Endpoint, Handshake, Query, find};
+use switchboard_dialects::{Content, Dialect, Endpoint, Handshake, Query, Session, find};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use switchboard_dialects::WebhookRequest;
 
 use crate::{PermitPool, UpgradedStream, WebhookResponse};
 
@@ -33,6 +33,11 @@ impl WebhookClient for IdleNode {
 
 /// A `mesh` connection, and its client.
 async fn connect() -> (TcpStream, WebSocketConnection) {
+    connect_with(find("mesh")).await
+}
+
+/// A connection of this dialect, and its client.
+async fn connect_with(dialect: Option<&'static dyn Dialect>) -> (TcpStream, WebSocketConnection) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let client = TcpStream::connect(address).await.expect("a connection");
@@ -48,7 +53,7 @@ async fn connect() -> (TcpStream, WebSocketConnection) {
         limits: Arc::default(),
         settings: Arc::default(),
     };
-    let opened = ClientSession::open(find("mesh"), handshake, SpaceName::default());
+    let opened = ClientSession::open(dialect, handshake, SpaceName::default());
     let context = ConnectionContext {
         hubs: Arc::new(IdleNode),
         joins: Arc::new(IdleNode),
@@ -119,4 +124,69 @@ fn a_reset_frees_addresses_and_an_unreachable_client_keeps_them() {
         ConnectionEnd::Close(CloseReason::GONE).disconnect_reason(),
         DisconnectReason::Lost
     );
+}
+
+/// A dialect of a host program whose sessions panic at their end.
+#[derive(Debug)]
+struct Faulty;
+
+impl Dialect for Faulty {
+    fn traits(&self) -> &'static DialectTraits {
+        &DialectTraits::DEFAULT
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn open(&self, _handshake: &Handshake, _output: &mut SessionOutput) -> Box<dyn Session> {
+        Box::new(Self)
+    }
+
+    fn parse_content<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+        None
+    }
+}
+
+impl Session for Faulty {
+    fn on_frame(
+        &mut self,
+        _frame: ClientFrame<'_>,
+        _output: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        Ok(())
+    }
+
+    fn on_event(&mut self, _event: &Event, _output: &mut SessionOutput) {}
+
+    fn on_end(&mut self) -> Option<WebhookRequest> {
+        panic!("requested by the test")
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_panics_twice_does_not_abort_the_process() {
+    let (_client, connection) = connect_with(Some(&Faulty)).await;
+    let counters = connection.context.counters.clone();
+    let panicked = catch_unwind(AssertUnwindSafe(move || {
+        let _connection = connection;
+        panic!("requested by the test");
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(counters.connections.get(), 0, "the connection is released");
+}
+
+/// An event makes the session suspend while further events of the same batch wait.
+#[tokio::test]
+async fn a_suspension_keeps_the_time_of_the_step() {
+    let (_client, mut connection) = connect().await;
+    let mut output = SessionOutput::at(7);
+    output.webhook = Some(WebhookRequest {
+        url: String::new(),
+        body: ByteString::new(),
+        timeout: Duration::ZERO,
+    });
+    assert!(connection.apply_output(&mut output).is_ok());
+    assert!(connection.session.is_suspended());
+    assert_eq!(output.unix_secs, 7);
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use switchboard_cluster::CloseFuture;
 use switchboard_core::{Identity, JoinId, MembershipRef, Recipient, RoomName, SpaceName, Target};
-use switchboard_dialects::ALL;
+use switchboard_dialects::{ALL, Dialect, Handshake, Session, SessionOutput};
 use switchboard_transport::Outbox;
 
 use super::*;
@@ -366,4 +366,45 @@ async fn a_rejected_join_releases_the_context_of_the_ended_connection() {
         let kept = room.shards.contexts().get(sender());
         assert_eq!(kept.get::<&str>().is_some(), is_kept, "{reason:?}");
     }
+}
+
+/// A dialect of a host program that cannot read its own frames.
+#[derive(Debug)]
+struct Faulty;
+
+static FAULTY_TRAITS: DialectTraits = DialectTraits {
+    name: "faulty",
+    ..DialectTraits::DEFAULT
+};
+
+impl Dialect for Faulty {
+    fn traits(&self) -> &'static DialectTraits {
+        &FAULTY_TRAITS
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn open(&self, _handshake: &Handshake, _output: &mut SessionOutput) -> Box<dyn Session> {
+        unreachable!("no test opens a session")
+    }
+
+    fn parse_content<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+        panic!("requested by the test")
+    }
+}
+
+#[test]
+fn a_dialect_that_panics_at_a_frame_of_another_node_does_not_end_the_engine() {
+    let dialects = DialectTable::default().with(&[&Faulty]);
+    let handler = EngineEventHandler {
+        shards: Weak::new(),
+        dialects: dialects.expect("a new name"),
+        election: None,
+    };
+    let frame = ByteString::from_static("frame");
+    let message = handler.message("faulty", MessageKind::Offer, frame.clone());
+    let message = message.expect("members of the same dialect get the frame");
+    assert_eq!((message.origin, &message.frame), ("faulty", &frame));
 }

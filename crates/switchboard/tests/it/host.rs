@@ -347,12 +347,13 @@ async fn events_report_connections_refusals_and_memberships_with_the_context() {
     let ServerEvent::Refused {
         address: from,
         reason,
+        count,
     } = refused
     else {
         panic!("expected a refusal, received {refused:?}");
     };
     assert_eq!(from, Some(address.ip()));
-    assert_eq!(reason, RefusalReason::Denied);
+    assert_eq!((reason, count), (RefusalReason::Denied, 1));
 
     let mut ada = Client::open(address, "/ws?user=ada").await;
     let connected = next_event(&mut events).await;
