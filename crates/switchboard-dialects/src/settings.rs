@@ -53,12 +53,13 @@ impl DialectSetting {
                 if !self.range.contains(&(text.len() as u64)) =>
             {
                 Err(SettingError::Length {
-                    text: text.clone(),
+                    bytes: text.len(),
+                    text: without_login(text),
                     range: self.range.clone(),
                 })
             }
             SettingValue::Url(url) if !url.is_empty() && !is_web_address(url) => {
-                Err(SettingError::NotAUrl(url.clone()))
+                Err(SettingError::NotAUrl(without_login(url)))
             }
             SettingValue::Int(_)
             | SettingValue::Flag(_)
@@ -81,14 +82,16 @@ pub enum SettingError {
         range: RangeInclusive<u64>,
     },
     /// A text is too short or too long.
-    #[error("{text:?} has {} bytes; {} to {} are allowed", text.len(), range.start(), range.end())]
+    #[error("{text:?} has {bytes} bytes; {} to {} are allowed", range.start(), range.end())]
     Length {
-        /// The text in the settings.
+        /// The length of the text in the settings.
+        bytes: usize,
+        /// The text, without the login of a URL.
         text: String,
         /// The valid lengths in bytes.
         range: RangeInclusive<u64>,
     },
-    /// A text is not a URL to which requests can be sent.
+    /// A text is not a URL to which requests can be sent. The login of a URL is not shown.
     #[error("{0:?} is not an address like \"http://localhost:8081/path\"")]
     NotAUrl(String),
 }
@@ -116,6 +119,16 @@ impl SettingConflict {
             rule,
             why,
         }
+    }
+}
+
+/// The text with `…` for the login of a URL, which may be a password.
+fn without_login(text: &str) -> String {
+    match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme + 3 <= at => {
+            format!("{}…{}", &text[..scheme + 3], &text[at..])
+        }
+        (Some(_) | None, Some(_) | None) => text.to_owned(),
     }
 }
 
@@ -262,6 +275,24 @@ mod tests {
             &long,
         ] {
             assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn errors_do_not_show_the_login_of_a_url() {
+        let setting = DialectSetting {
+            key: "url",
+            doc: "",
+            default: || SettingValue::Url(String::new()),
+            range: 0..=24,
+        };
+        for url in ["http://ada:key@a/", "http://ada:key@a.example.org/hook"] {
+            let error = setting.check(&SettingValue::Url(url.to_owned()));
+            let text = error.unwrap_err().to_string();
+            assert!(
+                text.contains("http://…@a") && !text.contains("key"),
+                "{text}"
+            );
         }
     }
 }

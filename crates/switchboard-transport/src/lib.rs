@@ -14,6 +14,7 @@ use switchboard_dialects::WebhookRequest;
 mod address_rates;
 mod connection_log;
 mod counters;
+mod deadline_timer;
 pub mod frame;
 pub mod http_client;
 mod listen;
@@ -33,6 +34,7 @@ pub mod websocket;
 
 pub use address_rates::AddressRates;
 pub use counters::Counters;
+pub use deadline_timer::DeadlineTimer;
 pub use frame::Violation;
 pub use http_client::{HttpClient, HttpClientError, HttpConnection};
 pub use listen::{

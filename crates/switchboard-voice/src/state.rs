@@ -15,8 +15,8 @@ use bytestring::ByteString;
 use parking_lot::{Mutex, MutexGuard};
 use switchboard_audio::MixSettings;
 use switchboard_core::DisplayName;
-use switchboard_transport::{Counters, network};
-use tokio::sync::mpsc;
+use switchboard_transport::{Counters, DeadlineTimer, network};
+use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
     clock,
@@ -64,8 +64,8 @@ pub(crate) struct VoiceStateInner {
     connections: Connections,
     /// Users whose connections have been replaced, and the events to send to them.
     replaced: Vec<(User, VoiceEvent)>,
-    /// The time at which the timer task will handle timeouts, if one is spawned.
-    timer: Option<Instant>,
+    /// Handles the next timeout.
+    timer: DeadlineTimer,
     /// Number of calls already added to the metric `voice_calls_total`.
     calls_counted: u64,
     /// Set when the server shuts down or loses the leadership: new streams and mixers end at once.
@@ -84,7 +84,7 @@ impl VoiceState {
                 mixers: BTreeMap::new(),
                 connections: Connections::default(),
                 replaced: Vec::new(),
-                timer: None,
+                timer: DeadlineTimer::default(),
                 calls_counted: 0,
                 has_ended: false,
             }),
@@ -288,25 +288,17 @@ impl VoiceState {
         Counters::add(&self.host.counters().slow_total, disconnected);
     }
 
-    /// Spawns a task for the next timeout of the state machines, unless a task for this time or an earlier one waits.
+    /// Sets the timer to the next timeout of the state machines.
     fn arm_timer(&self, state: &mut VoiceStateInner) {
         let timeouts = [state.calls.poll_timeout(), state.rooms.poll_timeout()];
         let Some(at) = timeouts.into_iter().flatten().min() else {
             return;
         };
-        if state.timer.is_some_and(|spawned| spawned <= at) {
-            return;
-        }
-        let Some(this) = self.this.get().and_then(Weak::upgrade) else {
-            return;
-        };
-        state.timer = Some(at);
-        tokio::spawn(async move {
-            tokio::time::sleep_until(at.into()).await;
+        let this = self.this.get().cloned().unwrap_or_default();
+        state.timer.set(&Handle::current(), at, move || {
+            let Some(this) = this.upgrade() else { return };
             this.with(|state, now| {
-                if state.timer == Some(at) {
-                    state.timer = None;
-                }
+                state.timer.clear(at);
                 state.calls.handle_timeout(now);
                 state.rooms.handle_timeout(now);
             });

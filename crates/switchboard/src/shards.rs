@@ -25,9 +25,10 @@ use switchboard_core::{
 };
 use switchboard_dialects::{Content, DialectTable, HOST, WebhookRequest};
 use switchboard_transport::{
-    Counters, EndedConnection, FillLevel, HubClient, JoinAuthorizer, JoinCheck, MetricsRegistry,
-    OutboxHandle, WebhookClient, WebhookResponse, log_text,
+    Counters, DeadlineTimer, EndedConnection, FillLevel, HubClient, JoinAuthorizer, JoinCheck,
+    MetricsRegistry, OutboxHandle, WebhookClient, WebhookResponse, log_text,
 };
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -118,8 +119,8 @@ impl RoomMetrics {
 
 struct Shard {
     hub: Hub<OutboxHandle>,
-    /// Whether a task that will call `handle_timeout` on this hub sleeps at present.
-    has_timer: bool,
+    /// Calls the hub at its next timeout.
+    timer: DeadlineTimer,
 }
 
 /// All hubs of this node, and the services that they use. "Host program" is the program that embeds this library.
@@ -135,7 +136,9 @@ pub(crate) struct Shards {
     registry: MetricsRegistry,
     counters: Arc<Counters>,
     metrics: RoomMetrics,
-    /// A reference to this object itself, for the timer tasks.
+    /// Runs the timers.
+    runtime: OnceLock<Handle>,
+    /// A reference to this object itself, for the timers.
     this: OnceLock<Weak<Self>>,
 }
 
@@ -161,7 +164,7 @@ impl Shards {
         let shard = || {
             Mutex::new(Shard {
                 hub: Hub::new(limits.clone()),
-                has_timer: false,
+                timer: DeadlineTimer::default(),
             })
         };
         let registry = MetricsRegistry::default();
@@ -176,6 +179,9 @@ impl Shards {
             counters: Arc::new(Counters::new(&registry)),
             metrics: RoomMetrics::new(&registry),
             registry,
+            runtime: Handle::try_current()
+                .map(OnceLock::from)
+                .unwrap_or_default(),
             this: OnceLock::new(),
         });
         this.this.get_or_init(|| Arc::downgrade(&this));
@@ -427,25 +433,28 @@ impl Shards {
         })
     }
 
-    /// Starts a task that calls the hub at its next timeout, unless the shard has such a task.
+    /// Sets the timer of the shard to the next timeout of its hub. Without a runtime, a later call of this function
+    /// sets it: an engine may call from a thread of its own before the first client is connected.
     fn arm_timer(&self, index: usize, shard: &mut Shard) {
-        if shard.has_timer {
-            return;
-        }
-        let Some(at) = shard.hub.poll_timeout() else {
+        let (Some(at), Some(runtime)) = (shard.hub.poll_timeout(), self.runtime()) else {
             return;
         };
-        let Some(this) = self.this.get().and_then(Weak::upgrade) else {
-            return;
-        };
-        shard.has_timer = true;
-        tokio::spawn(async move {
-            tokio::time::sleep_until(at.into()).await;
+        let this = self.this.get().cloned().unwrap_or_default();
+        shard.timer.set(runtime, at, move || {
+            let Some(this) = this.upgrade() else { return };
             this.with_shard(index, |shard, _| {
-                shard.has_timer = false;
+                shard.timer.clear(at);
                 shard.hub.handle_timeout(Instant::now());
             });
         });
+    }
+
+    /// The runtime of the first caller that has one.
+    fn runtime(&self) -> Option<&Handle> {
+        match Handle::try_current() {
+            Ok(current) => Some(self.runtime.get_or_init(|| current)),
+            Err(_) => self.runtime.get(),
+        }
     }
 }
 

@@ -206,7 +206,8 @@ impl<'a> SettingWriter<'a> {
         let source = SettingSource::Environment(name);
         match value.into_string() {
             Ok(value) => self.apply(&key, &RawValue::Untyped(value), source),
-            Err(value) => self.invalid_value(&key, source, Reason::NotUtf8 { value }),
+            // The value may be a password.
+            Err(_) => self.invalid_value(&key, source, Reason::NotUtf8),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The reasons of errors in settings. The text of a reason says the value, and its limit or the next step. It does not
 //! name the setting: the text of [`ConfigError`](super::ConfigError) has the setting's name before the reason.
 
-use std::{ffi::OsString, net::SocketAddr};
+use std::net::SocketAddr;
 
 use switchboard_dialects::SettingError;
 use thiserror::Error;
@@ -47,8 +47,9 @@ pub(super) enum Reason {
     Engine(#[from] EngineUrlError),
     #[error(transparent)]
     Route(#[from] RouteError),
-    #[error("{value:?} is not UTF-8")]
-    NotUtf8 { value: OsString },
+    /// The value is not shown, because it may contain a password.
+    #[error("is not UTF-8")]
+    NotUtf8,
     /// A reason within a part of the value, such as a server in a list.
     #[error("{part}: {reason}")]
     Part { part: String, reason: Box<Self> },

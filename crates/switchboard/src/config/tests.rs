@@ -458,7 +458,7 @@ fn only_variables_with_the_prefix_must_be_utf_8() {
     assert_eq!(found.len(), 1);
     assert_eq!(
         found[0].to_string(),
-        "environment variable SWITCHBOARD_PORT: server.port: \"9\\xFF\" is not UTF-8"
+        "environment variable SWITCHBOARD_PORT: server.port: is not UTF-8"
     );
 }
 
