@@ -12,7 +12,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use switchboard_core::{
     DisconnectReason, ErrorCode, Event, EvictionReason, HubRequest, Limits, RequestError, RoomId,
 };
@@ -25,11 +24,13 @@ use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use connection_end::ConnectionEnd;
+
 use crate::{
     Counters, HubClient, JoinAuthorizer, JoinCheck, Outbox, OutboxHandle, Permit, SessionRegistry,
     Socket, SocketError, Violation, WebhookClient,
     connection_log::{ConnectionLog, LoggedEnd},
-    frame::{CloseFrame, Decoded, WebSocketMessage},
+    frame::{Decoded, WebSocketMessage},
     outbox::OutboxEnd,
 };
 
@@ -126,52 +127,6 @@ struct WebSocketConnection {
 
 /// A decision that a connection waits for. Dropping it cancels the check or the webhook request.
 type PendingDecision = Pin<Box<dyn Future<Output = Decision> + Send>>;
-
-/// The cause of the end of a connection.
-enum ConnectionEnd {
-    /// The server closes the connection with a close frame.
-    Close(CloseReason),
-    /// The host program ends the session for this reason.
-    EndedByHost(ByteString),
-    /// The client has sent a close frame.
-    Graceful,
-    /// The client's socket was closed or reset without a close frame.
-    Reset,
-    /// The network has lost the connection.
-    Lost,
-}
-
-impl ConnectionEnd {
-    fn disconnect_reason(&self) -> DisconnectReason {
-        match self {
-            Self::Close(close) => close.disconnect_reason(),
-            Self::EndedByHost(_) => CloseReason::KICKED.disconnect_reason(),
-            Self::Graceful => DisconnectReason::Graceful,
-            Self::Reset => DisconnectReason::Reset,
-            Self::Lost => DisconnectReason::Lost,
-        }
-    }
-
-    fn logged(&self) -> LoggedEnd<'_> {
-        match self {
-            Self::Close(close) => LoggedEnd::by_server(*close),
-            Self::EndedByHost(reason) => LoggedEnd::by_host(CloseReason::KICKED, reason),
-            Self::Graceful => LoggedEnd::GRACEFUL,
-            Self::Reset => LoggedEnd::RESET,
-            Self::Lost => LoggedEnd::LOST,
-        }
-    }
-
-    /// The close frame of the server; `None` if the client has ended the connection.
-    fn close_frame(self) -> Option<CloseFrame> {
-        let (code, reason) = match self {
-            Self::Close(close) => (close.code, close.reason.into()),
-            Self::EndedByHost(reason) => (CloseReason::KICKED.code, reason),
-            Self::Graceful | Self::Reset | Self::Lost => return None,
-        };
-        Some(CloseFrame { code, reason })
-    }
-}
 
 /// The event that wakes the task of a connection.
 enum WakeReason {
@@ -393,7 +348,7 @@ impl WebSocketConnection {
                 self.session.handle_timeout(Instant::now(), &mut output);
             }
             WakeReason::Drain => return Err(ConnectionEnd::Close(CloseReason::RESTART)),
-            WakeReason::Broken(error) => return Err(connection_end(error)),
+            WakeReason::Broken(error) => return Err(ConnectionEnd::of_error(error)),
         }
         self.apply_output(&mut output)?;
         if let Some(since) = frame_since {
@@ -514,7 +469,7 @@ impl WebSocketConnection {
             SocketError::Violation(violation) => ConnectionEnd::Close(violation.close()),
             SocketError::NotCompleted => ConnectionEnd::Close(CloseReason::NOT_COMPLETED),
             SocketError::Closed => ConnectionEnd::Reset,
-            SocketError::Failed(error) => connection_end(error),
+            SocketError::Failed(error) => ConnectionEnd::of_error(error),
         }
     }
 
@@ -780,22 +735,6 @@ fn unix_secs() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// The cause of the end of a connection whose stream failed with this error. After a network error the client
-/// may reconnect; any other error means that the client's side is closed.
-fn connection_end(error: ErrorKind) -> ConnectionEnd {
-    let is_network = matches!(
-        error,
-        ErrorKind::TimedOut
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable
-            | ErrorKind::NetworkDown
-    );
-    if is_network {
-        ConnectionEnd::Lost
-    } else {
-        ConnectionEnd::Reset
-    }
-}
-
+mod connection_end;
 #[cfg(test)]
 mod tests;

@@ -118,7 +118,7 @@ fn a_reset_frees_addresses_and_an_unreachable_client_keeps_them() {
         (ErrorKind::TimedOut, DisconnectReason::Lost),
         (ErrorKind::HostUnreachable, DisconnectReason::Lost),
     ] {
-        assert_eq!(connection_end(kind).disconnect_reason(), expected);
+        assert_eq!(ConnectionEnd::of_error(kind).disconnect_reason(), expected);
     }
     assert_eq!(
         ConnectionEnd::Close(CloseReason::GONE).disconnect_reason(),
@@ -128,9 +128,9 @@ fn a_reset_frees_addresses_and_an_unreachable_client_keeps_them() {
 
 /// A dialect of a host program whose sessions panic at their end.
 #[derive(Debug)]
-struct Faulty;
+struct PanickingSession;
 
-impl Dialect for Faulty {
+impl Dialect for PanickingSession {
     fn traits(&self) -> &'static DialectTraits {
         &DialectTraits::DEFAULT
     }
@@ -148,7 +148,7 @@ impl Dialect for Faulty {
     }
 }
 
-impl Session for Faulty {
+impl Session for PanickingSession {
     fn on_frame(
         &mut self,
         _frame: ClientFrame<'_>,
@@ -166,7 +166,7 @@ impl Session for Faulty {
 
 #[tokio::test]
 async fn a_session_that_panics_twice_does_not_abort_the_process() {
-    let (_client, connection) = connect_with(Some(&Faulty)).await;
+    let (_client, connection) = connect_with(Some(&PanickingSession)).await;
     let counters = connection.context.counters.clone();
     let panicked = catch_unwind(AssertUnwindSafe(move || {
         let _connection = connection;

@@ -370,14 +370,14 @@ async fn a_rejected_join_releases_the_context_of_the_ended_connection() {
 
 /// A dialect of a host program that cannot read its own frames.
 #[derive(Debug)]
-struct Faulty;
+struct PanickingParser;
 
 static FAULTY_TRAITS: DialectTraits = DialectTraits {
     name: "faulty",
     ..DialectTraits::DEFAULT
 };
 
-impl Dialect for Faulty {
+impl Dialect for PanickingParser {
     fn traits(&self) -> &'static DialectTraits {
         &FAULTY_TRAITS
     }
@@ -397,7 +397,7 @@ impl Dialect for Faulty {
 
 #[test]
 fn a_dialect_that_panics_at_a_frame_of_another_node_does_not_end_the_engine() {
-    let dialects = DialectTable::default().with(&[&Faulty]);
+    let dialects = DialectTable::default().with(&[&PanickingParser]);
     let handler = EngineEventHandler {
         shards: Weak::new(),
         dialects: dialects.expect("a new name"),
