@@ -183,7 +183,7 @@ async fn a_suspension_keeps_the_time_of_the_step() {
     let mut output = SessionOutput::at(7);
     output.webhook = Some(WebhookRequest {
         url: String::new(),
-        body: ByteString::new(),
+        body: bytestring::ByteString::new(),
         timeout: Duration::ZERO,
     });
     assert!(connection.apply_output(&mut output).is_ok());
