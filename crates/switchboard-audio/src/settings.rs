@@ -15,7 +15,7 @@ pub struct MixSettings {
     pub opus_bitrate: u32,
     /// Complexity of the Opus encoder, 0 to 10.
     pub opus_complexity: u8,
-    /// Quality of Vorbis streams, -0.2 to 1.0. Below 0.3, pure tones become quieter. Unused without the cargo
+    /// Quality of Vorbis streams, -0.2 to 1.0. Below 0.3, the encoder makes pure tones quieter. Unused without the cargo
     /// feature `vorbis`.
     pub vorbis_quality: f32,
 }

@@ -7,7 +7,7 @@ use crate::FRAME;
 /// Minimum time between two frames while catching up, so that listeners do not get bursts.
 const GAP_MIN: Duration = Duration::from_millis(10);
 
-/// Maximum lateness that is caught up; of a longer one, frames are skipped. Sources buffer at most 200 ms by default
+/// Maximum lateness that is caught up. At a greater lateness, frames are skipped. Sources buffer at most 200 ms by default
 /// (`latency_max`), so a mixer that catches up more would find their buffers empty and chop the audio. 60 ms of the
 /// 200 ms are left in the buffers, to absorb network jitter.
 const LATENESS_MAX: Duration = Duration::from_millis(200 - 60);
@@ -38,7 +38,8 @@ impl Ticker {
     }
 
     /// Records that the due frame was made at `now`. Lateness of up to 140 ms is caught up, with at least 10 ms
-    /// between frames. If it is longer, whole frames are skipped.
+    /// between frames. At a greater lateness, whole frames are skipped until 140 ms
+    /// or less remain.
     pub fn advance(&mut self, now: Instant) {
         self.ideal += FRAME;
         let lateness = now.saturating_duration_since(self.ideal);
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn lateness_beyond_the_source_buffers_is_skipped() {
+    fn frames_beyond_the_maximum_lateness_are_skipped() {
         let start = Instant::now();
         let mut ticker = Ticker::new(start);
         ticker.advance(start + Duration::from_millis(5_007));

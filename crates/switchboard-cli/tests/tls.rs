@@ -18,7 +18,7 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use switchboard::network;
 
-/// The time limit of each step, long enough for a busy machine.
+/// The time limit of a TLS read and of the wait for voice, long enough for a busy machine.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A directory that is removed when the test ends.
@@ -210,7 +210,7 @@ fn commands_reach_a_self_signed_server() {
     assert_eq!(distrusted.status.code(), Some(1));
     let text = String::from_utf8_lossy(&distrusted.stderr);
     assert!(text.contains("does not answer: "), "{text}");
-    // Without --url, `health` checks the server of the same environment, as in a container.
+    // Without --url, `health` checks the server that the same environment variables configure, as in a container.
     for (tls, code) in [("true", 0), ("false", 1)] {
         let mut health = dir.command(&["health"]);
         health.env("SWITCHBOARD_PORT", &port);
@@ -248,13 +248,13 @@ fn a_hangup_signal_reloads_the_certificate() {
     assert!(running.fingerprint(&old).is_err());
 }
 
-/// A Redis without persistence, killed when the test ends.
-struct TlsRedis {
+/// A Redis over plain TCP without persistence, killed when the test ends.
+struct PlainRedis {
     child: Child,
     port: u16,
 }
 
-impl TlsRedis {
+impl PlainRedis {
     fn start(dir: &TestDir) -> Self {
         let port = free_port();
         let mut command = Command::new("redis-server");
@@ -266,7 +266,7 @@ impl TlsRedis {
     }
 }
 
-impl Drop for TlsRedis {
+impl Drop for PlainRedis {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -285,7 +285,7 @@ fn free_port() -> u16 {
 )]
 fn nodes_forward_voice_requests_over_https() {
     let dir = TestDir::new("nodes");
-    let redis = TlsRedis::start(&dir);
+    let redis = PlainRedis::start(&dir);
     let [cert, key] =
         [("ec.pem", "cert.pem"), ("ec-sec1.key", "key.pem")].map(|(of, name)| dir.copy(of, name));
     let start = |port: u16| {
@@ -294,7 +294,7 @@ fn nodes_forward_voice_requests_over_https() {
             .env("SWITCHBOARD_PORT", port.to_string())
             .env("SWITCHBOARD_TLS_CERT", &cert)
             .env("SWITCHBOARD_TLS_KEY", &key)
-            // The certificate authority of the nodes, which is not in the trust store of the system.
+            // The nodes trust their own certificate, which is not in the trust store of the system.
             .env("SSL_CERT_FILE", &cert)
             .env("SWITCHBOARD_ENGINE_URL", format!("redis://127.0.0.1:{}", redis.port))
             .env("SWITCHBOARD_ENGINE_ADVERTISE_URL", format!("https://localhost:{port}"));

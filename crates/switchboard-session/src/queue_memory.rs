@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The first queued bytes of each connection, which are not counted. A usual queue is smaller. The total of the
-/// uncounted bytes is bounded by the number of connections.
+/// The first bytes of each queue, which are not counted. Most queues never exceed them. The number of connections
+/// bounds their total.
 pub(crate) const UNCOUNTED_BYTES: usize = 64 * 1024;
 
-/// One queue may use the free memory divided by this. The less memory is free, the less a long queue may
-/// grow, so many clients that do not read leave memory for one that reads slowly.
+/// One queue may use the free memory divided by this, so a queue may grow less when less memory is free. Thus memory
+/// remains for a slow client even if many clients do not read.
 const SHARE_OF_FREE: usize = 8;
 
 /// The bytes queued in all outboxes beyond the first 64 KiB of each, and their bound.

@@ -15,7 +15,7 @@ use crate::{
 /// The status of a connection that the client has closed, in the metrics (RFC 6455, section 7.4.1).
 const NO_STATUS: u16 = 1005;
 
-/// The status of a connection that was reset or lost, in the metrics.
+/// The status of a connection that was reset, lost or aborted, in the metrics.
 const ABNORMAL: u16 = 1006;
 
 /// The end of a connection, for its log line.
@@ -23,7 +23,7 @@ const ABNORMAL: u16 = 1006;
 pub(crate) struct LoggedEnd<'a> {
     /// The close code that the server sends, if it closes the connection.
     code: Option<u16>,
-    /// The status code in the metrics: `code`, or one that is never sent (RFC 6455, section 7.4.1).
+    /// The status code in the metrics: `code`, or 1005 or 1006, which are never sent (RFC 6455, section 7.4.1).
     status: u16,
     reason: &'a str,
 }
@@ -70,13 +70,13 @@ impl<'a> LoggedEnd<'a> {
 pub(crate) struct ConnectionLog {
     rejected: RejectedFrames,
     has_joined: bool,
-    /// The time of the join whose result is awaited.
+    /// The time at which the pending join began.
     joining_since: Option<Instant>,
 }
 
 impl ConnectionLog {
     /// The span of the connection. It costs memory and time for each connection, so it exists only while the log
-    /// shows debug lines. Lines of the level info repeat its fields.
+    /// shows debug lines. Lines of the level info have the fields that they need themselves.
     pub(crate) fn span(peer: &Peer, client: Option<IpAddr>) -> Span {
         let user = match peer.identity() {
             Identity::Claimed => None,
@@ -87,7 +87,8 @@ impl ConnectionLog {
         tracing::debug_span!("connection", client, peer = %peer.id(), user, dialect, room)
     }
 
-    /// Notes the time of a join. Adds the dialect and the first room to the span, which is the current one.
+    /// Notes the time of a join. At the first join, adds the dialect and the room to the current span, which must be
+    /// that of the connection.
     pub(crate) fn record_join(&mut self, peer: &Peer, room: &RoomId) {
         self.joining_since.get_or_insert_with(Instant::now);
         if !std::mem::replace(&mut self.has_joined, true) {
@@ -97,7 +98,7 @@ impl ConnectionLog {
         }
     }
 
-    /// Measures the join that is awaited if `event` is its result.
+    /// Measures the duration of the pending join if `event` is its result.
     pub(crate) fn observe_event(&mut self, event: &Event, counters: &Counters) {
         if let Some(since) = self.joining_since
             && is_join_result(event)
@@ -108,7 +109,7 @@ impl ConnectionLog {
         }
     }
 
-    /// Counts rejected frames, and logs them if a line is due.
+    /// Counts rejected frames. Logs them if the rate limit of these lines allows it.
     pub(crate) fn add_rejections(
         &mut self,
         peer: &Peer,

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use switchboard_core::RoomName;
 
 /// A user of voice calls and rooms, on any number of connections: a public key in hexadecimal digits, or a
-/// website's user number. The identity provider normalizes it, so that each user has one spelling.
+/// website's user number. The identity provider normalizes the id, so that each user has one spelling.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct User(Arc<str>);
 
@@ -93,6 +93,7 @@ impl VoiceRoomId {
     /// The name of a numbered room: its number.
     #[must_use]
     pub fn to_name(self) -> RoomName {
-        RoomName::parse(&self.to_string(), 0).expect("a number is visible and has no limit")
+        RoomName::parse(&self.to_string(), 0)
+            .expect("digits are visible, and 0 means no limit of the length")
     }
 }

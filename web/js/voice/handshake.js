@@ -20,6 +20,7 @@ export class OutgoingCall {
   #first = newChallenge();
   /** @type {string[]} */ #third = [];
   isVerified = false;
+  /** Whether an answer had a signature that is not the callee's. */
   isDoubtful = false;
   isRinging = false;
 
@@ -35,7 +36,10 @@ export class OutgoingCall {
   }
 
   // Several devices of one person may answer, each with a challenge of its own.
-  /** @param {VoiceEvent} answer @returns {Params | null} the parameters of the response; null for the answer of another user */
+  /**
+   * @param {VoiceEvent} answer
+   * @returns {Params | null} the parameters of the response; null without keys, and if the callee did not sign it
+   */
   answered(answer) {
     if (!this.#keys) return null;
     if (!verify(answer.answer, this.#first, this.to)) {
@@ -48,8 +52,8 @@ export class OutgoingCall {
     return { Destination: this.to, challenge, signature: this.#keys.signFor(answer.challenge), PKey: this.#keys.me };
   }
 
-  // A callee that accepts at once, without verifying the caller, has only the first challenge to sign.
-  /** @param {VoiceEvent} event  acceptedCall or declineCall @returns {boolean} whether it is the callee's own */
+  // A callee that accepts at once, without an answer, has only the first challenge to sign.
+  /** @param {VoiceEvent} event  acceptedCall or declineCall @returns {boolean} whether the callee signed it */
   isFromCallee(event) {
     if (!this.#keys) return true;
     const challenges = this.#third.length > 0 ? this.#third : [this.#first];
@@ -89,14 +93,17 @@ export class IncomingCall {
     return { Destination: this.from, challenge: this.second, signature, PKey: this.#keys.me };
   }
 
-  // A confirmation may be for another device of this user; its challenge is the latest anyway.
+  // A confirmation may reply to the answer of another device of this user. The caller accepts its challenge, too.
   /** @param {VoiceEvent} event  answer2 */
   confirm(event) {
     this.#latest = event.challenge;
     this.isVerified ||= verify(event.answer, this.second, this.from);
   }
 
-  /** The parameters that accept or reject a call, beside the identity. @returns {Params} */
+  /**
+   * The parameters that accept or reject a call. The caller of this function adds those of the identity.
+   * @returns {Params}
+   */
   get closing() {
     const signed = this.#keys ? { signature: this.#keys.signFor(this.#latest), PKey: this.#keys.me } : {};
     return { From: this.from, ...signed };

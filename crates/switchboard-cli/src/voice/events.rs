@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_of_a_website_have_numbers() {
+    fn senders_can_be_user_numbers_of_a_website() {
         let identity = CliIdentity::Token("t".to_owned());
         let event = |name: &str, data: &str| ParsedEvent {
             name: name.to_owned(),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_keys_are_in_hex() {
+    fn events_of_users_with_public_keys_are_encoded_in_hex() {
         let key = SecretKey::generate().public();
         let json = format!("{{\"answer\": \"30\",\"challenge\": \"12\",\"from\": \"{key}\"}}");
         let hex = base16ct::lower::encode_string(json.as_bytes());

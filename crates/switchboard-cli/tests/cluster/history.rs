@@ -38,9 +38,9 @@ pub(crate) fn permanent_violations(
     violations
 }
 
-/// In dialects that announce joins, a client is not told to offer to an announced newcomer, which offers itself, unless
-/// the newcomer's dialect does not tell it to offer. Only quiescent periods count: a member that was lost and restored
-/// is a newcomer.
+/// In dialects that announce joins, the newcomer sends the offer. An older member may be told to offer only if the
+/// dialect of the newcomer cannot tell its client to offer. Only periods without faults count: a member that was lost
+/// and restored is a newcomer.
 fn check_offer_order(
     index: usize,
     membership: &MembershipRecord,
@@ -59,7 +59,7 @@ fn check_offer_order(
                     .is_some_and(|dialect| dialect.requests_offers());
                 if is_quiescent && offers_itself {
                     let text = format!(
-                        "client {} must offer to {name}, which joined later and must offer itself",
+                        "client {} was told to offer to {name}, which joined later and must offer",
                         membership.client
                     );
                     return Some(Violation::new([index], text));

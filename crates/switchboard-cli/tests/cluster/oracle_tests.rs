@@ -230,7 +230,7 @@ fn oracle_detects_duplicate_introductions_and_offers() {
     joins.assert_violation("a join of p, a member for");
     let mut late = three_members();
     late.must_offer(0, 4, "p");
-    late.assert_violation("joined later and must offer itself");
+    late.assert_violation("joined later and must offer");
     let mut leaves = three_members();
     leaves.member_left(0, 4, "x");
     leaves.assert_violation("a leave of x without a join");

@@ -1,4 +1,4 @@
-//! Clients, whose commands and events need no frames of a dialect, and their messages.
+//! Simulated clients, which exchange commands and events without wire frames, and the messages that they send.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -81,7 +81,7 @@ pub struct SentMessage {
     pub is_offer: bool,
 }
 
-/// A request of a client, as its node accepted it.
+/// A request of a client that its node accepted.
 #[derive(Clone, Debug)]
 pub enum ClientRequest {
     /// Joins a room.

@@ -100,7 +100,7 @@ impl Client {
         while let Ok(Some(Ok(_))) = tokio::time::timeout(TEST_TIMEOUT, self.0.next()).await {}
     }
 
-    /// Ends the connection by a reset, as the kernel does for a process that crashed.
+    /// Ends the connection by a TCP reset.
     pub(crate) fn reset(self) {
         if let MaybeTlsStream::Plain(stream) = self.0.get_ref() {
             stream.set_zero_linger().expect("a socket");

@@ -196,7 +196,7 @@ async fn the_page_and_the_probes_are_served() {
 }
 
 #[tokio::test]
-async fn a_listener_of_one_dialect_shares_the_rooms_of_the_others() {
+async fn a_listener_of_one_dialect_shares_rooms_with_the_main_listener() {
     let (server, address) = start("");
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let dialect_address = listener.address();
