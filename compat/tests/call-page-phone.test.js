@@ -30,11 +30,22 @@ function withTwoSides() {
 }
 
 /**
- * The controls that are outside the window, too small, or below something else.
+ * The controls that stay outside the window, too small, or below something else. The page needs a few frames to follow a
+ * new size of the window.
  * @param {import('playwright-core').Page} page @param {string} state
  */
 async function unreachable(page, state) {
-  const faults = await page.evaluate((min) => {
+  const deadline = Date.now() + 5_000;
+  for (;;) {
+    const faults = await unreachableNow(page);
+    if (faults.length === 0 || Date.now() > deadline) return faults.map((fault) => `${state}: ${fault}`);
+    await page.evaluate(() => new Promise(requestAnimationFrame));
+  }
+}
+
+/** @param {import('playwright-core').Page} page @returns {Promise<string[]>} */
+function unreachableNow(page) {
+  return page.evaluate((min) => {
     const dialog = document.querySelector('dialog[open]');
     const controls = [...(dialog ?? document).querySelectorAll('button, input, select, summary, a')].filter((element) => {
       const isHidden = !element.checkVisibility({ visibilityProperty: true, opacityProperty: true });
@@ -54,7 +65,6 @@ async function unreachable(page, state) {
     const isSideways = /** @type {Element} */ (document.scrollingElement).scrollWidth > innerWidth;
     return [...faults.filter(Boolean), ...(isSideways ? ['scrolls sideways'] : [])];
   }, TARGET_MIN);
-  return faults.map((fault) => `${state}: ${fault}`);
 }
 
 scene('on a phone every control can be reached, with one, two and six members', async (scene) => {
