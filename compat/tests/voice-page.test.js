@@ -143,12 +143,14 @@ scene('three in a room: the list, who is there, who speaks, and leaving', async 
   await ada.at('room-name').fill(scene.room);
   await ada.at('room-button').click();
   await ada.shows('talk', { kind: 'room', other: scene.room, down: 'on' });
+  const place = await ada.at('talk-toggle').boundingBox();
   for (const guest of [grace, linus]) {
     await guest.at('room').filter({ hasText: scene.room }).getByTestId('room-join').click();
     await guest.shows('talk', { kind: 'room', other: scene.room, down: 'on' });
   }
   await Promise.all(all.map((person) => person.shows('room', { room: scene.room, count: '3' })));
   await Promise.all(all.flatMap((person) => all.map(({ address }) => person.shows('member', { address, mic: 'false', headphones: 'true', speaking: 'false' }))));
+  assert.deepEqual(await ada.at('talk-toggle').boundingBox(), place, 'the button stays under the pointer when members join');
 
   for (const speaker of [ada, grace]) {
     await speaker.at('talk-toggle').click();
