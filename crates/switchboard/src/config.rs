@@ -28,12 +28,11 @@ mod reason;
 mod suggest;
 #[cfg(test)]
 mod tests;
-mod tls;
 
+pub use crate::tls::TlsConfig;
 pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
 pub use error::{ConfigError, SettingSource, SettingSources};
 pub use switchboard_voice::config::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
-pub use tls::TlsConfig;
 
 /// All settings. The default is used without any configuration.
 #[derive(Clone, Debug, Default)]

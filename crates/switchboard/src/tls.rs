@@ -18,14 +18,14 @@ use x509_parser::{
     time::ASN1Time,
 };
 
-use crate::config::TlsConfig;
-
+mod config;
 mod error;
 mod files;
 mod self_signed;
 #[cfg(test)]
 mod tests;
 
+pub use config::TlsConfig;
 pub use error::CertificateError;
 use error::Problem;
 use self_signed::SelfSigned;

@@ -13,8 +13,8 @@ use rcgen::{
 };
 use rustls::pki_types::PrivateKeyDer;
 
-use super::{CertificateError, Problem, ServerCertificate, Storage, files};
-use crate::{config::TlsConfig, network};
+use super::{CertificateError, Problem, ServerCertificate, Storage, TlsConfig, files};
+use crate::network;
 
 const FILE: &str = "tls.self_signed_file";
 
