@@ -1,4 +1,5 @@
-//! One simulated client: its session at the server, its outbox, and the frames that it was sent.
+//! One simulated client: its session at the server, its outbox (the events that the session has not handled yet), and
+//! the frames that it was sent.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -62,7 +63,7 @@ pub(crate) struct SimClient {
     /// Whether events stay in the outbox until the test delivers them.
     pub(crate) held: bool,
     /// The time since which the client does not respond, although its connection is open.
-    pub(crate) frozen: Option<Duration>,
+    pub(crate) frozen_at: Option<Duration>,
     /// The time until which the session is kept without a connection, so that the client can resume it.
     pub(crate) detached_until: Option<Duration>,
     /// The deadline of the first frame.
@@ -85,7 +86,7 @@ impl SimClient {
             error_codes: Vec::new(),
             disconnected: false,
             held: false,
-            frozen: None,
+            frozen_at: None,
             detached_until: None,
             first_frame: None,
             tick: None,
@@ -113,7 +114,7 @@ impl SimClient {
         let due = [
             self.first_frame.map(|at| (at, ClientTimer::FirstFrame)),
             self.tick.map(|(_, at)| (at, ClientTimer::Tick)),
-            self.frozen
+            self.frozen_at
                 .map(|since| (since + silence_max, ClientTimer::HeartbeatTimeout)),
         ];
         let due = due.into_iter().flatten().min_by_key(|(at, _)| *at);

@@ -1,15 +1,19 @@
 //! A simulated cluster: several nodes over one store, in virtual time and with injected faults. A
 //! run is determined by its seed.
 //!
-//! Each [`SimNode`] is one process: a hub and a [`Node`](switchboard_cluster::Node). A simulated
-//! connection carries the requests of the node to an [`InMemoryStore`]. Back come the responses, the
-//! events of logs, and envelopes (the messages of other nodes). Requests and responses arrive in
-//! order or not at all; events may be lost, duplicated, delayed and reordered; envelopes of one
-//! sender arrive in order. Connections break, processes pause, crash and start, and the store
-//! becomes unavailable and may lose data.
+//! Each [`SimNode`] is one server process: a hub, which has the rooms of the process, and a
+//! [`Node`](switchboard_cluster::Node), which commits the changes of memberships to the store. The
+//! store is an [`InMemoryStore`]. It has one membership log for each room and each claimed name.
 //!
-//! Clients are peers without a dialect codec: they send [`Command`]s, and all requests and events
-//! are recorded in [`ClusterClient::log`] for the oracle of the tests.
+//! A simulated connection carries the requests of a node to the store. In the other direction it
+//! carries the responses, log events (changes that any node has committed to a log), and envelopes
+//! (messages of other nodes). Requests and responses arrive in order or not at all; log events may be
+//! lost, duplicated, delayed and reordered; envelopes of one sender arrive in order. Connections
+//! break, processes pause, crash and start, and the store becomes unavailable and may lose data.
+//!
+//! Clients are peers without a dialect codec: they send [`Command`]s instead of frames. All their
+//! requests and events are recorded in [`ClusterClient::log`]. From these records, the oracle of the
+//! tests finds violated invariants.
 
 mod client;
 mod events;
@@ -45,7 +49,7 @@ pub use self::{
     schedule::run_seed,
 };
 
-/// The lease of the simulated nodes.
+/// The lease of the simulated nodes: a node without a heartbeat for this time loses its members.
 pub const LEASE: Duration = Duration::from_secs(3);
 
 /// The maximum number of members of a room, so low that rooms become full.
@@ -77,16 +81,18 @@ pub struct ClusterSimulation {
     limits: Arc<Limits>,
     model: InMemoryStore,
     is_store_unavailable: bool,
+    /// Former states of the store, to one of which it may return after an outage.
     backups: Vec<InMemoryStore>,
     nodes: Vec<SimNode>,
     clients: Vec<ClusterClient>,
     by_peer: BTreeMap<PeerId, ClientKey>,
     sent: Vec<SentMessage>,
-    /// The number of join requests, from which each takes its display name.
+    /// The number of join requests so far, which makes the display name of each join unique.
     joins: u32,
-    /// The scheduled events by their time; a count keeps the order of those at one time.
+    /// The scheduled events by their time. A serial number keeps the order of events with the same time.
     queue: BTreeMap<(Duration, u64), ScheduledEvent>,
     scheduled_count: u64,
+    /// All log events that the store has published.
     history: Vec<(Duration, LogId, LogEvent)>,
     applied_joins: Vec<AppliedJoin>,
     outages: Vec<Outage>,
@@ -157,7 +163,7 @@ impl ClusterSimulation {
                     let event = due.remove();
                     self.handle_event(event);
                 }
-                None => self.time_out(),
+                None => self.fire_timeouts(),
             }
         }
         self.now = end;
@@ -264,13 +270,13 @@ impl ClusterSimulation {
         &self.sent
     }
 
-    /// Claims a name in a room, or with `None` in the space.
+    /// Claims a name, which only one client can hold in the room or, with `None`, among all rooms.
     pub fn claim_name(&mut self, client: ClientKey, room: Option<&str>, name: &str) {
         let room = room.map(client::room_name);
         self.command(client, Command::Claim(room, client::name(name)));
     }
 
-    /// Releases a name that the client has claimed in a room, or with `None` in the space.
+    /// Releases a name that the client has claimed in the room or, with `None`, among all rooms.
     pub fn release(&mut self, client: ClientKey, room: Option<&str>, name: &str) {
         let room = room.map(client::room_name);
         self.command(client, Command::Release(room, client::name(name)));
@@ -281,7 +287,8 @@ impl ClusterSimulation {
         self.command(client, Command::List(client::room_name(room)));
     }
 
-    /// Freezes a client: it answers no probe and sends no request from now on.
+    /// Freezes a client: from now on it sends no request and answers no probe, with which a hub asks whether it is
+    /// alive.
     pub fn freeze(&mut self, client: ClientKey) {
         self.trace_event(|| format!("c{client} freezes"));
         self.clients[client].freeze(self.now);
@@ -325,7 +332,7 @@ impl ClusterSimulation {
         &self.model
     }
 
-    /// All events of the store in order, each with its time.
+    /// All log events of the store in order, each with its time.
     #[must_use]
     pub fn history(&self) -> &[(Duration, LogId, LogEvent)] {
         &self.history
@@ -384,7 +391,7 @@ impl ClusterSimulation {
     }
 
     /// Fires the timeouts of the nodes that are due.
-    fn time_out(&mut self) {
+    fn fire_timeouts(&mut self) {
         let now = self.instant();
         for key in 0..self.nodes.len() {
             if self.nodes[key].timeout().is_some_and(|at| at <= now) {

@@ -1,4 +1,6 @@
-//! The contract of all engines, as a suite of checks that runs over each of them.
+//! The contract of engines, as checks that the tests of each engine run. An engine commits the membership changes that
+//! a node proposes and puts them in one order: in memory for a single node, over a shared store for a cluster. It also
+//! carries messages between nodes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -119,6 +121,7 @@ fn shows_all_nodes_one_order(nodes: &[ContractNode; 3]) {
 
 fn assigns_an_address_once(nodes: &[ContractNode; 3]) {
     let room = room("address");
+    // An address is the unique name of a member in its room: only one of the three joins can succeed.
     for (node, peer) in nodes.iter().zip(1..) {
         node.propose(&room, &join_as(peer, "ann"));
     }
@@ -211,7 +214,11 @@ pub fn check_outage(nodes: [Box<dyn Engine>; 2], set_away: impl Fn(bool)) {
     second.propose_until_accepted(&room, &join(4));
     for node in [&first, &second] {
         node.wait_for_members(&room, &[2, 4]);
-        assert_eq!(node.wait_for(&room, 4).len(), 4, "no member is shown twice");
+        let count = node.wait_for(&room, 4).len();
+        assert_eq!(
+            count, 4,
+            "two joins before the outage, a leave and a join after it"
+        );
         let status = node.engine.status().expect("a node of a cluster");
         assert!(status.reconnects_total >= 1, "{status:?}");
     }
@@ -231,6 +238,7 @@ pub fn check_data_loss(nodes: [Box<dyn Engine>; 2], lose_data: impl Fn()) {
     for node in [&first, &second] {
         node.wait_for(&room, 2);
     }
+    // The store makes a new secret, which all its nodes share, each time it starts without data.
     let secrets = || [&first, &second].map(|node| node.secret());
     let [lost, _] = secrets();
     assert!(lost.is_some(), "a connected node knows the secret");
@@ -309,7 +317,7 @@ fn message_with_frame(log: &LogId, since: Position, frame: ByteString) -> NodeMe
     }
 }
 
-/// An engine without a hub: the logs that it reports are recorded.
+/// A node that has an engine but no hub: the logs that the engine reports are recorded.
 struct ContractNode {
     engine: Box<dyn Engine>,
     logs: Arc<ObservedLogs>,
@@ -391,7 +399,7 @@ impl ContractNode {
         node
     }
 
-    /// Proposes a change while the log is locked, as a shard does.
+    /// Proposes a change while the log is locked. A shard of the server does the same: it applies no entry meanwhile.
     fn propose(&self, room: &LogId, change: &Change) {
         let mut state = self.logs.state();
         let at = state.rooms.entry(room.clone()).or_default().head;
@@ -435,6 +443,7 @@ impl ContractNode {
         status.is_none_or(|status| status.is_connected())
     }
 
+    /// The secret of the store, as far as the engine has read it.
     fn secret(&self) -> Option<String> {
         self.engine.status()?.secret
     }

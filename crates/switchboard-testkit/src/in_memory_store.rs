@@ -1,5 +1,8 @@
 //! An in-memory model of the store that [`store`](switchboard_cluster::store) specifies. Simulations run over it,
 //! and a real store is correct if it gives the same responses.
+//!
+//! The store has a membership log for each room and each claimed name. The version of a log is its generation, which
+//! changes when the store has lost data, and its head, the position of the last change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -290,17 +293,17 @@ impl StoredLog {
         members_max != 0 && self.members.len() >= members_max
     }
 
-    /// Begins a generation that is greater than every known version of this log.
+    /// Begins a generation whose number and positions are greater than those of every known version of this log.
     fn begin_generation(&mut self, known_version: LogVersion, clock: &mut PositionClock) {
-        let seed = clock.next_after([
+        let start = clock.next_after([
             known_version.generation,
             known_version.head.get(),
             self.version.generation,
             self.version.head.get(),
         ]);
         self.version = LogVersion {
-            generation: seed,
-            head: seed.into(),
+            generation: start,
+            head: start.into(),
         };
     }
 
@@ -391,6 +394,7 @@ impl StoredLog {
         cause: LeaveCause,
         clock: &mut PositionClock,
     ) -> ChangeOutcome {
+        // Any node may evict a member; every other leave must come from the member's own node.
         let is_eviction = matches!(cause, LeaveCause::Evicted(_));
         let member = self.members.get(&peer);
         if !member.is_some_and(|member| is_eviction || is_same_or_older_epoch(member.lease, lease))
@@ -439,6 +443,7 @@ impl StoredLog {
         let mut rejected = Vec::new();
         for wanted in wanted {
             if let Some(member) = self.members.get_mut(&wanted.peer) {
+                // The member belongs to this lease from now on, unless a newer epoch of the node has it.
                 if member.lease.node != lease.node || is_same_or_older_epoch(member.lease, lease) {
                     member.lease = lease;
                 }
@@ -447,6 +452,7 @@ impl StoredLog {
             } else if wanted.since.is_none() && self.is_full(members_max) {
                 rejected.push((wanted.peer, JoinRejection::Full));
             } else {
+                // A member that the store has lost keeps the position of its join.
                 let is_restored = !is_same_generation && !replaced.contains(&wanted.peer);
                 let since = wanted.since.filter(|_| is_restored);
                 // The head must not be behind an earlier join position of the member.
@@ -458,6 +464,7 @@ impl StoredLog {
         Some(rejected)
     }
 
+    /// Removes the members of a node whose lease has ended, and fences it: later changes under this lease are rejected.
     fn evict(&mut self, lease: Lease, clock: &mut PositionClock) {
         if !self.exists() {
             return;

@@ -1,4 +1,5 @@
-//! A dialect whose sessions outlive their connections, for tests of resuming.
+//! A dialect for tests whose sessions outlive their connections: a client that has lost its connection resumes its
+//! session over a new one.
 //!
 //! The client sends `join ADDRESS`, `say TEXT`, `ack NUMBER` and `resume SESSION TOKEN NUMBER`. It gets
 //! `session SESSION TOKEN` as the first frame, then `joined`, `said ADDRESS TEXT`, `error CODE`, and to a resume

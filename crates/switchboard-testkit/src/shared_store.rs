@@ -27,7 +27,8 @@ pub struct SharedStore {
 struct SharedState {
     store: InMemoryStore,
     executed: u64,
-    /// The number of times that all data was lost. It is the store's secret, which therefore changes at each loss.
+    /// The number of times that all data was lost. The secret that the nodes of a cluster read from the store is made
+    /// of it, so the secret changes at each loss.
     wipes: u64,
     is_away: bool,
     connections: BTreeMap<NodeId, Arc<PushQueue>>,

@@ -1,4 +1,4 @@
-//! The simulation: virtual time, one hub, and its clients.
+//! The simulation of one server: virtual time, one hub, and its clients.
 
 use std::{
     sync::Arc,
@@ -27,7 +27,8 @@ use crate::client::{
 /// The Unix time at which a simulation starts, in seconds.
 const START_UNIX_SECS: u64 = 1_700_000_000;
 
-/// The time after which the connection of an unresponsive client is ended: that of the server's default heartbeat.
+/// The time after which the server ends the connection of a client that answers no pings: the default of its heartbeat
+/// settings.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// A committed change of membership.
@@ -58,7 +59,8 @@ pub fn permissive_settings() -> DialectSettings {
     settings
 }
 
-/// A simulated server: one hub, its clients, and virtual time.
+/// A simulated server: one hub (the rooms), its clients, and virtual time. Each client has an outbox: the events that
+/// the hub has for it and that its session (the state of the connection) has not turned into frames yet.
 #[derive(Debug)]
 pub struct Simulation {
     hub: Hub<ClientId>,
@@ -69,6 +71,7 @@ pub struct Simulation {
     epoch: Instant,
     elapsed: Duration,
     rng: StdRng,
+    /// Whether the events of new clients are held in their outboxes.
     holding: bool,
 }
 
@@ -102,13 +105,14 @@ impl Simulation {
 
     // Actions of clients
 
-    /// Connects a client of the dialect named `dialect`. If no dialect has this name, as with `shared`, the client's
-    /// first frame decides. A pair of `query` whose key begins with a colon is a parameter of the path.
+    /// Connects a client of the dialect named `dialect`. With a name that no dialect has, such as `shared`, it connects
+    /// to the endpoint of all dialects, and its first frame decides which one it speaks. A pair of `query` whose key
+    /// begins with a colon is a parameter of the path.
     pub fn open(&mut self, dialect: &str, query: &[(&str, &str)]) -> ClientId {
         self.open_as(dialect, query, Identity::Claimed)
     }
 
-    /// Like [`Simulation::open`], with an identity.
+    /// Like [`Simulation::open`], with an identity: one that an access check has proven, or one that is only claimed.
     pub fn open_as(
         &mut self,
         dialect: &str,
@@ -118,7 +122,7 @@ impl Simulation {
         self.open_in(find(dialect), query, identity)
     }
 
-    /// Like [`Simulation::open_as`], with any implementation of a dialect.
+    /// Like [`Simulation::open_as`], with any implementation of a dialect; `None` for the endpoint of all dialects.
     pub fn open_in(
         &mut self,
         dialect: Option<&'static dyn Dialect>,
@@ -170,9 +174,10 @@ impl Simulation {
         is_pending
     }
 
-    /// The client stops responding while its connection stays open: it sends nothing and answers no probe.
+    /// The client stops responding while its connection stays open. It sends nothing and answers no probe, with which
+    /// the hub asks whether it is alive.
     pub fn freeze(&mut self, client: ClientId) {
-        self.clients[client.0].frozen.get_or_insert(self.elapsed);
+        self.clients[client.0].frozen_at.get_or_insert(self.elapsed);
     }
 
     // Time and delivery
@@ -266,7 +271,7 @@ impl Simulation {
         self.clients[client.0].closed
     }
 
-    /// Whether neither side has ended the connection.
+    /// Whether the client's session goes on: neither side has ended its connection, or it was lost and can be resumed.
     #[must_use]
     pub fn is_connected(&self, client: ClientId) -> bool {
         self.clients[client.0].is_connected()
@@ -275,7 +280,7 @@ impl Simulation {
     /// Whether the client has stopped responding.
     #[must_use]
     pub fn is_frozen(&self, client: ClientId) -> bool {
-        self.clients[client.0].frozen.is_some()
+        self.clients[client.0].frozen_at.is_some()
     }
 
     /// The id of the client's peer.
@@ -284,7 +289,7 @@ impl Simulation {
         self.clients[client.0].session.peer().id()
     }
 
-    /// The name of the client's dialect, as far as it is detected.
+    /// The name of the client's dialect. At the endpoint of all dialects, the first frame determines it.
     #[must_use]
     pub fn dialect(&self, client: ClientId) -> &'static str {
         self.clients[client.0].session.peer().dialect().name
@@ -331,7 +336,7 @@ impl Simulation {
         START_UNIX_SECS + self.elapsed.as_secs()
     }
 
-    /// Passes an input to the hub that comes from the program that embeds the server, not from a client.
+    /// Passes to the hub an input that no client causes, such as a kick by the program that embeds the server.
     pub fn handle(&mut self, input: Input<ClientId>) {
         self.hub.handle(input, self.epoch + self.elapsed);
         self.drain_effects();
@@ -364,8 +369,8 @@ impl Simulation {
 
     fn receive(&mut self, id: ClientId, sent: InboundFrame) {
         let client = &mut self.clients[id.0];
-        let is_away = client.frozen.is_some() || client.detached_until.is_some();
-        if !client.is_connected() || is_away {
+        let is_unresponsive = client.frozen_at.is_some() || client.detached_until.is_some();
+        if !client.is_connected() || is_unresponsive {
             return;
         }
         if client.pending_webhook.is_some() {
@@ -412,10 +417,11 @@ impl Simulation {
         if !self.is_connected(client) {
             return;
         }
-        let detached = &mut self.clients[client.0];
-        match detached.session.kept_time() {
+        let state = &mut self.clients[client.0];
+        match state.session.kept_time() {
+            // The session is kept without a connection, so that the client can resume it.
             Some(time) if reason != DisconnectReason::Graceful => {
-                detached.detached_until.get_or_insert(self.elapsed + time);
+                state.detached_until.get_or_insert(self.elapsed + time);
             }
             _ => self.end(client, reason),
         }
@@ -449,9 +455,9 @@ impl Simulation {
             Some(every) => Some((every, self.elapsed + every)),
             None => client.tick,
         };
-        let is_away = client.frozen.is_some() || client.detached_until.is_some();
-        // A client that is present answers a probe at once.
-        let answered_probe = output.probe.filter(|_| !is_away);
+        let is_unresponsive = client.frozen_at.is_some() || client.detached_until.is_some();
+        // Every other client answers a probe at once.
+        let answered_probe = output.probe.filter(|_| !is_unresponsive);
         for request in output
             .requests
             .into_iter()
@@ -485,7 +491,7 @@ impl Simulation {
             None => Err(ResumeError::NotFound),
             Some(id) => {
                 let clients = self.clients.get_disjoint_mut([id.0, by.0]);
-                let [kept, new] = clients.expect("two clients");
+                let [kept, new] = clients.expect("the two ids differ");
                 let peer = new.session.peer();
                 let resumed = kept.session.resume(request, peer, &mut output);
                 resumed.map(|()| id)
@@ -495,7 +501,7 @@ impl Simulation {
             Ok(id) => {
                 self.end(by, DisconnectReason::Graceful);
                 let client = &mut self.clients[id.0];
-                (client.detached_until, client.frozen) = (None, None);
+                (client.detached_until, client.frozen_at) = (None, None);
                 self.apply_output(id, output, self.log.len());
             }
             Err(error) => {
@@ -554,6 +560,7 @@ impl Simulation {
         }
     }
 
+    /// Commits a change that the hub proposes, unless the engine of a single server rejects it.
     fn propose(&mut self, log: LogId, at: Position, change: switchboard_core::Change) {
         let ProposeOutcome::Committed(position) = Memory.propose(&log, at, &change) else {
             return;
@@ -621,7 +628,7 @@ impl Simulation {
     }
 }
 
-/// The endpoint at which a client of this dialect connects: the first one that accepts sockets.
+/// The endpoint at which a client of this dialect connects: the first one that accepts WebSocket connections.
 fn main_endpoint(dialect: &dyn Dialect) -> &'static str {
     let endpoints = dialect.endpoints(dialect.standalone_path());
     let mut endpoints = endpoints

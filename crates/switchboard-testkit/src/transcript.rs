@@ -78,7 +78,7 @@ mod tests {
             let room = handshake.params.get("room").unwrap_or("no room");
             let key = handshake.query.get("key").unwrap_or("no key");
             let greeting = serde_json::json!({
-                "door": handshake.endpoint, "room": room, "key": key,
+                "endpoint": handshake.endpoint, "room": room, "key": key,
                 "ms": handshake.unix_ms, "proven": handshake.identity != Identity::Claimed,
             });
             output.frames.push(greeting.to_string().into());
@@ -140,14 +140,14 @@ mod tests {
     }
 
     const TRANSCRIPT: &str = r#"A open gate :room=blue key=7 as ada
-A < {"door":"room","room":"blue","key":"7","ms":1700000000000,"proven":true}
+A < {"endpoint":"room","room":"blue","key":"7","ms":1700000000000,"proven":true}
 A > ask
 A post {"asks":"ask","id":"$A"}
 A < {"heard":"ask"}
 A > "KeepAlive"
 wait 1500ms
 B open gate
-B < {"door":"room","room":"no room","key":"no key","ms":1700000001500,"proven":false}
+B < {"endpoint":"room","room":"no room","key":"no key","ms":1700000001500,"proven":false}
 A reply {"allowed":"$A"}
 A < {"response":{"allowed":"$A"}}
 A < {"heard":"\"KeepAlive\""}

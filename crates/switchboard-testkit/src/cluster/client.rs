@@ -1,4 +1,5 @@
-//! Simulated clients, which exchange commands and events without wire frames, and the messages that they send.
+//! Simulated clients of a cluster. A client passes commands to the hub of its node and gets the events of the hub, both
+//! without wire frames. The messages that the clients send are recorded.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -77,7 +78,7 @@ pub struct SentMessage {
     pub room: RoomId,
     /// The time of sending.
     pub at: Duration,
-    /// Whether it is an offer, which not every dialect can express.
+    /// Whether it is an SDP offer. A client whose dialect has no signaling gets offers of its own dialect only.
     pub is_offer: bool,
 }
 
@@ -88,7 +89,7 @@ pub enum ClientRequest {
     Join {
         /// The room to join.
         room: RoomId,
-        /// The address of the member.
+        /// The address of the member: its unique name in the room.
         address: Address,
         /// The display name, unique for each join.
         name: DisplayName,
@@ -97,7 +98,7 @@ pub enum ClientRequest {
     },
     /// Leaves a room.
     Leave(RoomId),
-    /// Claims a name.
+    /// Claims a name: asks for it to be unique in its room or, without a room, among all rooms.
     Claim(NameId),
     /// Sends the message with this serial number.
     Send(usize),
@@ -123,10 +124,12 @@ pub struct ClusterClient {
     pub(super) node: NodeKey,
     pub(super) peer: Peer,
     pub(super) is_connected: bool,
+    /// Whether the hub has removed it with [`Event::Evicted`]. It then sends nothing more, and its connection ends
+    /// soon.
     pub(super) is_evicted: bool,
-    pub(super) frozen: Option<Duration>,
+    pub(super) frozen_at: Option<Duration>,
     pub(super) log: Vec<(Duration, ClientLogEntry)>,
-    /// The members that were introduced to it, by room.
+    /// The other members that its events have named and that have not left since, by room.
     pub(super) known_members: BTreeMap<RoomId, BTreeMap<PeerId, Arc<Member>>>,
 }
 
@@ -137,7 +140,7 @@ impl ClusterClient {
             peer,
             is_connected: true,
             is_evicted: false,
-            frozen: None,
+            frozen_at: None,
             log: Vec::new(),
             known_members: BTreeMap::new(),
         }
@@ -167,10 +170,10 @@ impl ClusterClient {
         self.is_connected
     }
 
-    /// The time at which the client was frozen, if it was.
+    /// The time at which the client was frozen, if it was: it stopped responding while its connection stayed open.
     #[must_use]
-    pub fn frozen(&self) -> Option<Duration> {
-        self.frozen
+    pub fn frozen_at(&self) -> Option<Duration> {
+        self.frozen_at
     }
 
     /// All requests and events of the client, each with its time.
@@ -180,11 +183,11 @@ impl ClusterClient {
     }
 
     pub(super) fn can_act(&self) -> bool {
-        self.is_connected && !self.is_evicted && self.frozen.is_none()
+        self.is_connected && !self.is_evicted && self.frozen_at.is_none()
     }
 
     pub(super) fn freeze(&mut self, now: Duration) {
-        self.frozen.get_or_insert(now);
+        self.frozen_at.get_or_insert(now);
     }
 
     /// Receives an event.
@@ -227,6 +230,8 @@ pub(super) fn space() -> SpaceName {
     SpaceName::default()
 }
 
+// The second argument of the following `parse` calls is the maximum length in bytes; 0 means no limit.
+
 pub(super) fn room_name(name: &str) -> RoomName {
     RoomName::parse(name, 0).expect("not empty")
 }
@@ -248,12 +253,13 @@ pub(super) fn name(text: &str) -> DisplayName {
     DisplayName::parse(text, 0).expect("not empty")
 }
 
+/// A peer of the dialect with this index of [`DIALECTS`]. `identity` is its proven identity, if it has one.
 pub(super) fn peer(id: PeerId, dialect: usize, identity: Option<&str>) -> Peer {
     let identity = identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
     Peer::new(id, &DIALECTS[dialect], identity, space())
 }
 
-/// A command that sends a serial number to one member or to all.
+/// A command that sends a message to one member of the room, or with `None` to all. The serial number is its text.
 pub(super) fn message(
     dialect: &'static DialectTraits,
     room: &str,

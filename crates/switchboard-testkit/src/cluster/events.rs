@@ -16,15 +16,19 @@ use super::{
     node::SimNodeState,
 };
 
-/// A scheduled event. A `u64` is the number of the connection to the store over which the event comes.
+/// A scheduled event. A `u64` is the number of the store connection that the event belongs to. What arrives at a node
+/// over an older connection than its current one is discarded.
 #[derive(Debug)]
 pub(super) enum ScheduledEvent {
     /// The connection to the store takes the next batch of requests from the node.
     Fetch(NodeKey),
     /// The store executes the remaining requests of a batch; the responses so far are collected.
     Execute(NodeKey, u64, VecDeque<StoreRequest>, Vec<StoreResponse>),
+    /// The responses to a batch arrive at the node.
     Responses(NodeKey, u64, Vec<StoreResponse>),
+    /// A change of a log, published by the store, arrives at the node.
     LogEvent(NodeKey, u64, LogId, LogEvent),
+    /// A message from another node arrives at the node.
     Envelope(NodeKey, u64, Vec<u8>),
     /// The hub receives the effects of its node.
     Drain(NodeKey),
@@ -37,7 +41,8 @@ pub(super) enum ScheduledEvent {
     RecoverStore(StoreRecovery),
     /// A client sends a command.
     Command(ClientKey, Command),
-    /// A probed client answers the probe.
+    /// A client answers a probe: its hub has asked whether it is alive, because another client claims the resource (an
+    /// address or a name) that it holds.
     Alive(ClientKey, ResourceKey),
     /// A client sends an offer to a member that was introduced to it.
     SendOffer(ClientKey, RoomId, PeerId),
@@ -272,7 +277,7 @@ impl ClusterSimulation {
         }
         // A process that resumes may handle its timers before the data in its sockets, or after.
         if self.rng.random_bool(0.5) {
-            self.time_out();
+            self.fire_timeouts();
         }
         for event in std::mem::take(&mut self.nodes[node].inbox) {
             self.apply_event(event);
@@ -295,6 +300,7 @@ impl ClusterSimulation {
             return;
         }
         self.record_outage(Some(node), Duration::ZERO, "close");
+        // The hub may or may not learn that its clients are gone before the node closes.
         if self.rng.random_bool(0.5) {
             for client in self.clients_of(node) {
                 self.end_client_connection(client);
@@ -331,7 +337,7 @@ impl ClusterSimulation {
             .collect()
     }
 
-    /// Ends the connections of a node's clients without telling its hub.
+    /// Ends the connections of a node's clients. Its hub is not told.
     fn lose_clients(&mut self, node: NodeKey) {
         for client in self.clients_of(node) {
             let client_state = &mut self.clients[client];
@@ -342,7 +348,7 @@ impl ClusterSimulation {
     }
 }
 
-/// The log entry of a request; `serial` is the number of the message, if the request sends one.
+/// The request as its client's log records it. If it sends a message, `serial` is the number of that message.
 fn recorded_request(request: &HubRequest, serial: usize) -> ClientRequest {
     match request {
         HubRequest::Claim(name, _) => ClientRequest::Claim(name.clone()),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{ClusterSimulation, LEASE, NodeKey};
 
-/// The fault model of a run. Probabilities are between 0 and 1.
+/// The fault model of a run. Probabilities are between 0 and 1. An event is a log event: the store's notification of a
+/// change of a log.
 #[derive(Clone, Debug)]
 pub struct FaultPlan {
     /// The longest usual network delay.
@@ -36,7 +37,7 @@ pub struct FaultPlan {
 }
 
 impl FaultPlan {
-    /// Network delays only.
+    /// Without faults: only network delays.
     #[must_use]
     pub fn calm() -> Self {
         Self {

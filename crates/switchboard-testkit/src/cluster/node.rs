@@ -1,4 +1,5 @@
-//! One simulated process: a hub, a node and their connection to the store.
+//! One simulated server process: its hub (the rooms of its clients), its node (the state machine that shares the
+//! memberships with the other processes over the store), and the connection of the node to the store.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,16 +30,17 @@ pub(super) enum SimNodeState {
 /// The connection of a node to the store.
 #[derive(Debug, Default)]
 pub(super) struct StoreLink {
-    /// Counts the connections of the node.
+    /// The serial number of the connection among those of the node, counted from 1; 0 before the first.
     pub(super) number: u64,
-    /// Whether the node, and the store, take the connection for open.
+    /// Whether the node believes that the connection is open.
     pub(super) is_open_at_node: bool,
+    /// Whether the store believes that the connection is open.
     pub(super) is_open_at_store: bool,
-    /// Whether the connection is broken, so that nothing arrives any more; each side detects this later.
+    /// Whether the connection is broken: nothing arrives any more, and each side detects that later.
     pub(super) is_severed: bool,
-    /// The arrival time of the last event that must keep its order: the next one arrives no earlier.
+    /// The arrival time of the last log event that must keep its order: the next one arrives no earlier.
     pub(super) last_event_at: Duration,
-    /// The arrival time of the last envelope of each sender.
+    /// The arrival time of the last envelope (a message from another node) of each sender.
     pub(super) last_envelope_at: BTreeMap<NodeKey, Duration>,
 }
 
@@ -57,7 +59,7 @@ pub struct SimNode {
     pub(super) effects: VecDeque<cluster::NodeEffect>,
     /// Whether passing the effects to the hub is scheduled.
     pub(super) is_draining: bool,
-    /// Whether taking the next batch of requests is scheduled.
+    /// Whether it is scheduled that the connection takes the next batch of requests from the node.
     pub(super) is_fetching: bool,
 }
 
@@ -174,7 +176,9 @@ impl ClusterSimulation {
             }
             cluster::NodeEffect::Undeliverable(message) => vec![Input::Undeliverable(message)],
             cluster::NodeEffect::Discarded { from, version } => {
-                unreachable!("{from:?} sends version {version}, which all nodes of a run read")
+                unreachable!(
+                    "all nodes read version {version}, but a message of {from:?} was discarded"
+                )
             }
             cluster::NodeEffect::StoreLost => Vec::new(),
         };

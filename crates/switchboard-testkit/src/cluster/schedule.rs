@@ -1,5 +1,5 @@
-//! A random run: clients perform random actions while faults are injected, and then the cluster
-//! becomes quiescent.
+//! A random run: clients perform random actions while faults are injected. Then all faults end, and the run continues
+//! until the cluster is quiescent: all timeouts are over, and the nodes exchange nothing but heartbeats.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use super::{
 /// The time during which clients act and faults occur.
 const ACTIVE_TIME: Duration = Duration::from_secs(15);
 
-/// The time for which the run continues without actions and faults: longer than all timeouts.
+/// The time for which the run continues without actions and faults, longer than all timeouts. After it, the cluster is
+/// quiescent.
 const QUIESCENCE: Duration = Duration::from_secs(25);
 
 const ROOMS: [&str; 2] = ["red", "blue"];
@@ -23,8 +24,9 @@ const NODES_MAX: usize = 4;
 const CLIENTS_MAX: usize = 10;
 const ACTIONS: usize = 90;
 
-/// Maximum number of heartbeats in which a node probes (reads the heads of) all its logs, four at each. There are at
-/// most 14 logs: two rooms, and four names in each room and in none.
+/// The number of heartbeats within which a node has probed all its logs: at each heartbeat it reads the heads (the last
+/// positions) of four of them. There are at most 14 logs: those of two rooms, and of four names claimed in each room
+/// and outside rooms.
 const PROBE_ROUNDS_MAX: u32 = 5;
 
 /// Runs the simulation of a seed. At the end, the faults are over and the cluster is quiescent.
@@ -40,7 +42,7 @@ pub fn run_seed(seed: u64, faults: FaultPlan, is_traced: bool) -> ClusterSimulat
     cluster.advance(Duration::from_millis(50));
     cluster.schedule_actions();
     cluster.advance(ACTIVE_TIME);
-    cluster.run_until_quiescent();
+    cluster.end_faults();
     cluster.advance(QUIESCENCE);
     cluster
 }
@@ -79,8 +81,8 @@ impl ClusterSimulation {
     }
 
     /// Ends all faults at once: paused processes resume, the store recovers, and no fault is injected any more.
-    pub fn run_until_quiescent(&mut self) {
-        self.trace_event(|| "quiescent".to_owned());
+    pub fn end_faults(&mut self) {
+        self.trace_event(|| "all faults end".to_owned());
         self.faults = FaultPlan {
             detection_delay_max: self.faults.detection_delay_max,
             ..FaultPlan::calm()
@@ -112,12 +114,14 @@ impl ClusterSimulation {
         self.advance(QUIESCENCE);
     }
 
+    /// A random node whose process is neither stopped nor paused.
     fn random_node(&mut self) -> Option<NodeKey> {
         let nodes = 0..self.nodes.len();
         let alive: Vec<_> = nodes.filter(|key| self.nodes[*key].is_running()).collect();
         alive.choose(&mut self.rng).copied()
     }
 
+    /// A random client that can still send requests.
     fn random_client(&mut self) -> Option<ClientKey> {
         let clients = 0..self.clients.len();
         let able: Vec<_> = clients.filter(|key| self.clients[*key].can_act()).collect();

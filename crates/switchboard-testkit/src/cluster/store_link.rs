@@ -27,6 +27,7 @@ impl ClusterSimulation {
         }
     }
 
+    /// Takes the next batch of requests from the node and sends it to the store.
     pub(super) fn fetch(&mut self, key: NodeKey) {
         let sim_node = &mut self.nodes[key];
         sim_node.is_fetching = false;
@@ -47,7 +48,8 @@ impl ClusterSimulation {
         self.schedule(after, requests);
     }
 
-    /// Executes some or all of the remaining requests of a batch.
+    /// Executes some or all of the remaining requests of a batch. Requests of a broken connection may have reached the
+    /// store before it broke, so half of them are executed.
     pub(super) fn execute(
         &mut self,
         key: NodeKey,
@@ -116,6 +118,7 @@ impl ClusterSimulation {
         }
     }
 
+    /// The time at which a log event that is published now arrives at the node.
     fn event_arrival_time(&mut self, key: NodeKey) -> Duration {
         let mut at = self.now + self.network_delay();
         if self.rng.random_bool(self.faults.event_delay) {
@@ -128,6 +131,7 @@ impl ClusterSimulation {
         at
     }
 
+    /// Sends an envelope from one node to another. Returns the number of receivers.
     fn post(&mut self, from: NodeKey, to: NodeId, bytes: &[u8]) -> StoreResponse {
         let to = self.key_of_node(to);
         let Some(to) = to.filter(|to| self.nodes[*to].link.is_open_at_store) else {

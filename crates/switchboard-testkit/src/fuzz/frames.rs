@@ -16,7 +16,7 @@ const FRAMES_MAX: usize = 64;
 /// Max bytes of a frame of the server that do not repeat the input: names, keys and fixed texts.
 const OWN_BYTES_MAX: usize = 8 * 1024;
 
-/// Max factor by which a translation repeats its input, including JSON quoting.
+/// Max factor by which a frame that is translated to another dialect is longer than its cause, including JSON quoting.
 const REPETITIONS_MAX: usize = 8;
 
 /// Sends the lines of `bytes` as frames of a client that speaks `dialect`. In a line:
@@ -106,7 +106,7 @@ fn join(simulation: &mut Simulation, dialect: &str, index: usize) {
     );
 }
 
-/// The first frame, for dialects that require a certain one.
+/// The frame with which clients of `ayame` and `p2p` must begin.
 fn greeting(dialect: &str, index: usize) -> String {
     match dialect {
         "ayame" => r#"{"type":"register","roomId":"room"}"#.to_owned(),
@@ -137,6 +137,7 @@ fn fill_in(simulation: &Simulation, dialect: &str, text: &str) -> String {
         })
 }
 
+/// The id by which a client of `dialect` names another client in its frames.
 fn id_of(simulation: &Simulation, client: ClientId, dialect: &str) -> String {
     match simulation.member(client) {
         Some((_, member)) if !matches!(dialect, "p2p" | "matchbox") => member.address.to_string(),
@@ -156,7 +157,7 @@ fn check_invariants(simulation: &mut Simulation, cause: usize) {
             let max_bytes = REPETITIONS_MAX * cause + OWN_BYTES_MAX;
             assert!(
                 text.len() <= max_bytes,
-                "{} bytes caused by {cause}",
+                "a frame of {} bytes is caused by {cause} bytes",
                 text.len()
             );
         }
@@ -178,6 +179,6 @@ fn disconnect_all(simulation: &mut Simulation) {
     simulation.advance(Duration::from_secs(60));
     assert!(
         simulation.hub().poll_timeout().is_none(),
-        "a challenge is left"
+        "the hub still has a timer: a challenge or a reservation is left"
     );
 }

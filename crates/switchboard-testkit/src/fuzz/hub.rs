@@ -273,7 +273,7 @@ impl FuzzNode {
             .find(|member| member.peer == self.peers[connection].id());
         assert!(
             receiver.is_none_or(|receiver| receiver.sees(other)),
-            "{connection} observes {other:?} in {room:?}"
+            "connection {connection} is told of {other:?} in {room:?}, which is not in its group"
         );
     }
 
@@ -323,7 +323,10 @@ impl FuzzNode {
         }
         assert!(self.hub.rooms().is_empty(), "a room is left");
         self.advance(GRACE);
-        assert!(self.hub.poll_timeout().is_none(), "a challenge is left");
+        assert!(
+            self.hub.poll_timeout().is_none(),
+            "the hub still has a timer: a challenge or a reservation is left"
+        );
     }
 }
 
@@ -334,7 +337,10 @@ fn check_groups(members: &[Arc<Member>]) {
         let capacity = member
             .group
             .map_or(usize::MAX, |group| group.capacity.get());
-        assert!(visible <= capacity, "{member:?} among {visible}");
+        assert!(
+            visible <= capacity,
+            "{member:?} sees {visible} members, itself included"
+        );
     }
 }
 

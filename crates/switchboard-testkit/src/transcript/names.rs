@@ -1,4 +1,5 @@
-//! Placeholders of a transcript for values that the server generates: `$name`.
+//! Placeholders of a transcript for values that the server generates: `$name`. `$name.upper` is the value in upper
+//! case, and `$name.plain` is the value without hyphens.
 
 use std::collections::BTreeMap;
 

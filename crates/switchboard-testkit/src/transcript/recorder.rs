@@ -139,11 +139,13 @@ impl Recorder {
         match address {
             Some(address) if address != peer => {
                 self.set_placeholder(&format!("{name}_peer"), peer);
+                // In `lightstream`, clients choose their addresses, so these stay in the transcript.
                 if dialect != "lightstream" {
                     self.set_placeholder(name, address);
                 }
             }
             Some(_) => self.set_placeholder(name, peer),
+            // A `p2p` client is told its peer id before it joins a room.
             None if dialect == "p2p" => self.set_placeholder(name, peer),
             None => {}
         }

@@ -429,7 +429,7 @@ impl ClusterOracle<'_> {
                 .iter()
                 .filter(|it| it.kind == "pause");
             let is_sudden = pauses.any(|it| it.until <= at && it.until + ROUND_TRIPS >= at);
-            if client_state.frozen().is_none() && !has_fault && !is_sudden && !is_guessed {
+            if client_state.frozen_at().is_none() && !has_fault && !is_sudden && !is_guessed {
                 self.report(format!("c{client} is alive and was evicted at {at:?}"));
             }
         }
