@@ -1,4 +1,4 @@
-//! Limits the log lines about discarded messages.
+//! Limits the rate of the log lines about discarded messages of other nodes.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ pub(crate) struct DiscardLog {
 }
 
 impl DiscardLog {
-    /// Notes a discard. Returns the number of discards since the last line if a line is due now.
+    /// Counts a discard. Returns the number of discards since the last line if a line is to be logged now.
     pub(crate) fn note(&mut self, now: Instant) -> Option<u64> {
         self.count += 1;
         let is_due = self

@@ -1,8 +1,8 @@
-//! The driver: makes an engine of any [`Store`]. It runs the state machine of a node over a
-//! connection to the store.
+//! The driver: makes an [`Engine`] (the component that orders membership changes for all nodes) of any [`Store`]. It
+//! runs the state machine of a node ([`Node`]) over a connection to the store.
 //!
-//! It has its own thread: the program that embeds it need not have an async runtime, and does not delay
-//! the heartbeats when it is busy.
+//! It has a thread of its own, for two reasons: the embedding program need not have an async runtime, and a busy
+//! program does not delay the heartbeats.
 
 use std::{
     fmt,
@@ -32,22 +32,22 @@ use crate::{
     store::{Lease, Store, StoreConnection, StorePush, StoreResponse},
 };
 
-/// Maximum number of joins and messages queued for the engine thread, and of the bytes of the
-/// messages (approximate).
+/// Maximum number of tasks queued for the engine thread; leaves are queued even above it.
 const INBOX_MAX: usize = 64 * 1024;
+/// Maximum number of bytes (approximate) of the messages among these tasks.
 const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Maximum number of tasks or pushes that are processed before their effects are dispatched.
 const TASKS_PER_BATCH: usize = 256;
 
-/// The shortest and the longest wait before an attempt to reconnect.
+/// The first and the longest wait before an attempt to reconnect, without jitter.
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// The shortest interval between two updates of the status.
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Timeout of closing.
+/// How long [`Engine::close`] waits for the engine thread.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The settings of a node that joins a cluster.
@@ -61,6 +61,7 @@ pub struct DriverSettings {
     pub url: String,
 }
 
+/// A task for the engine thread.
 enum EngineTask {
     Propose(LogId, Change),
     Send(NodeId, NodeMessage),
@@ -103,7 +104,7 @@ struct DriverState {
     bytes: AtomicUsize,
     /// [`Status::unavailable_total`].
     unavailable: AtomicU64,
-    /// Since when the store has not answered; `None` while it answers.
+    /// The time since which the store has not answered; `None` while it answers.
     down_since: Mutex<Option<Instant>>,
     status: Mutex<Status>,
 }
@@ -244,8 +245,9 @@ type BatchResult<S> = Result<Vec<StoreResponse>, ConnectionError<S>>;
 
 type InFlightBatch<S> = Pin<Box<dyn Future<Output = BatchResult<S>> + Send>>;
 
-/// The event that ended a wait.
+/// The event that ended a wait of the engine thread.
 enum DriverWake<T> {
+    /// The future that the thread has waited for is complete.
     Completed(T),
     Task,
     Timer,
@@ -266,7 +268,7 @@ struct EngineThread<S> {
     attempt: u32,
     closing: Option<oneshot::Sender<()>>,
     is_finished: bool,
-    /// Whether the store has lost the entry of this node.
+    /// Whether the store has lost the entry of this node, and so probably all data: the shared secret is fetched again.
     is_store_lost: bool,
     discard_log: DiscardLog,
 }
@@ -383,7 +385,7 @@ impl<S: Store> EngineThread<S> {
         tokio::select! {
             output = other => DriverWake::Completed(output),
             count = self.tasks.recv_many(&mut self.batch, TASKS_PER_BATCH) => {
-                // No task: the engine was dropped without a close, so the node closes.
+                // 0 means that all senders are gone: the engine was dropped without a close, so the node closes.
                 self.is_finished |= count == 0;
                 self.take_tasks();
                 DriverWake::Task
@@ -587,7 +589,7 @@ impl Drop for FinalStatusGuard {
     }
 }
 
-/// Awaits the responses in flight; pending forever if there are none.
+/// Awaits the responses to the batch in flight; pending forever if no batch is in flight.
 async fn await_in_flight<S: Store>(
     in_flight: &mut Option<(Instant, InFlightBatch<S>)>,
 ) -> BatchResult<S> {
@@ -597,7 +599,7 @@ async fn await_in_flight<S: Store>(
     }
 }
 
-/// The wait before the next attempt to connect: exponential backoff with random jitter.
+/// The wait before the next attempt to connect: exponential backoff, with a random jitter down to half of it.
 fn backoff(attempt: u32) -> Duration {
     let longest = BACKOFF
         .saturating_mul(1 << attempt.min(16))
@@ -605,7 +607,7 @@ fn backoff(attempt: u32) -> Duration {
     longest.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
-/// Adapts the dialect lookup of a handler for the state machine.
+/// Lets the state machine use the dialects of a handler.
 struct HandlerDialects(Arc<dyn EngineHandler>);
 
 impl DialectRegistry for HandlerDialects {

@@ -23,7 +23,7 @@ struct Envelope {
     messages: Vec<WireMessage>,
 }
 
-/// A message, and the head of its log that the sending node knew.
+/// A message, and the head of its log (the position of the last change) on the sending node.
 #[derive(Serialize, Deserialize)]
 struct WireMessage {
     log: WireLogId,
@@ -33,7 +33,7 @@ struct WireMessage {
 
 #[derive(Serialize, Deserialize)]
 enum WireLogId {
-    /// The space, the name, and the only dialect that can enter if the room is restricted to one.
+    /// The space, the name, and the only dialect that can join if the room is closed to others.
     Room(String, String, Option<String>),
     /// The space, the room if the name is unique in a room only, and the name.
     Name(String, Option<String>, String),
@@ -94,7 +94,7 @@ enum WireKind {
     Opaque,
 }
 
-/// Encodes an envelope of messages, each with the head of the log that its sender knew.
+/// Encodes an envelope of messages, each with the head of its log on this node.
 pub(super) fn write<'a>(
     from: NodeId,
     messages: impl Iterator<Item = (Position, &'a NodeMessage)>,

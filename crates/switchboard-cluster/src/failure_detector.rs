@@ -13,8 +13,8 @@ use crate::store::{Lease, NodeStatus};
 #[derive(Debug)]
 struct ObservedNode {
     status: NodeStatus,
-    /// When the heartbeat was last seen to change. Time without connection to the store does not
-    /// count.
+    /// The time at which the heartbeat was last seen to change, or this node has reconnected to the store: it sees no
+    /// heartbeats while it is disconnected.
     since: Instant,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct FailureDetector {
     own_id: NodeId,
     timeout: Duration,
     seen: BTreeMap<NodeId, ObservedNode>,
-    /// Leases with members whose nodes were missing from the node list at the last check.
+    /// Leases with members whose nodes were missing from the node list, or had a later epoch, at the last check.
     suspects: BTreeSet<Lease>,
 }
 
@@ -85,8 +85,8 @@ impl FailureDetector {
         self.seen.values().map(|seen| (&seen.status, seen.since))
     }
 
-    /// Returns the leases, of those with members, that are orphaned: in two consecutive calls, the
-    /// node was not on the list or had a later epoch.
+    /// Returns the orphaned leases among `leases`, which are those with members. A lease is orphaned if in two
+    /// consecutive calls its node was not on the list or had a later epoch.
     pub(super) fn orphaned_leases(&mut self, leases: BTreeSet<Lease>) -> Vec<Lease> {
         let is_listed = |lease: &Lease| {
             self.seen

@@ -1,4 +1,4 @@
-//! Keeps the state of several nodes in agreement. A log is the ordered joins and leaves of one room, one
+//! Keeps the state of several nodes in agreement. A log is the sequence of the joins and leaves of one room, one
 //! display name or one election. An [`Engine`] orders the changes of logs and carries messages between nodes.
 //!
 //! # Two replicas of a log
@@ -11,14 +11,14 @@
 //! | purpose | tells clients of each other | keeps the log in agreement with the store |
 //! | version | the position of each join, and the last position | the generation and the head, and the latest head seen in the store |
 //! | members | all members, with outboxes and rights of those of this node | all members with their leases, and the memberships that members of this node want |
-//! | pending | joins without a result, and the requests queued behind them | requests in flight, events that arrived early, messages that arrived before the changes that their senders knew |
+//! | pending | joins without a result, and the requests queued behind them | requests in flight, events that arrived early, messages that arrived before changes that the sending node had applied |
 //! | after a join | groups, introductions (which member offers to which), other members to notify of its leave, addresses reserved for a reconnect | nothing: it derives nothing from a membership |
 //! | after a node is lost | its members have left; members of this node are suspended until their new join | leases that are fenced, members that the store must evict or restore |
 //! | does not know | leases, generations, gaps, the store | introductions, clients, frames |
 //!
-//! The node's replica applies a change first: [`EngineHandler::on_committed`] passes exactly the
-//! changes that the hub has not applied, in position order. The hub never asks the node's replica.
-//! With [`Memory`] there is no node's replica: the hub's is the log.
+//! The node's replica applies a change first: [`EngineHandler::on_committed`] then passes exactly the
+//! changes that the hub has not applied, in position order. The hub never queries the node's replica.
+//! With [`Memory`], the engine of a single node, the hub's replica is the only one.
 //!
 //! To add an engine: implement [`Engine`], or implement [`store::Store`] and let [`Driver`] make an
 //! engine of it. Run the engine contract of `switchboard-testkit` over the result.
@@ -96,10 +96,11 @@ pub trait Engine: Send + Sync + fmt::Debug {
     fn close(&self) -> CloseFuture<'_>;
 }
 
-/// Looks up dialects by name. Encodes members for other nodes, and decodes the members and frames of other nodes.
+/// Looks up dialects (wire protocols of clients) by name. Encodes members for other nodes, and decodes the members and
+/// frames of other nodes.
 pub trait DialectRegistry: Send + Sync {
-    /// The traits of the dialect with this name. An unknown name gives a dialect without any
-    /// messages.
+    /// The traits of the dialect with this name. An unknown name gives the traits of a dialect that carries neither
+    /// signals nor messages.
     fn dialect(&self, name: &str) -> &'static DialectTraits;
 
     /// Encodes everything about a member except its id and its address, for the other nodes. The

@@ -36,14 +36,15 @@ const CHALLENGE: Duration = Duration::from_secs(2);
 /// How long an event may be missing before the log is read again.
 const GAP_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How long a replica is kept after its last local member left. Longer than a challenge takes.
+/// How long a replica is kept after its last member of this node has left. It is longer than [`CHALLENGE`], so that
+/// a challenge in progress is not cut off.
 const IDLE_RETENTION: Duration = Duration::from_secs(10);
 
 /// Maximum number of requests queued for the store. Further joins are rejected.
 const QUEUE_MAX: usize = 16 * 1024;
 
-/// Maximum numbers of requests in one round trip and of members that the store visits for them.
-/// They bound the response time of the store.
+/// Maximum number of requests in one round trip, and of the members that the store reads or writes for them. They
+/// bound the response time of the store.
 const BATCH_MAX: usize = 512;
 const BATCH_MEMBERS_MAX: usize = 2000;
 
@@ -131,7 +132,7 @@ enum PendingRequest {
     /// The removal of a membership from an abandoned join.
     RemoveOutdated(LogId, PeerId),
     Post(Vec<NodeMessage>),
-    /// The response is not used.
+    /// The response is ignored.
     Nothing,
 }
 
@@ -192,9 +193,9 @@ impl Node {
     #[must_use]
     pub fn new(settings: NodeSettings, dialects: Arc<dyn DialectRegistry>, now: Instant) -> Self {
         let node = settings.node;
-        // Another node sees the last heartbeat up to one interval late, and notices the timeout up
-        // to one interval late. With three quarters of the lease as the timeout, the fence and the
-        // evictions complete within the lease.
+        // Another node sees the last heartbeat up to one interval (a tenth of the lease) late, and notices the timeout
+        // up to one interval late. With three quarters of the lease as the timeout, the dead node is fenced and its
+        // members are evicted within the duration of the lease.
         let failure_detector = FailureDetector::new(node, settings.lease * 3 / 4);
         Self {
             lease: Lease { node, epoch: 1 },
@@ -251,7 +252,7 @@ impl Node {
         }
     }
 
-    /// When [`Node::handle_timeout`] must be called at the latest.
+    /// The time of the next timer, at or after which [`Node::handle_timeout`] must be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
@@ -303,7 +304,7 @@ impl Node {
         posts.collect()
     }
 
-    /// How many members the store visits for a request.
+    /// The number of members that the store reads or writes for a request.
     fn members_touched(&self, request: &StoreRequest, pending: &PendingRequest) -> usize {
         let (PendingRequest::Sync(log, _) | PendingRequest::Read(log, _)) = pending else {
             return 1;
@@ -432,7 +433,7 @@ impl Node {
         }
     }
 
-    /// Reads a log whose missing events have still not arrived.
+    /// Reads a log if its missing events have not arrived within the gap timeout.
     fn fill_gap(&mut self, log: &LogId) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
@@ -453,7 +454,7 @@ impl Node {
             return;
         }
         if let Some(mut replica) = self.replicas.remove(log) {
-            // No further change of the log will arrive, so the messages need not wait any longer.
+            // No further change of the log will arrive, so its held messages are delivered now.
             self.effects.extend(
                 replica
                     .take_held()

@@ -11,20 +11,20 @@ use crate::envelope::approximate_bytes;
 const MESSAGES_MAX: usize = 16 * 1024;
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Maximum number of bytes queued for one sender: the same as for one client that does not read.
+/// Maximum number of bytes queued for one sending member: half of the default `outbox_bytes` of one client.
 const SENDER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of messages in one round trip (approximate). A batch is complete when it has reached this size.
 const BATCH_BYTES: usize = 512 * 1024;
 
-/// A message, and the head of its log that this node knew when it was queued.
+/// A message, and the head of its log (the position of the last change) on this node when it was queued.
 pub(super) type PositionedMessage = (Position, NodeMessage);
 
 /// The queued messages of a node, by receiving node.
 #[derive(Debug, Default)]
 pub(super) struct NodeOutbox {
     waiting: BTreeMap<NodeId, VecDeque<PositionedMessage>>,
-    /// The node that was served last. The next batch begins after it.
+    /// The node that was served last. The next batch begins with the node after it.
     last_served: Option<NodeId>,
     count: usize,
     bytes: usize,
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_bounded_and_rotate_over_the_nodes() {
+    fn batches_are_bounded_and_each_begins_with_the_next_node() {
         let mut outbox = NodeOutbox::default();
         for peer in 0..50 {
             assert!(push(&mut outbox, 1, peer, 100_000));
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(
             second[0].0,
             NodeId::from(2),
-            "the node that was not served is next"
+            "the second batch must begin with the node that the first has not served"
         );
     }
 
@@ -226,7 +226,7 @@ mod tests {
         let in_flight = outbox.take_batch().remove(0).1;
         assert!(
             !push(&mut outbox, 1, 1, 100_000),
-            "messages in flight count"
+            "messages in flight must count against the limit"
         );
         let messages: Vec<_> = in_flight.into_iter().map(|(_, message)| message).collect();
         outbox.mark_sent(&messages);

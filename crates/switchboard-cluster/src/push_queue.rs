@@ -1,4 +1,4 @@
-//! The bounded queue of the pushes of a store to a node.
+//! The bounded queue of pushes: the events and messages that a store sends to a node without a request.
 
 use std::collections::VecDeque;
 
@@ -21,11 +21,11 @@ pub struct PushQueue {
 enum QueueState {
     Open {
         queue: mpsc::Sender<StorePush>,
-        /// The sizes in bytes of the pushes that were queued when the last one arrived.
+        /// The sizes in bytes of the queued pushes, as of the last call of `push`; received pushes are removed then.
         sizes: VecDeque<usize>,
         /// The sum of `sizes`.
         bytes: usize,
-        /// The reserved slot for [`StorePush::Lost`] in a full queue.
+        /// A reserved slot, so that [`StorePush::Lost`] fits into a full queue.
         lost_permit: mpsc::OwnedPermit<StorePush>,
     },
     Closed(String),

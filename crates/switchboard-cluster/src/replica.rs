@@ -1,13 +1,16 @@
-//! The replica of one log on this node, and the memberships that members of this node want in it.
+//! The replica of one log on this node, and the memberships that clients of this node want in it.
 //!
-//! [`store`](crate::store) explains positions, heads, generations, leases and epochs. Positions also grow from one
-//! generation to the next, so a position alone orders the changes of a log.
+//! A log is the sequence of the joins and leaves of one room, name or election. Each change has a *position*, and the
+//! *head* is the position of the last one. A log that the store has lost begins again in a new *generation*. A node
+//! has its members under a *lease*, whose *epoch* counts the leases of the node ([`store`](crate::store) says more).
+//! Positions also grow from one generation to the next, so a position alone orders the changes of a log.
 //!
 //! A new generation of a log with members means that the store has lost data. The *restore grace* begins then: for the
 //! duration of a lease, each node may restore its members, and those of other nodes are kept here.
 //!
-//! A membership in the store is *outdated* if its join was abandoned (it took too long) and the same peer has
-//! proposed another join since. It is removed before the new join is repeated; the hub never sees it.
+//! A membership in the store is *outdated* if this node has given up its join (it took too long), the store has
+//! executed that join nevertheless, and the same peer has proposed another join since. It is removed before the new
+//! join is repeated. The hub never sees it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -29,10 +32,10 @@ use crate::{
 /// Maximum number of events that wait for earlier ones. At this limit, all are dropped and the log is read again.
 const EARLY_EVENTS_MAX: usize = 1024;
 
-/// Maximum number of messages that wait for the changes that their senders knew.
+/// Maximum number of messages of other nodes that wait for changes that the sending node had applied already.
 const HELD_MESSAGES_MAX: usize = 1024;
 
-/// A membership that the hub knows.
+/// A membership that is applied here: the hub knows it.
 #[derive(Clone, Debug)]
 struct AppliedMember {
     lease: Lease,
@@ -41,11 +44,11 @@ struct AppliedMember {
     member: Arc<Member>,
 }
 
-/// A membership that a member of this node wants.
+/// A membership that a client of this node wants: it has joined, or its join is in progress.
 #[derive(Debug)]
 pub(super) struct DesiredMember {
     pub(super) member: Arc<Member>,
-    /// The encoded member. It is different for each join, even of the same peer.
+    /// The encoded member. The bytes differ for each join, even of the same peer, so they identify the join.
     pub(super) metadata: Vec<u8>,
     /// Deadline of the first join; `None` once the member has joined.
     pub(super) join_deadline: Option<Instant>,
@@ -61,11 +64,11 @@ impl DesiredMember {
     }
 }
 
-/// A message that arrived before the changes that its sender knew.
+/// A message that arrived before changes that the sending node had applied.
 #[derive(Debug)]
 pub(super) struct HeldMessage {
     pub(super) from: NodeId,
-    /// The head of the log that the sending node knew.
+    /// The head of the log on the sending node when it sent the message.
     pub(super) at: Position,
     pub(super) message: NodeMessage,
 }
@@ -96,14 +99,17 @@ pub(super) enum ApplyResult {
 #[derive(Debug)]
 pub(super) struct Replica {
     node: NodeId,
+    /// The generation and the position up to which changes are applied here.
     pub(super) version: LogVersion,
+    /// The members whose joins are applied here.
     applied: SmallMap<PeerId, AppliedMember>,
+    /// The members of this node that want to be in the log.
     pub(super) desired: SmallMap<PeerId, DesiredMember>,
     /// The head of the log that the last snapshot or probe (a periodic read that compares heads) has shown.
     pub(super) head_seen: Position,
     /// Events that wait for earlier ones.
     early_events: BTreeMap<Position, LogEvent>,
-    /// Messages that wait for the changes that their senders knew, in the order of arrival.
+    /// Messages that wait for changes that the sending nodes had applied, in the order of arrival.
     held_messages: VecDeque<HeldMessage>,
     /// Members of this node whose leave is committed but not applied here yet.
     departing: BTreeSet<PeerId>,
@@ -117,10 +123,10 @@ pub(super) struct Replica {
     pub(super) is_read_planned: bool,
     /// The end of the restore grace, while it lasts.
     pub(super) restore_grace: Option<Instant>,
-    /// The restore grace is over: the next snapshot removes the memberships that it lacks. A snapshot that is older
-    /// than the applied events is not used for this.
+    /// The restore grace is over: members that the next snapshot lacks are removed. A snapshot that is older than the
+    /// applied events does not count; the log is read again.
     pub(super) must_remove_missing: bool,
-    /// Until when the replica is kept although no member of this node needs it.
+    /// Set while no member of this node needs the replica: the time at which it is dropped.
     pub(super) retained_until: Option<Instant>,
 }
 
@@ -502,7 +508,7 @@ impl Replica {
         (result, entries)
     }
 
-    /// Holds a message back if its sender knew changes that are not applied here yet.
+    /// Holds a message back if the sending node had applied changes that are not applied here yet.
     pub(super) fn hold(&mut self, message: HeldMessage) -> HoldOutcome {
         if message.at <= self.version.head && self.held_messages.is_empty() {
             return HoldOutcome::Deliver(message);
@@ -527,8 +533,7 @@ impl Replica {
         desired.filter(|peer| !self.is_member(*peer)).collect()
     }
 
-    /// Records that the leave of this member is committed at `at`, which may not be applied here
-    /// yet.
+    /// Records that the leave of this member is committed at the version `at`, if that is not applied here yet.
     pub(super) fn note_committed_leave(&mut self, peer: PeerId, at: LogVersion) {
         if (at.generation, at.head) > (self.version.generation, self.version.head) {
             self.departing.insert(peer);
@@ -550,8 +555,8 @@ impl Replica {
             || self.head_seen > self.version.head
     }
 
-    /// Removes and returns the held messages whose senders knew no more than is applied here. A message behind one
-    /// that must wait waits too, to keep the order.
+    /// Removes and returns the held messages that need not wait any longer: all changes that the sending node had
+    /// applied are applied here. A message behind one that must wait waits too, to keep the order.
     pub(super) fn take_deliverable(&mut self) -> Vec<HeldMessage> {
         let deliverable = self
             .held_messages

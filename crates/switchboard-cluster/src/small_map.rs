@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Entries up to which the map is a list. A tree has room for eleven entries as soon as it has one.
+/// Entries up to which the map is a list. A `BTreeMap` allocates memory for eleven entries with its first one.
 const LIST_MAX: usize = 4;
 
 /// A map in the order of its keys. A node has a replica of many logs, and most logs have one or two members.
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn small_and_large_maps_behave_as_a_tree() {
+    fn small_and_large_maps_behave_as_a_btree_map() {
         for keys in [3, 12] {
             let mut map = SmallMap::new();
             let mut reference = BTreeMap::new();

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_read_back() {
+    fn a_report_that_is_read_gives_the_entry_that_wrote_it() {
         let report = line().to_report();
         assert_eq!(
             NodeLine::from_report(NodeId::from(0xab), 2, true, &report),

@@ -2,9 +2,9 @@
 //! request does in the store.
 //!
 //! A *log* is the sequence of the joins and leaves of one room, name or election; each change has a
-//! *position*. The store holds, per log: a *generation* (which incarnation of the log this is), the *head*
-//! (the position of its last change), one record per member, and *fences* (the epoch of a node up to which
-//! its changes are rejected; see [`Lease`]). A log exists while it has a member, and for a minute after.
+//! *position*. The store holds, per log: a *generation* (a number that changes when the log begins again), the *head*
+//! (the position of its last change), one record per member, and *fences* (for a node, the epoch up to which its
+//! changes are rejected; see [`Lease`]). A log exists while it has a member, and for a minute after.
 //!
 //! A log that was deleted or that the store has lost begins again in a new generation. The positions of a
 //! new generation are greater than all earlier ones, so that an old position is never mistaken for a new one.
@@ -114,10 +114,10 @@ pub struct MemberSpec {
     pub metadata: Vec<u8>,
 }
 
-/// The version up to which a node knows a log.
+/// A version of a log: its generation and the position of its last change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogVersion {
-    /// The incarnation of the log; 0 if none is known. Generations of one log only grow.
+    /// The generation of the log; 0 if none is known. The generations of one log only grow.
     pub generation: u64,
     /// The position of the last change.
     pub head: Position,
@@ -182,9 +182,9 @@ pub enum StoreRequest {
     ///    store has lost data), a new generation begins.
     /// 2. A fenced lease changes nothing → `fenced`.
     /// 3. A wanted member that exists is taken over by the lease, without an event. If it exists since an
-    ///    earlier position than the wanted `since`, the store has lost the later membership. Some nodes
-    ///    know the one and some the other. It is removed (`LeaveCause::NodeLost`) and joins at the next
-    ///    position, so that all nodes observe the same new membership.
+    ///    earlier position than the wanted `since`, the store has lost the later membership: some nodes
+    ///    know the earlier one and some the later one. The member is removed (`LeaveCause::NodeLost`) and joins
+    ///    at the next position, so that all nodes observe the same new membership.
     /// 4. A wanted member that does not exist, but had joined (`since`) in another generation than the
     ///    current one of the log, is restored with its old `since` (a change with its own position).
     /// 5. Any other wanted member joins at the next position, if its address is free. A member without

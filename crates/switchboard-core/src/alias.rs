@@ -1,17 +1,18 @@
-//! Aliases: ids that clients generate. The frames of some dialects name their sender and receiver by them.
+//! Aliases: ids that clients make for themselves. The frames of some dialects (y-webrtc) name their sender and receiver
+//! by them.
 //!
-//! A member announces an alias by sending a frame with it as the sender. A frame for an alias goes only to the
-//! members that have announced it. If several members have announced it, all of them get the frame: a later
-//! announcement does not divert the frames of another member, and a client that has reconnected gets them while
-//! its old connection still exists. Every node resolves the alias for its own members, because it has seen all
-//! their announcements. If no member has announced the alias, the frame goes to all members.
+//! A member announces an alias by sending a frame with this alias as the sender. A frame for an alias goes to the
+//! members that have announced it, or to all members if none has. If several members have announced it, all of them get
+//! the frame, for two reasons: a later announcement must not divert the frames of another member, and a client that has
+//! reconnected must get its frames while its old connection still exists. Every node sees all frames of its own
+//! members, so it can resolve an alias for them without the other nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{Alias, PeerId};
 
-/// Max aliases kept per member. A well-behaved client announces one per room; a member with more than this matches
-/// every alias.
+/// Max aliases kept per member. A well-behaved client announces one per room. A member with more matches every alias:
+/// it gets all broadcasts of the room, as it would without aliases.
 const ALIASES_MAX: usize = 4;
 
 /// The aliases that a frame contains.

@@ -31,6 +31,7 @@ pub(crate) struct PendingJoin<L> {
     pub(crate) queued_requests: Vec<HubRequest>,
 }
 
+/// The challenge of one holder, and the claims to its resource.
 #[derive(Debug)]
 struct Challenge<L> {
     /// The member that is probed. The resource can get another holder before this member answers.
@@ -46,8 +47,8 @@ struct Challenge<L> {
 /// A challenge whose deadline has passed.
 pub(crate) struct ExpiredChallenge {
     pub(crate) resource: ResourceKey,
-    /// Whether the holder has been probed, and the timeout was handled within [`LATE_TIMEOUT`] of the deadline. If
-    /// it was handled later, the process was paused, and the holder's answer may wait to be read.
+    /// Whether the holder was probed and has not answered. False if the timeout was handled more than
+    /// [`LATE_TIMEOUT`] after the deadline: then the process was paused, and an answer may be waiting to be read.
     pub(crate) is_unanswered: bool,
 }
 
@@ -57,7 +58,7 @@ pub(crate) enum QueueOutcome<L> {
     Probe,
     /// The claim waits with earlier ones.
     Queued,
-    /// [`CLAIMANTS_MAX`] claims wait already; this one is given back.
+    /// [`CLAIMANTS_MAX`] claims wait already; this one is returned.
     Full(PendingJoin<L>),
 }
 
@@ -172,7 +173,7 @@ impl<L> Challenges<L> {
         challenges.map(|challenge| challenge.deadline).min()
     }
 
-    /// The join of a peer that waits for an address in `room`.
+    /// The join of `room` by a peer that waits until its address is free.
     pub(crate) fn pending_join_mut(
         &mut self,
         peer: PeerId,

@@ -86,7 +86,8 @@ pub enum LeaveKind {
     ConnectionLost,
 }
 
-/// The key of a claimable resource. It determines the [`Hub`](crate::Hub) that is responsible.
+/// The key of a resource that a request is about. It determines the [`Hub`](crate::Hub) that is responsible. Addresses
+/// and names can be claimed; a whole room cannot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceKey {
     /// A whole room.
@@ -151,7 +152,7 @@ impl HubRequest {
     }
 }
 
-/// One change in a room's ordered log of membership.
+/// A change in a membership log: the ordered joins and leaves of a room, a claimed name or a leader election.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A member joins.
@@ -171,7 +172,8 @@ impl Change {
     }
 }
 
-/// An input of a hub. `L` is the driver's handle of a local connection.
+/// An input of a hub. `L` is the handle of a connection to this node, as the driver (the code that owns the hub and
+/// does its I/O) knows it. The host program is the program that embeds the server as a library.
 #[derive(Debug)]
 pub enum Input<L> {
     /// A request of a peer of this node.
@@ -189,7 +191,7 @@ pub enum Input<L> {
     Rejected(LogId, PeerId, RejectReason),
     /// A message of another node.
     NodeMessage(NodeId, NodeMessage),
-    /// A message of this node that could not be delivered to another node.
+    /// This message of this node to another node could not be sent.
     Undeliverable(NodeMessage),
     /// The host program sends a message to members of a room as the server.
     Announce {
@@ -261,7 +263,7 @@ pub enum Charge {
         /// Bytes of the delivered frame.
         bytes: usize,
     },
-    /// A frame was delivered to this peer. Only for clients whose dialect announces no presence: they are not told of
-    /// their peers, so the budgets that grow with the number of peers learn of them here.
+    /// A frame was delivered to this peer. The budgets of a client grow with the number of its peers. A client whose
+    /// dialect announces no presence is not told of its peers, so they are counted by these charges.
     Reached(PeerId),
 }

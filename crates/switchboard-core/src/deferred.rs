@@ -80,7 +80,7 @@ fn charged_bytes(message: &RelayedMessage) -> usize {
     message.frame.len() + ABSENT_FRAME_BYTES
 }
 
-/// The frames of one sender for all absent addresses together.
+/// The bytes and addresses of one sender's waiting frames.
 #[derive(Debug, Default)]
 struct SenderUsage {
     bytes: usize,
@@ -315,7 +315,7 @@ mod tests {
         let expired = deferred.take_expired(now + ABSENT_TIMEOUT);
         assert_eq!(expired.len(), senders, "each sender gets one error");
         let lost = expired.iter().filter(|(_, waiting)| waiting.is_incomplete);
-        assert!(lost.count() >= 10);
+        assert!(lost.count() >= 10, "too few frames were dropped");
         assert_eq!(deferred.bytes, 0);
     }
 }

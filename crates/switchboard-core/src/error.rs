@@ -1,4 +1,4 @@
-//! The error codes of failed requests. The messages for people are in the crate of the dialects.
+//! The error codes of failed requests. The texts for people are in `error_message.rs` of the crate of the dialects.
 
 use std::{error::Error, sync::Arc};
 
@@ -7,7 +7,8 @@ use crate::{
     id::{Address, JoinId, NameError, NameId, RoomName},
 };
 
-/// The reason of a failed request. [`ErrorCode::as_str`] and `Display` are the code for programs.
+/// The reason of a failed request. [`ErrorCode::as_str`] and `Display` return the code for programs. The names in
+/// backticks below are settings of the section `[limits]` (see [`Limits`](crate::Limits)).
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{}", self.as_str())]
 pub enum ErrorCode {
@@ -41,7 +42,7 @@ pub enum ErrorCode {
     Expired,
     /// The receiver's dialect cannot express the message.
     Untranslatable,
-    /// The room has `room_members` members.
+    /// The room has the maximum number of members: `room_members` or `directory_members`, or the limit of a dialect.
     RoomFull,
     /// The peer is in `rooms_per_peer` rooms.
     TooManyRooms,

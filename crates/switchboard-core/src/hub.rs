@@ -1,4 +1,8 @@
-//! The state machine of the rooms and names of one shard.
+//! The state machine of the rooms and claimed names of one shard.
+//!
+//! A claim is a request for a name, or a join of a room under an address (the string by which the members of a room
+//! name one member). A resource is an address or a name, and its holder is the member that has it. A challenge checks
+//! with a probe whether the holder of a claimed resource is still alive.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -39,15 +43,17 @@ static NAME_HOLDER: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// A sans-IO state machine of rooms and names. The crate documentation says how to drive it.
+/// A sans-IO state machine of rooms and names. The crate documentation says what its driver, the code that owns the
+/// hub and does its I/O, must do.
 ///
-/// `L` is the driver's handle of a local connection; clones of one handle are equal to it.
+/// `L` is the driver's handle of a connection to this node; clones of one handle are equal to it.
 #[derive(Debug)]
 pub struct Hub<L> {
     limits: Arc<Limits>,
+    /// The rooms and claimed names, by their membership logs. A name is a room with one member, the holder.
     rooms: HashMap<LogId, Room<L>>,
     challenges: Challenges<L>,
-    /// The nodes that have probed a resource held by a peer of this node. They are notified when it answers.
+    /// The nodes that have probed a resource held by a peer of this node. They are notified when that peer answers.
     waiting_nodes: BTreeMap<ResourceKey, Vec<NodeId>>,
     reservations: Reservations,
     deferred: DeferredDelivery<L>,
@@ -83,7 +89,7 @@ impl<L: Clone> Hub<L> {
     }
 
     /// Handles an input. The caller must then drain [`Hub::poll_effect`]. Parses the frame of the input if a receiver
-    /// has another dialect; a driver with a lock calls [`Hub::try_handle`] instead.
+    /// has another dialect. A driver that keeps the hub under a lock calls [`Hub::try_handle`] instead.
     pub fn handle(&mut self, input: Input<L>, now: Instant) {
         if let Some(unparsed) = self.try_handle(input, now) {
             self.dispatch(unparsed.parse(), now);
@@ -258,14 +264,16 @@ impl<L: Clone> Hub<L> {
 
     // Joins and leaves
 
-    /// Handles a join of a room or a claim of a name. A request of a member is answered at once. A request behind a
-    /// pending change of the same peer waits for that change, and one for an address in use for its holder. Any other
-    /// is refused or proposed.
+    /// Handles a join of a room or a claim of a name:
+    /// - while an earlier join or leave of the peer is pending, the request waits for the commit of that change;
+    /// - if the peer is a member already, it is answered at once;
+    /// - if the address is in use, the request waits for the result of a challenge of the holder;
+    /// - otherwise it is refused or proposed.
     fn request_join(&mut self, pending: PendingJoin<L>, now: Instant) {
         let peer = pending.member.peer;
         let room = self.rooms.entry(pending.log.clone()).or_default();
         match room.pending.get_mut(peer) {
-            // The result of the earlier join answers this one too.
+            // The earlier join is not repeated; its result is reported under the newer id.
             Some(Pending::Join(earlier)) => return earlier.join_id = pending.join_id,
             Some(Pending::Leave(rejoin)) => {
                 let queued = rejoin.take().map(|earlier| earlier.queued_requests);
@@ -309,7 +317,7 @@ impl<L: Clone> Hub<L> {
         self.propose_join(pending);
     }
 
-    /// Proposes a join under a free address.
+    /// Proposes a join under an address that is not in use, or refuses it if the room is full.
     fn propose_join(&mut self, mut pending: PendingJoin<L>) {
         let room = self.rooms.entry(pending.log.clone()).or_default();
         let limit = room.members_max(&pending.member, &self.limits);
@@ -322,8 +330,8 @@ impl<L: Clone> Hub<L> {
         self.propose(log, Change::Join(member));
     }
 
-    /// Queues a claim to an address in use until the holder has answered a probe or left. If the claimant is proven to
-    /// be the same client as the holder, the holder is evicted without a probe.
+    /// Queues a claim to an address in use until the holder has answered a probe or left. A holder that is proven to be
+    /// the same client as the claimant is evicted without a probe.
     fn challenge_holder(&mut self, pending: PendingJoin<L>, is_same_client: bool, now: Instant) {
         let Some(resource) = resource_key(&pending.log, &pending.member.address) else {
             return;
@@ -447,8 +455,8 @@ impl<L: Clone> Hub<L> {
         Some((pending.member.peer, Holder::Local(pending.local.clone())))
     }
 
-    /// Refuses the claims to a resource whose holder has shown that it is alive, on this node and on those that have
-    /// probed it.
+    /// Handles a sign of life of `peer`: if it holds the resource, refuses the claims to it on this node, and lets the
+    /// nodes that have probed it refuse theirs.
     fn handle_alive(&mut self, peer: PeerId, resource: &ResourceKey) {
         let holder = self.holder(resource);
         if holder.is_none_or(|(holder, _)| holder != peer) {
@@ -490,7 +498,7 @@ impl<L: Clone> Hub<L> {
         self.propose(log, Change::Leave(peer, LeaveCause::Evicted(reason)));
     }
 
-    /// Retries the claims that wait for a resource, which has no holder any more.
+    /// Retries the claims that waited for a resource after its holder has left.
     fn retry_pending_joins(&mut self, resource: &ResourceKey, now: Instant) {
         for pending in self.challenges.end(resource) {
             self.request_join(pending, now);

@@ -198,7 +198,8 @@ pub enum RoomScope {
     /// Every dialect.
     #[default]
     Shared,
-    /// The dialect of this name only. Not a [`DialectName`]: another node may know dialects that this one lacks.
+    /// The dialect of this name only. The type is not [`DialectName`], a static string, because the name can be that of
+    /// a dialect that only another node has.
     Dialect(Arc<str>),
 }
 

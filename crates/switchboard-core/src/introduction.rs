@@ -17,7 +17,7 @@ pub struct DialectTraits {
     pub offer_policy: OfferPolicy,
     /// Whether it carries offers, answers and candidates that can be translated.
     pub signals: bool,
-    /// Whether it carries text for people.
+    /// Whether it carries text messages for people.
     pub messages: bool,
     /// Whether its clients are notified of the other members. If not, clients find each other by address alone,
     /// and `directory_members` bounds the room instead of `room_members`. Even then a client is notified when a
@@ -25,13 +25,13 @@ pub struct DialectTraits {
     pub announces_presence: bool,
     /// Max members of a room while a member of this dialect is in it; 0: no limit.
     pub members_max: usize,
-    /// Whether a member can have the address `server`. Only if the server itself sends no frames under this address in
-    /// the dialect.
+    /// Whether a member can have the address `server`. Must be false in a dialect in which the server itself sends
+    /// frames under this address.
     pub allows_server_address: bool,
 }
 
 impl DialectTraits {
-    /// The usual values, as the base of a dialect's own traits.
+    /// The usual values; a dialect replaces those that differ.
     pub const DEFAULT: Self = Self {
         name: "",
         offer_policy: OfferPolicy::Unspecified,
@@ -44,7 +44,7 @@ impl DialectTraits {
 }
 
 impl DialectTraits {
-    /// Whether members of other dialects can be sent anything that this dialect carries.
+    /// Whether anything that this dialect carries can be sent to members of other dialects.
     #[must_use]
     pub fn reaches_other_dialects(&self) -> bool {
         self.signals || self.messages
@@ -62,10 +62,10 @@ pub enum OfferPolicy {
     Unspecified,
 }
 
-/// The identity of a peer and whether it is authenticated.
+/// Whether a peer is authenticated, and under which name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// Not authenticated: the client's own claim.
+    /// Not authenticated.
     Claimed,
     /// Authenticated by an access check under this name.
     Proven(Arc<str>),
@@ -116,7 +116,7 @@ pub struct Member {
     pub name: Option<DisplayName>,
     /// The traits of its dialect.
     pub dialect: &'static DialectTraits,
-    /// Its identity and whether that is authenticated.
+    /// Whether the client is authenticated, and under which name.
     pub identity: Identity,
     /// The secret for reclaiming its address, if its dialect has one.
     pub token: Option<Token>,
@@ -125,7 +125,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member with a claimed identity, and without a name, a token or a group.
+    /// A member that is not authenticated, and has no name, token or group.
     #[must_use]
     pub fn new(peer: PeerId, address: Address, dialect: &'static DialectTraits) -> Self {
         Self {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn one_dialect_follows_its_policy_and_in_mixed_pairs_the_newcomer_offers_if_it_can() {
+    fn one_dialect_follows_its_policy_and_in_mixed_pairs_the_newcomer_offers_if_its_dialect_can() {
         let newcomer_offers = traits("a", OfferPolicy::NewcomerOffers);
         let member_offers = traits("b", OfferPolicy::MemberOffers);
         let unspecified = traits("c", OfferPolicy::Unspecified);

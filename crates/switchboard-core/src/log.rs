@@ -1,4 +1,5 @@
-//! The entries of a membership log, and the messages between nodes.
+//! The entries of a membership log (the ordered joins and leaves of one room, name or election), and the messages
+//! between nodes.
 
 use std::{fmt, num::ParseIntError, str::FromStr, sync::Arc};
 
@@ -76,8 +77,8 @@ pub struct NodeIdError {
 /// A committed change.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Log position. For a join, it orders the members. For a leave, a position that the log has reached: several
-    /// leaves can have the same.
+    /// Log position. The positions of joins order the members. The position of a leave is one that the log has reached;
+    /// several leaves can have the same.
     pub position: Position,
     /// The node of the joining member; `None` for this node.
     pub node: Option<NodeId>,

@@ -39,8 +39,8 @@ impl MessageKind {
 /// A message that is relayed between members.
 ///
 /// `frame` is complete: the sender's session has put the true sender into it, so receivers of the same dialect get
-/// these bytes. The session of a receiver of another dialect parses the frame with the sender's dialect and writes
-/// its own.
+/// these bytes. For a receiver of another dialect, its session parses the frame with the sender's dialect and writes a
+/// frame of its own dialect.
 #[derive(Debug)]
 pub struct RelayedMessage {
     /// The dialect of `frame`.
@@ -99,12 +99,12 @@ impl RelayedMessage {
         self.parse()
     }
 
-    /// Whether only the content of the frame decides if a member of a dialect with these traits can receive it.
+    /// Whether the frame must be parsed to know if a member of a dialect with these traits can receive it.
     pub(crate) fn needs_content_for(&self, traits: &DialectTraits) -> bool {
         self.origin != traits.name && self.is_accepted_by(traits)
     }
 
-    /// Whether the frame is not parsed yet, although members of other dialects may need its content.
+    /// Whether the frame is not parsed yet. False for opaque frames, which are never parsed.
     pub(crate) fn is_unparsed(&self) -> bool {
         self.kind != MessageKind::Opaque && self.translatable.get().is_none()
     }
@@ -112,8 +112,8 @@ impl RelayedMessage {
     /// Parses the frame with its dialect, once. Returns whether other dialects can express it. A long frame takes
     /// hundreds of microseconds.
     pub(crate) fn parse(&self) -> bool {
-        // A frame of another node is parsed by a thread of the engine, which a panic of a host program's dialect would
-        // end. Such a frame cannot be translated.
+        // The dialect may be one of the host program. If it panics, the frame counts as untranslatable: the frames of
+        // other nodes are parsed on a thread of the engine, which a panic would end.
         let check = AssertUnwindSafe(|| (self.is_translatable)(self.origin, &self.frame));
         let parse = || catch_unwind(check).unwrap_or(false);
         *self.translatable.get_or_init(parse)
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_whose_dialect_panics_is_not_translatable() {
+    fn a_frame_whose_dialect_panics_while_parsing_is_not_translatable() {
         let frame = ByteString::from_static("frame");
         let message = RelayedMessage::new("faulty", MessageKind::Offer, frame, |_, _| {
             panic!("requested by the test")

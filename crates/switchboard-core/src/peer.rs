@@ -11,7 +11,7 @@ use crate::{
     reserved::is_server_name,
 };
 
-/// The number of rooms or names of a peer up to which the list of them has no spare memory.
+/// The number of rooms or names of a peer up to which their list is allocated without spare capacity.
 const FEW_ITEMS: usize = 4;
 
 /// The reason why a connection has ended.
@@ -37,7 +37,8 @@ struct JoinedRoom {
     has_token: bool,
 }
 
-/// The rooms and names of one connection. It turns the commands of the connection's session into hub requests.
+/// The rooms and names of one connection. It turns the commands that the connection's dialect session decodes into
+/// requests to a hub.
 #[derive(Debug)]
 pub struct Peer {
     id: PeerId,
@@ -274,7 +275,7 @@ impl Peer {
             dialect: self.dialect,
             identity: self.identity.clone(),
             token: options.token,
-            // The hub replaces `first` if another group is open.
+            // The hub replaces `first` if a group of the room has free slots.
             group: options.group_size.map(|capacity| Group {
                 first: self.id,
                 capacity,
@@ -285,7 +286,7 @@ impl Peer {
     }
 }
 
-/// Reserves memory for one more item. A list of few items gets no spare memory: nearly all peers have one room.
+/// Reserves memory for one more item. A list of few items gets no spare capacity: nearly all peers have one room.
 fn reserve_one<T>(list: &mut Vec<T>) {
     if list.len() < FEW_ITEMS {
         list.reserve_exact(1);

@@ -3,7 +3,7 @@
 /// The sender address in frames that the server itself sends.
 const SERVER: &str = "server";
 
-/// The prefix that escapes the address of a member with the server's name.
+/// The prefix that distinguishes the address of a member that is named like the server from the server's address.
 const MARK: char = '~';
 
 /// Whether this name is reserved in dialects in which the server itself sends frames: `server` in any case, and the

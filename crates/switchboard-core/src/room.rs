@@ -1,5 +1,5 @@
 //! One room: a replica of its membership log, and the connections of its members on this node. A claimed name is
-//! stored as a room with one member, the holder of the name.
+//! stored as a room with one member, the holder of the name. In this file `L` is the handle of a connection.
 
 use std::sync::Arc;
 
@@ -23,14 +23,16 @@ pub(crate) use pending::{Pending, PendingChanges};
 #[derive(Debug)]
 pub(crate) struct Membership<L> {
     pub(crate) member: Arc<Member>,
+    /// The position of its join in the log.
     pub(crate) since: Position,
     /// The member's node; `None` for this node.
     pub(crate) node: Option<NodeId>,
     /// The member's connection. `None` for a member of another node, and for one that is leaving: it gets no more
     /// events.
     pub(crate) local: Option<L>,
-    /// Members of this node and of other dialects that are not notified of joins and leaves, but have exchanged a
-    /// session description with this member: they are notified when it leaves. Some of them may have left.
+    /// The members that are notified of this member's leave only because they have exchanged a session description
+    /// with it: their dialects, other than this member's, do not notify clients of joins and leaves. Lists only members
+    /// of this node; some of them may have left.
     pub(crate) counterparts: Vec<PeerId>,
 }
 
@@ -53,7 +55,7 @@ impl<L> Membership<L> {
         self.member.group.map(|group| group.first)
     }
 
-    /// Max members of a room with this member; 0 for no limit.
+    /// Max members that this member's dialect allows in its room; 0 for no limit.
     fn dialect_limit(&self) -> usize {
         self.member.dialect.members_max
     }
@@ -100,12 +102,13 @@ pub(crate) struct Room<L> {
     position: Position,
     members: Members<L>,
     pub(crate) pending: PendingChanges<L>,
-    /// Suspended members. Empty except between two changes of one batch: the new joins are in the same batch.
+    /// Suspended members. Usually empty: the engine commits a member's removal and its new join in one batch.
     pub(crate) suspended: Vec<SuspendedMember<L>>,
-    /// The group that newcomers of this node join, identified by its first member. `None` if the next newcomer opens
-    /// a group.
+    /// The group that the next newcomer of this node joins if it asks for one, identified by the group's first member.
+    /// `None` if that newcomer begins a new group.
     open_group: Option<PeerId>,
-    /// The aliases of the members. `None` in most rooms: only one dialect has aliases.
+    /// The aliases of the members: ids that clients make for themselves. `None` in most rooms, because only y-webrtc
+    /// has aliases.
     aliases: Option<Box<AnnouncedAliases>>,
 }
 
@@ -330,7 +333,7 @@ impl<L> Room<L> {
         }
     }
 
-    /// Makes a member match every alias: its aliases were forgotten with its previous membership.
+    /// Makes a member match every alias, after a suspension: its aliases were removed with its previous membership.
     pub(crate) fn match_every_alias(&mut self, peer: PeerId) {
         if let Some(aliases) = &mut self.aliases {
             aliases.match_every_alias(peer);
@@ -399,8 +402,8 @@ impl<L> Room<L> {
     }
 }
 
-/// Whether this member is subject to the member limits of other members' dialects. Members that others cannot see or
-/// call (no presence, no signals, or in a group) are not.
+/// Whether this member is subject to the member limits of dialects. Members that others cannot see or call (no
+/// presence, no signals, or in a group) are not.
 fn counts_against_member_limit(newcomer: &Member) -> bool {
     let traits = newcomer.dialect;
     traits.announces_presence && traits.signals && newcomer.group.is_none()

@@ -25,9 +25,9 @@ fn is_invisible(c: char) -> bool {
     c.is_whitespace() || c.is_control() || is_ignorable(c)
 }
 
-/// `Default_Ignorable_Code_Point` of Unicode 17 (DerivedCoreProperties.txt), and three more that are
-/// not displayed: the annotation characters (`Cf`) and the braille pattern without dots. The property covers
-/// unassigned characters of these blocks too, so new releases of Unicode hardly change it.
+/// `Default_Ignorable_Code_Point` of Unicode 17 (DerivedCoreProperties.txt), and two kinds more that are not displayed:
+/// the annotation characters (`Cf`) and the braille pattern without dots. The property covers unassigned characters of
+/// these blocks too, so new releases of Unicode hardly change it.
 fn is_ignorable(c: char) -> bool {
     matches!(
         c,

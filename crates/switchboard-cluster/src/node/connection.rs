@@ -111,8 +111,8 @@ impl Node {
             .extend(messages.into_iter().map(NodeEffect::Undeliverable));
     }
 
-    /// Handles leaves without a response when the connection to the store was lost. The leaves of members of
-    /// this node are applied at once; evictions of members of other nodes are rejected.
+    /// Handles the leaves whose requests had no response when the connection to the store was lost. The leaves of
+    /// members of this node are applied at once; evictions of members of other nodes are rejected.
     pub(super) fn apply_leaves_locally(&mut self, leaves: Vec<(LogId, PeerId)>) {
         for (log, peer) in leaves {
             let replica = self.replicas.get(&log);
@@ -239,7 +239,7 @@ impl Node {
         }
     }
 
-    /// Probes the next few logs. After the last log, the rotation begins again.
+    /// Probes the next few logs: reads them to compare their heads. After the last log, the rotation begins again.
     pub(super) fn probe_next_logs(&mut self) {
         let from = self
             .last_probed

@@ -23,7 +23,8 @@ impl Node {
         self.handle_apply_result(log, result, now);
     }
 
-    /// Continues after changes were applied to a replica.
+    /// Does what follows after changes were applied to a replica: reads missing events, removes outdated memberships
+    /// and delivers held messages.
     pub(super) fn handle_apply_result(&mut self, log: &LogId, result: ApplyResult, now: Instant) {
         match result {
             ApplyResult::InOrder => {}
@@ -31,7 +32,7 @@ impl Node {
             ApplyResult::Fenced(epoch) if epoch == self.lease.epoch => {
                 self.handle_lost_lease(epoch, now)
             }
-            // The members of an earlier epoch are being synchronised already.
+            // This node has moved to a later epoch already, and its members are being synchronised.
             ApplyResult::Fenced(_) => self.schedule_gap_read(log, now),
         }
         self.remove_outdated(log);
@@ -39,8 +40,8 @@ impl Node {
         self.schedule_close(log, now);
     }
 
-    /// Requests the removal of the memberships from abandoned joins, and then of a join for each member that is
-    /// desired now.
+    /// Requests the removal of outdated memberships (of joins that this node has given up), and then a
+    /// synchronisation, which joins the members that are desired now.
     pub(super) fn remove_outdated(&mut self, log: &LogId) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
@@ -150,7 +151,7 @@ impl Node {
         }
     }
 
-    /// The store could not execute one request. Other requests are not affected.
+    /// Handles a request that the store could not execute. Other requests are not affected.
     pub(super) fn handle_failure(&mut self, pending: PendingRequest, now: Instant) {
         let log = match &pending {
             PendingRequest::Sync(log, _)
@@ -299,8 +300,8 @@ impl Node {
         }
     }
 
-    /// Handles the response that a leaving peer is not a member in the store. If it is a member here, this node
-    /// has missed its leave and reads the log.
+    /// Handles the response that a leaving peer is not a member in the store. If it is a member here, this node has
+    /// missed the leave and reads the log.
     pub(super) fn note_absent_member(&mut self, log: &LogId, peer: PeerId) {
         if self
             .replicas
@@ -313,8 +314,8 @@ impl Node {
         }
     }
 
-    /// Handles a probe. It may show changes whose events are still to arrive, so a gap is read only
-    /// after the gap timeout.
+    /// Handles the result of a probe (a read that compares heads). It may show changes whose events are still to
+    /// arrive, so the log is read only after the gap timeout.
     pub(super) fn handle_probe(&mut self, log: &LogId, snapshot: Option<Snapshot>, now: Instant) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
@@ -418,7 +419,7 @@ impl Node {
     }
 }
 
-/// The snapshot of a log without members.
+/// The snapshot that stands for a log that does not exist in the store: no members, at the version `known`.
 fn empty_snapshot(known: LogVersion) -> Snapshot {
     Snapshot {
         version: known,

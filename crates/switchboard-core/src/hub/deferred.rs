@@ -1,4 +1,4 @@
-//! Messages for an address that no member has yet.
+//! Messages for an absent address: an address that no member of the room has yet.
 
 use std::{sync::Arc, time::Instant};
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl<L: Clone> Hub<L> {
-    /// Keeps a frame until a member with this address joins.
+    /// Keeps a frame until a member with this address joins or the frame expires.
     pub(super) fn defer(
         &mut self,
         room: &RoomId,
@@ -27,8 +27,8 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Records that a frame for an address was lost between nodes. The sender gets the same error, at the same time, as
-    /// for a frame that could not be kept.
+    /// Records that a frame for an address was lost between nodes. Its sender gets the error that it would get for a
+    /// frame that has expired, and when that frame would have expired.
     pub(super) fn note_lost_frame(
         &mut self,
         room: &RoomId,

@@ -105,7 +105,7 @@ impl<L: Clone> Hub<L> {
             introduce_all(room, effects, log, (since, &newcomer), &local_join);
         if let Some(local) = local_join.local.clone() {
             let count = notified + others.len();
-            // The client did not request the join after a suspension.
+            // After a suspension the engine has joined the member again, so its client is not charged.
             if count > 0 && !local_join.was_suspended {
                 let bytes = count * NOTICE_BYTES;
                 let charge = Charge::Deliveries { count, bytes };
@@ -133,7 +133,7 @@ impl<L: Clone> Hub<L> {
             room.match_every_alias(peer);
         }
         if is_orphaned {
-            // A join of this node that was withdrawn or refused before it was committed.
+            // The join was withdrawn or refused before it was committed, so the membership must end.
             room.pending.insert(peer, Pending::Leave(None));
             let cause = LeaveCause::Requested(LeaveKind::Announced);
             self.propose(log.clone(), Change::Leave(peer, cause));
@@ -154,8 +154,8 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Refuses a newcomer of this node if concurrent joins on other nodes have filled the room. Its membership is
-    /// orphaned then, and `apply_join` proposes its leave.
+    /// Refuses a newcomer of this node if concurrent joins on other nodes have filled the room. Its join is committed
+    /// but no longer pending; `apply_join` notices that and proposes its leave.
     fn reject_overfull(&mut self, log: &LogId, newcomer: &Member) {
         let room = self.rooms.get_mut(log);
         let Some(room) = room.filter(|room| room.is_overfull_with(newcomer)) else {
@@ -228,15 +228,16 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Whether a member is connected to this node. If it was removed because the lease of this node expired, the
-    /// engine joins it again.
+    /// Whether a member is connected to this node. The engine rejoins such a member if it was removed because the lease
+    /// of this node expired.
     fn is_connected(&self, log: &LogId, peer: PeerId) -> bool {
         let membership = self.rooms.get(log).and_then(|room| room.membership(peer));
         membership.is_some_and(|membership| membership.local.is_some())
     }
 
-    /// Suspends a member that was removed because the lease of this node expired, until its new join is committed. The
-    /// member is told that the members of other nodes have left; the members of this node stay visible to it.
+    /// Suspends a member of this node whose removal (`NodeLost`: the lease of this node expired) was committed, until
+    /// its new join is committed. It is told that the members of other nodes have left, as they were told of it. The
+    /// members of this node stay visible to it.
     fn suspend(&mut self, log: &LogId, position: Position, peer: PeerId) {
         let Self { rooms, effects, .. } = self;
         let Some(room) = rooms.get_mut(log) else {
@@ -326,7 +327,7 @@ fn observes_presence(member: &Member) -> bool {
     member.dialect.announces_presence
 }
 
-/// Whether this cause means that the connection was lost, so that the member's address stays reserved for its token.
+/// Whether the member's connection was lost. Then its address stays reserved for a client with its token.
 fn is_connection_loss(cause: LeaveCause) -> bool {
     matches!(
         cause,
@@ -344,7 +345,7 @@ struct LocalJoin<L> {
     known_peers: Vec<PeerId>,
     /// The counterparts of a suspended member.
     counterparts: Vec<PeerId>,
-    /// Requests to the room that waited for the join.
+    /// The newcomer's requests to the room that waited for the join.
     queued_requests: Vec<HubRequest>,
     /// The newcomer was suspended and is added again.
     was_suspended: bool,
@@ -353,7 +354,8 @@ struct LocalJoin<L> {
 }
 
 impl<L> LocalJoin<L> {
-    /// Takes the pending join or the suspended member out of the room.
+    /// Removes the pending join or the suspended member of `peer` from the room. `node` is the newcomer's node; `None`
+    /// for this node.
     fn take(room: &mut Room<L>, peer: PeerId, node: Option<NodeId>) -> Self {
         let mut local_join = Self {
             local: None,

@@ -76,8 +76,8 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Reports to a member of this node that its message was not delivered. A frame that may wait for its address is
-    /// only noted as lost: its sender gets the error when the time to wait is over.
+    /// Reports to a member of this node that its message was not delivered. A frame for `AddressOrWait`, which may wait
+    /// for a member with the address, is only noted as lost: its sender gets the error when the waiting time is over.
     fn report_undelivered(
         &mut self,
         room: &RoomId,
@@ -169,7 +169,7 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Delivers a message of the host program of another node.
+    /// Delivers a message that the host program (the program that embeds the server) of another node sends.
     fn handle_announcement(
         &mut self,
         node: NodeId,

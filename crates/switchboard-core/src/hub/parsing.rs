@@ -23,8 +23,8 @@ impl<L> UnparsedInput<L> {
 }
 
 impl<L: Clone> Hub<L> {
-    /// Makes [`Hub::try_handle`] return this input, which is handled again when it is parsed. So the caller must not
-    /// have changed anything that handling it twice would change twice.
+    /// Makes [`Hub::try_handle`] return this input. The input is handled again from the start when its frame is parsed,
+    /// so the caller must not have done anything that must not happen twice.
     pub(super) fn return_unparsed(&mut self, message: Arc<RelayedMessage>, input: Input<L>) {
         self.unparsed = Some(UnparsedInput { input, message });
     }

@@ -1,4 +1,4 @@
-//! The rooms and members of a hub, for the host program.
+//! The rooms and members of a hub, for the host program (the program that embeds the server as a library).
 
 use std::sync::Arc;
 

@@ -196,7 +196,7 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Sends a message of the host program to members of a room.
+    /// Sends a message of the host program (the program that embeds the server) to members of a room.
     pub(super) fn announce(
         &mut self,
         id: &RoomId,
@@ -330,7 +330,7 @@ fn other_nodes<'a, L: 'a>(memberships: impl Iterator<Item = &'a Membership<L>>) 
 pub(super) struct BroadcastDelivery {
     /// The number of receivers on all nodes.
     receivers: usize,
-    /// A member did not receive the message because its dialect cannot express it.
+    /// A member did not receive the message because its dialect cannot express the message's content.
     is_untranslatable: bool,
 }
 

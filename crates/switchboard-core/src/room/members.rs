@@ -150,14 +150,17 @@ impl<L> Members<L> {
 /// The members of a large room with their indexes.
 #[derive(Debug)]
 pub(crate) struct IndexedMembers<L> {
-    /// Two members can have the same position after an engine has lost and restored its data.
+    /// The key has the peer's id too: two members can have the same position after the engine has lost and restored its
+    /// data.
     by_order: BTreeMap<OrderKey, Membership<L>>,
     by_peer: HashMap<PeerId, OrderKey>,
     by_address: HashMap<Address, OrderKey>,
-    /// The members that are notified of joins and leaves. A room with thousands of members may have none.
+    /// The members that are notified of joins and leaves, so that finding them does not visit all members: a room of
+    /// thousands may have no observer.
     observers: BTreeSet<OrderKey>,
-    /// Members of groups, by the first member of the group.
+    /// The members of groups, by the group's first member.
     grouped: BTreeSet<(PeerId, OrderKey)>,
+    /// The member limits of the members' dialects, without zeros.
     dialect_limits: Vec<usize>,
 }
 
@@ -243,14 +246,14 @@ mod tests {
         ..DialectTraits::DEFAULT
     };
 
-    /// The number of members that fit into a room without indexes.
+    /// The number of members that fit into a room without indexes: [`UNINDEXED_MAX`].
     const MEMBERS: u8 = 4;
 
     fn peer(number: u8) -> PeerId {
         PeerId::from([number; 16])
     }
 
-    /// A member whose dialect and group depend on its number.
+    /// A member whose dialect and group depend on its number: even numbers are observers, 0 and 1 are in one group.
     fn membership(number: u8, since: u64) -> Membership<u8> {
         let peer = peer(number);
         let dialect = if number.is_multiple_of(2) {
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn all_members_keep_their_order_when_the_indexes_are_made() {
+    fn members_keep_their_order_when_the_room_gets_indexes() {
         let mut members = Members::default();
         for number in 0..=MEMBERS {
             members.insert(membership(number, 9 - u64::from(number)));

@@ -1,4 +1,5 @@
-//! Broadcasts that name their receiver by an alias, on two nodes of one cluster.
+//! Broadcasts that name their receiver by an alias, an id that a client makes for itself and announces by sending a
+//! frame with it as the sender. The tests have two nodes of one cluster.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,12 +21,14 @@ const NODES: usize = 2;
 
 type ClientName = &'static str;
 
-/// Two hubs, an engine that commits at once, and clients by name. A node applies the log of the room only from the
-/// time at which it has a member.
+/// Two hubs, an engine that commits at once, and clients by name.
 struct AliasCluster {
     hubs: [Hub<ClientName>; NODES],
+    /// Whether a node has had a member of the room. It gets no entries of the room's log before.
     has_room: [bool; NODES],
+    /// The log of the room: each change with the node that proposed it.
     entries: Vec<(usize, Change)>,
+    /// The clients with their nodes.
     clients: BTreeMap<ClientName, (usize, Peer)>,
     receivers: Vec<ClientName>,
     deliveries: usize,
@@ -169,7 +172,7 @@ impl AliasCluster {
         self.hubs[follower].handle(Input::Committed(log, entry), epoch());
     }
 
-    /// Commits the changes that follow when a node's lease expires: a member is removed, and added again.
+    /// Commits the two changes that follow for a member when the lease of its node expires: its removal and a new join.
     fn expire_lease(&mut self, name: ClientName) {
         let (node, peer) = &self.clients[name];
         let (node, peer) = (*node, peer.id());
@@ -233,7 +236,7 @@ fn a_later_announcement_does_not_divert_frames() {
 /// The node of "new" and "spoofer" has not seen the announcement of "old", because it had no member then. It has seen
 /// "spoofer" announce the same alias.
 #[test]
-fn a_node_that_joined_later_delivers_frames_to_the_true_receiver() {
+fn a_frame_from_a_node_that_missed_an_announcement_still_reaches_its_receiver() {
     let mut cluster = AliasCluster::new();
     for name in ["old", "other"] {
         cluster.join(0, name);
@@ -247,7 +250,7 @@ fn a_node_that_joined_later_delivers_frames_to_the_true_receiver() {
     assert_eq!(
         cluster.receivers_of("new", "new", "old"),
         expected,
-        "the node of \"new\" does not know the alias, so its members get the frame too"
+        "a node that does not know the alias must deliver the frame to all its members"
     );
     cluster.receivers_of("spoofer", "old", "");
     assert_eq!(
@@ -272,7 +275,7 @@ fn a_member_with_too_many_aliases_gets_every_frame() {
 }
 
 #[test]
-fn a_member_that_was_suspended_gets_all_frames() {
+fn a_member_that_was_suspended_matches_every_alias() {
     let mut cluster = announced_cluster();
     cluster.expire_lease("b");
     cluster.receivers_of("a", "b", "");

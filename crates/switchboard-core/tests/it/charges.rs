@@ -22,7 +22,7 @@ static WITHOUT_PRESENCE: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// A driver of a hub with one room. It commits at once. Connections are numbers.
+/// A hub with one room, whose proposed changes are committed at once. Connections are numbers.
 struct CommittingHub {
     hub: Hub<usize>,
     peers: Vec<Peer>,
@@ -74,7 +74,10 @@ impl CommittingHub {
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
                 Effect::Charge(to, charge) => {
-                    assert_eq!(to, connection, "the connection that requests is charged");
+                    assert_eq!(
+                        to, connection,
+                        "only the requesting connection must be charged"
+                    );
                     charges.push(charge);
                 }
                 Effect::Propose { log, change, .. } => {
@@ -136,7 +139,7 @@ fn a_broadcast_is_charged_for_each_receiver_and_a_direct_frame_is_not() {
 }
 
 #[test]
-fn a_list_a_join_again_and_a_leave_are_charged_for_the_other_members() {
+fn a_list_a_repeated_join_and_a_leave_are_charged_once_for_each_other_member() {
     let mut driver = CommittingHub::new();
     for _ in 0..5 {
         driver.join(&WITH_PRESENCE);
@@ -163,7 +166,7 @@ fn a_member_without_presence_is_charged_for_each_peer_that_its_frames_reach() {
     assert_eq!(
         driver.join(&WITHOUT_PRESENCE),
         [deliveries(1, 128)],
-        "it is not told of other members"
+        "the new member is not told of others, so only the notification of the other member counts"
     );
     let charges = driver.request(1, send_to(Target::Address(address(0))));
     assert_eq!(charges, [Charge::Reached(PeerId::from_random([0; 16]))]);

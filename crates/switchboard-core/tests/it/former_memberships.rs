@@ -1,4 +1,4 @@
-//! Messages of another node to a membership that has ended.
+//! Messages to a membership that has ended because its client has left and joined again.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ fn leave(client: u8) -> Change {
     Change::Leave(peer(client), cause)
 }
 
-/// The hub of one node. The test passes it the entries of the log.
+/// The hub of one node. It proposes nothing to an engine; the test passes it the committed entries of the log.
 struct FollowingHub {
     /// The number of the node and of its client.
     node: u8,
@@ -86,7 +86,7 @@ impl FollowingHub {
     }
 }
 
-/// A message of the sender to the receiver's membership that began at `since`.
+/// A message of the sender's node to the membership of the receiver that began at position `since`.
 fn relay(since: u64) -> Input<u8> {
     let frame = ByteString::from_static("frame");
     let body = NodeMessageBody::Relay {
@@ -113,7 +113,7 @@ fn relay(since: u64) -> Input<u8> {
 }
 
 /// The receiver leaves and joins again before the sender's node has applied either change. The message may belong to
-/// an offer/answer exchange of the former membership, of which the new one knows nothing.
+/// an offer/answer exchange with the former membership, so the client must not get it after its new join.
 #[test]
 fn a_message_to_a_former_membership_is_returned_and_not_delivered_to_the_new_one() {
     let mut node = FollowingHub::new(RECEIVER);

@@ -1,4 +1,10 @@
-//! Join options (tokens and groups), deferred messages, dialect limits and counterparts.
+//! Options of a join and messages that depend on joins:
+//!
+//! - a token is a secret with which a client gets its address back after it lost its connection;
+//! - a group is a set of members that see only each other;
+//! - a deferred message waits until a member with its address joins;
+//! - a dialect can limit the members of a room;
+//! - a counterpart is a member of another dialect that has exchanged a session description with the member.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +40,7 @@ static LIMITED: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// A driver of a hub that commits at once, and its clients by name.
+/// A hub whose proposed changes are committed at once, and its clients by name.
 struct CommittingNode {
     hub: Hub<&'static str>,
     peers: BTreeMap<&'static str, Peer>,
@@ -57,6 +63,7 @@ impl CommittingNode {
         }
     }
 
+    /// Joins a new client under its name as its address.
     fn join(&mut self, name: &'static str, traits: &'static DialectTraits, options: JoinOptions) {
         self.join_as(name, name, traits, options);
     }
@@ -157,12 +164,13 @@ impl CommittingNode {
         self.hub.handle(Input::Committed(log, entry), self.now);
     }
 
-    /// The events that all clients got since the last call.
+    /// The events that all clients got since the last call, each as `client: event` (see [`event_text`]).
     fn received(&mut self) -> Vec<String> {
         std::mem::take(&mut self.received)
     }
 }
 
+/// A short text of an event. A client that has joined is "in with" the addresses of the earlier members.
 fn event_text(event: &Event) -> String {
     match event {
         Event::Joined { others, .. } => {
@@ -176,7 +184,7 @@ fn event_text(event: &Event) -> String {
             assert_ne!(
                 *kind,
                 LeaveKind::ConnectionLost,
-                "members get Announced for a lost connection"
+                "members must get Announced for a lost connection"
             );
             format!("{} left", peer.address)
         }
@@ -197,6 +205,7 @@ fn event_text(event: &Event) -> String {
     }
 }
 
+/// Join options with a token that reserves the address for 30 s.
 fn token(secret: &str) -> JoinOptions {
     JoinOptions {
         token: Some(Token {
@@ -320,10 +329,11 @@ fn a_dialect_limit_of_two_refuses_a_third_member_in_any_order() {
 }
 
 #[test]
-fn a_join_that_exceeds_a_limit_after_a_remote_join_is_withdrawn() {
+fn a_join_is_refused_and_undone_if_a_member_that_limits_the_room_was_committed_before_it() {
     let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, JoinOptions::default());
-    // This node has not applied the join of the member with a limit yet when it proposes the late join.
+    // When this node proposes the join of "late", it has not applied the join of "far", whose dialect allows two
+    // members.
     let limited = Member {
         peer: PeerId::from_random([99; 16]),
         address: Address::parse("far", 0).expect("an address"),
@@ -355,7 +365,7 @@ fn a_join_that_exceeds_a_limit_after_a_remote_join_is_withdrawn() {
         node.now,
     );
     let Some(Effect::Propose { log, change, .. }) = node.hub.poll_effect() else {
-        panic!("its join is proposed");
+        panic!("the hub did not propose the join");
     };
     node.commit(
         room(),
@@ -395,8 +405,9 @@ fn the_address_of_a_lost_connection_is_reserved_for_its_token() {
     assert_eq!(node.hub.poll_timeout(), None, "no timeout is left");
 }
 
+/// The client has certainly ended the connection itself, so no reservation is needed.
 #[test]
-fn a_close_or_a_reset_frees_an_address_at_once() {
+fn a_close_or_a_reset_by_the_client_frees_its_address_at_once() {
     for reason in [DisconnectReason::Graceful, DisconnectReason::Reset] {
         let mut node = CommittingNode::new();
         node.join("ann", &WITH_PRESENCE, token("s"));
@@ -478,7 +489,7 @@ fn text(bytes: usize) -> &'static str {
 }
 
 #[test]
-fn frames_to_reconnecting_players_are_all_delivered() {
+fn all_frames_to_players_that_reconnect_are_delivered() {
     let mut node = CommittingNode::new();
     node.join("host", &WITHOUT_PRESENCE, JoinOptions::default());
     node.received();
@@ -511,7 +522,7 @@ fn frames_to_reconnecting_players_are_all_delivered() {
 }
 
 #[test]
-fn frames_of_eight_connections_of_a_pair_are_deferred_and_a_ninth_expires() {
+fn signals_of_eight_connections_to_one_address_are_deferred_and_those_of_a_ninth_expire() {
     let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     node.received();
@@ -541,7 +552,7 @@ fn frames_of_eight_connections_of_a_pair_are_deferred_and_a_ninth_expires() {
     assert_eq!(
         count_of("ann: expired ben"),
         1,
-        "the sender gets an error for the ninth"
+        "the sender must get one error for the ninth connection"
     );
     node.advance(Duration::from_secs(5));
     assert_eq!(node.received(), [""; 0]);
@@ -568,7 +579,7 @@ fn an_absent_address_expires_once_even_if_frames_were_dropped() {
 }
 
 #[test]
-fn deferred_frames_for_one_address_fit_its_outbox() {
+fn deferred_frames_for_one_address_fill_at_most_half_of_an_outbox() {
     let mut node = CommittingNode::new();
     let senders: Vec<&'static str> = (0..8)
         .map(|number| &*Box::leak(format!("sender{number}").into_boxed_str()))
@@ -592,7 +603,7 @@ fn deferred_frames_for_one_address_fit_its_outbox() {
 }
 
 #[test]
-fn a_sender_waits_for_a_bounded_number_of_addresses() {
+fn frames_of_a_sender_wait_for_at_most_1024_addresses() {
     let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     node.received();
@@ -662,6 +673,7 @@ fn members_of_groups_do_not_count_against_room_members() {
     assert_eq!(node.received(), ["cyd: dan says hello"]);
 }
 
+/// The member with this address as the target of a message.
 fn at(address: &str) -> Target {
     Target::Address(Address::parse(address, 0).expect("an address"))
 }
@@ -728,7 +740,7 @@ fn an_offer_to_all_makes_every_member_without_presence_a_counterpart() {
 }
 
 #[test]
-fn a_leave_of_a_counterpart_on_another_node_is_notified() {
+fn a_member_without_presence_is_told_when_a_counterpart_of_a_lost_node_leaves() {
     let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     let far = add_remote_member(&mut node, "far");
@@ -741,7 +753,7 @@ fn a_leave_of_a_counterpart_on_another_node_is_notified() {
 }
 
 #[test]
-fn a_suspended_member_is_told_that_its_remote_counterparts_left() {
+fn a_suspended_member_is_told_that_its_counterparts_on_other_nodes_have_left() {
     let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     node.join("near", &WITH_PRESENCE, JoinOptions::default());
@@ -749,6 +761,7 @@ fn a_suspended_member_is_told_that_its_remote_counterparts_left() {
     node.send_offer("ann", at("far"), "offer");
     node.send_offer("ann", at("near"), "offer");
     node.received();
+    // The lease of this node expires: "ann" is removed and suspended until it is joined again.
     let ann = node.peers["ann"].id();
     node.commit(room(), Change::Leave(ann, LeaveCause::NodeLost), None);
     node.drain_effects();
@@ -758,7 +771,7 @@ fn a_suspended_member_is_told_that_its_remote_counterparts_left() {
 }
 
 #[test]
-fn bounced_frames_for_an_address_expire_once_and_in_time() {
+fn frames_that_another_node_returns_expire_after_five_seconds_with_one_error() {
     let mut node = CommittingNode::new();
     node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
     add_remote_member(&mut node, "far");
@@ -780,7 +793,7 @@ fn bounced_frames_for_an_address_expire_once_and_in_time() {
 }
 
 #[test]
-fn the_counterparts_of_a_member_are_bounded() {
+fn a_member_has_at_most_1024_counterparts_and_the_oldest_are_dropped() {
     let mut node = CommittingNode::new();
     node.join("host", &WITH_PRESENCE, JoinOptions::default());
     let names: Vec<&'static str> = (0..1026)
@@ -795,5 +808,6 @@ fn the_counterparts_of_a_member_are_bounded() {
     node.disconnect("host", DisconnectReason::Graceful);
     let received = node.received();
     assert_eq!(received.len(), 1024);
-    assert_eq!(received[0], "p2: host left", "p0 and p1 are dropped");
+    // p1 has left, and p0 was dropped at the limit.
+    assert_eq!(received[0], "p2: host left");
 }

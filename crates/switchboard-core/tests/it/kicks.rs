@@ -1,4 +1,4 @@
-//! The removal of a member by the host program.
+//! Kicks: the host program, which embeds the server as a library, removes a member.
 
 use std::sync::Arc;
 

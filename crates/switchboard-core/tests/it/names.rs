@@ -21,7 +21,7 @@ static TRAITS: DialectTraits = DialectTraits {
 /// The time that the hub gives the holder of a name to answer a probe.
 const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A driver of a hub that commits at once, and its peers by index.
+/// A hub whose proposed changes are committed at once, and its peers by index.
 struct Claims {
     hub: Hub<usize>,
     peers: Vec<Peer>,
@@ -29,7 +29,7 @@ struct Claims {
     position: u64,
     received: Vec<String>,
     charged: Vec<(usize, Charge)>,
-    /// Whether proposed evictions are lost, as after the cluster has ended (fenced) the lease of the node.
+    /// Whether proposed evictions are lost. This happens if the cluster has ended (fenced) the lease of the node.
     loses_evictions: bool,
 }
 
@@ -54,7 +54,7 @@ impl Claims {
         }
     }
 
-    /// Lets the time of a challenge pass.
+    /// Advances the time by the timeout of a challenge.
     fn expire_challenge(&mut self) {
         self.now += CHALLENGE_TIMEOUT;
         self.hub.handle_timeout(self.now);
@@ -104,6 +104,7 @@ impl Claims {
         }
     }
 
+    /// The events that all peers got since the last call, each as `index: event`.
     fn received(&mut self) -> Vec<String> {
         std::mem::take(&mut self.received)
     }
@@ -177,7 +178,7 @@ fn a_claim_is_charged_for_the_probe_of_the_holder() {
 }
 
 #[test]
-fn a_name_of_an_unresponsive_holder_goes_to_the_claimant() {
+fn the_name_of_an_unresponsive_holder_goes_to_the_claimant() {
     let mut claims = Claims::new(2);
     claims.command(0, claim(Some("red"), "ada"));
     claims.command(1, claim(Some("red"), "ada"));
@@ -207,7 +208,7 @@ fn an_eviction_that_was_lost_is_repeated() {
 }
 
 #[test]
-fn a_replacement_that_was_lost_is_repeated_with_its_reason() {
+fn an_eviction_by_the_same_user_that_was_lost_is_repeated_with_its_reason() {
     let ada = || Identity::Proven("ada".into());
     let mut claims = Claims::with_identities(vec![ada(), ada()]);
     claims.command(0, claim(None, "ada"));

@@ -21,7 +21,7 @@ static OTHERS: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// A driver of a hub with one room. Connections are numbers; the test commits the joins.
+/// A hub with one room, and the changes that it has proposed. The test commits them. Connections are numbers.
 struct UncommittedHub {
     hub: Hub<u8>,
     proposed: Vec<Change>,
@@ -165,7 +165,7 @@ fn untranslatable_broadcast_is_refused_only_if_a_receiver_needed_its_content() {
         driver.join(2, &SENDERS);
         driver.join(3, other);
         driver.propose_join(1, &SENDERS);
-        // The frame is queued behind the join, so it is parsed whatever the dialects of the members are.
+        // The join is not committed yet. A frame that waits for a join is always parsed before it is queued.
         driver.hub.handle(broadcast(|_, _| false), epoch());
         driver.commit_proposals();
         let (_, errors) = driver.receivers_and_refused();

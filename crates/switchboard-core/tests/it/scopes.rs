@@ -40,7 +40,8 @@ fn closed(dialect: &str) -> RoomId {
     }
 }
 
-fn route(peer: &mut Peer, command: Command) -> HubRequest {
+/// The hub request that the peer makes of an allowed command.
+fn authorize(peer: &mut Peer, command: Command) -> HubRequest {
     let request = peer.authorize(command, &Limits::default());
     request.expect("an allowed request")
 }
@@ -53,13 +54,14 @@ fn joined_room(peer: &mut Peer, options: JoinOptions) -> RoomId {
         name: None,
         options,
     };
-    let request = route(peer, join);
+    let request = authorize(peer, join);
     let HubRequest::Join(room, ..) = request else {
         panic!("expected a join, got {request:?}");
     };
     room
 }
 
+/// The options of a join of a room that is closed to other dialects.
 fn closing() -> JoinOptions {
     JoinOptions {
         closed_to_other_dialects: true,
@@ -107,11 +109,11 @@ fn every_request_of_a_member_is_for_the_room_that_it_has_joined() {
         to: Target::Everyone,
         message: RelayedMessage::new("with-signals", MessageKind::Offer, frame, |_, _| true),
     };
-    let resource_of = |peer: &mut Peer, command| route(peer, command).resource();
+    let resource_of = |peer: &mut Peer, command| authorize(peer, command).resource();
     let resource = switchboard_core::ResourceKey::Room(room.clone());
     assert_eq!(resource_of(&mut peer, message), resource);
     assert_eq!(resource_of(&mut peer, Command::List(name())), resource);
-    // A peer cannot be in two rooms of one name.
+    // A peer cannot be in two rooms of one name, so this join is for the closed room too.
     assert_eq!(joined_room(&mut peer, JoinOptions::default()), room);
     let leave = Command::Leave {
         room: name(),
