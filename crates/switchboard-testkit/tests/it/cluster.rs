@@ -74,7 +74,9 @@ fn violations_of(seed: u64, faults: &FaultPlan, is_traced: bool) -> Vec<String> 
             violations.push(format!("rooms without members on s{key}: {rooms:?}"));
         }
         if node.hub().poll_timeout().is_some() {
-            violations.push(format!("challenges without members on s{key}"));
+            violations.push(format!(
+                "timers (challenges or reservations) without members on s{key}"
+            ));
         }
         if node.node().logs() != (0, 0) {
             violations.push(format!(

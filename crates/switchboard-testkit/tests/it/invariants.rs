@@ -63,7 +63,7 @@ fn assert_no_state_is_left(run: &mut RandomRun) {
     assert_eq!(
         run.simulation.hub().poll_timeout(),
         None,
-        "a challenge is left"
+        "the hub still has a timer: a challenge or a reservation is left"
     );
     let p2p = driver_of("p2p");
     for nick in NICKS {

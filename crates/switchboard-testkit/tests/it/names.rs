@@ -1,5 +1,5 @@
-//! Names of `p2p` clients, in rooms and in the space: random runs with concurrent claims, joins, room changes, crashes and
-//! frozen clients.
+//! Names of `p2p` clients, which claim them for one room or for all rooms: random runs with concurrent claims, joins,
+//! room changes, crashes and frozen clients.
 
 use std::time::Duration;
 
@@ -8,9 +8,11 @@ use serde_json::json;
 use switchboard_core::RoomId;
 use switchboard_testkit::{ClientId, Simulation};
 
+/// The first two are the same name, because they look alike. The third is the name that a second `ada` gets in a room.
 const NAMES: [&str; 4] = ["ada", "a\u{200b}da ", "ada (2)", "bob"];
 const ROOMS: [&str; 2] = ["red", "blue"];
-/// Longer than all challenges that one join can wait for.
+/// Longer than all challenges that one join can wait for. In a challenge, the hub asks the holder of a claimed name
+/// whether it is alive.
 const CHALLENGE_TIME: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
@@ -175,7 +177,7 @@ proptest! {
     }
 }
 
-/// Checks that every name is free, in every room and in the space, after all clients have disconnected.
+/// Disconnects all clients, and checks that every name is then free, in every room and for all rooms.
 fn assert_all_names_are_free(run: &mut NameRun) {
     for (client, _) in run.clients.clone() {
         run.simulation.crash(client);
@@ -183,7 +185,7 @@ fn assert_all_names_are_free(run: &mut NameRun) {
     assert_eq!(
         run.simulation.hub().poll_timeout(),
         None,
-        "a challenge is left"
+        "the hub still has a timer: a challenge is left"
     );
     for name in NAMES {
         for room in [None, Some(ROOMS[0]), Some(ROOMS[1])] {

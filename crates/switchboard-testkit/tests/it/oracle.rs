@@ -248,6 +248,7 @@ impl<'p> Oracle<'p> {
                 None => self.member_when_received(sent.from, *at),
             };
             let sender = &sender;
+            // A chat message of `p2p` names its sender by the display name, not by the id.
             let is_chat = client.driver.name == "p2p" && matches!(event, ClientEvent::Text { .. });
             let name = match &sender.name {
                 Some(name) if is_chat => name.to_string(),

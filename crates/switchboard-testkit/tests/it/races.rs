@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use switchboard_core::Limits;
 use switchboard_testkit::{ClientId, Simulation, permissive_settings};
 
+/// Longer than a challenge, in which the hub asks the holder of a claimed address whether it is alive.
 const CHALLENGE_TIME: Duration = Duration::from_secs(3);
 
 fn join(simulation: &mut Simulation, client: ClientId, room: &str, id: &str) {

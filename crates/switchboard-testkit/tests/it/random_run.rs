@@ -333,8 +333,8 @@ impl RandomRun {
         }
     }
 
-    /// Waits until all challenges have ended: a frozen claimant may wait for the name of another frozen client, and so
-    /// on.
+    /// Waits until all challenges have ended. In a challenge, the hub asks the holder of a claimed name whether it is
+    /// alive. A frozen claimant may wait for the name of another frozen client, and so on.
     fn run_until_quiescent(&mut self) {
         self.wait(DELAY_MAX);
         for _ in 0..4 * (self.clients.len() + 1) {

@@ -1,4 +1,5 @@
-//! Synchronisation with a store that was restored from a backup.
+//! Synchronisation of a node with a store that was restored from a backup: the node sends its memberships, and the
+//! store returns those that it has now.
 
 use switchboard_cluster::store::{
     Lease, LogEvent, LogVersion, MemberSpec, StoreRequest, StoreResponse, StoredChange,

@@ -1,4 +1,7 @@
 //! Checks the invariants of the cluster over the histories of all clients.
+//!
+//! A client is introduced to another member when an event tells it of that member. It observes the member from then on
+//! until an event tells it that the member has left.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -61,7 +64,7 @@ impl ClusterOracle<'_> {
             .collect()
     }
 
-    /// Every client observes exactly the other members, and every pair has exactly one offerer.
+    /// Every client observes exactly the other members, and the offer roles of every two members match.
     fn check_views(&mut self, room: &RoomId) {
         let present = self.present_members(room);
         for client in &present {
@@ -112,20 +115,21 @@ impl ClusterOracle<'_> {
                 last_of_b.role, last_of_a.role
             ));
         }
-        // Two members are introduced to each other equally often. Only observations since the later of
-        // their joins count: before, a client may have observed a member that could not observe it. A
-        // restored membership may count from its restoration instead (`restored`).
+        // Each of two members is introduced to the other equally often. Observations from before the
+        // later of their joins do not count: then one could not observe the other yet. If the store has
+        // lost a membership and its node has restored it, the restoration may count as the join
+        // (`restored`).
         let met = self
             .member_since(room, one)
             .max(self.member_since(room, other));
-        let since = |observer, observations: &[Observation], is_restored| {
+        let introductions = |observer, observations: &[Observation], is_restored| {
             let met = self.observed_since(room, observer, [one, other], is_restored);
             let late = observations
                 .iter()
                 .filter(|observation| observation.from >= met);
             let late: Vec<_> = late.collect();
-            // A member that returns at the same time has a new membership; the earlier observation
-            // is of the old one.
+            // If an observation begins when the one before ends, the member has joined again: the
+            // earlier one is of its former membership.
             let old = late
                 .windows(2)
                 .filter(|pair| pair[0].until == Some(pair[1].from));
@@ -141,8 +145,8 @@ impl ClusterOracle<'_> {
             });
         let counts = |is_restored| {
             (
-                since(one, &of_b, is_restored),
-                since(other, &of_a, is_restored),
+                introductions(one, &of_b, is_restored),
+                introductions(other, &of_a, is_restored),
             )
         };
         let is_mutual = |(one, other)| one == other;
@@ -155,8 +159,8 @@ impl ClusterOracle<'_> {
         }
     }
 
-    /// When the node of `observer` has applied the current memberships of two clients. The store
-    /// has them earlier, and until then the node may still introduce the former ones.
+    /// The time at which the node of `observer` has applied the current memberships of two clients. The
+    /// store has them earlier, and until then the node may still introduce the former ones.
     fn observed_since(
         &self,
         room: &RoomId,
@@ -192,7 +196,7 @@ impl ClusterOracle<'_> {
         data_losses.map(|outage| outage.from).collect()
     }
 
-    /// Whether the client's node was away for a third of a lease or longer at a loss of data.
+    /// Whether an outage of a third of a lease or longer affected the client's node at a loss of data.
     fn is_late(&self, client: ClientKey, data_losses: &[Duration]) -> bool {
         let node = self.cluster.clients()[client].node();
         let mut outages = self.cluster.outages().iter();
@@ -229,7 +233,7 @@ impl ClusterOracle<'_> {
         })
     }
 
-    /// When the current membership of a client began.
+    /// The time at which the current membership of a client began.
     fn member_since(&self, room: &RoomId, client: ClientKey) -> Duration {
         let join = self.last_join(room, client, false);
         join.map(|(at, _)| at).unwrap_or_default()
@@ -350,7 +354,7 @@ impl ClusterOracle<'_> {
         }
     }
 
-    /// For how long a process was paused since `since`.
+    /// The time for which a process was paused after `since`.
     fn paused_time(&self, node: usize, since: Duration) -> Duration {
         let outages = self.cluster.outages().iter();
         let pauses = outages.filter(|it| it.kind == "pause" && it.node == Some(node));
@@ -509,6 +513,7 @@ impl ClusterOracle<'_> {
         end.is_none_or(|end| end > until)
     }
 
+    /// Whether the dialect of the client can express the message.
     fn understands(&self, client: ClientKey, sent: &SentMessage) -> bool {
         let [of, to] = [sent.from, client].map(|client| self.cluster.clients()[client].dialect());
         !sent.is_offer || to.signals || of.name == to.name

@@ -192,7 +192,7 @@ fn the_same_identity_on_another_node_replaces_its_membership_at_once() {
 }
 
 #[test]
-fn a_leave_without_the_store_is_local_at_once_and_remote_later() {
+fn a_leave_during_a_store_outage_is_seen_locally_at_once_and_remotely_later() {
     let mut cluster = cluster(2);
     let local = member(&mut cluster, 0);
     let remote = member(&mut cluster, 1);
@@ -258,7 +258,7 @@ fn a_rejoin_under_another_address_during_a_partition_is_seen_afterwards() {
 }
 
 #[test]
-fn a_room_name_is_unique_over_all_nodes_and_independent_per_room() {
+fn a_name_claimed_in_a_room_is_unique_over_all_nodes_and_free_in_other_rooms() {
     let mut cluster = cluster(2);
     let holder = cluster.connect(0, 0, None);
     cluster.claim_name(holder, Some("red"), "ann");
