@@ -31,7 +31,8 @@ const STEADY: Duration = Duration::from_secs(1);
 const ARRIVE_MAX: Duration = Duration::from_secs(5);
 /// The time limit for a node to report that it has lost or regained Redis.
 const READY_MAX: Duration = Duration::from_secs(15);
-/// The times for which the clients act in a round before the check, without and with churn.
+/// The times for which the clients act in a round before the check: first they only send signals, then they also leave,
+/// disconnect and join again (churn).
 const TALK_TIME: Duration = Duration::from_millis(1000);
 const CHURN_TIME: Duration = Duration::from_millis(2500);
 
@@ -59,7 +60,8 @@ pub(crate) struct ChaosTest {
     pub(crate) cluster: Arc<TestCluster>,
     _clients: JoinSet<()>,
     quiescent: Vec<QuiescentPeriod>,
-    /// The times from the kill of a node until each observer was told of each leave.
+    /// The times from the kill of a node until each member on another node was told that a member of the killed node
+    /// has left.
     pub(crate) leave_delays: Vec<Duration>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) redis: Option<Redis>,
@@ -186,7 +188,8 @@ impl ChaosTest {
         result
     }
 
-    /// Waits until the view of every client is the room, and each pair has one offerer.
+    /// Waits until every client knows exactly the other members of its room, and one of each two members was told to
+    /// send the offer.
     pub(crate) async fn await_consistent_views(&self) -> Result<(), String> {
         self.cluster.set(Mode::default());
         self.await_no_violations(self.consistency_max, STEADY, |test| {
@@ -293,7 +296,7 @@ fn config(
     settings: &str,
 ) -> NodeConfig {
     let localhost = std::net::Ipv4Addr::LOCALHOST.into();
-    let host = network.map_or(localhost, |_| Network::inside(Link::Clients));
+    let host = network.map_or(localhost, |_| Network::namespace_address(Link::Clients));
     let redis_host = network.map_or(localhost, |_| Network::host_address(Link::Redis));
     let lease = redis.map(|_| format!("[engine]\nlease = {LEASE_SECS}\n"));
     NodeConfig {

@@ -42,7 +42,7 @@ pub(crate) struct ChaosClient {
     membership: Option<usize>,
     own_name: Option<Name>,
     is_member: bool,
-    /// The members that the client knows, each with its id in this dialect.
+    /// The members that the client knows, each with the id by which this dialect names it.
     known: Vec<(Name, String)>,
     /// The addresses of members by their ids in this dialect.
     ids: HashMap<String, Name>,

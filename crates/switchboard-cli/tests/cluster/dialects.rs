@@ -83,7 +83,7 @@ impl ClientDialect {
         self != Self::Mesh
     }
 
-    /// Whether joins are announced, so that the view of a client is the room.
+    /// Whether the server announces joins. If so, the members that a client knows must be all members of the room.
     pub(crate) fn announces_joins(self) -> bool {
         matches!(self, Self::Lightstream | Self::P2p)
     }
@@ -202,8 +202,8 @@ fn parse_p2p(frame: &Value, ids: &mut HashMap<String, Name>) -> Option<FrameMean
 
 /// The address of a member in a frame with its id and username. The username of a member of another dialect is its
 /// address; that of a `p2p` member is a chosen name, and its id is the address.
-fn introduced_address(person: &Value, ids: &mut HashMap<String, Name>) -> Name {
-    let (id, shown) = (name(&person["id"]), name(&person["username"]));
+fn introduced_address(peer: &Value, ids: &mut HashMap<String, Name>) -> Name {
+    let (id, shown) = (name(&peer["id"]), name(&peer["username"]));
     let is_p2p = shown.starts_with(P2P_NICK);
     let address = if is_p2p { id.clone() } else { shown };
     // A client that joins again has another id.

@@ -22,7 +22,8 @@ pub(crate) const LEASE_SECS: u64 = 5;
 const PAUSE: Duration = Duration::from_secs(LEASE_SECS + 3);
 /// The time for which Redis is down.
 const REDIS_DOWN: Duration = Duration::from_secs(9);
-/// The time limit for the answer to a join: two seconds for Redis, and a challenge of the holder before.
+/// The time limit for the answer to a join. The server may first ask the holder of the address whether it is alive (a
+/// challenge of two seconds), and then waits two seconds for Redis.
 const ANSWER_MAX: Duration = Duration::from_millis(4500);
 /// The time for which a node is disconnected, longer than its lease.
 const CUT_TIME: Duration = Duration::from_secs(LEASE_SECS + 3);
@@ -177,11 +178,11 @@ impl ChaosTest {
 
     async fn restart_redis(&mut self, start: fn(&mut Redis)) -> Result<(), String> {
         let at = Instant::now();
-        self.redis.as_mut().ok_or("there is a Redis")?.kill();
+        self.redis.as_mut().ok_or("this test has no Redis")?.kill();
         self.await_readiness(false).await?;
         tokio::time::sleep_until((at + REDIS_DOWN).into()).await;
         self.check_join_answers(at)?;
-        start(self.redis.as_mut().ok_or("there is a Redis")?);
+        start(self.redis.as_mut().ok_or("this test has no Redis")?);
         Ok(())
     }
 
@@ -213,7 +214,10 @@ impl ChaosTest {
     }
 
     async fn cut(&self, links: &[Link]) -> Result<(), String> {
-        let network = self.network.as_ref().ok_or("there is a namespace")?;
+        let network = self
+            .network
+            .as_ref()
+            .ok_or("this test has no network namespace")?;
         links.iter().for_each(|link| network.cut(*link));
         tokio::time::sleep(CUT_TIME).await;
         links.iter().try_for_each(|link| network.restore(*link))?;

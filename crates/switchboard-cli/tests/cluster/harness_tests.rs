@@ -49,7 +49,7 @@ async fn redis_restarts_with_its_data_or_empty() {
 
 fn config(dir: &TempDir, network: Option<&Network>) -> NodeConfig {
     let host = network.map_or(Ipv4Addr::LOCALHOST.into(), |_| {
-        Network::inside(Link::Clients)
+        Network::namespace_address(Link::Clients)
     });
     NodeConfig {
         name: "node".to_owned(),

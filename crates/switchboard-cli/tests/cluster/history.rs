@@ -1,4 +1,8 @@
-//! Permanent violations in the events of the clients.
+//! Violations of the invariants that are permanent: no later event repairs them. Those that may be temporary are in
+//! [`oracle`](crate::oracle).
+//!
+//! The servers guarantee more while no fault occurs, so most checks look only at quiescent periods: periods without
+//! faults.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -39,8 +43,8 @@ pub(crate) fn permanent_violations(
 }
 
 /// In dialects that announce joins, the newcomer sends the offer. An older member may be told to offer only if the
-/// dialect of the newcomer cannot tell its client to offer. Only periods without faults count: a member that was lost
-/// and restored is a newcomer.
+/// dialect of the newcomer cannot tell its client to offer. Periods with faults do not count, because a member whose
+/// membership was lost and restored is a newcomer to the others.
 fn check_offer_order(
     index: usize,
     membership: &MembershipRecord,
@@ -54,10 +58,10 @@ fn check_offer_order(
             RecordedEvent::Left(name) => drop(announced.remove(name)),
             RecordedEvent::MustOffer(name) if announced.contains(name) => {
                 let is_quiescent = quiescent.iter().any(|period| period.covers(*at, *at));
-                let offers_itself = dialects_by_name
+                let newcomer_can_offer = dialects_by_name
                     .get(&**name)
                     .is_some_and(|dialect| dialect.requests_offers());
-                if is_quiescent && offers_itself {
+                if is_quiescent && newcomer_can_offer {
                     let text = format!(
                         "client {} was told to offer to {name}, which joined later and must offer",
                         membership.client
@@ -74,8 +78,8 @@ fn check_offer_order(
     None
 }
 
-/// No signal of a member arrives after its leave. Only quiescent periods count: otherwise the member may have been
-/// restored before its connection ended.
+/// After a client is told that a member has left, it receives no signal of that membership. Periods with faults do not
+/// count, because then a connected member may be reported as left and be restored.
 fn check_signals_after_leave(
     record: &Record,
     index: usize,
@@ -97,11 +101,11 @@ fn check_signals_after_leave(
                     .signals
                     .get(*serial)
                     .map(|signal| &record.memberships[signal.from]);
-                let is_over = sender.is_some_and(|sender| {
+                let has_ended = sender.is_some_and(|sender| {
                     sender.is_named(from)
                         && sender.ended_at.is_some_and(|ended_at| ended_at < *left)
                 });
-                if is_over && quiescent.iter().any(|period| period.covers(*left, *at)) {
+                if has_ended && quiescent.iter().any(|period| period.covers(*left, *at)) {
                     let text = format!(
                         "client {} received signal {serial} of {from} after its leave",
                         membership.client
@@ -143,7 +147,7 @@ fn check_signal_order(
     None
 }
 
-/// No responsive client loses its membership in a quiescent period.
+/// No client that is responsive loses its membership in a quiescent period.
 fn check_lost_memberships(
     index: usize,
     membership: &MembershipRecord,
@@ -164,7 +168,7 @@ fn check_lost_memberships(
     ))
 }
 
-/// Every join is answered.
+/// Every join that is requested in a quiescent period is answered.
 fn check_answers(
     index: usize,
     membership: &MembershipRecord,
@@ -187,7 +191,7 @@ fn check_answers(
     })
 }
 
-/// Clients of dialects that announce joins observe all changes in the same order.
+/// The members of a room observe all joins and leaves in the same order, in the dialects that announce joins.
 fn check_common_order(record: &Record, period: &QuiescentPeriod) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut last: HashMap<usize, (usize, Changes<'_>)> = HashMap::new();

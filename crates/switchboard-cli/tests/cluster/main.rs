@@ -37,7 +37,7 @@ use crate::{
     report::print_progress,
 };
 
-/// The tests run one after another, because the servers have deadlines.
+/// The tests run one after another: under the load of several, the servers would miss their deadlines.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 const CLIENTS: usize = 60;

@@ -53,7 +53,7 @@ impl Network {
     }
 
     /// The address of the end of a link in the namespace.
-    pub(crate) fn inside(link: Link) -> IpAddr {
+    pub(crate) fn namespace_address(link: Link) -> IpAddr {
         Self::address(link, 2)
     }
 
@@ -69,12 +69,15 @@ impl Network {
             self.host_interface(link),
             format!("{}i", self.host_interface(link)),
         );
-        let (host_address, inside) = (Self::host_address(link), Self::inside(link));
+        let (host_address, namespace_address) =
+            (Self::host_address(link), Self::namespace_address(link));
         ip(&format!(
             "link add {outer} type veth peer name {inner} netns {name}"
         ))?;
         ip(&format!("address add {host_address}/30 dev {outer}"))?;
-        ip(&format!("-n {name} address add {inside}/30 dev {inner}"))?;
+        ip(&format!(
+            "-n {name} address add {namespace_address}/30 dev {inner}"
+        ))?;
         ip(&format!("-n {name} link set {inner} up"))?;
         self.restore(link)
     }
@@ -96,7 +99,7 @@ impl Network {
     pub(crate) fn has_unacknowledged_data(&self) -> Result<bool, String> {
         let outside = std::fs::read_to_string(CONNECTIONS).map_err(|error| error.to_string())?;
         let inside = ip(&format!("netns exec {} cat {CONNECTIONS}", self.name))?;
-        let end = Self::inside(Link::Clients);
+        let end = Self::namespace_address(Link::Clients);
         Ok(outside
             .lines()
             .chain(inside.lines())

@@ -1,7 +1,8 @@
 //! Checks that the clients received the events that the invariants require, and no others.
 //!
-//! The violations here may be temporary: a view that is not consistent yet, a missing request to offer, a signal in
-//! transit. Permanent violations are in [`history`](crate::history).
+//! The violations here may be temporary: a view (the members that a client knows) that is not consistent with the room
+//! yet, a client that has not been told yet to send an offer, a signal in transit. Permanent violations are in
+//! [`history`](crate::history).
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -40,7 +41,8 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Violations that must end in a quiescent period: inconsistent views, and pairs without one offerer.
+/// Violations that must end soon after the last fault: inconsistent views, and pairs of members of which none or both
+/// were told to send the offer. `quiescent` are the periods without faults.
 pub(crate) fn temporary_violations(
     record: &Record,
     quiescent: &[QuiescentPeriod],
@@ -146,7 +148,8 @@ fn view_difference(
     })
 }
 
-/// Two members of a room, each with its index, have one offerer, by the offer policies.
+/// Of two members of a room, each with its index, exactly one was told to send the offer: the one that the offer
+/// policies of their dialects determine.
 fn check_pair(
     one: (usize, &MembershipRecord),
     other: (usize, &MembershipRecord),
@@ -210,7 +213,8 @@ impl<'r> FirstSeen<'r> {
         Self(seen)
     }
 
-    /// The member that must offer, if the logs determine which of the two joined later and no fault occurred since.
+    /// The index of the member that must offer. `None` unless the logs prove which of the two joined later, and no
+    /// fault has occurred since.
     fn offerer(
         &self,
         one: (usize, &MembershipRecord),
@@ -223,6 +227,7 @@ impl<'r> FirstSeen<'r> {
             (other, one)
         };
         let seen = self.0.get(member.1.own_name.as_deref()?)?;
+        // The first announcement of the older member proves that it had joined.
         let confirmed = seen
             .iter()
             .filter(|at| **at >= member.1.requested_at)
@@ -240,6 +245,7 @@ impl<'r> FirstSeen<'r> {
             && quiescent
                 .iter()
                 .any(|period| period.covers(member.1.requested_at, *introduced));
+        // In `singo` the older member offers, and `mesh` cannot tell a client to offer.
         let offerer = match (member.1.dialect, newcomer.1.dialect) {
             (ClientDialect::Singo, ClientDialect::Singo) | (_, ClientDialect::Mesh) => member,
             _ => newcomer,

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use crate::dialects::ClientDialect;
 
-/// The address of a member, independent of the id in a dialect.
+/// The address of a member: its unique name in the room. A dialect may show another id of the member to its clients.
 pub(crate) type Name = Arc<str>;
 
 /// An event that a client received.

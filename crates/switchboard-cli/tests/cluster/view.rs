@@ -13,14 +13,16 @@ use crate::{
 /// A member that a client knows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownMember {
+    /// The time of the event that last announced it.
     pub(crate) since: Instant,
     /// The number of times that the client was told to offer to it.
     pub(crate) offers: usize,
 }
 
-/// The view of a client after all its events.
+/// The view of a client.
 #[derive(Debug, Default)]
 pub(crate) struct View<'r> {
+    /// The members that the client was told of, until it is told of their leaves.
     pub(crate) introduced: BTreeMap<&'r str, KnownMember>,
     /// The senders of received signals, for dialects that do not announce joins.
     pub(crate) signals_from: BTreeSet<&'r str>,
