@@ -79,9 +79,10 @@ impl<O: AudioSink> MixStream<O> {
         let (muxer, headers) = match &self.headers {
             StreamHeaders::Wav(header) => (None, header.clone()),
             StreamHeaders::Opus => {
-                // A decoder that joins a running stream drops more samples, until it has converged. They are missing
-                // from the sound that it plays: the muxer ends the stream as if only the delay of the encoder were
-                // dropped.
+                // The pre-skip is the number of samples that a decoder drops at the beginning. A decoder that joins a
+                // running stream needs some packets until its output is right, so it drops more than the delay of the
+                // encoder. The muxer counts that delay only, so the stream ends on time, and its sound is shorter by
+                // the other dropped samples.
                 let pre_skip = match self.encoder.prepare_listener() {
                     true => opus::CONVERGENCE,
                     false => opus::LOOKAHEAD,

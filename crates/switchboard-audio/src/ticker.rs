@@ -7,8 +7,9 @@ use crate::FRAME;
 /// Minimum time between two frames while catching up, so that listeners do not get bursts.
 const GAP_MIN: Duration = Duration::from_millis(10);
 
-/// Maximum lateness that is caught up. At a greater lateness, frames are skipped. Sources buffer at most 200 ms by default
-/// (`latency_max`), so a mixer that catches up more would find their buffers empty and chop the audio. 60 ms of the
+/// Maximum lateness that is caught up. At a greater lateness, frames are skipped. Sources buffer at most 200 ms by
+/// default (`latency_max`), so a mixer that catches up more would find their buffers empty and chop the audio. 60 ms of
+/// the
 /// 200 ms are left in the buffers, to absorb network jitter.
 const LATENESS_MAX: Duration = Duration::from_millis(200 - 60);
 
@@ -38,8 +39,7 @@ impl Ticker {
     }
 
     /// Records that the due frame was made at `now`. Lateness of up to 140 ms is caught up, with at least 10 ms
-    /// between frames. At a greater lateness, whole frames are skipped until 140 ms
-    /// or less remain.
+    /// between frames. At a greater lateness, whole frames are skipped until 140 ms or less remain.
     pub fn advance(&mut self, now: Instant) {
         self.ideal += FRAME;
         let lateness = now.saturating_duration_since(self.ideal);

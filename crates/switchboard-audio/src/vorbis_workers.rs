@@ -59,8 +59,7 @@ impl RemoteEncoder {
     pub(crate) fn new(quality: f32) -> Result<Self, EncodeError> {
         static LAST_ID: AtomicU64 = AtomicU64::new(0);
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed);
-        // Round-robin distribution over the workers.
-        // One worker per processor.
+        // Round-robin over the workers. There is one for each processor, up to the maximum.
         let count = thread::available_parallelism().map_or(1, NonZero::get);
         let slot = id % count.min(THREADS_MAX) as u64;
         let worker = usize::try_from(slot)

@@ -12,15 +12,15 @@ use switchboard::{
 
 use crate::{report, terminal};
 
-/// Prints the address of a listener, and the pages and dialects that are served there: all of them, or only the dialect
-/// `alone`.
+/// Prints the address of a listener, and the pages and dialects that are served there: all of them, or no page and only
+/// `sole_dialect`.
 pub(crate) fn announce(
     server: &Server,
     address: SocketAddr,
-    alone: Option<&'static str>,
+    sole_dialect: Option<&'static str>,
     certificate: Option<&ServerCertificate>,
 ) {
-    let served = ServedUrls::new(server.config(), address, alone, certificate);
+    let served = ServedUrls::new(server.config(), address, sole_dialect, certificate);
     terminal::print_briefly(&match server.config().log.format {
         LogFormat::Text => served.text(),
         LogFormat::Json => served.json(),
@@ -107,7 +107,8 @@ const ICE_HINT: &str = "calls between networks need STUN and TURN servers, set i
 /// The pages and dialects that are served at one address.
 struct ServedUrls {
     address: SocketAddr,
-    alone: Option<&'static str>,
+    /// The only dialect that is served; `None` for all dialects and the pages.
+    sole_dialect: Option<&'static str>,
     /// Names of pages and their URLs. A name may occur more than once, in `dialects` too.
     pages: Vec<(&'static str, String)>,
     dialects: Vec<(&'static str, String)>,
@@ -117,7 +118,7 @@ impl ServedUrls {
     fn new(
         config: &Config,
         address: SocketAddr,
-        alone: Option<&'static str>,
+        sole_dialect: Option<&'static str>,
         certificate: Option<&ServerCertificate>,
     ) -> Self {
         let (http, ws) = match certificate {
@@ -127,7 +128,7 @@ impl ServedUrls {
         let host = host(address, certificate);
         let mut pages = Vec::new();
         let mut dialects = Vec::new();
-        if let Some(dialect) = alone {
+        if let Some(dialect) = sole_dialect {
             let path = config.served_alone(dialect).unwrap_or_default();
             dialects.push((dialect, format!("{ws}://{host}{path}")));
         } else {
@@ -145,18 +146,20 @@ impl ServedUrls {
         }
         Self {
             address,
-            alone,
+            sole_dialect,
             pages,
             dialects,
         }
     }
 
     fn text(&self) -> String {
-        let alone = self.alone.map(|dialect| format!(" for {dialect} alone"));
+        let suffix = self
+            .sole_dialect
+            .map(|dialect| format!(" for {dialect} alone"));
         let first = format!(
             "Switchboard listens on {}{}\n",
             self.address,
-            alone.unwrap_or_default()
+            suffix.unwrap_or_default()
         );
         let urls = self.pages.iter().chain(&self.dialects);
         let urls = urls.map(|(name, url)| format!("  {name:<14} {url}\n"));
@@ -169,7 +172,7 @@ impl ServedUrls {
             "pages": by_name(&self.pages),
             "dialects": by_name(&self.dialects),
         });
-        if let Some(dialect) = self.alone {
+        if let Some(dialect) = self.sole_dialect {
             fields["alone"] = dialect.into();
         }
         report::json_line("INFO", "listening", fields)

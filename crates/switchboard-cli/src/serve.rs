@@ -89,9 +89,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let main_certificate = certificate.as_deref().zip(main);
     warnings.extend(main_certificate.and_then(|(certificate, main)| certificate.warning(main)));
     let server = Server::builder().config(config).build()?;
-    for (listener, alone) in &listeners {
+    for (listener, sole_dialect) in &listeners {
         let certificate = certificate.as_deref().map(Certificate::shown);
-        banner::announce(&server, listener.address(), *alone, certificate);
+        banner::announce(&server, listener.address(), *sole_dialect, certificate);
     }
     banner::announce_engine(&server);
     match &certificate {
@@ -102,11 +102,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    for (mut listener, alone) in listeners {
+    for (mut listener, sole_dialect) in listeners {
         if let Some(certificate) = &certificate {
             listener = listener.with_tls(certificate.tls());
         }
-        match alone {
+        match sole_dialect {
             Some(dialect) => drop(server.serve_dialect(listener, dialect)),
             None => server.serve(listener),
         }

@@ -21,10 +21,12 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 
 use server_process::ServerProcess;
 
+/// The members of the room that only receive.
 const MEMBERS: u32 = 400;
+/// The members that change their id over and over without a pause.
 const RENAMERS: u64 = 3;
 
-/// The defaults of `[limits]`.
+/// The defaults of `[limits]`. A delivery is a frame that a request of a client causes for one member.
 const DELIVERIES_PER_SECOND: u64 = 4000;
 const DELIVERIES_BURST: u64 = 20_000;
 
@@ -68,6 +70,8 @@ async fn join(address: SocketAddr, id: String, bytes: Arc<AtomicU64>) -> Sender 
     sender
 }
 
+/// A join of the room under this id. If the client is in the room already, that is a rename: the others are told of a
+/// leave and of a join.
 fn rename(id: &str) -> Message {
     Message::text(format!(
         r#"{{"type":"join","roomID":"r","senderID":"{id}"}}"#
@@ -112,7 +116,7 @@ async fn renames_in_a_large_room_stay_within_the_delivery_budgets() {
     let allowed = RENAMERS * (allowed + DELIVERIES_PER_SECOND);
     assert!(
         deliveries <= allowed,
-        "{deliveries} deliveries of {allowed}"
+        "{deliveries} deliveries, at most {allowed} are allowed"
     );
     assert!(
         bytes <= allowed * 128,

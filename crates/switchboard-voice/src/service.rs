@@ -181,7 +181,7 @@ impl VoiceService {
         response
     }
 
-    /// Admits a request by the same rules as a connection. Voice exists in the default space only.
+    /// Admits a request by the same rules as a connection. Voice exists in the default space (namespace of rooms) only.
     pub(crate) async fn admit(&self, parts: &Parts) -> Result<AdmittedRequest, VoiceError> {
         let admitted = self.host.admit(parts).await?;
         if admitted.space != SpaceName::default() {

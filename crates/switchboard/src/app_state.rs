@@ -202,6 +202,7 @@ impl VoiceHost for AppState {
             // A voice user has no signaling connection whose id could be used.
             peer: PeerId::from_random(rand::rng().random()),
             identity: Some(user.as_str().into()),
+            // The dialect of voice.
             dialect: "gostream",
             room: RoomId::shared(SpaceName::default(), room),
             context: HostContext::default(),

@@ -15,7 +15,7 @@ const EVENTS_BEHIND_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ServerEvent {
-    /// A client has opened a WebSocket connection. One [`ServerEvent::Disconnected`] follows.
+    /// The WebSocket connection of a client is established. When it ends, [`ServerEvent::Disconnected`] follows once.
     Connected(ClientInfo),
     /// The connection of a client has ended, and the client leaves all rooms. On a single node all its
     /// [`ServerEvent::Left`] precede; in a cluster they may follow, when the store has ordered the leaves.

@@ -33,22 +33,22 @@ const SUBPROTOCOL: &str = "switchboard.";
 /// The dialect's name in logs and events while the first frame of the client has not selected a dialect.
 const UNDETECTED: &str = "undetected";
 
-/// Adds the routes of the dialects to a router. `alone` is the only dialect that clients can select, on a listener of
-/// one dialect.
+/// Adds the routes of the dialects to a router. `sole_dialect` is the only dialect that clients can select, on a
+/// listener of one dialect.
 pub(crate) fn routes(
     router: Router<Arc<AppState>>,
     routes: &RouteTable,
-    alone: Option<DialectName>,
+    sole_dialect: Option<DialectName>,
 ) -> Router<Arc<AppState>> {
     for conflict in routes.conflicts() {
         let (dialect, error) = (conflict.dialect, error_chain(&conflict.error));
         tracing::error!(dialect, error, "route conflict");
     }
     routes.iter().fold(router, |router, route| {
-        let shared = Arc::new((route.clone(), alone));
+        let shared = Arc::new((route.clone(), sole_dialect));
         let handler = move |State(app): State<Arc<AppState>>, request: Request| async move {
-            let (route, alone) = &*shared;
-            handle_request(&app, route, *alone, request).await
+            let (route, sole_dialect) = &*shared;
+            handle_request(&app, route, *sole_dialect, request).await
         };
         let method_router = match (route.accepts, route.cors) {
             (Accepts::Sockets | Accepts::Nothing, _) => any(handler),
@@ -66,16 +66,16 @@ pub(crate) fn routes(
 async fn handle_request(
     app: &AppState,
     route: &Route,
-    alone: Option<DialectName>,
+    sole_dialect: Option<DialectName>,
     request: Request,
 ) -> Response {
     let (mut parts, _body) = request.into_parts();
     let Some(origins) = app.cors_origins(route) else {
-        return route_request(app, route, alone, &mut parts).await;
+        return route_request(app, route, sole_dialect, &mut parts).await;
     };
     let mut response = match cors::preflight(&parts.method, &parts.headers) {
         Some(response) => response,
-        None => route_request(app, route, alone, &mut parts).await,
+        None => route_request(app, route, sole_dialect, &mut parts).await,
     };
     cors::allow(response.headers_mut(), &parts.headers, &origins);
     response
@@ -84,7 +84,7 @@ async fn handle_request(
 async fn route_request(
     app: &AppState,
     route: &Route,
-    alone: Option<DialectName>,
+    sole_dialect: Option<DialectName>,
     parts: &mut Parts,
 ) -> Response {
     let wants_socket = match route.accepts {
@@ -95,7 +95,7 @@ async fn route_request(
     };
     let result = match (wants_socket, route.only()) {
         (false, Some(dialect)) => answer_request(app, dialect, route, parts).await,
-        _ => begin_session(app, route, alone, parts).await,
+        _ => begin_session(app, route, sole_dialect, parts).await,
     };
     result.unwrap_or_else(|error| *error)
 }
@@ -112,7 +112,7 @@ pub(crate) fn reject_method(method: &Method) -> Option<Box<Response>> {
 async fn begin_session(
     app: &AppState,
     route: &Route,
-    alone: Option<DialectName>,
+    sole_dialect: Option<DialectName>,
     parts: &mut Parts,
 ) -> Result<Response, Box<Response>> {
     let upgrade = Upgrade::from_parts(parts).map_err(|error| {
@@ -120,7 +120,7 @@ async fn begin_session(
         error_response(error)
     })?;
     let (permit, mut handshake, admission) = admit_request(app, route, parts).await?;
-    let chosen = choose(upgrade, &handshake, (route, alone));
+    let chosen = choose(upgrade, &handshake, (route, sole_dialect));
     let (upgrade, dialect) =
         chosen.inspect_err(|_| app.log_refused(parts, RefusalReason::Dialect))?;
     if app.uses_webhook(dialect, route) {
@@ -270,10 +270,10 @@ type ChosenDialect = (Upgrade, Option<&'static dyn Dialect>);
 fn choose(
     upgrade: Upgrade,
     handshake: &Handshake,
-    (route, alone): (&Route, Option<DialectName>),
+    (route, sole_dialect): (&Route, Option<DialectName>),
 ) -> Result<ChosenDialect, Box<Response>> {
-    let is_served = |name: &str| match alone {
-        Some(alone) => alone == name,
+    let is_served = |name: &str| match sole_dialect {
+        Some(sole_dialect) => sole_dialect == name,
         None => handshake.settings.is_enabled(name),
     };
     let table = handshake.settings.table();

@@ -22,21 +22,21 @@ fn wav(samples: &[u8], rate: u32, channels: u16) -> Vec<u8> {
 }
 
 /// The way in which a file is passed to `voice talk`: by its name, or as standard input.
-enum Given<'a> {
+enum FileInput<'a> {
     Name(&'a str),
     Stdin(&'a str),
 }
 
 /// Sends a file and records the room in this format.
-fn send_and_record(server: &Server, name: &str, file: &Given<'_>, format: &str) -> String {
+fn send_and_record(server: &Server, name: &str, file: &FileInput<'_>, format: &str) -> String {
     let home = Home::new(&format!("file-{name}-{format}"));
     let recording = text(&home.path(&format!("heard.{format}")));
     let mut listener = server.run(&home, &["listen", name, "-o", &recording], Stdio::null());
     listener.wait_for(&format!("Listening to {name}"));
     let talker = Home::new(&format!("file-{name}-{format}-talker"));
     let talking = match file {
-        Given::Name(file) => server.run(&talker, &["talk", name, file], Stdio::null()),
-        Given::Stdin(file) => {
+        FileInput::Name(file) => server.run(&talker, &["talk", name, file], Stdio::null()),
+        FileInput::Stdin(file) => {
             let file = fs::File::open(file).expect("it is there");
             server.run(&talker, &["talk", name], file)
         }
@@ -60,9 +60,9 @@ fn file_of_every_format_is_played_in_full() {
     let raw = text(&home.path("clip.s16le"));
     fs::write(&raw, tone(500.0, MILLIS, RATE, 1)).expect("it is written");
 
-    let again = send_and_record(&server, "raw", &Given::Name(&raw), "wav");
+    let again = send_and_record(&server, "raw", &FileInput::Name(&raw), "wav");
     Recording::read(again.as_ref()).assert_tone(500.0, MILLIS);
-    let again = send_and_record(&server, "stdin", &Given::Stdin(&clip), "wav");
+    let again = send_and_record(&server, "stdin", &FileInput::Stdin(&clip), "wav");
     Recording::read(again.as_ref()).assert_tone(500.0, MILLIS);
     // The recording is sent in its own format.
     let formats: &[&str] = match cfg!(feature = "vorbis") {
@@ -70,8 +70,8 @@ fn file_of_every_format_is_played_in_full() {
         false => &["wav", "opus"],
     };
     for format in formats {
-        let recording = send_and_record(&server, "first", &Given::Name(&clip), format);
-        let again = send_and_record(&server, "again", &Given::Name(&recording), "wav");
+        let recording = send_and_record(&server, "first", &FileInput::Name(&clip), format);
+        let again = send_and_record(&server, "again", &FileInput::Name(&recording), "wav");
         Recording::read(again.as_ref()).assert_tone(500.0, MILLIS);
     }
 }

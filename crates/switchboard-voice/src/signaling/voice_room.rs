@@ -22,9 +22,10 @@ use crate::id::{User, VoiceRoomId};
 /// The key by which clients name a room. All keys of one [`VoiceRooms`] are of one kind, like its users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomKey {
-    /// Identity `keys`: a name; the server assigns the id.
+    /// A name; the server assigns the id. Users that are public keys (identity `keys`) have such rooms.
     Named(RoomName),
-    /// Identity `site`: the site's number, which is both the id and the name.
+    /// A number that the website gave the room; it is both the id and the name. Users that are accounts of a website
+    /// (identity `site`) have such rooms.
     Numbered(u64),
 }
 
@@ -77,7 +78,8 @@ pub struct RoomListing {
     pub count: usize,
 }
 
-/// A sans-IO state machine of all voice rooms. The crate documentation says how to drive it.
+/// A sans-IO state machine of all voice rooms. The crate documentation says how its driver, the code that does the I/O,
+/// calls it.
 ///
 /// Every input first handles the timeouts up to its `now`, with one exception: if a user enters an empty room whose
 /// time is over but which is not removed yet, the room is kept ([`VoiceRooms::enter`]).

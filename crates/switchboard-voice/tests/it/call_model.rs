@@ -50,11 +50,11 @@ pub(crate) enum CallStep {
         call: u64,
         direction: Direction,
     },
-    /// Time passes; the timer does not fire.
+    /// Time passes, without a call of `handle_timeout`.
     Wait {
         secs: u64,
     },
-    /// The driver's timer fires.
+    /// `handle_timeout` is called, as by the timer of the server.
     Timer,
 }
 

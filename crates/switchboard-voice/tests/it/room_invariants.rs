@@ -33,9 +33,9 @@ enum RoomStep {
         room: u64,
         direction: Direction,
     },
-    /// Time passes; the timer does not fire.
+    /// Time passes, without a call of `handle_timeout`.
     Wait { secs: u64 },
-    /// The driver's timer fires.
+    /// `handle_timeout` is called, as by the timer of the server.
     Timer,
 }
 

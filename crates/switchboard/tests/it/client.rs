@@ -33,17 +33,18 @@ pub(crate) fn start(toml: &str) -> (Server, SocketAddr) {
     open(Server::builder().config(config(toml)))
 }
 
-/// Starts a server on a free loopback port; if `SWITCHBOARD_TEST_NODES` is set, a cluster as in [`open_second`].
+/// Starts a server on a free loopback port; if `SWITCHBOARD_TEST_NODES` is set, a cluster as in
+/// [`open_second_of_two_nodes`].
 pub(crate) fn open(builder: Builder) -> (Server, SocketAddr) {
     match std::env::var_os("SWITCHBOARD_TEST_NODES") {
         None => serve(builder.build().expect("valid settings")),
-        Some(_) => open_second(builder),
+        Some(_) => open_second_of_two_nodes(builder),
     }
 }
 
 /// Starts two nodes and returns the second. The first is the voice leader: it does the work of all voice rooms, and the
 /// second forwards voice requests to it.
-pub(crate) fn open_second(builder: Builder) -> (Server, SocketAddr) {
+pub(crate) fn open_second_of_two_nodes(builder: Builder) -> (Server, SocketAddr) {
     let nodes = SharedEngine::new();
     let first = nodes.serve(builder.clone());
     let second = nodes.serve(builder);
@@ -55,6 +56,7 @@ pub(crate) fn open_second(builder: Builder) -> (Server, SocketAddr) {
 pub(crate) fn serve(server: Server) -> (Server, SocketAddr) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
+    // An earlier test may have used this port for the second node of a cluster.
     SharedEngine::unlink_node(address);
     server.serve(listener);
     (server, address)

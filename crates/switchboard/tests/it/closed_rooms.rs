@@ -8,7 +8,7 @@ use switchboard::{Admission, Denial, Server, room, room_of_dialect};
 use crate::client::{Client, config, open, request, start};
 
 /// Connects a client that selects a dialect by subprotocol.
-async fn by_subprotocol(address: SocketAddr, path: &str, dialect: &str) -> Client {
+async fn connect_by_subprotocol(address: SocketAddr, path: &str, dialect: &str) -> Client {
     let mut request = request(address, path);
     let value = format!("switchboard.{dialect}").parse().expect("a header");
     request
@@ -28,8 +28,8 @@ async fn connect_other_dialects(address: SocketAddr, name: &str) -> Vec<Client> 
         ))
         .await,
         open(format!("/{name}?dialect=mesh&room={name}")).await,
-        by_subprotocol(address, &format!("/ws?room={name}&key={name}"), "mesh").await,
-        by_subprotocol(address, &format!("/peerjs?room={name}&key={name}"), "mesh").await,
+        connect_by_subprotocol(address, &format!("/ws?room={name}&key={name}"), "mesh").await,
+        connect_by_subprotocol(address, &format!("/peerjs?room={name}&key={name}"), "mesh").await,
     ];
     let mut by_first_frame = open("/ws".to_owned()).await;
     by_first_frame

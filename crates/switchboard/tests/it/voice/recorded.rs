@@ -3,7 +3,7 @@
 #![expect(non_snake_case, reason = "scenarios have the recorder's names")]
 
 use super::replay::replay;
-use crate::client::{open, open_second};
+use crate::client::{open, open_second_of_two_nodes};
 
 pub(super) const RECORDED: [&str; 4] = [
     include_str!("recorded/calls.txt"),
@@ -28,7 +28,7 @@ macro_rules! scenarios {
                 $(#[$attribute])*
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    super::replay(stringify!($name), super::open_second).await;
+                    super::replay(stringify!($name), super::open_second_of_two_nodes).await;
                 }
             )*
         }

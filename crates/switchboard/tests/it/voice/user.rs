@@ -10,7 +10,8 @@ use super::{
     source::Source,
 };
 
-/// A user of identity `keys` with a ticket.
+/// A user that is a public key (identity `keys`), with a ticket: a challenge of the server, which the key signs to
+/// authenticate requests.
 pub(super) struct User {
     key: SecretKey,
     pub(super) address: SocketAddr,
