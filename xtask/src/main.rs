@@ -139,7 +139,8 @@ mod tests {
         assert!(error.contains("`--long` of `lint`"), "{error}");
     }
 
-    /// Runs a script with the functions of `stages.sh`. Returns its status and its output.
+    /// Runs a script with the functions of `stages.sh`: each of `stage`, `test_stage` and `together` gets a limit in
+    /// minutes, a name and a command. Returns whether all stages passed, and the output.
     fn stages(script: &str) -> (bool, String) {
         let mut bash = Command::new("bash");
         bash.args(["-c", &format!("source stages.sh; {script}; finish")]);

@@ -19,11 +19,14 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 
 /// The size of an offer with a few candidates.
 const SDP_BYTES: usize = 1536;
+/// The number of pairs of clients that exchange offers.
 const PAIRS: usize = 64;
 /// The time for which the pairs exchange offers.
 const RELAY_TIME: Duration = Duration::from_secs(6);
+/// The number of measured joins, each by another client.
 const JOINERS: usize = 2000;
 const ROOM_MEMBERS: usize = 10;
+/// The number of joins that are pending at the same time.
 const JOINS_AT_ONCE: usize = 64;
 /// The number of members on the node that is killed.
 const LOST_MEMBERS: usize = 200;
@@ -80,13 +83,14 @@ async fn main() {
     }
 }
 
-/// Nodes, and the Redis that they share.
+/// Nodes (server processes), and the Redis that they share, if any.
 struct Cluster {
     redis: Option<Process>,
     nodes: Vec<(Process, u16)>,
 }
 
 impl Cluster {
+    /// Starts nodes. With `engine`, they share a Redis; a single node may do without.
     fn open(nodes: usize, engine: bool) -> Self {
         let redis = engine.then(|| {
             let port = free_port();
@@ -122,6 +126,7 @@ impl Cluster {
         }
     }
 
+    /// The port of the node that serves client `index`: clients are distributed over the nodes in turn.
     fn port(&self, index: usize) -> u16 {
         self.nodes[index % self.nodes.len()].1
     }

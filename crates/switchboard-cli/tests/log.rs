@@ -53,6 +53,7 @@ impl LoggingServer {
         }
     }
 
+    /// Starts a server whose log lines are JSON.
     fn json(variables: &[(&str, &str)]) -> Self {
         Self::start(&["--log-format", "json"], variables)
     }

@@ -51,6 +51,7 @@ pub(crate) struct VoiceState {
     metrics: VoiceMetrics,
     /// Computes the owner numbers of the mixers.
     hasher: RandomState,
+    /// A reference to this object itself, for the timer.
     this: OnceLock<Weak<Self>>,
 }
 

@@ -52,8 +52,8 @@ pub(crate) fn dialect_router(app: &Arc<AppState>, dialect: &'static dyn Dialect)
     router.with_state(app.clone())
 }
 
-/// The router of a connection beyond the limits: the probes of [`main_router`], or of [`dialect_router`] if a dialect
-/// is given.
+/// The router of a connection beyond the limits, which is accepted for health probes only: it has the probes of
+/// [`main_router`], or of [`dialect_router`] if a dialect is given.
 pub(crate) fn reserve_router(app: &Arc<AppState>, dialect: Option<&'static dyn Dialect>) -> Router {
     let routes = dialect.map(standalone_routes);
     let is_free = |path: &str| {

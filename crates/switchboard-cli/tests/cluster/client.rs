@@ -46,12 +46,15 @@ pub(crate) struct ChaosClient {
     known: Vec<(Name, String)>,
     /// The addresses of members by their ids in this dialect.
     ids: HashMap<String, Name>,
+    /// The time of the next random action.
     next_action: Instant,
     /// The time at which the client stops waiting for the answer to its join.
     join_deadline: Instant,
+    /// Whether the join is still to be sent.
     must_join: bool,
     /// Whether the client must check that it is still a member.
     must_check_membership: bool,
+    /// Frames that are still to be sent.
     outgoing: Vec<Value>,
 }
 

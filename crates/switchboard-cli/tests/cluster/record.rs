@@ -33,8 +33,10 @@ pub(crate) struct LogEntry {
 /// A membership of a client in a room, from the join request to its end.
 #[derive(Clone, Debug)]
 pub(crate) struct MembershipRecord {
+    /// The number of the client.
     pub(crate) client: usize,
     pub(crate) dialect: ClientDialect,
+    /// The number of the room.
     pub(crate) room: usize,
     /// The address of the server.
     pub(crate) node: String,

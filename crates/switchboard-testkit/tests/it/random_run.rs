@@ -85,6 +85,7 @@ pub(crate) struct TestClient {
 #[derive(Debug)]
 pub(crate) struct SentText {
     pub(crate) from: usize,
+    /// The sender's membership; `None` without one. If its join is pending, the server queues the message until then.
     pub(crate) member: Option<std::sync::Arc<Member>>,
     pub(crate) receivers: Vec<usize>,
 }

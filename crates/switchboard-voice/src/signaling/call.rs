@@ -17,8 +17,8 @@
 //!
 //! A ring has a direction, and both users may ring each other at the same time. A call has no direction; the accept
 //! that creates it ends both rings. The driver (the code that does the I/O and calls this state machine) verifies the
-//! signatures, against the challenges that
-//! [`Calls::challenges_to_answer`], [`Calls::challenges_to_confirm`] and [`Calls::challenges_to_accept`] return.
+//! signatures, against the challenges that [`Calls::challenges_to_answer`], [`Calls::challenges_to_confirm`] and
+//! [`Calls::challenges_to_accept`] return.
 
 mod pair;
 mod ring_rate;

@@ -252,7 +252,7 @@ impl CallRun {
         assert_eq!(
             pairs.len(),
             pairs.iter().collect::<BTreeSet<_>>().len(),
-            "one call per pair"
+            "two users have two calls with each other"
         );
         assert_eq!(pairs.len(), self.observer.alive.len());
         for user in &self.users {
@@ -260,7 +260,7 @@ impl CallRun {
             let has_no_limit = self.calls_per_user == 0;
             assert!(
                 has_no_limit || active <= self.calls_per_user,
-                "{user}: {active}"
+                "{user} is over its limit of calls: it has rung or connected to {active} users"
             );
         }
     }

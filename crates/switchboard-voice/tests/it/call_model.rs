@@ -1,4 +1,7 @@
 //! A reference model of calls: the same rules as the state machine, as plain lists and linear searches.
+//!
+//! The steps of the setup are ring, answer, confirm, and accept or reject. The first three carry a challenge, which the
+//! other user signs in its next step. Answer and confirm may be left out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,10 +64,13 @@ pub(crate) enum CallStep {
 struct ModelRing {
     from: User,
     to: User,
+    /// The caller's challenge in the ring.
     first_challenge: ByteString,
     /// The challenges of the callee's clients.
     answers: Vec<ByteString>,
+    /// The caller's challenges in its confirmations.
     confirmations: Vec<ByteString>,
+    /// The time at which the ring ends if it is not accepted.
     until: Instant,
 }
 
@@ -85,8 +91,11 @@ pub(crate) struct CallModel {
     active: BTreeSet<(User, User)>,
     /// Caller, callee and time of each ring.
     rung_at: Vec<(User, User, Instant)>,
+    /// The number of calls so far, which is the id of the last one.
     made: u64,
+    /// The events that the state machine must have returned since the last comparison.
     pub(crate) events: Vec<(User, VoiceEvent)>,
+    /// The calls that must have ended since the last comparison.
     pub(crate) ended: Vec<CallId>,
 }
 

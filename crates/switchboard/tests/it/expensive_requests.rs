@@ -1,5 +1,5 @@
-//! Rate limits per address for expensive requests: lists, signatures, and requests about which a website or a
-//! webhook is asked. Loopback is exempt, so the clients connect through a trusted proxy.
+//! Rate limits per address for expensive requests: lists, signatures, and requests for which the server asks a website
+//! or a webhook. Loopback is exempt, so the clients connect through a trusted proxy.
 
 use std::net::SocketAddr;
 

@@ -2,7 +2,8 @@
 //!
 //! The server speaks several signaling protocols, called dialects (`lightstream`, `p2p`, `singo`, `mesh`, …).
 //! Clients of different dialects meet in one room. The host program is the program that embeds the server as a
-//! library.
+//! library. A space is a namespace of rooms, which the host program can choose for a client. A node is one server of a
+//! cluster.
 
 mod client;
 mod closed_rooms;

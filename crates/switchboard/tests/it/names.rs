@@ -7,7 +7,7 @@ use switchboard::{Denial, Server};
 
 use crate::client::{Client, serve, start};
 
-/// Connects a client that claims a name in a room or in the whole space. Returns the response.
+/// Connects a client that claims a name for this room or, with `None`, for all rooms. Returns the response.
 async fn identify(address: SocketAddr, name: &str, room: Option<&str>) -> (Client, Value) {
     let mut client = Client::open(address, "/ws").await;
     let mut frame = json!({"type": "IDENTIFY", "username": name});
@@ -44,7 +44,7 @@ async fn a_name_is_unique_per_room_and_a_duplicate_in_a_room_is_numbered() {
     assert_eq!(response["type"], "AUTH_SUCCESS");
     assert_eq!(join(&mut elsewhere, "blue").await["members"], json!([]));
 
-    // Without a room in `IDENTIFY`, as in the original protocol, the name is claimed in the whole space.
+    // Without a room in `IDENTIFY`, as in the original protocol, the name is claimed for all rooms.
     let (mut unmodified, response) = identify(address, "Ada", None).await;
     assert_eq!(response["type"], "AUTH_SUCCESS");
     let (members, announcement) = join_while_other_reads(&mut unmodified, "red", &mut ada).await;

@@ -1,5 +1,6 @@
-//! Several servers in one process that elect the node which does the work of all voice rooms: the oldest candidate.
-//! Their shared engine orders the candidates. The servers do not share rooms.
+//! Several servers in one process, the nodes of a cluster. They elect the voice leader, the node that does the work of
+//! all voice rooms: the candidate that joined first. An engine puts joins and leaves in one order. The nodes share one
+//! for the candidates; they do not share rooms.
 
 use std::{
     collections::HashMap, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration,

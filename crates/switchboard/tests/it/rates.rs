@@ -1,5 +1,5 @@
-//! Rate budgets over sockets: the server pauses reading from a client over its rate, which stays a full member
-//! meanwhile.
+//! Rate budgets over sockets. If a client exceeds its rate, the server reads nothing from it for a while. The client is
+//! paused then, but stays a member that receives frames.
 
 use std::time::{Duration, Instant};
 
@@ -109,7 +109,7 @@ async fn a_paused_client_stays_a_full_member() {
     let rejection = claimant.next().await;
     assert_eq!(
         rejection["message"], "Username already taken.",
-        "the holder answers the challenge"
+        "the server asks the holder whether it is alive, and the paused holder answers"
     );
     claimant.close().await;
 

@@ -1,5 +1,5 @@
-//! A member that reads slowly, and a sender on another node: the sender's node is notified, which charges the
-//! sender's rate budget.
+//! A member that reads slowly, and a sender on another node (server of the cluster): the sender's node is notified, and
+//! charges the frame to the rate budget of the sender.
 
 use std::{
     future::Future,

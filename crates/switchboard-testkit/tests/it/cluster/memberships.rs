@@ -17,10 +17,14 @@ pub(crate) type MemberName = DisplayName;
 /// A membership of another client, as one client has observed it.
 #[derive(Clone, Debug)]
 pub(crate) struct Observation {
+    /// The observed client.
     pub(crate) other: ClientKey,
     pub(crate) membership: MemberName,
+    /// The role of the observing client towards the other.
     pub(crate) role: OfferRole,
+    /// The time of the introduction: the event that told of the membership.
     pub(crate) from: Duration,
+    /// The time of the event that told of its end, if there was one.
     pub(crate) until: Option<Duration>,
 }
 
@@ -31,7 +35,9 @@ pub(crate) struct OwnMembership {
     /// The names under which others may see this membership: after a repeated join, that of the first join or of the
     /// repetition.
     pub(crate) names: BTreeSet<MemberName>,
+    /// The time at which the client learned that it had joined.
     pub(crate) from: Duration,
+    /// The time at which the client left, or learned that it was removed.
     pub(crate) until: Option<Duration>,
     pub(crate) observations: Vec<Observation>,
     /// Observed joins (true) and leaves (false), in the order received.
@@ -58,13 +64,17 @@ pub(crate) struct JoinTimes {
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionHistory {
     pub(crate) memberships: Vec<OwnMembership>,
+    /// The serial numbers of the received messages.
     pub(crate) received_serials: Vec<usize>,
     /// The serial numbers of the messages that the client was allowed to send.
     pub(crate) requested: BTreeMap<usize, Duration>,
     pub(crate) joins: Vec<JoinTimes>,
     pub(crate) evicted: Option<(Duration, EvictionReason)>,
+    /// The probes that it received: questions of the hub whether it is alive.
     pub(crate) probes: Vec<(Duration, ResourceKey)>,
+    /// The names that it holds, each with the time of the answer to its claim.
     pub(crate) claimed: BTreeMap<NameId, Duration>,
+    /// The time at which its connection ended.
     pub(crate) ended: Option<Duration>,
     /// The errors for messages to one client: the room and the receiver.
     pub(crate) undelivered: Vec<(Duration, RoomId, Option<ClientKey>)>,
