@@ -8,6 +8,7 @@ use crate::{
     id::{NameId, RoomId},
     introduction::{Member, OfferRole},
     message::RelayedMessage,
+    shared_frames::SharedFrames,
 };
 
 /// An event for one peer. A peer gets its events in the order in which they happened.
@@ -44,6 +45,8 @@ pub enum Event {
         peer: Arc<Member>,
         /// The receiver's role.
         role: OfferRole,
+        /// The frames of this event, for all receivers with this role.
+        frames: SharedFrames,
     },
     /// A member has left a room of the receiver.
     Departed {
@@ -54,6 +57,8 @@ pub enum Event {
         /// `Silent` if the member left so, else `Announced`. The receiver's dialect does not notify its client of a
         /// silent leave of a member of the same dialect.
         kind: LeaveKind,
+        /// The frames of this event.
+        frames: SharedFrames,
     },
     /// A message from a member or from the server.
     Received {

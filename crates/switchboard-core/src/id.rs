@@ -12,6 +12,9 @@ use uuid::Uuid;
 
 use crate::visible::{is_visible, visible_form};
 
+/// The bytes of the text of a [`PeerId`].
+pub const PEER_ID_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
+
 /// The id of one client connection, unique over all nodes. The server generates it at random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(Uuid);
@@ -21,6 +24,12 @@ impl PeerId {
     #[must_use]
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+
+    /// The text of the id, written into a buffer: without an allocation, unlike `to_string`.
+    #[must_use]
+    pub fn encode(self, buffer: &mut [u8; PEER_ID_BYTES]) -> &str {
+        self.0.hyphenated().encode_lower(buffer)
     }
 
     /// The 16 bytes of the id.

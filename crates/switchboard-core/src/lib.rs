@@ -35,6 +35,7 @@ mod peer;
 mod reservation;
 mod reserved;
 mod room;
+mod shared_frames;
 mod visible;
 
 pub use alias::Aliases;
@@ -45,8 +46,8 @@ pub use error::{ErrorCode, RequestError, error_chain};
 pub use event::{Event, EvictionReason};
 pub use hub::{Hub, UnparsedInput};
 pub use id::{
-    Address, Alias, DialectName, DisplayName, ElectionId, JoinId, NameError, NameId, PeerId,
-    PeerIdError, Position, RoomId, RoomName, RoomScope, SpaceName,
+    Address, Alias, DialectName, DisplayName, ElectionId, JoinId, NameError, NameId, PEER_ID_BYTES,
+    PeerId, PeerIdError, Position, RoomId, RoomName, RoomScope, SpaceName,
 };
 pub use introduction::{
     DialectTraits, Group, Identity, Member, OfferPolicy, OfferRole, Token, offer_role,
@@ -59,3 +60,4 @@ pub use log::{
 pub use message::{MessageKind, RelayedMessage};
 pub use peer::{DisconnectReason, Peer};
 pub use reserved::{escape_server_address, is_server_name, unescape_server_address};
+pub use shared_frames::SharedFrames;

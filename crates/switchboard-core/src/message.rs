@@ -6,9 +6,10 @@ use std::{
 };
 
 use bytestring::ByteString;
-use parking_lot::Mutex;
 
-use crate::{alias::Aliases, id::DialectName, introduction::DialectTraits};
+use crate::{
+    alias::Aliases, id::DialectName, introduction::DialectTraits, shared_frames::OncePerDialect,
+};
 
 /// The kind of a relayed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub struct RelayedMessage {
     is_translatable: fn(DialectName, &str) -> bool,
     /// Whether the frame is translatable, once it is parsed.
     translatable: OnceLock<bool>,
-    translations: Mutex<Vec<(DialectName, Option<ByteString>)>>,
+    translations: OncePerDialect<Option<ByteString>>,
 }
 
 impl RelayedMessage {
@@ -76,7 +77,7 @@ impl RelayedMessage {
             aliases: Aliases::default(),
             is_translatable,
             translatable: OnceLock::new(),
-            translations: Mutex::default(),
+            translations: OncePerDialect::default(),
         }
     }
 
@@ -135,14 +136,7 @@ impl RelayedMessage {
         name: DialectName,
         translate: impl FnOnce() -> Option<ByteString>,
     ) -> Option<ByteString> {
-        // The list is only appended to, so it is consistent after a panic of another thread.
-        let mut translations = self.translations.lock();
-        if let Some((_, frame)) = translations.iter().find(|(made, _)| *made == name) {
-            return frame.clone();
-        }
-        let frame = translate();
-        translations.push((name, frame.clone()));
-        frame
+        self.translations.get_or_make(name, translate).clone()
     }
 }
 

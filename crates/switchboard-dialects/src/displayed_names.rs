@@ -1,11 +1,14 @@
 //! Names of members as clients see them, for dialects in which the server's own frames have the sender `server`.
 //! A member whose name could be confused with it is shown with a mark before the name.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use switchboard_core::{Address, DisplayName, Member, RequestError, escape_server_address};
 
 use crate::{HOST, error_message};
+
+/// The bytes of a frame with a list of members besides the list, if its room has a short name.
+const LIST_HEADER_BYTES: usize = 192;
 
 /// The address of a member (the unique name by which its room knows it) as clients see it. An address that could be
 /// confused with `server` is escaped; [`switchboard_core::unescape_server_address`] reverses this. The host program
@@ -19,6 +22,17 @@ pub(crate) fn address_of(member: &Member) -> Cow<'_, str> {
 pub(crate) fn name_of(member: &Member) -> Cow<'_, str> {
     let name = member.name.as_ref().map(DisplayName::as_str);
     displayed_member_name(member, name.unwrap_or(member.address.as_str()))
+}
+
+/// The bytes of a frame with a list of members: so much memory is allocated at once, instead of growing with the list.
+/// `member_bytes` are the bytes of each member besides its name and address.
+pub(crate) fn list_bytes<'m>(
+    members: impl Iterator<Item = &'m Arc<Member>>,
+    member_bytes: usize,
+) -> usize {
+    let name = |member: &Member| member.name.as_ref().map_or(0, |name| name.as_str().len());
+    let bytes = members.map(|member| member.address.as_str().len() + name(member) + member_bytes);
+    LIST_HEADER_BYTES + bytes.sum::<usize>()
 }
 
 /// An address as clients write it: [`address_of`] for an address without its member.

@@ -348,12 +348,12 @@ impl JsonWriter {
 
     /// Adds an array of strings.
     #[must_use]
-    pub fn texts<'t>(mut self, key: &str, values: impl IntoIterator<Item = &'t str>) -> Self {
+    pub fn texts(mut self, key: &str, values: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.key(key);
         self.0.push('[');
         for value in values {
             self.comma();
-            push_quoted(&mut self.0, value);
+            push_quoted(&mut self.0, value.as_ref());
         }
         self.0.push(']');
         self

@@ -44,7 +44,7 @@ use switchboard_core::{
 use crate::{
     Candidate, ClientFrame, Content, Dialect, DialectTable, Handshake, Session, SessionOutput,
     content::{display_text, relayed_message, sdp_of},
-    displayed_names::{address_of, error_text},
+    displayed_names::{address_of, error_text, list_bytes},
     json::{self, JsonObject, JsonWriter, quote, splice},
 };
 
@@ -59,6 +59,9 @@ static TRAITS: DialectTraits = DialectTraits {
 /// The largest number of `senderID` keys in one frame that are corrected. More than one is rare, and the correction
 /// of many short values would make a small frame a large one.
 const SENDER_SPELLINGS_MAX: usize = 4;
+
+/// The bytes of a member in `peers` besides its id: `"",`.
+const LISTED_BYTES: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct Lightstream;
@@ -209,17 +212,28 @@ impl Session for LightstreamSession {
             Event::Rejoined { room, others } | Event::Members { room, others } => {
                 output.frames.push(peers_frame(room, others));
             }
-            Event::Introduced { room, peer, role } => {
-                output
-                    .frames
-                    .push(presence_frame("user-joined", room, peer));
-                if *role == OfferRole::Offerer {
-                    // Only `peers` makes a client send offers.
-                    output.frames.push(peers_frame(room, [peer]));
-                }
+            Event::Introduced {
+                room,
+                peer,
+                role,
+                frames,
+            } => {
+                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                    frames.push(presence_frame("user-joined", room, peer));
+                    if *role == OfferRole::Offerer {
+                        // Only `peers` makes a client send offers.
+                        frames.push(peers_frame(room, [peer]));
+                    }
+                });
+                output.frames.extend_from_slice(frames);
             }
-            Event::Departed { room, peer, .. } => {
-                output.frames.push(presence_frame("user-left", room, peer))
+            Event::Departed {
+                room, peer, frames, ..
+            } => {
+                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                    frames.push(presence_frame("user-left", room, peer));
+                });
+                output.frames.extend_from_slice(frames);
             }
             Event::Received {
                 room,
@@ -415,7 +429,17 @@ fn with_own_sender(
 /// The first fields of a frame from the server. The sender has two keys, because some clients read the
 /// documented one and others read the one that the original server writes.
 fn start_frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> JsonWriter {
-    JsonWriter::default()
+    start_frame_in(JsonWriter::default(), frame_type, sender, room)
+}
+
+/// [`start_frame`] for a frame that is written into this empty object.
+fn start_frame_in(
+    writer: JsonWriter,
+    frame_type: &str,
+    sender: &str,
+    room: Option<&RoomName>,
+) -> JsonWriter {
+    writer
         .text("type", frame_type)
         .text("senderID", sender)
         .text("SenderID", sender)
@@ -424,11 +448,14 @@ fn start_frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> JsonW
 
 /// The frame `peers`: the members to which the client sends offers. Members that cannot receive an offer are left
 /// out.
-fn peers_frame<'m>(room: &RoomId, others: impl IntoIterator<Item = &'m Arc<Member>>) -> ByteString {
+fn peers_frame<'m>(
+    room: &RoomId,
+    others: impl IntoIterator<Item = &'m Arc<Member>, IntoIter: Clone>,
+) -> ByteString {
     let others = others.into_iter().filter(|other| other.dialect.signals);
-    let ids: Vec<_> = others.map(|other| address_of(other)).collect();
-    start_frame("peers", "server", Some(&room.name))
-        .texts("peers", ids.iter().map(|id| &**id))
+    let writer = JsonWriter::with_capacity(list_bytes(others.clone(), LISTED_BYTES));
+    start_frame_in(writer, "peers", "server", Some(&room.name))
+        .texts("peers", others.map(|other| address_of(other)))
         .finish()
 }
 

@@ -42,7 +42,7 @@ use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
     Command, DialectTraits, ErrorCode, Event, JoinOptions, Limits, Member, MessageKind,
-    OfferPolicy, OfferRole, PeerId, RequestError, RoomName, Target,
+    OfferPolicy, OfferRole, PEER_ID_BYTES, PeerId, RequestError, RoomName, Target,
 };
 
 use crate::{
@@ -220,9 +220,20 @@ impl Session for MatchboxSession {
             Event::Introduced {
                 peer,
                 role: OfferRole::Offerer,
+                frames,
                 ..
-            } => output.frames.push(peer_event("NewPeer", peer.peer)),
-            Event::Departed { peer, .. } => output.frames.push(peer_event("PeerLeft", peer.peer)),
+            } => {
+                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                    frames.push(peer_event("NewPeer", peer.peer));
+                });
+                output.frames.extend_from_slice(frames);
+            }
+            Event::Departed { peer, frames, .. } => {
+                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                    frames.push(peer_event("PeerLeft", peer.peer));
+                });
+                output.frames.extend_from_slice(frames);
+            }
             Event::Received { message, .. } if message.origin == TRAITS.name => {
                 output.frames.push(message.frame.clone());
             }
@@ -308,7 +319,7 @@ impl MatchboxSession {
 
 fn peer_event(event: &str, peer: PeerId) -> ByteString {
     JsonWriter::default()
-        .text(event, &peer.to_string())
+        .text(event, peer.encode(&mut [0; PEER_ID_BYTES]))
         .finish()
 }
 

@@ -33,7 +33,7 @@
 //!
 //! On the main listener: `ws://HOST:8080/signalingserver`.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytestring::ByteString;
 use serde_json::value::RawValue;
@@ -48,7 +48,7 @@ use crate::{
     DialectTable, FirstFrameTimeout, Handshake, Session, SessionOutput, SettingConflict,
     SettingValue,
     content::{display_text, relayed_message, sdp_of},
-    displayed_names::{address_of, displayed_address, error_text},
+    displayed_names::{address_of, displayed_address, error_text, list_bytes},
     json::{JsonObject, JsonWriter},
 };
 
@@ -90,6 +90,9 @@ static ROOM: &DialectSetting = &SETTINGS[0];
 static ID_LENGTH: &DialectSetting = &SETTINGS[1];
 static IDENTIFY_SENDER: &DialectSetting = &SETTINGS[2];
 static LIST_INCLUDES_SELF: &DialectSetting = &SETTINGS[3];
+
+/// The bytes of a member in the list besides its id: `"",`.
+const LISTED_BYTES: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct Mesh;
@@ -237,11 +240,16 @@ impl Session for MeshSession {
             Event::Members { others, .. } | Event::Rejoined { others, .. } => {
                 output.frames.push(self.list_frame(others))
             }
-            Event::Departed { peer, kind, .. } => {
+            Event::Departed {
+                peer, kind, frames, ..
+            } => {
                 // A leave in this dialect is silent if the client has sent `Disconnect` without `notifyAll`: then the
                 // original notifies no client. Silent leaves in other dialects have other reasons, and are notified.
                 if *kind != LeaveKind::Silent || peer.dialect != &TRAITS {
-                    output.frames.push(departure_frame(&address_of(peer)));
+                    let frames = frames.encoded_once(TRAITS.name, |frames| {
+                        frames.push(departure_frame(&address_of(peer)));
+                    });
+                    output.frames.extend_from_slice(frames);
                 }
             }
             Event::Received { from, message, .. } => {
@@ -271,7 +279,7 @@ fn field_or_default<'a>(
     object: &JsonObject<'a>,
     key: &'static str,
     default: &'static str,
-) -> Result<std::borrow::Cow<'a, str>, ErrorCode> {
+) -> Result<Cow<'a, str>, ErrorCode> {
     if object.all(key).next().is_none() {
         return Ok(default.into());
     }
@@ -413,9 +421,10 @@ impl MeshSession {
 
     fn list_frame(&self, others: &[Arc<Member>]) -> ByteString {
         let own = self.list_includes_self.then_some(self.own_address.as_str());
-        let others: Vec<_> = others.iter().map(|other| address_of(other)).collect();
-        let ids = own.into_iter().chain(others.iter().map(|id| &**id));
-        header("GetAllPeerIDs", "server", self.own_address.as_str())
+        let ids = own.map(Cow::Borrowed).into_iter();
+        let ids = ids.chain(others.iter().map(|other| address_of(other)));
+        let writer = JsonWriter::with_capacity(list_bytes(others.iter(), LISTED_BYTES));
+        header_in(writer, "GetAllPeerIDs", "server", self.own_address.as_str())
             .object("content", |content| content.texts("peersIDs", ids))
             .finish()
     }
@@ -434,7 +443,12 @@ impl MeshSession {
 
 /// The first fields of a frame to a client. Their `reach` is `Self`: the frame goes to this client only.
 fn header(kind: &str, sender: &str, peer: &str) -> JsonWriter {
-    JsonWriter::default()
+    header_in(JsonWriter::default(), kind, sender, peer)
+}
+
+/// [`header`] for a frame that is written into this empty object.
+fn header_in(writer: JsonWriter, kind: &str, sender: &str, peer: &str) -> JsonWriter {
+    writer
         .text("kind", kind)
         .text("reach", "Self")
         .text("sender", sender)

@@ -57,14 +57,15 @@ use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
     Command, DialectTraits, DisplayName, ErrorCode, Event, JoinOptions, LeaveKind, Limits, Member,
-    MessageKind, NameId, OfferPolicy, OfferRole, PeerId, RequestError, RoomId, RoomName, Target,
+    MessageKind, NameId, OfferPolicy, OfferRole, PEER_ID_BYTES, PeerId, RequestError, RoomId,
+    RoomName, Target,
 };
 
 use crate::{
     Candidate, ClientFrame, CloseReason, Content, Dialect, DialectSetting, FirstFrameTimeout,
     Handshake, Session, SessionOutput, SettingValue,
     content::{relayed_message, sdp_of},
-    displayed_names::name_of,
+    displayed_names::{list_bytes, name_of},
     error_message,
     json::{JsonObject, JsonWriter},
 };
@@ -76,6 +77,9 @@ static TRAITS: DialectTraits = DialectTraits {
     messages: true,
     ..DialectTraits::DEFAULT
 };
+
+/// The bytes of a member in `ROOM_MEMBERS` besides its name: its id, and `{"id":"","username":""},`.
+const LISTED_BYTES: usize = PEER_ID_BYTES + 24;
 
 static IDENTIFY_SECS: DialectSetting = DialectSetting {
     key: "identify_secs",
@@ -231,19 +235,28 @@ impl Session for P2pSession {
                     .frames
                     .push(members_frame(room, self.assigned_name(), others));
             }
-            Event::Introduced { room, peer, role } => {
-                output
-                    .frames
-                    .push(presence_frame("NEW_PEER_IN_ROOM", room, peer));
-                if *role == OfferRole::Offerer {
-                    // Only `ROOM_MEMBERS` makes a client send offers.
-                    output.frames.push(members_frame(room, None, [peer]));
-                }
+            Event::Introduced {
+                room,
+                peer,
+                role,
+                frames,
+            } => {
+                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                    frames.push(presence_frame("NEW_PEER_IN_ROOM", room, peer));
+                    if *role == OfferRole::Offerer {
+                        // Only `ROOM_MEMBERS` makes a client send offers.
+                        frames.push(members_frame(room, None, [peer]));
+                    }
+                });
+                output.frames.extend_from_slice(frames);
             }
-            Event::Departed { room, peer, .. } => {
-                output
-                    .frames
-                    .push(presence_frame("PEER_LEFT_ROOM", room, peer))
+            Event::Departed {
+                room, peer, frames, ..
+            } => {
+                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                    frames.push(presence_frame("PEER_LEFT_ROOM", room, peer));
+                });
+                output.frames.extend_from_slice(frames);
             }
             Event::Received { message, .. } if message.origin == TRAITS.name => {
                 output.frames.push(message.frame.clone());
@@ -695,7 +708,7 @@ fn with_own_sender(
 
 fn write_member(writer: JsonWriter, member: &Member) -> JsonWriter {
     writer
-        .text("id", &member.peer.to_string())
+        .text("id", member.peer.encode(&mut [0; PEER_ID_BYTES]))
         .text("username", &name_of(member))
 }
 
@@ -704,10 +717,10 @@ fn write_member(writer: JsonWriter, member: &Member) -> JsonWriter {
 fn members_frame<'m>(
     room: &RoomId,
     assigned_name: Option<&DisplayName>,
-    others: impl IntoIterator<Item = &'m Arc<Member>>,
+    others: impl IntoIterator<Item = &'m Arc<Member>, IntoIter: Clone>,
 ) -> ByteString {
     let others = others.into_iter().filter(|other| other.dialect.signals);
-    let frame = JsonWriter::default()
+    let frame = JsonWriter::with_capacity(list_bytes(others.clone(), LISTED_BYTES))
         .text("type", "ROOM_MEMBERS")
         .text("roomId", room.name.as_str())
         .objects("members", others, |writer, other| {

@@ -165,15 +165,20 @@ impl Session for SingoSession {
             Event::Introduced {
                 peer,
                 role: OfferRole::Offerer,
+                frames,
                 ..
             } => {
-                output
-                    .frames
-                    .push(client_frame("new-client", &peer.address));
+                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                    frames.push(client_frame("new-client", &peer.address));
+                });
+                output.frames.extend_from_slice(frames);
             }
-            Event::Departed { peer, .. } => output
-                .frames
-                .push(client_frame("leave-client", &peer.address)),
+            Event::Departed { peer, frames, .. } => {
+                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                    frames.push(client_frame("leave-client", &peer.address));
+                });
+                output.frames.extend_from_slice(frames);
+            }
             Event::Received { message, .. } if message.origin == TRAITS.name => {
                 output.frames.push(message.frame.clone());
             }

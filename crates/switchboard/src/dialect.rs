@@ -7,7 +7,7 @@ pub use bytestring::ByteString;
 pub use switchboard_core::{
     Alias, Aliases, Command, DialectName, DialectTraits, ErrorCode, Event, EvictionReason, Group,
     JoinId, JoinOptions, LeaveKind, MessageKind, NameId, OfferPolicy, OfferRole, RelayedMessage,
-    RequestError, ResourceKey, Target, Token,
+    RequestError, ResourceKey, SharedFrames, Target, Token,
 };
 pub use switchboard_dialects::{
     Accepts, Candidate, ClientFrame, ClientIce, CloseReason, Content, CorsPolicy, Dialect,

@@ -12,6 +12,7 @@ use crate::{
     limits::NOTICE_BYTES,
     log::{Entry, LeaveCause, LogId, NodeId, RejectReason},
     room::{Membership, Pending, Room, SuspendedMember},
+    shared_frames::SharedFrames,
 };
 
 impl<L: Clone> Hub<L> {
@@ -304,11 +305,12 @@ fn introduce_all<L: Clone>(
         }
     };
     if let LogId::Room(id) = log {
+        let mut events = IntroducedEvents::default();
         for membership in room.observers_of(newcomer).filter(is_new) {
             notified += 1;
             if let Some(local) = &membership.local {
-                let event = introduced_event(id, newcomer, role(membership).flipped());
-                effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+                let event = events.get(id, newcomer, role(membership).flipped());
+                effects.push_back(Effect::Deliver(local.clone(), event.clone()));
             }
         }
     }
@@ -316,10 +318,27 @@ fn introduce_all<L: Clone>(
         let others = Vec::new();
         return Introductions { notified, others };
     }
-    let others = room.visible_to(newcomer).filter(is_new);
-    let others = others.map(|membership| (membership.member.clone(), role(membership)));
-    let others = others.collect();
+    // A group is small, and only its members are visible in it.
+    let others_max = newcomer.group.map_or(room.len(), |_| 0);
+    let mut others = Vec::with_capacity(others_max);
+    let visible = room.visible_to(newcomer).filter(is_new);
+    others.extend(visible.map(|membership| (membership.member.clone(), role(membership))));
     Introductions { notified, others }
+}
+
+/// The events that notify members of one newcomer: one for each role, shared by all members with this role.
+#[derive(Default)]
+struct IntroducedEvents([Option<Arc<Event>>; 3]);
+
+impl IntroducedEvents {
+    fn get(&mut self, room: &RoomId, newcomer: &Arc<Member>, role: OfferRole) -> &Arc<Event> {
+        let event = match role {
+            OfferRole::Offerer => &mut self.0[0],
+            OfferRole::Answerer => &mut self.0[1],
+            OfferRole::None => &mut self.0[2],
+        };
+        event.get_or_insert_with(|| Arc::new(introduced_event(room, newcomer, role)))
+    }
 }
 
 /// Whether a member is notified of joins and leaves.
@@ -411,6 +430,7 @@ fn introduced_event(room: &RoomId, peer: &Arc<Member>, role: OfferRole) -> Event
         room: room.clone(),
         peer: peer.clone(),
         role,
+        frames: SharedFrames::default(),
     }
 }
 
@@ -425,5 +445,6 @@ fn departed_event(room: &RoomId, peer: &Arc<Member>, cause: LeaveCause) -> Event
         room: room.clone(),
         peer: peer.clone(),
         kind,
+        frames: SharedFrames::default(),
     }
 }

@@ -210,9 +210,9 @@ impl ClusterSimulation {
                     self.follow_offer_role(client, room, other.peer, *role);
                 }
             }
-            Event::Introduced { room, peer, role } => {
-                self.follow_offer_role(client, room, peer.peer, *role)
-            }
+            Event::Introduced {
+                room, peer, role, ..
+            } => self.follow_offer_role(client, room, peer.peer, *role),
             Event::Claimed(_)
             | Event::Rejoined { .. }
             | Event::Members { .. }

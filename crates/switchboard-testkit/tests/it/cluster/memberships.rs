@@ -238,7 +238,9 @@ impl HistoryReader<'_> {
                 self.check_member_list(room, others);
             }
             Event::Members { room, others } => self.check_member_list(room, others),
-            Event::Introduced { room, peer, role } => self.observe_join(room, peer, *role),
+            Event::Introduced {
+                room, peer, role, ..
+            } => self.observe_join(room, peer, *role),
             Event::Departed { room, peer, .. } => self.observe_leave(room, peer),
             Event::Received {
                 room,
