@@ -131,13 +131,13 @@ struct UploadPace {
     limit: u64,
     /// How far ahead of real time a chunk may be passed on.
     lead: Duration,
-    /// When the first byte was passed on, plus the pauses of the process.
+    /// The time at which the first byte was passed on, plus the pauses of the process.
     began: Option<Instant>,
     /// Bytes passed on since `began`.
     passed: u64,
     /// Remaining delay that pauses of this process may still add.
     pauses_left: Duration,
-    /// When the full burst of the limit is available again.
+    /// The time at which the full burst of the limit is available again.
     burst_full_at: Option<Instant>,
 }
 

@@ -18,7 +18,7 @@ use switchboard_transport::MetricsRegistry;
 
 use crate::app_state::AppState;
 
-/// Time without an answer of the engine after which `/readyz` fails.
+/// Time after which `/readyz` fails if the engine (the store that connects the nodes of a cluster) does not answer.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Adds `/healthz` and `/readyz` where `is_free` allows their paths.

@@ -1,4 +1,5 @@
-//! Many owners that join and leave at random, with audio that is difficult to encode.
+//! Many owners (users with sources and listeners) that join and leave at random, with audio that is difficult to
+//! encode.
 
 use proptest::prelude::*;
 use switchboard_audio::{FRAME_SAMPLES, Format, SourceHandle};
@@ -8,6 +9,7 @@ use crate::{
     saved,
 };
 
+/// The frames of a run.
 const FRAMES: usize = seconds(60);
 const OWNERS: u64 = 200;
 
@@ -21,9 +23,13 @@ const VORBIS_LEAD_MAX: usize = 5_120;
 /// An action that happens before a frame.
 #[derive(Clone, Debug)]
 enum MixerAction {
+    /// The owner adds a source.
     Talk(u64),
+    /// The owner drops all its sources.
     Stop(u64),
+    /// The owner adds a listener.
     Listen(u64, Format),
+    /// The owner closes all its listeners.
     Leave(u64),
 }
 
@@ -60,8 +66,9 @@ impl TestListener {
         let played = saved.samples.len();
         match self.format {
             Format::Wav => assert_eq!(played, lasted),
-            // The last page of a listener that left may be missing.
+            // A listener that left may lack the pre-skip (3,840 samples) and the last page (2,880 samples).
             Format::Opus if self.has_left => assert!(lasted.abs_diff(played) <= 3_840 + 2_880),
+            // A pre-skip beyond the delay of the encoder (312 samples) shortens the sound.
             Format::Opus => assert_eq!(played, lasted.saturating_sub(saved.skipped - 312)),
             Format::Vorbis if self.has_left => {
                 assert!(played < lasted + VORBIS_LEAD_MAX && lasted < played + VORBIS_LAG_MAX);

@@ -1,4 +1,5 @@
-//! Arithmetic of mixing: each owner gets the sum of the others, clamped to 16 bits once.
+//! Arithmetic of mixing: each owner (the user that a source or listener belongs to) gets the sum of the sources of the
+//! others, clamped to 16 bits once.
 
 use proptest::prelude::*;
 use switchboard_audio::{FRAME_SAMPLES, Format};

@@ -53,6 +53,7 @@ impl RecordBuilder {
         self.start + Duration::from_secs(second.into())
     }
 
+    /// Adds an event that the membership of this index received. The methods below add the event of their name.
     fn observe(&mut self, index: usize, second: Second, event: RecordedEvent) -> &mut Self {
         let at = self.at(second);
         self.record.memberships[index]

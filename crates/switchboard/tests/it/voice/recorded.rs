@@ -112,6 +112,8 @@ const fn lines(
     }
 }
 
+// Reasons that several differences have.
+
 const METHODS: &str = "a path rejects other methods with the allowed ones";
 const PLAYERS: &str = "GET is accepted for media players and needs a signature";
 const BAD: &str = "an invalid parameter is 400";
