@@ -1,4 +1,5 @@
-//! No frame is parsed while a shard is locked, and every frame is parsed at most once. Leaves that are committed late.
+//! Tests of the shards, the locked hubs of a node. No frame is parsed while a shard is locked, every frame is parsed at
+//! most once, and a leave may be committed after its connection has ended.
 
 use std::cell::{Cell, RefCell};
 
@@ -23,7 +24,9 @@ fn absent() -> PeerId {
 }
 
 thread_local! {
+    /// The shards of the running test, whose locks `parse_unlocked` checks.
     static TESTED: RefCell<Option<Arc<Shards>>> = const { RefCell::new(None) };
+    /// The number of frames that the running test has parsed.
     static PARSED_FRAMES: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -134,6 +137,7 @@ impl TestRoom {
         self.request(peer, join);
     }
 
+    /// Commits a change of the room, as the engine does. `node` is the node of the member; `None` for this node.
     fn commit(&self, node: Option<NodeId>, change: Change) -> Position {
         let position = Position::from(self.position.get() + 1);
         self.position.set(position.get());
@@ -182,6 +186,7 @@ impl TestRoom {
         self.request(sender(), HubRequest::Send(self.room.clone(), to, message));
     }
 
+    /// Sends a message of the host program to members of the room.
     fn announce(&self, to: Target, message: Arc<RelayedMessage>) {
         let from = self.member(sender(), &HOST);
         let room = self.room.clone();

@@ -11,7 +11,7 @@ fn body(response: &str) -> &str {
 }
 
 /// Starts a listener that serves only this dialect.
-fn serve_alone(server: &Server, dialect: &str) -> SocketAddr {
+fn serve_one_dialect(server: &Server, dialect: &str) -> SocketAddr {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
     assert!(server.serve_dialect(listener, dialect));
@@ -74,7 +74,7 @@ const ALLOWED: &str = "access-control-allow-origin: https://page.example";
 #[tokio::test]
 async fn every_http_response_of_peerjs_is_readable_for_other_origins() {
     let (server, address) = start("[peerjs]\npaths = [\"/\", \"/myapp\"]\n");
-    let dialect_address = serve_alone(&server, "peerjs");
+    let dialect_address = serve_one_dialect(&server, "peerjs");
     for (address, method, path, expected) in [
         (address, "GET", "/peerjs/id", 200),
         (address, "GET", "/peerjs/id/", 200),
@@ -162,7 +162,7 @@ async fn peerjs_lists_ids_of_keys_with_discovery() {
 #[tokio::test]
 async fn a_peerjs_listener_describes_itself_at_its_root() {
     let (server, _) = start("");
-    let dialect_address = serve_alone(&server, "peerjs");
+    let dialect_address = serve_one_dialect(&server, "peerjs");
     let response = get(dialect_address, "/").await;
     assert!(body(&response).contains("PeerJS Server"), "{response}");
     assert!(
@@ -200,7 +200,7 @@ async fn the_id_of_an_unresponsive_client_can_be_reclaimed_with_its_token() {
 #[tokio::test]
 async fn y_webrtc_answers_okay_and_upgrades_on_all_its_paths() {
     let (server, address) = start("");
-    let dialect_address = serve_alone(&server, "y-webrtc");
+    let dialect_address = serve_one_dialect(&server, "y-webrtc");
     for path in ["/y-webrtc", "/y-webrtc/", "/y-webrtc/a/b/"] {
         assert_eq!(body(&get(address, path).await), "okay", "{path}");
     }
@@ -218,7 +218,7 @@ async fn y_webrtc_answers_okay_and_upgrades_on_all_its_paths() {
 #[tokio::test]
 async fn matchbox_rooms_are_paths() {
     let (server, address) = start("");
-    let dialect_address = serve_alone(&server, "matchbox");
+    let dialect_address = serve_one_dialect(&server, "matchbox");
     let mut ann = Client::open(address, "/matchbox/chess").await;
     let mut ben = Client::open(dialect_address, "/chess").await;
     let mut cyd = Client::open(dialect_address, "/chess?next=2").await;
@@ -240,7 +240,7 @@ async fn matchbox_rooms_are_paths() {
 #[tokio::test]
 async fn ayame_answers_health_checks() {
     let (server, address) = start("");
-    let dialect_address = serve_alone(&server, "ayame");
+    let dialect_address = serve_one_dialect(&server, "ayame");
     for address in [address, dialect_address] {
         assert!(get(address, "/.ok").await.starts_with("HTTP/1.1 200"));
         let mut client = Client::open(address, "/signaling").await;

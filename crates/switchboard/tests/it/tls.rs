@@ -52,6 +52,7 @@ pub(crate) fn start_with_tls(toml: &str) -> (Server, SocketAddr) {
     (server, address)
 }
 
+/// A TLS client that trusts the certificate of these tests and offers these protocols (ALPN).
 fn connector(protocols: &[&str]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     let root = CertificateDer::from_pem_file(format!("{FILES}/ec.pem")).expect("a certificate");
