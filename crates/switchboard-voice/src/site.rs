@@ -38,7 +38,8 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// The website whose accounts are the users.
+/// The website whose accounts are the users. The paths of its requests have French names, as on the website that the
+/// original server worked with.
 ///
 /// Each made-up token costs the website one request. At most 64 requests run at a time; the others wait, and their
 /// timeout includes the wait. Only valid sessions are cached, so made-up tokens cannot evict them.

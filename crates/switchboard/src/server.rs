@@ -340,7 +340,7 @@ impl Server {
     /// The router of the server, to be served or nested: the dialects on their paths, the voice endpoints, the pages,
     /// `/ice-servers`, `/healthz`, `/readyz` and `/metrics`, except those that the builder leaves out.
     ///
-    /// A client of a voice stream or an event stream that does not read loses it. On the listeners of
+    /// A client that does not read its voice stream or event stream loses the stream. On the listeners of
     /// [`Server::serve`], its connection is closed at once; on other listeners, the connection gets no more data, and
     /// lasts until TCP ends it.
     ///
@@ -379,7 +379,7 @@ impl Server {
         Sessions::new(registry, self.state.shards.clone())
     }
 
-    /// Subscribes to what happens on this node from now on.
+    /// Subscribes to the events of this node from now on.
     #[must_use]
     pub fn events(&self) -> Events {
         self.state.shards.events().subscribe()
@@ -403,8 +403,8 @@ impl Server {
         self.serve_router(listener, self.router(), reserve);
     }
 
-    /// Serves [`Server::router_of`] a dialect on `listener` until [`Server::shutdown`]. Returns false if the dialect
-    /// is unknown or disabled.
+    /// Serves one dialect, with the router of [`Server::router_of`], on `listener` until [`Server::shutdown`]. Returns
+    /// false if the dialect is unknown or disabled.
     pub fn serve_dialect(&self, listener: Listener, dialect: &str) -> bool {
         let Some(dialect) = self.served_dialect(dialect) else {
             return false;

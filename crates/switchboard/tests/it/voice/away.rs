@@ -61,9 +61,9 @@ async fn caller_and_callee_may_be_on_different_nodes() {
     for [caller, callee] in [[0, 1], [1, 0], [1, 1]] {
         let mut ada = User::new(two.addresses()[caller]).await;
         let bob = User::new(two.addresses()[callee]).await;
-        let (mut ada_listener, mut bob_listener) = (ada.events().await, bob.events().await);
+        let (mut ada_events, mut bob_events) = (ada.events().await, bob.events().await);
         assert_eq!(ada.ring(&bob).await.0, 200);
-        let event = bob_listener.next().await;
+        let event = bob_events.next().await;
         assert_eq!(event.name, "newCall");
         assert_eq!(event.json()["from"], ada.id());
         let answer = [
@@ -72,7 +72,7 @@ async fn caller_and_callee_may_be_on_different_nodes() {
             ("signature", &bob.sign(&challenge_of(&event.json()))),
         ];
         assert_eq!(bob.post("/answer", &answer).await.0, 200);
-        let event = ada_listener.next().await;
+        let event = ada_events.next().await;
         assert_eq!(
             (&*event.name, event.json()["from"].clone()),
             ("answer", bob.id().into())
@@ -83,15 +83,15 @@ async fn caller_and_callee_may_be_on_different_nodes() {
             ("signature", &ada.sign("123456")),
         ];
         assert_eq!(ada.post("/answer2", &confirm).await.0, 200);
-        assert_eq!(bob_listener.next().await.name, "answer2");
+        assert_eq!(bob_events.next().await.name, "answer2");
         let accept = [("From", &*ada.id()), ("signature", &bob.sign("654321"))];
         let (status, text) = bob.post("/acceptCall", &accept).await;
         assert_eq!(status, 200, "{text}");
-        assert_eq!(ada_listener.next().await.name, "acceptedCall");
+        assert_eq!(ada_events.next().await.name, "acceptedCall");
         // Every node forwards the request for the list.
         let (_, rooms) = HttpRequest::get("/listRoom").text(two.other.address).await;
         assert_eq!(rooms, "[]");
-        drop((ada_listener, bob_listener));
+        drop((ada_events, bob_events));
         wait_for_metric(two.leader.address, "voice_event_streams", 0).await;
     }
     assert_eq!(metric_of(two.other.address, "voice_calls_total").await, 0);

@@ -76,10 +76,10 @@ async fn ringing_ends_by_either_user_or_timeout() {
     config.voice.call.ring = Duration::from_millis(500);
     let (_server, address) = open(Server::builder().config(config));
     let (mut ada, bob) = User::two(address).await;
-    let (mut ada_listener, mut bob_listener) = (ada.events().await, bob.events().await);
+    let (mut ada_events, mut bob_events) = (ada.events().await, bob.events().await);
     assert_eq!(ada.ring(&bob).await.0, 200);
-    assert_eq!(bob_listener.next().await.name, "newCall");
-    for (events, from) in [(&mut bob_listener, ada.id()), (&mut ada_listener, bob.id())] {
+    assert_eq!(bob_events.next().await.name, "newCall");
+    for (events, from) in [(&mut bob_events, ada.id()), (&mut ada_events, bob.id())] {
         let event = events.next().await;
         assert_eq!(
             (&*event.name, &event.json()["from"]),
@@ -89,8 +89,8 @@ async fn ringing_ends_by_either_user_or_timeout() {
     assert_eq!(bob.accept(&ada).await.0, 404);
     assert_eq!(ada.ring(&bob).await.0, 200);
     assert_eq!(ada.hang_up(&bob).await.0, 200);
-    assert_eq!(bob_listener.next().await.name, "newCall");
-    assert_eq!(bob_listener.next().await.name, "declineCall");
+    assert_eq!(bob_events.next().await.name, "newCall");
+    assert_eq!(bob_events.next().await.name, "declineCall");
     assert_eq!(bob.accept(&ada).await.0, 404);
 }
 

@@ -123,7 +123,10 @@ async fn answer(
     }
 }
 
-/// The response of the website to a path, as [`FakeSite`] says.
+/// The response of the website to a path, as [`FakeSite`] says. The original website has French names: `crossLogin`
+/// identifies the user of a token, `peuxAppeller` permits a call to a user, and `envoieAudioGroup` and
+/// `ecouteAudioGroup` permit to speak and to listen in a room. These two end with 1 when the user starts and with 0
+/// when it stops.
 fn response_text(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').collect();
     match parts[..] {
