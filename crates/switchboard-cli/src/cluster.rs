@@ -51,6 +51,7 @@ fn settings(options: &Options) -> anyhow::Result<EngineConfig> {
     }
 }
 
+/// The nodes, read from the store that they share; `None` without an engine.
 fn fetch(engine: &EngineConfig) -> anyhow::Result<Option<Vec<NodeLine>>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -98,6 +99,8 @@ fn json(engine: &EngineConfig, nodes: &[NodeLine]) -> String {
     format!("{document:#}\n")
 }
 
+/// The names of the columns. `LAG` is the time that the node's last request to Redis took; `BEAT` is the time since its
+/// last heartbeat.
 const HEAD: [&str; 9] = [
     "NODE", "URL", "LEASE", "EPOCH", "ROOMS", "MEMBERS", "QUEUE", "LAG", "BEAT",
 ];

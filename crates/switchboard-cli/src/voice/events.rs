@@ -24,6 +24,8 @@ pub(super) struct CallEvent {
     pub(super) kind: CallEventKind,
 }
 
+/// The kind of a call event. Signatures and challenges are those of `handshake.rs`; they are empty between users of a
+/// website.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CallEventKind {
     /// The other user calls.

@@ -15,7 +15,7 @@ use crate::client::open;
 /// the test looks for.
 const PERIOD: usize = 30_000;
 
-/// Frames sent ahead of time: a pause of the machine then causes no gap.
+/// Frames of audio that are sent ahead of real time, so that a pause of the machine causes no gap.
 const LEAD: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
