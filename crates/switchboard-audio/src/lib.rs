@@ -8,7 +8,7 @@
 //! 2. [`SourceHandle`] pushes them into the source's jitter buffer, which holds at most `latency_max`.
 //! 3. [`Mixer`] takes a frame of each source every 20 ms, scheduled by [`Ticker`], and sums them.
 //! 4. Each distinct mix is encoded once for each format in which it is heard. Each listener gets its own stream of the
-//!    packets.
+//!    packets, in pages of its [`Latency`]. Pages of the same frames share their body.
 //!
 //! The caller runs the loop: wait until [`Ticker::next`], call [`Mixer::begin_frame`], call [`Mixer::render_next`]
 //! until it returns false (other tasks may run between these calls), then call [`Ticker::advance`]. While
@@ -47,7 +47,9 @@
 
 mod encoder;
 mod format;
+mod history;
 mod jitter;
+mod latency;
 mod level;
 mod listener;
 mod mixer;
@@ -55,6 +57,7 @@ mod ogg;
 mod opus;
 mod pcm_decoder;
 mod resample;
+mod schedule;
 mod settings;
 mod stream;
 mod sum;
@@ -74,7 +77,8 @@ pub use bytes::Bytes;
 pub use crate::{
     format::{Format, FormatError},
     jitter::SourceHandle,
-    listener::AudioSink,
+    latency::{Latency, LatencyError},
+    listener::{AudioSink, ListenerStream},
     mixer::Mixer,
     pcm_decoder::{PcmDecoder, UnsupportedPcm},
     settings::MixSettings,

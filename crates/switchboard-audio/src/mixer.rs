@@ -7,8 +7,8 @@
 use std::{collections::BTreeSet, fmt, ops::Range, sync::Arc};
 
 use crate::{
-    AudioSink, FRAME_SAMPLES, Format, Frame, MixSettings, SourceHandle,
-    listener::MixListener,
+    AudioSink, FRAME_SAMPLES, Format, Frame, ListenerStream, MixSettings, SourceHandle,
+    latency::Latency,
     stream::{MixKind, MixStream},
     sum::{self, SampleSums},
 };
@@ -33,6 +33,8 @@ pub struct Mixer<O: AudioSink> {
     unrendered: Range<usize>,
     /// Number of listeners added so far; seeds the Ogg serial numbers.
     serials: u64,
+    /// Whether sources were added or removed, or became audible or silent, since the listeners were last updated.
+    has_changed: bool,
 }
 
 struct MixerSource {
@@ -54,6 +56,10 @@ impl MixerSource {
     fn is_audible(&self) -> bool {
         self.silent_frames == 0
     }
+
+    fn is_muted(&self) -> bool {
+        self.silent_frames >= MUTED_AFTER_FRAMES
+    }
 }
 
 impl<O: AudioSink> Mixer<O> {
@@ -67,6 +73,7 @@ impl<O: AudioSink> Mixer<O> {
             full: Box::new([0; FRAME_SAMPLES]),
             unrendered: 0..0,
             serials: 0,
+            has_changed: false,
         }
     }
 
@@ -80,6 +87,7 @@ impl<O: AudioSink> Mixer<O> {
     /// Adds a source that was created by [`SourceHandle::new`] with the settings of this mixer.
     pub fn insert_source(&mut self, owner: u64, handle: SourceHandle) {
         self.remove_dropped_sources();
+        self.has_changed = true;
         self.sources.push(MixerSource {
             owner,
             handle,
@@ -91,7 +99,11 @@ impl<O: AudioSink> Mixer<O> {
     /// Adds a listener. It gets the headers of its stream at once, and from the next frame on the mix without its
     /// owner's sources, or with them if [`MixSettings::echo_self`] is set. A sink that rejects the headers is
     /// dropped, and so is one whose format this build cannot encode ([`Format::AVAILABLE`]).
-    pub fn add_listener(&mut self, owner: u64, format: Format, sink: O) {
+    ///
+    /// The requested latency holds while the owner has no source. While it has one, it may be in a conversation, and
+    /// gets pages of at most 60 ms of Ogg and 20 ms of WAV.
+    pub fn add_listener(&mut self, owner: u64, stream: impl Into<ListenerStream>, sink: O) {
+        let ListenerStream { format, latency } = stream.into();
         self.remove_dropped_sources();
         if self.is_idle() {
             // Audio buffered while there was no listener would add permanent latency.
@@ -99,11 +111,15 @@ impl<O: AudioSink> Mixer<O> {
                 .iter()
                 .for_each(|source| source.handle.skip_to_now());
         }
-        let mix = self.mix_for(owner, &self.talkers());
+        let mix = mix_for(owner, &self.talkers(), &self.settings);
+        let participates = self.sources.iter().any(|source| source.owner == owner);
+        let latency = latency
+            .or(Latency::clamped(self.settings.listener_latency))
+            .unwrap_or(Latency::of_conversation(format));
         self.serials += 1;
         let serial = serial_number(self.serials);
         if let Some(stream) = self.stream(mix, format) {
-            stream.add_listener(owner, serial, sink);
+            stream.add_listener((owner, participates), latency, serial, sink);
         }
     }
 
@@ -114,7 +130,9 @@ impl<O: AudioSink> Mixer<O> {
         self.remove_dropped_sources();
         self.full.fill(0);
         for source in &mut self.sources {
+            let was_muted = source.is_muted();
             source.pull();
+            self.has_changed |= source.is_muted() != was_muted;
             if source.is_audible() {
                 sum::add(&mut self.full, &source.frame);
             }
@@ -150,9 +168,7 @@ impl<O: AudioSink> Mixer<O> {
     /// Whether there are no listeners, so that no frames are needed.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.streams
-            .iter()
-            .all(|stream| stream.listeners.is_empty())
+        self.streams.iter().all(MixStream::is_empty)
     }
 
     /// Finishes the stream of every listener and drops the listeners.
@@ -168,53 +184,58 @@ impl<O: AudioSink> Mixer<O> {
         self.sources.len()
     }
 
-    /// Number of listeners. Closed listeners count until the next frame.
+    /// Number of listeners whose sink is open.
     #[must_use]
     pub fn listeners(&self) -> usize {
-        self.streams
-            .iter()
-            .map(|stream| stream.listeners.len())
-            .sum()
+        let listeners = self.streams.iter().flat_map(MixStream::listeners);
+        listeners.filter(|listener| listener.is_open()).count()
     }
 
     fn remove_dropped_sources(&mut self) {
+        let before = self.sources.len();
         self.sources.retain(|source| source.handle.is_held());
+        self.has_changed |= self.sources.len() != before;
     }
 
-    /// Removes closed listeners and streams without listeners. Moves listeners whose mix has changed, because
-    /// their owner's sources became audible or silent.
+    /// Removes streams without listeners. Moves listeners whose mix has changed, because their owner's sources became
+    /// audible or silent, and sets the latency of those whose owner has a source now or has none any more. A closed
+    /// listener is removed when its next page is due.
     fn update_listeners(&mut self) {
+        if std::mem::take(&mut self.has_changed) {
+            self.move_listeners();
+        }
+        self.streams.retain(|stream| !stream.is_empty());
+    }
+
+    fn move_listeners(&mut self) {
         let talkers = self.talkers();
+        let participants: BTreeSet<u64> = self.sources.iter().map(|source| source.owner).collect();
+        let settings = self.settings.clone();
+        let mix_for = |owner| {
+            let mix = mix_for(owner, &talkers, &settings);
+            (mix, participants.contains(&owner))
+        };
         let mut moved = Vec::new();
         for stream in &mut self.streams {
-            stream.listeners.retain(MixListener::is_open);
-            let (mix, settings) = (stream.mix, &self.settings);
-            let has_moved =
-                |listener: &mut MixListener<O>| mix_for(listener.owner, &talkers, settings) != mix;
-            let moving = stream.listeners.extract_if(.., has_moved);
-            moved.extend(moving.map(|listener| (stream.format, listener)));
+            let format = stream.format;
+            let moving = stream.update_listeners(mix_for);
+            moved.extend(moving.into_iter().map(|listener| (format, listener)));
         }
         for (format, listener) in moved {
-            let mix = self.mix_for(listener.owner, &talkers);
+            let (mix, _) = mix_for(listener.owner);
             if let Some(stream) = self.stream(mix, format) {
                 stream.adopt_listener(listener);
             }
         }
-        self.streams.retain(|stream| !stream.listeners.is_empty());
     }
 
     /// The owners that are not muted. They get a mix without their own sources.
     fn talkers(&self) -> BTreeSet<u64> {
-        let is_talking = |source: &&MixerSource| source.silent_frames < MUTED_AFTER_FRAMES;
         self.sources
             .iter()
-            .filter(is_talking)
+            .filter(|source| !source.is_muted())
             .map(|source| source.owner)
             .collect()
-    }
-
-    fn mix_for(&self, owner: u64, talkers: &BTreeSet<u64>) -> MixKind {
-        mix_for(owner, talkers, &self.settings)
     }
 
     /// The stream of this mix in this format, created if it does not exist.

@@ -1,5 +1,6 @@
-//! Ogg muxing (RFC 3533). Listeners share the encoded packets. Each listener has its own pages, so that its stream
-//! begins when it connects.
+//! Ogg muxing (RFC 3533). Listeners share the encoded packets, and the body of a page with its checksum. Each listener
+//! has its own page headers, so that its stream begins when it connects: with page 0, at granule position 0, and with
+//! a serial number of its own, so that saved streams can be chained.
 //!
 //! The writer of the crate `ogg` is not used: it keeps 8 KiB per stream and copies each packet once more. The
 //! tests check the pages with its reader.
@@ -10,9 +11,6 @@ use crate::{
     FRAME_SAMPLES,
     encoder::{Packet, PacketDuration},
 };
-
-/// Frames per page: 60 ms. More would add latency, and fewer would add overhead, which is about 30 bytes per page.
-const FRAMES_PER_PAGE: u8 = 3;
 
 /// Maximum number of segments of a page. A segment has at most 255 bytes.
 pub(crate) const SEGMENTS_MAX: usize = 255;
@@ -25,12 +23,69 @@ const LAG_MAX: u64 = 10_560;
 const FIRST_PAGE: u8 = 2;
 const LAST_PAGE: u8 = 4;
 
+/// Length of the part of a page that each listener has for itself: the header up to its checksum.
+const HEADER: usize = 26;
+
+/// The part of a page that is the same for all listeners: the number of segments, their lengths, and the packets.
+#[derive(Debug)]
+pub(crate) struct PageBody {
+    bytes: Vec<u8>,
+    /// The checksum of `bytes`.
+    crc: u32,
+    /// Multiplied by it, the checksum of a header becomes that of the header followed by as many zeros as `bytes`.
+    shift: u32,
+    /// The durations of the first and the last packet, and the samples of all but the first.
+    first: Option<PacketDuration>,
+    last: Option<PacketDuration>,
+    others: u64,
+}
+
+impl PageBody {
+    /// Creates the body of a page of whole packets. `None` if they do not fit on one page.
+    pub(crate) fn new<'a>(packets: impl Iterator<Item = &'a Packet> + Clone) -> Option<Self> {
+        let lengths = packets.clone().map(|packet| packet.bytes.len());
+        let count: usize = lengths.clone().map(segments_of).sum();
+        if count > SEGMENTS_MAX {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(1 + count + lengths.clone().sum::<usize>());
+        bytes.push(u8::try_from(count).unwrap_or(u8::MAX));
+        for length in lengths {
+            bytes.extend(std::iter::repeat_n(u8::MAX, length / 255));
+            bytes.push((length % 255) as u8);
+        }
+        let (mut first, mut last, mut others) = (None, None, 0);
+        for packet in packets {
+            bytes.extend(&packet.bytes);
+            match first {
+                None => first = Some(packet.duration),
+                Some(_) => others += packet.duration.after(last),
+            }
+            last = Some(packet.duration);
+        }
+        Some(Self {
+            crc: crc(&bytes),
+            shift: crc_shift(bytes.len()),
+            bytes,
+            first,
+            last,
+            others,
+        })
+    }
+
+    /// Number of samples that a decoder gets from the page after `previous`.
+    fn samples_after(&self, previous: Option<PacketDuration>) -> u64 {
+        let first = self.first.map_or(0, |first| first.after(previous));
+        first + self.others
+    }
+}
+
 /// The logical Ogg stream of one listener.
 #[derive(Debug)]
 pub(crate) struct OggMuxer {
     serial: u32,
     sequence: u32,
-    /// Samples that a decoder gets from the packets so far: the granule position of a page that ends now.
+    /// Samples that a decoder gets from the pages so far: the granule position of the last page.
     granule: u64,
     /// Samples elapsed since the listener was added: those that the decoder should have got.
     elapsed: u64,
@@ -38,19 +93,11 @@ pub(crate) struct OggMuxer {
     pre_skip: u64,
     /// The duration of the last packet.
     previous: Option<PacketDuration>,
-    /// The packets of the next page.
-    pending: Vec<Packet>,
-    /// Frames since the last page.
-    pending_frames: u8,
-    /// Whether a page with audio has been written.
-    has_begun: bool,
-    /// The packet of silence that fills gaps of the encoder.
-    silence: Packet,
 }
 
 impl OggMuxer {
     /// Creates a logical stream. `pre_skip` is the delay of the encoder in samples.
-    pub(crate) fn new(serial: u32, pre_skip: u64, silence: Packet) -> Self {
+    pub(crate) fn new(serial: u32, pre_skip: u64) -> Self {
         Self {
             serial,
             sequence: 0,
@@ -58,132 +105,180 @@ impl OggMuxer {
             elapsed: 0,
             pre_skip,
             previous: None,
-            pending: Vec::new(),
-            pending_frames: 0,
-            has_begun: false,
-            silence,
         }
     }
 
     /// The header pages: the first packet alone on its page, then the others (RFC 7845, section 3; Vorbis I,
     /// section A.2).
-    pub(crate) fn headers(&mut self, first: &[u8], others: &[Bytes]) -> Bytes {
+    pub(crate) fn headers(&mut self, first: Bytes, others: &[Bytes]) -> Bytes {
+        let header = |bytes: Bytes| Packet::new(bytes, PacketDuration::Samples(0));
+        let first = header(first);
+        let others: Vec<Packet> = others.iter().cloned().map(header).collect();
         let mut pages = Vec::new();
-        self.write(&mut pages, FIRST_PAGE, 0, [first].into_iter());
-        self.write(&mut pages, 0, 0, others.iter().map(|packet| &packet[..]));
+        let bodies = [
+            (FIRST_PAGE, PageBody::new([&first].into_iter())),
+            (0, PageBody::new(others.iter())),
+        ];
+        for (flags, body) in bodies {
+            if let Some(body) = body {
+                self.write(&mut pages, flags, 0, &body);
+            }
+        }
         pages.into()
     }
 
-    /// Adds the packets of one frame. Returns the pages that are due: the first as soon as a decoder gets samples from
-    /// it, then one every 60 ms.
-    pub(crate) fn push_packets(&mut self, packets: &[Packet]) -> Option<Bytes> {
-        let mut pages = Vec::new();
-        self.elapsed += FRAME_SAMPLES as u64;
-        for packet in packets {
-            self.append(packet.clone(), &mut pages);
-        }
-        if self.elapsed > self.granule + LAG_MAX {
-            // One packet of silence per call: the stream catches up over several frames.
-            self.append(self.silence.clone(), &mut pages);
-        }
-        self.pending_frames = self.pending_frames.saturating_add(1);
-        // Some readers reject a page of granule position 0 after the headers.
-        let has_samples = self.granule > 0;
-        if has_samples && (!self.has_begun || self.pending_frames >= FRAMES_PER_PAGE) {
-            self.flush(&mut pages);
-            self.has_begun = true;
-        }
-        (!pages.is_empty()).then(|| pages.into())
+    /// Records that frames have passed. The packets of a page count for the frames that have passed before it.
+    pub(crate) fn advance(&mut self, frames: u64) {
+        self.elapsed += frames * FRAME_SAMPLES as u64;
     }
 
-    /// The last page. It ends the stream at the elapsed time: packets after that time are left out, except the first
-    /// of `packets`, and silence is added if the packets do not reach that time.
-    pub(crate) fn end(&mut self, packets: &[Packet]) -> Bytes {
+    /// The page with this body, which other listeners share. `None` if the listener needs a page of its own, by
+    /// [`OggMuxer::own_pages`]: if no decoder gets samples from the page, or the stream lags.
+    pub(crate) fn shared_page(&mut self, body: &PageBody) -> Option<Bytes> {
+        let granule = self.granule + body.samples_after(self.previous);
+        // Some readers reject a page of granule position 0 after the headers.
+        if body.first.is_none() || granule == 0 || self.elapsed > granule + LAG_MAX {
+            return None;
+        }
+        let mut page = Vec::with_capacity(HEADER + body.bytes.len());
+        self.granule = granule;
+        self.previous = body.last;
+        self.write(&mut page, 0, granule, body);
+        Some(page.into())
+    }
+
+    /// The pages with these packets, which are those of `frames` frames, and with silence if the stream lags. `None`
+    /// if no decoder gets samples from them; then they are due again, together with the next packets.
+    pub(crate) fn own_pages(
+        &mut self,
+        packets: &mut Vec<Packet>,
+        frames: u64,
+        silence: &Packet,
+    ) -> Option<Bytes> {
+        let samples = |muxer: &Self, packets: &[Packet]| {
+            let mut previous = muxer.previous;
+            let samples =
+                |packet: &Packet| packet.duration.after(previous.replace(packet.duration));
+            packets.iter().map(samples).sum::<u64>()
+        };
+        // At most one packet of silence per frame: the stream catches up over several frames.
+        for _ in 0..frames {
+            if self.elapsed > self.granule + samples(self, packets) + LAG_MAX {
+                packets.push(silence.clone());
+            }
+        }
+        if packets.is_empty() || self.granule + samples(self, packets) == 0 {
+            return None;
+        }
         let mut pages = Vec::new();
+        self.append(packets, silence, &mut pages);
+        packets.clear();
+        Some(pages.into())
+    }
+
+    /// The last pages: `pending` packets of frames that have passed, then the last `packets` of the encoder. The stream
+    /// ends at the elapsed time: packets after that time are left out, except the first of `packets`, and silence is
+    /// added if the packets do not reach that time.
+    pub(crate) fn end(
+        &mut self,
+        pending: Vec<Packet>,
+        packets: &[Packet],
+        silence: &Packet,
+    ) -> Bytes {
         let end = self.elapsed + self.pre_skip;
-        let mut before = self.granule;
-        let silence = self.silence.clone();
-        // At most 1 s of silence; `push_packets` ensures that no more is missing.
-        for packet in packets.iter().chain(std::iter::repeat_n(&silence, 50)) {
-            before = self.granule;
-            self.append(packet.clone(), &mut pages);
-            if self.granule >= end {
+        let (mut granule, mut previous) = (self.granule, self.previous);
+        let mut granule_after = |packet: &Packet| {
+            granule += packet.duration.after(previous.replace(packet.duration));
+            granule
+        };
+        let mut last = pending;
+        let mut reached = last
+            .iter()
+            .map(&mut granule_after)
+            .last()
+            .unwrap_or(self.granule);
+        let mut before = reached;
+        // At most 1 s of silence; `own_pages` ensures that no more is missing.
+        for packet in packets.iter().chain(std::iter::repeat_n(silence, 50)) {
+            before = reached;
+            reached = granule_after(packet);
+            last.push(packet.clone());
+            if reached >= end {
                 break;
             }
         }
         // The granule position of the last page makes a decoder trim samples, but only those of the last packet.
-        let end = end.clamp(before, self.granule);
-        self.write_pending(&mut pages, LAST_PAGE, end);
+        let end = end.clamp(before, reached);
+        let mut pages = Vec::new();
+        let final_page = self.append_all_but_the_last_page(&last, silence, &mut pages);
+        if let Some(body) = PageBody::new(final_page.iter()) {
+            self.write(&mut pages, LAST_PAGE, end, &body);
+        }
         pages.into()
     }
 
-    fn append(&mut self, packet: Packet, pages: &mut Vec<u8>) {
-        // Packets are never split over pages. The encoders produce none larger than a page; if one did, silence would
-        // take its place.
-        let packet = match segments(&packet.bytes) <= SEGMENTS_MAX {
-            true => packet,
-            false => self.silence.clone(),
-        };
-        let pending: usize = self
-            .pending
-            .iter()
-            .map(|packet| segments(&packet.bytes))
-            .sum();
-        if pending + segments(&packet.bytes) > SEGMENTS_MAX {
-            self.flush(pages);
-        }
-        self.granule += packet.duration.after(self.previous);
-        self.previous = Some(packet.duration);
-        self.pending.push(packet);
+    /// Appends pages of these packets to `pages`.
+    fn append(&mut self, packets: &[Packet], silence: &Packet, pages: &mut Vec<u8>) {
+        let rest = self.append_all_but_the_last_page(packets, silence, pages);
+        self.append_page(&rest, pages);
     }
 
-    fn flush(&mut self, pages: &mut Vec<u8>) {
-        if !self.pending.is_empty() {
-            self.write_pending(pages, 0, self.granule);
-            self.pending_frames = 0;
-        }
-    }
-
-    fn write_pending(&mut self, pages: &mut Vec<u8>, flags: u8, granule: u64) {
-        let pending = std::mem::take(&mut self.pending);
-        let packets = pending.iter().map(|packet| &packet.bytes[..]);
-        self.write(pages, flags, granule, packets);
-        self.pending = pending;
-        self.pending.clear();
-    }
-
-    /// Appends one page of whole packets to `pages`.
-    fn write<'a>(
+    /// Appends pages of these packets to `pages`, except the last page. Returns its packets. Packets are never split
+    /// over pages. The encoders produce none larger than a page; if one did, silence would take its place.
+    fn append_all_but_the_last_page(
         &mut self,
+        packets: &[Packet],
+        silence: &Packet,
         pages: &mut Vec<u8>,
-        flags: u8,
-        granule: u64,
-        packets: impl Iterator<Item = &'a [u8]> + Clone,
-    ) {
-        let start = pages.len();
-        let count: usize = packets.clone().map(segments).sum();
-        pages.reserve_exact(27 + count + packets.clone().map(<[u8]>::len).sum::<usize>());
-        pages.extend(b"OggS");
-        pages.extend([0, flags]);
-        pages.extend(granule.to_le_bytes());
-        pages.extend(self.serial.to_le_bytes());
-        pages.extend(self.sequence.to_le_bytes());
-        pages.extend([0; 4]);
-        pages.push(u8::try_from(count).unwrap_or(u8::MAX));
-        for packet in packets.clone() {
-            pages.extend(std::iter::repeat_n(u8::MAX, packet.len() / 255));
-            pages.push((packet.len() % 255) as u8);
+    ) -> Vec<Packet> {
+        let (mut pending, mut count) = (Vec::new(), 0);
+        for packet in packets {
+            let fits = segments(&packet.bytes) <= SEGMENTS_MAX;
+            let packet = if fits { packet } else { silence };
+            count += segments(&packet.bytes);
+            if count > SEGMENTS_MAX {
+                self.append_page(&pending, pages);
+                pending.clear();
+                count = segments(&packet.bytes);
+            }
+            pending.push(packet.clone());
         }
-        packets.for_each(|packet| pages.extend(packet));
-        let checksum = crc(&pages[start..]);
-        pages[start + 22..start + 26].copy_from_slice(&checksum.to_le_bytes());
+        pending
+    }
+
+    fn append_page(&mut self, packets: &[Packet], pages: &mut Vec<u8>) {
+        if let Some(body) = PageBody::new(packets.iter()) {
+            self.granule += body.samples_after(self.previous);
+            self.previous = body.last;
+            self.write(pages, 0, self.granule, &body);
+        }
+    }
+
+    /// Appends one page to `pages`.
+    fn write(&mut self, pages: &mut Vec<u8>, flags: u8, granule: u64, body: &PageBody) {
+        let mut header = [0; HEADER];
+        header[..4].copy_from_slice(b"OggS");
+        header[5] = flags;
+        header[6..14].copy_from_slice(&granule.to_le_bytes());
+        header[14..18].copy_from_slice(&self.serial.to_le_bytes());
+        header[18..22].copy_from_slice(&self.sequence.to_le_bytes());
+        // The checksum is linear: that of a page is the sum of those of its parts.
+        let checksum = crc_multiply(crc(&header), body.shift) ^ body.crc;
+        header[22..].copy_from_slice(&checksum.to_le_bytes());
+        pages.reserve_exact(HEADER + body.bytes.len());
+        pages.extend(header);
+        pages.extend(&body.bytes);
         self.sequence = self.sequence.wrapping_add(1);
     }
 }
 
 /// Number of segments that a packet takes on its page.
 pub(crate) fn segments(packet: &[u8]) -> usize {
-    packet.len() / 255 + 1
+    segments_of(packet.len())
+}
+
+fn segments_of(length: usize) -> usize {
+    length / 255 + 1
 }
 
 /// The checksum of a page whose checksum field is zero: CRC-32 of polynomial 04c11db7, neither reflected nor
@@ -206,6 +301,31 @@ fn crc(page: &[u8]) -> u32 {
     crc
 }
 
+/// The generator polynomial of the checksum, without its highest power.
+const CRC_POLYNOMIAL: u32 = 0x04c1_1db7;
+
+/// The factor that turns the checksum of a message into that of the message followed by this many zero bytes.
+fn crc_shift(zeros: usize) -> u32 {
+    // The power of x^8, by squaring.
+    let (mut power, mut square, mut rest) = (1, 1 << 8, zeros);
+    while rest > 0 {
+        if rest & 1 == 1 {
+            power = crc_multiply(power, square);
+        }
+        square = crc_multiply(square, square);
+        rest >>= 1;
+    }
+    power
+}
+
+/// The product of two polynomials modulo the generator polynomial.
+fn crc_multiply(a: u32, b: u32) -> u32 {
+    (0..32).rev().fold(0, |product: u32, bit| {
+        let shifted = (product << 1) ^ (CRC_POLYNOMIAL & (product >> 31).wrapping_neg());
+        shifted ^ (b & (a >> bit & 1).wrapping_neg())
+    })
+}
+
 /// The checksum of each byte followed by 0 to 7 zero bytes.
 static CRC_TABLES: [[u32; 256]; 8] = crc_tables();
 
@@ -218,7 +338,7 @@ const fn crc_tables() -> [[u32; 256]; 8] {
         while table < 8 {
             let mut bit = 0;
             while bit < 8 {
-                crc = (crc << 1) ^ (0x04c1_1db7 * (crc >> 31));
+                crc = (crc << 1) ^ (CRC_POLYNOMIAL * (crc >> 31));
                 bit += 1;
             }
             tables[table][byte] = crc;
@@ -257,7 +377,7 @@ mod tests {
         let naive = |bytes: &[u8]| {
             bytes.iter().fold(0_u32, |crc, &byte| {
                 (0..8).fold(crc ^ (u32::from(byte) << 24), |crc, _| {
-                    (crc << 1) ^ (0x04c1_1db7 * (crc >> 31))
+                    (crc << 1) ^ (CRC_POLYNOMIAL * (crc >> 31))
                 })
             })
         };
@@ -268,68 +388,93 @@ mod tests {
     }
 
     #[test]
-    fn first_page_is_sent_at_once_and_then_every_60_ms() {
-        let mut muxer = OggMuxer::new(1, 312, packet(3, PacketDuration::FRAME));
-        let pages: Vec<_> = (0..7)
-            .map(|_| muxer.push_packets(&[packet(60, PacketDuration::FRAME)]))
-            .collect();
-        let granules: Vec<_> = pages
-            .iter()
-            .map(|p| p.as_ref().map(|p| granules(p)))
-            .collect();
-        let page = |granule| Some(vec![granule]);
-        assert_eq!(
-            granules,
-            [page(960), None, None, page(3_840), None, None, page(6_720)]
-        );
+    fn checksum_of_a_page_is_that_of_its_parts() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(3_000).collect();
+        for split in [0, 1, 26, 299, 2_974, 3_000] {
+            let (first, second) = bytes.split_at(split);
+            let sum = crc_multiply(crc(first), crc_shift(second.len())) ^ crc(second);
+            assert_eq!(sum, crc(&bytes), "{split}");
+        }
+    }
+
+    /// Adds the packets of one frame. Returns the pages if they are due.
+    fn push(muxer: &mut OggMuxer, packets: &[Packet], silence: &Packet) -> Option<Bytes> {
+        muxer.advance(1);
+        muxer.own_pages(&mut packets.to_vec(), 1, silence)
+    }
+
+    #[test]
+    fn shared_page_differs_from_an_own_page_in_nothing() {
+        let packets: Vec<Packet> = [60, 255, 0, 300, 61]
+            .map(|length| packet(length, PacketDuration::FRAME))
+            .into();
+        let body = PageBody::new(packets.iter()).expect("a page");
+        let silence = packet(3, PacketDuration::FRAME);
+        let (mut own, mut shared) = (OggMuxer::new(7, 312), OggMuxer::new(7, 312));
+        for _ in 0..5 {
+            own.advance(5);
+            shared.advance(5);
+            let page = own.own_pages(&mut packets.clone(), 5, &silence);
+            assert_eq!(shared.shared_page(&body), page);
+            let page = page.expect("a page");
+            let mut unsigned = page.to_vec();
+            unsigned[22..26].fill(0);
+            assert_eq!(page[22..26], crc(&unsigned).to_le_bytes());
+        }
     }
 
     #[test]
     fn durations_of_overlapping_windows_add_up() {
         let long = packet(3, PacketDuration::Overlapping(512));
-        let mut muxer = OggMuxer::new(1, 0, long.clone());
+        let short = packet(3, PacketDuration::Overlapping(64));
+        let mut muxer = OggMuxer::new(1, 0);
+        let mut packets = vec![short.clone()];
         assert_eq!(
-            muxer.push_packets(&[packet(3, PacketDuration::Overlapping(64))]),
+            muxer.own_pages(&mut packets, 1, &long),
             None,
             "a decoder gets no samples from the first packet"
         );
-        let page = muxer.push_packets(&[long.clone(), long]).expect("a page");
+        let body = PageBody::new([short].iter()).expect("a body");
+        assert_eq!(muxer.shared_page(&body), None);
+        packets.extend([long.clone(), long.clone()]);
+        let page = muxer.own_pages(&mut packets, 1, &long).expect("a page");
         assert_eq!(granules(&page), [64 + 512 + 1_024]);
-    }
-
-    #[test]
-    fn no_audio_page_has_granule_position_zero() {
-        let mut muxer = OggMuxer::new(1, 0, packet(1, PacketDuration::Overlapping(512)));
-        let first = packet(1, PacketDuration::Overlapping(64));
-        let pages: Vec<_> = std::iter::once(muxer.push_packets(&[first]))
-            .chain((0..12).map(|_| muxer.push_packets(&[])))
-            .flatten()
-            .flat_map(|page| granules(&page))
-            .collect();
-        assert!(
-            !pages.is_empty() && pages.iter().all(|granule| *granule > 0),
-            "{pages:?}"
-        );
+        let body = PageBody::new([long].iter()).expect("a body");
+        let page = muxer.shared_page(&body).expect("a page");
+        assert_eq!(granules(&page), [64 + 512 + 2 * 1_024]);
     }
 
     #[test]
     fn gap_is_filled_with_silence() {
-        let mut muxer = OggMuxer::new(1, 0, packet(1, PacketDuration::Overlapping(512)));
+        let silence = packet(1, PacketDuration::Overlapping(512));
+        let mut muxer = OggMuxer::new(1, 0);
+        let empty = PageBody::new([].iter()).expect("a body");
+        let mut pending = Vec::new();
         for _ in 0..1_000 {
-            muxer.push_packets(&[]);
+            muxer.advance(1);
+            assert_eq!(muxer.shared_page(&empty), None);
+            let page = muxer.own_pages(&mut pending, 1, &silence);
+            assert!(page.is_none_or(|page| !granules(&page).contains(&0)));
             assert!(muxer.elapsed - muxer.granule <= LAG_MAX + 2 * 1_024);
         }
     }
 
     #[test]
     fn packets_that_do_not_fit_on_one_page_get_another_one_or_are_replaced_by_silence() {
-        let mut muxer = OggMuxer::new(1, 0, packet(3, PacketDuration::FRAME));
-        let pages = muxer.push_packets(&[
+        let silence = packet(3, PacketDuration::FRAME);
+        let mut muxer = OggMuxer::new(1, 0);
+        let large = [
             packet(60_000, PacketDuration::FRAME),
             packet(60_000, PacketDuration::FRAME),
-        ]);
+        ];
+        assert!(PageBody::new(large.iter()).is_none());
+        let pages = push(&mut muxer, &large, &silence);
         assert_eq!(granules(&pages.expect("pages")), [960, 1_920]);
-        let page = muxer.end(&[packet(70_000, PacketDuration::FRAME)]);
+        let page = muxer.end(
+            Vec::new(),
+            &[packet(70_000, PacketDuration::FRAME)],
+            &silence,
+        );
         assert!(
             page.len() < 200,
             "the packet of 70,000 bytes is not replaced by silence"

@@ -9,6 +9,9 @@ use crate::{FRAME_SAMPLES, SAMPLE_RATE};
 pub struct MixSettings {
     /// Maximum audio buffered per source; older samples are dropped. At least one frame, at most 10 s.
     pub latency_max: Duration,
+    /// How long the audio of a listener without a source is gathered before it is sent, unless the listener requests
+    /// another time: 20 ms to 1 s. Zero: 60 ms for Ogg and 20 ms for WAV, as for listeners with a source.
+    pub listener_latency: Duration,
     /// Whether the mix for a user includes the user's own sources.
     pub echo_self: bool,
     /// Bitrate of Opus streams in bit/s, 6,000 to 256,000.
@@ -24,6 +27,9 @@ impl Default for MixSettings {
     fn default() -> Self {
         Self {
             latency_max: Duration::from_millis(200),
+            // A listener without a source may be about to take part in a conversation, and its player does not catch up
+            // the delay that longer pages have added.
+            listener_latency: Duration::ZERO,
             echo_self: false,
             opus_bitrate: 24_000,
             opus_complexity: 5,

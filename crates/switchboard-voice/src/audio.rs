@@ -16,17 +16,14 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use switchboard_audio::{Format, FormatError, PcmDecoder, SAMPLE_RATE};
+use switchboard_audio::{Format, FormatError, Latency, ListenerStream, PcmDecoder, SAMPLE_RATE};
 use switchboard_dialects::CloseReason;
 use switchboard_transport::{
     ConnectionAbort, Counters, Permit, Socket, SocketError, TokenBucket, Upgrade, Violation,
     frame::{CloseFrame, Decoded, WebSocketMessage},
     upgrade,
 };
-use tokio::{
-    sync::mpsc,
-    time::{MissedTickBehavior, interval, timeout},
-};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::{
@@ -35,8 +32,9 @@ use crate::{
     clock,
     endpoint::AudioTarget,
     id::User,
+    listener_queue::{ListenerChunks, ListenerSink},
     parameters::RequestParameters,
-    room_mixer::{ListenerSink, RoomMixer},
+    room_mixer::RoomMixer,
     service::{NOT_BUFFERED, PROXY_BUFFERING, VoiceService},
     signaling::Direction,
     source_decoder::SourceDecoder,
@@ -173,7 +171,7 @@ impl VoiceService {
         abort_handle: ConnectionAbort,
         permit: Permit,
     ) -> VoiceResult {
-        let format = format(params)?;
+        let stream = listener_stream(params)?;
         let attachment = self
             .attach(target, Direction::Subscribe, params, permit)
             .await?;
@@ -182,13 +180,13 @@ impl VoiceService {
         let owner = self.state.owner(&attachment.user);
         attachment
             .mixer
-            .add_listener(owner, format, sink, &self.audio_threads);
+            .add_listener(owner, stream, sink, &self.audio_threads);
         let body = Body::from_stream(AudioStream {
             chunks,
             replaced: Box::pin(attachment.replaced_owned()),
             _attachment: attachment,
         });
-        Ok(stream_head(format, body))
+        Ok(stream_head(stream.format, body))
     }
 
     /// `HEAD` of `/joinCall`, `/joinRoom`: the head of the response to `GET`, without attaching.
@@ -197,12 +195,32 @@ impl VoiceService {
         target: AudioTarget,
         params: &RequestParameters,
     ) -> VoiceResult {
-        let format = format(params)?;
+        let stream = listener_stream(params)?;
         self.check_access(target, params).await?;
         // The body has no known length, like the stream of `GET`.
         let body = stream::empty::<Result<Bytes, std::convert::Infallible>>();
-        Ok(stream_head(format, Body::from_stream(body)))
+        Ok(stream_head(stream.format, Body::from_stream(body)))
     }
+}
+
+/// Reads the stream that a listener requests (parameters `format` and `latency`).
+fn listener_stream(params: &RequestParameters) -> Result<ListenerStream, VoiceError> {
+    let format = format(params)?;
+    let latency = params.text("latency").map(latency).transpose()?;
+    Ok(ListenerStream { format, latency })
+}
+
+fn latency(text: &str) -> Result<Latency, VoiceError> {
+    let (min, max) = (Latency::MILLIS_MIN, Latency::MILLIS_MAX);
+    let latency = match text.parse() {
+        Ok(millis) => Latency::from_millis(millis).map_err(|error| error.to_string()),
+        Err(_) => Err(format!(
+            "must be a whole number of milliseconds, from {min} to {max}"
+        )),
+    };
+    latency.map_err(|problem| {
+        VoiceError::new(StatusCode::BAD_REQUEST, &format!("`latency` {problem}."))
+    })
 }
 
 fn format(params: &RequestParameters) -> Result<Format, VoiceError> {
@@ -395,7 +413,7 @@ impl Drop for AudioSource {
 /// The response body of a listener. It ends with the call or room, or when a newer connection takes over. Dropping it
 /// detaches the listener.
 struct AudioStream {
-    chunks: mpsc::Receiver<Bytes>,
+    chunks: ListenerChunks,
     replaced: Pin<Box<WaitForCancellationFutureOwned>>,
     _attachment: AudioAttachment,
 }
@@ -407,7 +425,7 @@ impl Stream for AudioStream {
         if self.replaced.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
         }
-        self.chunks.poll_recv(context).map(|chunk| chunk.map(Ok))
+        self.chunks.poll_next(context).map(|chunk| chunk.map(Ok))
     }
 }
 

@@ -1,10 +1,13 @@
 //! Settings of voice calls and rooms.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
-use switchboard_audio::MixSettings;
+use switchboard_audio::{Latency, MixSettings};
 
 use crate::signaling::{CallLimits, VoiceRoomLimits};
+
+/// The milliseconds of audio that may be gathered for a listener before they are sent.
+pub const LISTENER_LATENCY_MILLIS: RangeInclusive<u64> = Latency::MILLIS_MIN..=Latency::MILLIS_MAX;
 
 /// The settings of voice.
 #[derive(Clone, Debug, Default)]

@@ -35,6 +35,7 @@ mod id;
 mod identity;
 mod keys;
 mod leader;
+mod listener_queue;
 mod metrics;
 mod node_headers;
 mod parameters;

@@ -2,18 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use prometheus::{Histogram, IntCounter};
-use switchboard_audio::{AudioSink, Format, MixSettings, Mixer, SourceHandle, Ticker};
-use switchboard_transport::ConnectionAbort;
-use tokio::{sync::mpsc, task::yield_now, time::sleep_until};
+use prometheus::Histogram;
+use switchboard_audio::{AudioSink, ListenerStream, MixSettings, Mixer, SourceHandle, Ticker};
+use tokio::{task::yield_now, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{audio_threads::AudioThreads, clock, id::User};
-
-/// Maximum chunks queued for a listener that does not read: 2.5 s of WAV.
-const QUEUED_CHUNKS_MAX: usize = 128;
+use crate::{audio_threads::AudioThreads, clock, id::User, listener_queue::ListenerSink};
 
 /// Time for which a mixer encodes before it yields to the mixers of other calls and rooms.
 const TIME_SLICE: Duration = Duration::from_millis(1);
@@ -41,7 +36,7 @@ struct MixerRequests<S> {
 /// A listener that the mixer adds before its next frame.
 struct NewListener<S> {
     owner: u64,
-    format: Format,
+    stream: ListenerStream,
     sink: S,
 }
 
@@ -92,7 +87,7 @@ impl<S: AudioSink> RoomMixer<S> {
     pub(crate) fn add_listener(
         self: &Arc<Self>,
         owner: u64,
-        format: Format,
+        stream: impl Into<ListenerStream>,
         sink: S,
         threads: &AudioThreads,
     ) {
@@ -107,7 +102,7 @@ impl<S: AudioSink> RoomMixer<S> {
             .retain(|listener| listener.sink.is_open());
         requests.listeners.push(NewListener {
             owner,
-            format,
+            stream: stream.into(),
             sink,
         });
         if !requests.is_ticking {
@@ -180,7 +175,7 @@ impl<S: AudioSink> RoomMixer<S> {
             mixer.insert_source(owner, source);
         }
         for listener in listeners {
-            mixer.add_listener(listener.owner, listener.format, listener.sink);
+            mixer.add_listener(listener.owner, listener.stream, listener.sink);
         }
         mixer
     }
@@ -206,49 +201,13 @@ impl<S: AudioSink> Drop for TickerGuard<'_, S> {
     }
 }
 
-/// The bounded queue of one listener. A listener whose queue is full is disconnected.
-pub(crate) struct ListenerSink {
-    chunks: mpsc::Sender<Bytes>,
-    abort_handle: ConnectionAbort,
-    slow_total: IntCounter,
-}
-
-impl ListenerSink {
-    pub(crate) fn new(
-        abort_handle: ConnectionAbort,
-        slow_total: IntCounter,
-    ) -> (Self, mpsc::Receiver<Bytes>) {
-        let (chunks, receiver) = mpsc::channel(QUEUED_CHUNKS_MAX);
-        let sink = Self {
-            chunks,
-            abort_handle,
-            slow_total,
-        };
-        (sink, receiver)
-    }
-}
-
-impl AudioSink for ListenerSink {
-    fn send(&mut self, bytes: Bytes) -> bool {
-        match self.chunks.try_send(bytes) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.slow_total.inc();
-                self.abort_handle.abort();
-                false
-            }
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        !self.chunks.is_closed()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{self as std_mpsc, RecvTimeoutError};
+
+    use bytes::Bytes;
+    use switchboard_audio::Format;
+    use tokio::sync::mpsc;
 
     use super::{super::audio_threads::tests::audio_threads, *};
 

@@ -2,6 +2,7 @@
 
 mod formats;
 mod jitter;
+mod latency;
 mod pcm_decoder;
 mod random_run;
 mod recording;

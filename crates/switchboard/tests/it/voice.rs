@@ -10,6 +10,7 @@ mod http;
 mod latency;
 mod limits;
 mod listener;
+mod page_latency;
 mod posted;
 mod prompt;
 mod recorded;
