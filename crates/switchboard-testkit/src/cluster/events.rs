@@ -16,8 +16,8 @@ use super::{
     node::SimNodeState,
 };
 
-/// A scheduled event. A `u64` is the number of the store connection that the event belongs to. What arrives at a node
-/// over an older connection than its current one is discarded.
+/// A scheduled event. A `u64` is the number of the store connection that the event belongs to. Data that arrives at a
+/// node over an older connection than its current one is discarded.
 #[derive(Debug)]
 pub(super) enum ScheduledEvent {
     /// The connection to the store takes the next batch of requests from the node.
