@@ -110,9 +110,10 @@ impl<S> fmt::Debug for Socket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// A connection on `stream`, of which the bytes `unread` were read before. A message may have
-    /// `message_bytes_max` bytes (0: no limit).
-    pub fn new(stream: S, unread: Bytes, message_bytes_max: usize) -> Self {
+    /// A connection on `stream`, of which the bytes `unread` were read before. They are copied, because even an empty
+    /// slice would keep the HTTP server's whole read buffer (8 KiB). A message may have `message_bytes_max` bytes
+    /// (0: no limit).
+    pub fn new(stream: S, unread: &[u8], message_bytes_max: usize) -> Self {
         let message_bytes_max = match message_bytes_max {
             0 => usize::MAX,
             limit => limit,
@@ -120,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Self {
             stream,
             decoder: FrameDecoder::new(message_bytes_max),
-            unread,
+            unread: Bytes::copy_from_slice(unread),
             output: Output::default(),
             pending_control: None,
             is_closing: false,

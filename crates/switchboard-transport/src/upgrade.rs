@@ -132,7 +132,7 @@ impl Connecting {
         match self.upgrading.await {
             Ok(upgraded) => {
                 let (stream, unread) = UpgradedStream::of(upgraded);
-                Some(Socket::new(stream, unread, self.message_bytes_max))
+                Some(Socket::new(stream, &unread, self.message_bytes_max))
             }
             Err(error) => {
                 tracing::debug!(%error, "client disconnected during the WebSocket handshake");

@@ -21,7 +21,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 /// A client, and the server's socket. The stream between them buffers at most `buffer_bytes`.
 fn connect(buffer_bytes: usize) -> (DuplexStream, Socket<DuplexStream>) {
     let (client, server) = duplex(buffer_bytes);
-    (client, Socket::new(server, Bytes::new(), 100_000))
+    (client, Socket::new(server, &[], 100_000))
 }
 
 fn text(text: &str) -> Decoded {
@@ -57,7 +57,7 @@ async fn messages_that_arrive_together_are_received_one_by_one() {
 async fn bytes_read_during_the_handshake_are_received_first() {
     let (mut client, server) = duplex(100);
     let begun = Bytes::from(frame(0x81, b"early")[..4].to_vec());
-    let mut socket = Socket::new(server, begun, 0);
+    let mut socket = Socket::new(server, &begun, 0);
     let rest = &frame(0x81, b"early")[4..];
     client.write_all(rest).await.expect("room");
     assert_eq!(socket.receive().await, Ok(text("early")));

@@ -65,7 +65,7 @@ async fn connect_with(dialect: Option<&'static dyn Dialect>) -> (TcpStream, WebS
         sessions: Arc::default(),
         drain: CancellationToken::new(),
     };
-    let socket = Socket::new(UpgradedStream::Tcp(stream), Bytes::new(), 0);
+    let socket = Socket::new(UpgradedStream::Tcp(stream), &[], 0);
     let permit = PermitPool::new(0, 0, Vec::new()).try_acquire(None);
     let permit = permit.expect("no limit");
     (
