@@ -203,8 +203,8 @@ struct Registration {
     standalone: bool,
 }
 
-/// The STUN and TURN servers of the configuration as JSON, with TURN credentials that are valid from now on;
-/// `None` if no server is configured.
+/// The configured STUN and TURN servers as JSON; `None` if there are none. The validity of the TURN credentials
+/// starts at `unix_secs`.
 fn ice_servers_of(ice: &ClientIce, unix_secs: u64) -> Option<Box<str>> {
     let servers = ice.servers(unix_secs);
     let json = (!servers.is_empty()).then(|| serde_json::to_string(&servers));
@@ -238,6 +238,7 @@ enum AyameState {
     InRoom(Option<PeerId>),
     /// Accepted, and has left the room.
     Left,
+    /// The client was sent `reject`.
     Rejected,
 }
 
@@ -357,8 +358,8 @@ impl AyameSession {
         Ok(())
     }
 
-    /// Rejects a second `register`. An accepted client is closed, because its state differs from the state
-    /// of the server.
+    /// Rejects a second `register`. The connection of an accepted client is closed, because the client evidently has
+    /// another view of the session than the server.
     fn reject_second_register(&self, output: &mut SessionOutput) -> RequestError {
         let code = ErrorCode::UnknownType;
         if self.accepted().is_some() {
@@ -619,7 +620,7 @@ fn webhook_request(url: String, body: ByteString) -> WebhookRequest {
     }
 }
 
-/// The reason in `reject` for an error: that of the original where it has one, else the error code.
+/// The reason in `reject` for an error: `full` as in the original, the text of a denial, or the error code.
 fn rejection_reason(code: &ErrorCode) -> &str {
     if *code == ErrorCode::RoomFull {
         return "full";
@@ -678,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn turn_credentials_are_valid_from_the_accept_on() {
+    fn the_validity_of_turn_credentials_starts_when_the_client_is_accepted() {
         let mut settings = DialectSettings::default();
         settings.set_ice_servers(IceServers {
             turn: TurnServer {
@@ -713,7 +714,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_response_of_the_web_service_has_no_verdict() {
+    fn only_valid_responses_of_the_web_service_are_parsed() {
         let denied = |reason: &str| Some(WebhookVerdict::Denied(reason.to_owned()));
         let allowed = |authz: Option<&str>, ice: Option<&str>| {
             Some(WebhookVerdict::Allowed(Grant {

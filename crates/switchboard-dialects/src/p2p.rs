@@ -158,7 +158,8 @@ fn kind_of(frame_type: &str) -> Option<MessageKind> {
 enum P2pState {
     /// The client has not sent `IDENTIFY` yet.
     Unidentified,
-    /// The claim of the username is pending. Received frames are queued.
+    /// The claim of the username is pending: the hub has not confirmed yet that no other client has it. Holds the
+    /// username and the frames received meanwhile.
     Claiming(DisplayName, Vec<ByteString>),
     Identified(IdentifiedClient),
 }
@@ -176,7 +177,7 @@ struct IdentifiedClient {
     pending_join: Option<ClaimingJoin>,
 }
 
-/// A join that waits for the claim of the client's name in the room.
+/// A join that waits until the client's name in the room is claimed.
 struct ClaimingJoin {
     room: RoomName,
     name: DisplayName,
@@ -244,7 +245,7 @@ impl Session for P2pSession {
                 let frames = frames.encoded_once(TRAITS.name, |frames| {
                     frames.push(presence_frame("NEW_PEER_IN_ROOM", room, peer));
                     if *role == OfferRole::Offerer {
-                        // Only `ROOM_MEMBERS` makes a client send offers.
+                        // A client sends offers only to peers in `ROOM_MEMBERS`.
                         frames.push(members_frame(room, None, [peer]));
                     }
                 });
@@ -613,7 +614,7 @@ impl ClaimingJoin {
         true
     }
 
-    /// Whether the pending claim of this join is that of `id`.
+    /// Whether `id` is the name that this join claims.
     fn claims(&self, id: &NameId) -> bool {
         id.room.as_ref() == Some(&self.room) && id.name == self.name.visible_form()
     }
@@ -684,7 +685,7 @@ fn target(object: &JsonObject<'_>) -> Result<Target, RequestError> {
         .map_err(|_| RequestError::new(ErrorCode::NoSuchPeer))
 }
 
-/// The frame with the documented spelling of its keys, the real sender, and all other fields unchanged.
+/// The relayed frame: `fromPeerId` is this client, keys are spelled as documented, other fields are unchanged.
 fn with_own_sender(
     me: PeerId,
     frame_type: &str,

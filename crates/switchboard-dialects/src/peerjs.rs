@@ -114,7 +114,7 @@ static MIXED: &DialectSetting = &SETTINGS[4];
 /// The label of data connections with clients of other dialects.
 const LABEL: &str = "chat";
 
-/// The number of connections of which a session keeps the id.
+/// The number of PeerJS connections whose ids a session keeps; the oldest is dropped.
 const CONNECTIONS_MAX: usize = 256;
 
 // The names of the endpoints.
@@ -433,7 +433,7 @@ impl Session for PeerJsSession {
                     .frames
                     .push(message_frame("ERROR", "You have been removed."));
             }
-            // Clients of PeerJS detect the leave of each other themselves.
+            // PeerJS clients notice themselves when another PeerJS client has left.
             Event::Departed { peer, .. } if peer.dialect != &TRAITS => {
                 self.connections
                     .retain(|connection| connection.peer != peer.address);
@@ -481,8 +481,8 @@ impl PeerJsSession {
         Ok((session, Token { secret, grace }))
     }
 
-    /// The id of the receiver of a frame. A value that is not a string is read as its JSON text. An id longer
-    /// than `name_bytes` is cut to one byte more than that, which no peer can have.
+    /// The id of the receiver of a frame. A value that is not a string is read as its JSON text. An id longer than
+    /// `name_bytes` is shortened, to bound its size, but not below `name_bytes + 1`: no peer has so long an id.
     fn receiver(&self, object: &JsonObject<'_>) -> Option<String> {
         let mut id = display_text(object.get("dst")?).into_owned();
         let max = self.limits.name_bytes;
@@ -638,8 +638,8 @@ impl PeerJsSession {
             .finish()
     }
 
-    /// Reports an error to the client. Clients end their session on `ERROR`, so errors that do not close the
-    /// connection are reported by `EXPIRE` or not at all.
+    /// Reports an error to the client. Clients end their session on `ERROR`, so it is sent only for errors that end the
+    /// session; others are reported by `EXPIRE` or not at all.
     fn on_error(&self, error: &RequestError, output: &mut SessionOutput) {
         if error.join.is_some() {
             output.frames.push(rejection_frame(error));
@@ -674,7 +674,8 @@ impl PeerJsSession {
     }
 }
 
-/// The hash of a client's id and its token. It is kept, here and in the store of the cluster, instead of the token.
+/// The hash of a client's id and its token. The server and the cluster's store keep this hash, so that they never
+/// have the token itself.
 fn secret_of(id: &str, token: &str) -> Arc<str> {
     let hash = Sha256::new()
         .chain_update(id)

@@ -79,8 +79,8 @@ const QUEUED_BYTES_MAX: usize = 256 * 1024;
 /// use UUIDs. Signals for a longer id go to all subscribers.
 const ALIAS_BYTES_MAX: usize = 64;
 
-/// The number of pending joins of one connection. Each is answered with the members of its room, so this
-/// bounds the part of the outbox that a long list of topics can fill.
+/// The number of pending joins of one connection; further joins wait. Each join is answered with the members of its
+/// room, so this limit keeps a long list of topics from filling the connection's outbox.
 const JOINS_MAX: usize = 64;
 
 #[derive(Debug)]
@@ -412,7 +412,8 @@ impl YWebrtcSession {
             return;
         };
         if let TopicState::Queued(_) = topic.state {
-            return; // This completes an earlier join, which the client has cancelled.
+            // An earlier join of this room is complete. The client has unsubscribed and subscribed again since.
+            return;
         }
         let previous =
             std::mem::replace(&mut topic.state, TopicState::Subscribed(others_subscribed));
@@ -463,7 +464,8 @@ fn topics_of<'a>(object: &JsonObject<'a>) -> Result<Vec<&'a RawValue>, ErrorCode
     serde_json::from_str(topics.get()).map_err(|_| ErrorCode::BadField("topics"))
 }
 
-/// The ids of the sender and the receiver in a published message. In encrypted data they cannot be read.
+/// The ids of the sender and the receiver in a published message, as aliases: ids that the clients make for themselves.
+/// Empty for encrypted data.
 fn aliases_of(published: &JsonObject<'_>) -> Aliases {
     let data = only_value(published, "data").and_then(|data| published.nested(data).ok());
     let Some(data) = data else {
@@ -485,8 +487,8 @@ fn aliases_of(published: &JsonObject<'_>) -> Aliases {
     }
 }
 
-/// The value of a key that occurs once, with exactly this spelling. If several keys match, clients may read another
-/// one than this server.
+/// The value of a key that occurs once, with exactly this spelling. Otherwise `None`: the receiving client may read
+/// another of the matching keys than this server.
 fn only_value<'a>(object: &JsonObject<'a>, key: &str) -> Option<&'a RawValue> {
     let mut values = object.all(key);
     let value = values.next()?;
@@ -514,8 +516,8 @@ fn publish_now(
     });
 }
 
-/// The frame as subscribers get it: documented spelling of keys, all other fields unchanged, and the number of
-/// subscribers in `clients`.
+/// The frame as subscribers get it: with the number of subscribers in `clients`, keys spelled as documented, and other
+/// fields unchanged.
 fn published(room: &RoomName, clients: usize, object: &JsonObject<'_>) -> ByteString {
     let clients = u64::try_from(clients).unwrap_or(u64::MAX);
     JsonWriter::with_capacity(256)

@@ -1,10 +1,10 @@
-//! The [`Store`] in which the nodes of a Switchboard cluster keep the members of rooms: Redis, or a Redis
-//! Cluster (Redis 7.0 or newer, or Valkey). A [`Driver`](switchboard_cluster::Driver) connects a node to a
-//! [`RedisStore`].
+//! The [`Store`] in which the nodes of a Switchboard cluster keep their membership logs (the joins and leaves of each
+//! room, claimed name and election): Redis, or a Redis Cluster (Redis 7.0 or newer, or Valkey). A
+//! [`Driver`](switchboard_cluster::Driver) connects a node to a [`RedisStore`].
 //!
 //! Each request is one atomic step: a single command, or a script. A subscription takes a second command,
-//! which does not change data. `keys.rs` defines the keys. After the last node has closed, empty logs expire
-//! within a minute. Only the secret with which the nodes authenticate requests to each other stays in Redis.
+//! which does not change data. `keys.rs` defines the keys. After the last node has closed, the logs are empty and
+//! expire within a minute. Only one key stays: the secret with which the nodes authenticate requests to each other.
 #![warn(missing_docs)]
 
 use std::{collections::BTreeSet, fmt, sync::Arc};

@@ -35,8 +35,8 @@ pub(super) struct RedisCommand {
     pub(super) slot: u16,
     /// Whether the command calls a script.
     pub(super) is_script: bool,
-    /// Whether the command is about exactly one membership log. An error reply about corrupt data then fails
-    /// this command only; otherwise it ends the connection.
+    /// Whether the command is about exactly one membership log (the joins and leaves of one room, name or election). If
+    /// so, an error reply about corrupt data fails only this command; otherwise it ends the connection.
     pub(super) is_of_log: bool,
 }
 
@@ -160,9 +160,9 @@ impl RedisServers {
         Ok(replies)
     }
 
-    /// If the server does not know a script (for example after `SCRIPT FLUSH`), loads the scripts and repeats the
-    /// script calls from there on. If a later script call was executed, the repetition would change the order
-    /// of the calls, so the batch fails.
+    /// If the server does not know a script (for example after `SCRIPT FLUSH`), loads the scripts, and repeats the
+    /// script calls from the first that failed. The batch fails if a later script call was executed: a repetition would
+    /// execute the calls in another order.
     async fn repeat_unknown_scripts(
         &self,
         server: &RedisServer,
@@ -381,8 +381,8 @@ fn connection_info(
 ) -> Result<redis::ConnectionInfo, StoreError> {
     let RedisHost { name, port } = host.clone();
     let connection_address = if address.has_tls {
-        // This fails if the program that embeds Switchboard has installed a provider of cryptography for rustls;
-        // that provider is used then.
+        // This fails if the embedding program has already installed a cryptography provider for rustls. That provider
+        // is used then.
         _ = rustls::crypto::ring::default_provider().install_default();
         ConnectionAddr::TcpTls {
             host: name,

@@ -8,8 +8,8 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// time until the balance is zero again.
 #[derive(Debug)]
 pub struct TokenBucket {
-    /// The time at which the bucket is full if no more tokens are taken. The generic cell rate algorithm
-    /// needs no other state.
+    /// The time at which the bucket is full if no more tokens are taken. This is the only changing state, as in the
+    /// generic cell rate algorithm (GCRA).
     full_at: Instant,
     per_second: u32,
     /// The time that an empty bucket takes to fill.

@@ -1,7 +1,7 @@
-//! The budgets of a connection: limits on its frames, and on the deliveries that they cause.
+//! The budgets of a connection: token buckets for its frames, and for the deliveries that they cause.
 //!
-//! One frame may overdraw a budget. While a budget is in debt, the connection is not read, so a client over
-//! its rate is slowed down and not disconnected.
+//! One frame may overdraw a budget, which is in debt then. While a budget is in debt, the connection is not read. So a
+//! client over its rate is slowed down; it is disconnected only if it stays over its rate.
 
 use std::{
     collections::HashSet,
@@ -302,7 +302,11 @@ mod tests {
         assert_eq!(budgets.flood_deadline(), None, "paid before");
         (0..6000).for_each(|_| budgets.charge_frame(at(2)));
         assert_eq!(budgets.in_debt_until(), Some(at(61)));
-        assert_eq!(budgets.flood_deadline(), Some(at(60)), "no break since");
+        assert_eq!(
+            budgets.flood_deadline(),
+            Some(at(60)),
+            "the time without debt was only a second"
+        );
         let later = at(63);
         (0..6600).for_each(|_| budgets.charge_frame(later));
         assert_eq!(
@@ -379,7 +383,7 @@ mod tests {
         );
         assert_eq!(
             reached, 1,
-            "a new peer raises the outbox bound without a limit of frames too"
+            "a new peer must be reported even if frames have no limit"
         );
         assert_eq!(budgets.in_debt_until(), None);
         assert_eq!(budgets.flood_deadline(), None);
@@ -420,14 +424,14 @@ mod tests {
     }
 
     #[test]
-    fn one_sender_cannot_overflow_a_receiver_that_reads_a_mebibit_per_second() {
+    fn one_sender_cannot_overflow_the_outbox_of_a_receiver_that_reads_a_mebibit_per_second() {
         for frame_bytes in [512, 6 * 1024, 64 * 1024, 256 * 1024] {
             assert_eq!(seconds_until_overflow(frame_bytes, 128 * 1024), 600);
         }
     }
 
     #[test]
-    fn a_receiver_that_has_stopped_reading_overflows() {
+    fn the_outbox_of_a_receiver_that_has_stopped_reading_overflows_within_a_minute() {
         for frame_bytes in [6 * 1024, 64 * 1024, 256 * 1024] {
             let seconds = seconds_until_overflow(frame_bytes, 0);
             assert!(seconds < 60, "{frame_bytes}: {seconds} s");
@@ -471,7 +475,7 @@ mod tests {
         next.continue_from(&spent, now);
         assert_eq!(next.in_debt_until(), None, "the join is read");
         next.charge_frame(now);
-        let until = next.in_debt_until().expect("no frames are left over");
+        let until = next.in_debt_until().expect("the burst is used up");
         assert_eq!(until - now, Duration::from_millis(10));
         (0..1000).for_each(|number| next.add_peer(peer(number)));
         assert!(burst(&mut next, until) >= 10_000);

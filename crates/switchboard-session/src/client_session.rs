@@ -15,10 +15,10 @@ use switchboard_dialects::{
 
 use crate::kept_output::KeptOutput;
 
-/// The shortest interval of ticks. With none a connection would do nothing else.
+/// The shortest interval of ticks. An interval of zero would make a connection tick without end.
 const TICK_MIN: Duration = Duration::from_millis(10);
 
-/// The longest time that a session sets. A point of time much later would overflow.
+/// The longest time that a session can set. `Instant` would overflow with much longer times.
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The session of a connection.
@@ -120,8 +120,8 @@ impl ClientSession {
             }
             Event::RequestFailed(error) => {
                 output.error_codes.push(error.code.as_str());
-                // The rejection may be of an older join of a room that the peer has joined since. The session
-                // then gets the error without `join`, so that it does not leave the room.
+                // The rejection may be of an older join, and the peer may have joined the room since. The session
+                // then gets the error without `join`, so that it does not count itself out of the room.
                 let join = error.join.filter(|_| self.peer.note_rejected_join(error));
                 self.dispatch_event(
                     &Event::RequestFailed(RequestError {
@@ -206,7 +206,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// Tells this session that the earlier session, which its client asked to resume, cannot be resumed.
+    /// Reports to this session that the earlier session, which its client asked to resume, cannot be resumed.
     pub fn refuse_resume(&mut self, error: ResumeError, output: &mut SessionOutput) {
         self.begin_step(output);
         if let SessionState::Active(session) = &mut self.state {

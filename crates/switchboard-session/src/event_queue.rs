@@ -15,11 +15,11 @@ const OTHER_BYTES: usize = size_of::<(Arc<Member>, OfferRole)>();
 /// An empty queue with capacity for more events than this is freed.
 const EVENTS_KEPT: usize = 4;
 
-/// The number of peers up to which each peer raises the bound of a queue.
+/// The bound of a queue grows with the number of the client's peers, up to this number.
 const PEERS_MAX: usize = 1024;
 
-/// Max peers without presence that are noted as reached until the charges are taken. For further ones the
-/// budgets grow when a later frame reaches them.
+/// Max peers that are recorded as reached until the charges are taken. A further peer is recorded when a later frame
+/// reaches it.
 const REACHED_MAX: usize = 64;
 
 /// The bound on the queued bytes; 0 bytes for no limit.
@@ -65,9 +65,9 @@ pub enum PopMode {
     Urgent,
 }
 
-/// The events for one session, bounded in bytes, and the charges against its budgets. Pushing never waits: an
-/// event that does not fit overflows the queue for good, because a client that misses an event has a wrong view
-/// of its room.
+/// The events for one session, bounded in bytes, and the charges against its budgets. Pushing never waits. After an
+/// event that does not fit, the queue is overflowed and its connection must end: a client that has missed an event has
+/// a wrong view of its room.
 #[derive(Debug)]
 pub struct EventQueue {
     events: VecDeque<Arc<Event>>,
@@ -75,7 +75,7 @@ pub struct EventQueue {
     urgent: VecDeque<Arc<Event>>,
     bytes: usize,
     /// The number of peers that may send to the client: peers that were announced to it and have not left, and
-    /// peers that it has sent a frame to by their address. It stays when the client itself leaves a room.
+    /// peers that it has sent a frame to by their address. A leave of the client itself does not lower it.
     peers: usize,
     overflowed: bool,
     charges: PendingCharges,
@@ -144,8 +144,8 @@ impl EventQueue {
         self.bytes = 0;
     }
 
-    /// Raises the bound for the frames of `count` more peers, which the client has reached although they were
-    /// not announced to it.
+    /// Raises the bound for `count` more peers: the client has sent frames to them although they were not announced to
+    /// it, so they may answer.
     pub fn expect_peers(&mut self, count: usize) {
         self.peers = self.peers.saturating_add(count);
     }
@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(
             queue.pop(PopMode::All).err(),
             Some(Overflow),
-            "no event follows a gap"
+            "no event may follow a dropped one"
         );
     }
 
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_of_a_newcomer_grows_with_the_number_of_members() {
+    fn the_bound_of_a_queue_grows_with_the_number_of_members_in_the_joined_room() {
         let mut limits = Limits::default();
         let limit = limits.outbox_bytes;
         limits.outbox_bytes_per_peer = 10_000;
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_bound_for_each_peer_does_not_overflow() {
+    fn the_largest_bound_per_peer_causes_no_arithmetic_overflow() {
         let limits = Limits {
             outbox_bytes_per_peer: usize::MAX,
             ..Limits::default()

@@ -5,8 +5,8 @@ use std::{collections::VecDeque, time::Duration};
 use bytestring::ByteString;
 use switchboard_dialects::{KeepSession, ResumeError};
 
-/// The frames of a session that its client has not acknowledged, in order. The frames of a session are numbered from
-/// 1. Over the bound in bytes the oldest frames are dropped: a client that has not received them cannot resume.
+/// The frames of a session that its client has not acknowledged, in order. Frames are numbered from 1. If they exceed
+/// the bound in bytes, the oldest are dropped, and a client that has not received these cannot resume.
 #[derive(Debug)]
 pub(crate) struct KeptOutput {
     settings: KeepSession,
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledged_frames_do_not_count_to_the_bound() {
+    fn acknowledged_frames_do_not_count_against_the_bound() {
         let mut kept = kept(10);
         for number in 1..100 {
             kept.extend(&frames(&["1234567890"]));

@@ -1,7 +1,7 @@
 //! The state machine of one session: the client's protocol state, its heartbeat, and its budgets.
 //!
-//! A state machine like the hub: methods take inputs with the time and fill a [`SessionOutput`];
-//! [`SessionMachine::poll_timeout`] returns the time of the next `handle_timeout`.
+//! It does no I/O and reads no clock: its methods take an input and the time, and fill a [`SessionOutput`], which the
+//! connection's task executes. [`SessionMachine::poll_timeout`] returns the time of the next `handle_timeout`.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::{
     suspended::{Awaited, Decision, Resumed, Suspended, after_denial},
 };
 
-/// The minimum time for the first frame of a client after reading was paused.
+/// The time that a client has at least for its first frame after a pause in which its connection was not read.
 const FIRST_FRAME_AFTER_PAUSE: Duration = Duration::from_secs(5);
 
 /// The intervals by which a dead client is detected.
@@ -58,8 +58,8 @@ pub struct SessionMachine {
     first_frame: Option<Instant>,
     /// The interval in which the session wants ticks, and the time of the next one.
     tick: Option<(Duration, Instant)>,
-    /// The names and addresses of this client that other clients claim. The next sign of life shows that this client
-    /// still uses them.
+    /// The names and addresses of this client that other clients claim. The next sign of life is reported to the hub:
+    /// it proves that this client still uses them.
     probes: Vec<ResourceKey>,
     /// A pending decision, and the steps behind it. Meanwhile the session gets no frames.
     suspended: Option<Box<Suspended>>,
@@ -172,7 +172,7 @@ impl SessionMachine {
         self.apply_output(output, now);
     }
 
-    /// Waits for a decision, and keeps the rest of an output until then.
+    /// Suspends the session until a decision is made, and keeps the rest of an output, `queued`, until then.
     pub fn suspend(&mut self, awaited: Awaited, queued: SessionOutput) {
         self.suspended = Some(Box::new(Suspended { awaited, queued }));
     }
@@ -286,8 +286,9 @@ impl SessionMachine {
         }
     }
 
-    /// Handles the timeouts that are due at `now`. While a decision is pending these are only pings and the end of
-    /// a pause: a decision has a time limit of its own, and the session gets no other input.
+    /// Handles the timeouts that are due at `now`. While a decision is pending, these are only pings and the end of a
+    /// pause: the session gets no frames then, so it cannot miss its other deadlines, and a decision has a time limit
+    /// of its own.
     pub fn handle_timeout(&mut self, now: Instant, output: &mut SessionOutput) {
         if self.is_suspended() {
             self.end_pause(now);
@@ -364,7 +365,7 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// Tells the session that the earlier session, which its client asked to resume, cannot be resumed.
+    /// Reports to the session that the earlier session, which its client asked to resume, cannot be resumed.
     pub fn refuse_resume(&mut self, error: ResumeError, now: Instant, output: &mut SessionOutput) {
         self.session.refuse_resume(error, output);
         self.apply_output(output, now);

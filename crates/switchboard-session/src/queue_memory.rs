@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// bounds their total.
 pub(crate) const UNCOUNTED_BYTES: usize = 64 * 1024;
 
-/// One queue may use the free memory divided by this, so a queue may grow less when less memory is free. Thus memory
-/// remains for a slow client even if many clients do not read.
+/// One queue may use the free memory divided by this number. The less memory is free, the less a queue may grow, so
+/// some memory always remains for a short queue even if many clients do not read.
 const SHARE_OF_FREE: usize = 8;
 
 /// The bytes queued in all outboxes beyond the first 64 KiB of each, and their bound.
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_has_an_eighth_of_the_free_memory_beside_its_uncounted_bytes() {
+    fn a_queue_may_use_an_eighth_of_the_free_memory_beyond_its_uncounted_bytes() {
         let memory = QueueMemory::new(8000);
         assert!(memory.resize(0, UNCOUNTED_BYTES), "uncounted");
         assert!(!memory.resize(UNCOUNTED_BYTES, UNCOUNTED_BYTES + 1001));

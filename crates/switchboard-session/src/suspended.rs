@@ -1,13 +1,13 @@
-//! The steps of a connection that wait for a decision: the access check of a join or claim, or the response to a
-//! webhook. Free of I/O.
+//! The output of a session that waits for a decision: the result of the access check of a join or claim, or the
+//! response to a webhook request. Free of I/O.
 
 use std::sync::Arc;
 
 use switchboard_core::{HubRequest, LeaveKind, RequestError};
 use switchboard_dialects::SessionOutput;
 
-/// Max requests that are queued behind a decision. At this number further events stay in the outbox, because they may
-/// cause further requests.
+/// Number of requests queued behind a decision at which events stay in the outbox, because events may cause further
+/// requests.
 const QUEUED_REQUESTS_MAX: usize = 64;
 
 /// The decision that a connection waits for.
@@ -22,7 +22,7 @@ pub enum Awaited {
 /// The decision that a connection has waited for.
 #[derive(Debug)]
 pub enum Decision {
-    /// Whether access is granted, or the text for the client.
+    /// The result of an access check: granted, or denied with an optional text for the client.
     Access(Result<(), Option<Arc<str>>>),
     /// The response to a webhook request, or `None` if it has failed.
     Webhook(Option<String>),
@@ -76,8 +76,8 @@ impl Suspended {
     }
 }
 
-/// The request that follows a denied one: a denied join removes the peer from the room, in which it may be since an
-/// earlier join that was granted.
+/// The request to send instead of a denied one. A denied join becomes a leave, because the peer may be in the room
+/// since an earlier join that was granted.
 pub(crate) fn after_denial(denied: HubRequest) -> Option<HubRequest> {
     match denied {
         HubRequest::Join(room, ..) => Some(HubRequest::Leave(room, LeaveKind::Announced)),

@@ -11,8 +11,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::permits::{is_exempt, network};
 
-/// The number of addresses with a bucket, about 100 bytes each. If there are more, the bucket that is full
-/// soonest is dropped.
+/// The number of addresses with a bucket, about 100 bytes each. If there are more, the bucket that will be full
+/// first is dropped.
 const ADDRESSES_MAX: usize = 65_536;
 
 /// A token bucket for every IPv4 address and IPv6 /64. Loopback addresses and trusted proxies have no
@@ -21,7 +21,7 @@ const ADDRESSES_MAX: usize = 65_536;
 pub struct AddressRates {
     /// The time in which one token is refilled; `None` for no limit.
     refill_time: Option<Duration>,
-    /// The time in which an empty bucket is refilled. It stands for the burst.
+    /// The burst, as the time in which an empty bucket is refilled.
     burst: Duration,
     addresses_max: usize,
     exempt: Vec<IpNet>,
@@ -36,7 +36,7 @@ struct AddressBuckets {
     by_time: BTreeSet<(Instant, IpAddr)>,
 }
 
-/// Every so many bytes of a response that is a list count as one expensive request.
+/// The bytes of a list in a response that count as one expensive request.
 const LIST_BYTES_PER_REQUEST: u64 = 64 * 1024;
 
 impl AddressRates {
@@ -127,7 +127,7 @@ impl AddressBuckets {
         self.by_time.insert((full_at, address));
     }
 
-    /// Drops the buckets that are full, and those that are full soonest if there are too many.
+    /// Drops the buckets that are full. If there are still too many, drops those that will be full first.
     fn forget(&mut self, now: Instant, addresses_max: usize) {
         while let Some(&(full_at, address)) = self.by_time.first()
             && (full_at <= now || self.full_at.len() > addresses_max)
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_and_a_mapped_address_are_one() {
+    fn addresses_of_one_ipv6_network_share_a_bucket_and_so_do_ipv4_and_its_mapped_form() {
         let start = Instant::now();
         let rates = AddressRates::new(1, 1, Vec::new());
         assert_eq!(charges(&rates, "2001:db8::1", start), 1);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_buckets_that_are_full_last_are_kept() {
+    fn the_most_empty_buckets_are_kept_when_there_are_too_many() {
         let start = Instant::now();
         let mut rates = AddressRates::new(1, 10, Vec::new());
         rates.addresses_max = 3;

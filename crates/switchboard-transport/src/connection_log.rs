@@ -1,4 +1,4 @@
-//! The log lines of one connection, and its span.
+//! The log lines of one connection, and its tracing span.
 
 use std::{net::IpAddr, time::Instant};
 
@@ -75,8 +75,8 @@ pub(crate) struct ConnectionLog {
 }
 
 impl ConnectionLog {
-    /// The span of the connection. It costs memory and time for each connection, so it exists only while the log
-    /// shows debug lines. Lines of the level info have the fields that they need themselves.
+    /// The span of the connection. It costs memory and time for each connection, so its level is debug: it exists only
+    /// while the log shows debug lines. Lines of the level info repeat the fields that they need.
     pub(crate) fn span(peer: &Peer, client: Option<IpAddr>) -> Span {
         let user = match peer.identity() {
             Identity::Claimed => None,

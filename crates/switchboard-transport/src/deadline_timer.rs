@@ -1,4 +1,4 @@
-//! A timer for a state machine behind a lock: it calls back once, at the earliest deadline that was set.
+//! A timer for a state machine behind a lock: it calls a function once, at the earliest deadline that was set.
 
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ pub struct DeadlineTimer {
 }
 
 impl DeadlineTimer {
-    /// Calls `on_deadline` at `at`, in a task of `runtime`. An earlier deadline stays; a later one is replaced, and its
-    /// callback is not called.
+    /// Calls `on_deadline` at `at`, in a task of `runtime`. If an earlier deadline is set already, that one stays and
+    /// this call has no effect. A later deadline is replaced, and its function is not called.
     ///
     /// The callback must call [`clear`](Self::clear) with `at`, under the lock that guards the timer.
     pub fn set<F>(&mut self, runtime: &Handle, at: Instant, on_deadline: F)
@@ -56,15 +56,15 @@ mod tests {
 
     use super::*;
 
-    /// A timer whose callbacks note their deadlines, in seconds after the start.
+    /// A timer whose callbacks record their deadlines, in seconds after the start.
     #[derive(Clone)]
-    struct Noted {
+    struct RecordingTimer {
         start: Instant,
         timer: Arc<Mutex<DeadlineTimer>>,
         reached: Arc<Mutex<Vec<u64>>>,
     }
 
-    impl Noted {
+    impl RecordingTimer {
         fn new() -> Self {
             Self {
                 start: tokio::time::Instant::now().into_std(),
@@ -92,12 +92,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn earlier_deadline_replaces_a_later_one() {
-        let noted = Noted::new();
-        noted.set(30);
-        noted.set(5);
-        assert_eq!(noted.reached_after(6).await, [5]);
+        let timer = RecordingTimer::new();
+        timer.set(30);
+        timer.set(5);
+        assert_eq!(timer.reached_after(6).await, [5]);
         assert_eq!(
-            noted.reached_after(31).await,
+            timer.reached_after(31).await,
             [5],
             "the later deadline was replaced"
         );
@@ -105,19 +105,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn later_deadline_does_not_replace_an_earlier_one() {
-        let noted = Noted::new();
-        noted.set(5);
-        noted.set(30);
-        assert_eq!(noted.reached_after(31).await, [5]);
+        let timer = RecordingTimer::new();
+        timer.set(5);
+        timer.set(30);
+        assert_eq!(timer.reached_after(31).await, [5]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn deadline_can_be_set_after_one_was_reached() {
-        let noted = Noted::new();
-        noted.set(5);
-        assert_eq!(noted.reached_after(6).await, [5]);
-        noted.set(8);
-        assert_eq!(noted.reached_after(9).await, [5, 8]);
+        let timer = RecordingTimer::new();
+        timer.set(5);
+        assert_eq!(timer.reached_after(6).await, [5]);
+        timer.set(8);
+        assert_eq!(timer.reached_after(9).await, [5, 8]);
     }
 
     #[test]

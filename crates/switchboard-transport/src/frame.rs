@@ -150,8 +150,8 @@ impl FrameDecoder {
         }
     }
 
-    /// Decodes up to the end of one frame and removes the decoded bytes from `input`. `None` if the input ends
-    /// before the frame is complete. After an error the decoder must not be used again.
+    /// Decodes at most one frame and removes its bytes from `input`. `None` if `input` ends before the frame is
+    /// complete. After an error the decoder must not be used again.
     ///
     /// # Errors
     /// If the client violates the protocol or sends a message that is too large.
@@ -179,8 +179,8 @@ impl FrameDecoder {
         self.message.len() + self.control.len()
     }
 
-    /// The progress of an incomplete frame or message: a number that grows with the received data payload.
-    /// Control frames and empty fragments do not change it. `None` if there is no incomplete one.
+    /// The progress of an incomplete frame or message, as a number that grows with each received byte of data payload.
+    /// Control frames and empty fragments do not change it. `None` if no frame or message is incomplete.
     #[must_use]
     pub fn unfinished(&self) -> Option<u64> {
         let is_between = self.head_len == 0 && self.frame.is_none() && self.message_type.is_none();
@@ -271,7 +271,7 @@ impl FrameDecoder {
         })
     }
 
-    /// Unmasks and keeps a piece of payload that `read` bytes of the frame precede.
+    /// Unmasks and keeps a piece of payload. `read` is the offset of the piece within its frame.
     fn push_payload(&mut self, head: FrameHead, read: u64, piece: &[u8]) {
         if piece.is_empty() {
             return;
@@ -321,8 +321,8 @@ fn split_payload<'a>(input: &mut &'a [u8], length: u64) -> &'a [u8] {
     piece
 }
 
-/// Reserves memory for a piece: at most twice the bytes received, and at most the whole message if its end is
-/// known.
+/// Reserves memory for a piece. The capacity is at most twice the bytes received so far and, in the last frame of a
+/// message, at most the length of the message.
 fn reserve(buffer: &mut Vec<u8>, piece: usize, missing: usize, is_last: bool) {
     if buffer.capacity() - buffer.len() >= piece {
         return;
@@ -331,7 +331,7 @@ fn reserve(buffer: &mut Vec<u8>, piece: usize, missing: usize, is_last: bool) {
     buffer.reserve_exact(piece.max(buffer.len().min(most)));
 }
 
-/// Removes the mask from a piece of payload that `offset` bytes of the frame precede.
+/// Removes the mask from a piece of payload that begins at `offset` within its frame.
 fn unmask(piece: &mut [u8], mask: [u8; 4], offset: u64) {
     let mut mask = mask;
     mask.rotate_left((offset % 4) as usize);

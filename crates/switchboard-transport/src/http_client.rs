@@ -112,8 +112,8 @@ impl HttpClient {
         }
     }
 
-    /// A client for [`HttpClient::open`]: small kernel buffers, and servers that vanish without closing are noticed
-    /// within `dead_after`.
+    /// A client for [`HttpClient::open`], with small kernel buffers. A server that vanishes without closing its
+    /// connection is noticed within `dead_after`.
     #[must_use]
     pub fn for_streams(dead_after: Duration) -> Self {
         let mut connector = HttpConnector::new();
@@ -228,7 +228,7 @@ impl HttpConnection {
         let handshake = http.max_buf_size(STREAM_READ_BYTES).handshake(io);
         let (sender, connection) = handshake.await?;
         let task = tokio::spawn(async move {
-            // The response and its body report the errors too.
+            // An error of the connection is reported by the response or its body too.
             drop(connection.with_upgrades().await);
         });
         Ok(Self {

@@ -58,7 +58,7 @@ pub use upgraded_stream::UpgradedStream;
 /// The handle by which hubs send events to a local connection.
 pub type OutboxHandle = Arc<Outbox>;
 
-/// The pending access check of a join: `Ok` if the peer may join, else the text for the client, if there is one.
+/// The pending access check of a join: `Ok` if the peer may join, otherwise an optional text for the client.
 pub type JoinCheck = Pin<Box<dyn Future<Output = Result<(), Option<Arc<str>>>> + Send>>;
 
 /// The pending response of a web service: the body, or `None` if the status is not 200 or the response is
@@ -75,7 +75,7 @@ pub trait HubClient: Send + Sync + fmt::Debug {
     fn on_disconnected(&self, _peer: &Peer, _ended: &EndedConnection<'_>) {}
 }
 
-/// The access checks of the host program.
+/// The access checks of the host program (the program that embeds the server as a library).
 pub trait JoinAuthorizer: Send + Sync + fmt::Debug {
     /// Starts the access check for a join of this room. `None` if every peer may join.
     fn check_join(&self, peer: &Peer, room: &RoomId) -> Option<JoinCheck>;

@@ -25,8 +25,8 @@ use crate::{
     tls::{self, Opening},
 };
 
-/// The size of the kernel's send buffer in bytes. The outbox of a client that does not read begins to fill only when
-/// this buffer is full.
+/// The size of the kernel's send buffer in bytes. If a client does not read, this buffer fills first, and then the
+/// outbox of the client's connection.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
 /// The largest head of a request in bytes.
@@ -41,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The time limit of a connection of the [`ProbeReserve`].
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The response to a connection that exceeds the limits and the reserve.
+/// The response to a connection if a limit is reached and the reserve for probes is used up.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -153,8 +153,8 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Aborts the TCP connection of a request. An error in the body of a response would not end it while the client does
-/// not read. Every request has one as an extension.
+/// Aborts the TCP connection of a request. Handlers need it for a client that does not read: an error in the body of
+/// the response would not end that connection. Every request has one as an extension.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionAbort(CancellationToken);
 
@@ -245,8 +245,8 @@ impl AcceptedConnection {
     }
 }
 
-/// Spawns the task of a connection, if a permit is available. `tls` has the acceptor and the service for
-/// requests without TLS.
+/// Spawns the task of a connection if a permit is available; refuses the connection otherwise. `tls` has the acceptor
+/// and the service for requests without TLS.
 fn spawn_connection(
     stream: TcpStream,
     client: SocketAddr,
@@ -293,7 +293,7 @@ fn spawn_connection(
     }
 }
 
-/// Runs `serve`, for a connection of the reserve at most for [`RESERVE_TIMEOUT`].
+/// Runs `serve`. A connection of the reserve for probes ends after [`RESERVE_TIMEOUT`].
 async fn bounded<F: Future<Output = ()>>(
     is_reserve: bool,
     client: SocketAddr,
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_client_of_an_ipv6_socket_has_its_ipv4_address() {
+    fn a_mapped_address_of_an_ipv6_socket_is_converted_to_ipv4() {
         for (accepted, known) in [
             ("[::ffff:192.0.2.1]:5", "192.0.2.1:5"),
             ("[2001:db8::1]:5", "[2001:db8::1]:5"),
@@ -519,7 +519,8 @@ mod tests {
         (server, TlsConnector::from(Arc::new(client)))
     }
 
-    /// Over hyper's stream, a WebSocket connection would keep hyper's buffers and copy all data through its layers.
+    /// With hyper's `Upgraded` stream, a WebSocket connection would keep hyper's buffers and copy all data through its
+    /// layers.
     #[tokio::test]
     async fn a_websocket_without_tls_uses_the_tcp_stream_directly() {
         let (mut client, stream) = pair().await;

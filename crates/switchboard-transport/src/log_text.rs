@@ -3,8 +3,8 @@
 /// The longest text in a log line, in bytes.
 const BYTES_MAX: usize = 128;
 
-/// The beginning of a text that comes from a client, for a field of a log line. The log escapes control characters
-/// in a field that is a string; it does not in one that is displayed (`%`).
+/// The first 128 bytes of a text that comes from a client, for a field of a log line. Pass it as a string and not
+/// with `%`: the log escapes control characters in string fields only.
 #[must_use]
 pub fn log_text(text: &str) -> &str {
     &text[..text.floor_char_boundary(BYTES_MAX)]

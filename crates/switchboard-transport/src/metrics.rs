@@ -1,7 +1,7 @@
 //! The registry in which each layer declares its metrics.
 //!
-//! A metric is a handle of atomics that its owner keeps, so that counting needs no lookup. A family with labels is
-//! looked up, so it is counted per connection or per rejected frame, never per frame.
+//! A metric is a handle of atomics that its owner keeps, so counting needs no lookup. Only a metric with labels needs
+//! a lookup by label. It is used for connections and rejected frames, never for every frame.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,

@@ -125,8 +125,8 @@ impl Outbox {
         }
     }
 
-    /// Queues an event, and wakes the task of the connection. If the event does not fit, the outbox overflows for
-    /// good. Returns the fill level afterwards.
+    /// Queues an event, and wakes the task of the connection. If the event does not fit, the outbox overflows and
+    /// takes no more events. Returns the fill level afterwards.
     pub fn push(&self, event: Arc<Event>) -> FillLevel {
         let mut state = self.lock();
         let level = state.queue.push(event);
@@ -138,8 +138,8 @@ impl Outbox {
         level
     }
 
-    /// Raises the bound for the frames of `count` more peers, which the client has reached although they were
-    /// not announced to it.
+    /// Raises the bound of the queue for `count` more peers: the client has sent frames to them although they were not
+    /// announced to it, so they may answer.
     pub(crate) fn expect_peers(&self, count: usize) {
         if count != 0 {
             self.lock().queue.expect_peers(count);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_session_overtakes_its_events_and_is_reported_once() {
+    fn the_first_end_of_a_session_overtakes_its_events_and_is_reported_once() {
         let outbox = outbox();
         outbox.push(Arc::new(Event::RequestFailed(ErrorCode::Taken.into())));
         outbox.end("first".into());

@@ -1,4 +1,5 @@
-//! Limits on the number of connections, in total and for each address.
+//! Limits on the number of connections, in total and for each address. Also keeps the spent budgets (rate limits) of
+//! ended connections, so that a client cannot renew its budgets by reconnecting.
 
 use std::{
     collections::HashMap,
@@ -55,7 +56,7 @@ impl KeptBudgets {
         }
     }
 
-    /// Removes the connections whose budgets are full again.
+    /// Removes the budgets that are full again, and so need not be continued.
     fn forget_paid(&mut self, now: Instant) {
         for spent in self.spent.values_mut() {
             spent.retain(|spent| spent.until() > Some(now));
@@ -64,7 +65,7 @@ impl KeptBudgets {
         self.count = self.spent.values().map(Vec::len).sum();
     }
 
-    /// Removes and returns the most spent budgets of this address: those that are full again last.
+    /// Removes and returns the most spent budgets of this address: those that take longest to be full again.
     fn take(&mut self, address: IpAddr, now: Instant) -> Option<SpentBudgets> {
         let of_address = self.spent.get_mut(&address)?;
         let before = of_address.len();
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_without_an_address_counts_only_in_total() {
+    fn a_connection_that_is_not_counted_for_its_address_still_counts_in_total() {
         let permits = PermitPool::new(2, 1, Vec::new());
         let first = permits.try_acquire(ip("192.0.2.1")).expect("the first");
         first.uncount_address();
@@ -351,11 +352,19 @@ mod tests {
             local.keep_spent(spent(secs, now), now);
         }
         assert_eq!(bob.take_spent(now), None);
-        assert_eq!(local.take_spent(now), None, "it is exempt");
+        assert_eq!(
+            local.take_spent(now),
+            None,
+            "budgets of an exempt address must not be kept"
+        );
         assert_eq!(ada.take_spent(now), Some(spent(9, now)));
         let later = now + Duration::from_secs(4);
         assert_eq!(ada.take_spent(later), Some(spent(5, now)));
-        assert_eq!(ada.take_spent(later), None, "the other one is paid off");
+        assert_eq!(
+            ada.take_spent(later),
+            None,
+            "the last budgets are full again after 3 seconds"
+        );
         assert_eq!(permits.lock().kept_budgets.count, 0);
     }
 
@@ -371,6 +380,6 @@ mod tests {
         assert_eq!(kept.count, KEPT_MAX);
         let later = now + Duration::from_secs(1);
         kept.keep(address, spent(2, now), later);
-        assert_eq!(kept.count, 1, "the others are paid off");
+        assert_eq!(kept.count, 1, "budgets that are full again must be removed");
     }
 }

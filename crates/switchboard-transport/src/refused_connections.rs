@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 /// The minimum time between two lines about one address.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// The number of addresses with lines of their own in one interval. Connections of further addresses share a line.
+/// The number of addresses with log lines of their own in one interval. Connections of further addresses share a line.
 const ADDRESSES_MAX: usize = 256;
 
 /// The reason why a connection is refused.
@@ -24,7 +24,7 @@ pub enum RefusalReason {
     Limit(ConnectionLimit),
     /// The rate limit of expensive requests is reached.
     Rate,
-    /// The host program denies the client to connect.
+    /// The host program, which embeds the server as a library, does not let the client connect.
     Denied,
     /// The host program did not answer in time.
     HookTimeout,
@@ -88,7 +88,7 @@ impl RefusedConnections {
         }
     }
 
-    /// Logs or counts a refused connection of this client.
+    /// Counts a refused connection of this client, and logs it if a line is due.
     pub fn log(&self, client: Option<IpAddr>, reason: RefusalReason) {
         if let Some(RefusalCount { client, count }) = self.counts.add(client) {
             if let Some(observer) = &self.observer {
@@ -201,7 +201,7 @@ impl RefusalLines {
         Some(RefusalCount { client, count })
     }
 
-    /// Removes the addresses that may have a line again. Their counts go to the next line about others.
+    /// Removes the addresses whose interval is over. Their counts are added to the next line about other addresses.
     fn forget_expired(&mut self, now: Instant) {
         let others = &mut self.others.count;
         self.addresses.retain(|_, pending| {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_observer_is_called_as_often_as_a_line_is_logged() {
+    fn the_observer_is_called_once_per_log_line() {
         let calls = std::sync::Arc::new(Mutex::new(Vec::new()));
         let observed = calls.clone();
         let refused = RefusedConnections::observed_by(move |client, reason, count| {

@@ -28,7 +28,7 @@ impl RejectedFrames {
         self.waiting = Some(RejectionLine { code, count });
     }
 
-    /// The line that is due at `now`, if there is one.
+    /// The line that may be logged at `now`, if rejected frames wait for one.
     pub(crate) fn poll_line(&mut self, now: Instant) -> Option<RejectionLine> {
         let is_early = |last: Instant| now.duration_since(last) < INTERVAL;
         if self.waiting.is_none() || self.last_line_at.is_some_and(is_early) {

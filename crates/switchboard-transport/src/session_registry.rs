@@ -51,8 +51,9 @@ impl SessionRegistry {
         sessions
     }
 
-    /// Ends a session. The dialect informs its client as of a removal by the host program, and the connection is
-    /// closed with 1008 and the first 123 bytes of `reason`. Returns whether there is such a session.
+    /// Ends a session for the host program (the program that embeds the server). Its dialect informs the client as of a
+    /// kick, and the connection is closed with 1008 and the first 123 bytes of `reason`. Returns whether there is such
+    /// a session.
     pub fn end(&self, id: PeerId, reason: &str) -> bool {
         let Some(handle) = self.shard(id).lock().get(&id).cloned() else {
             return false;
@@ -73,7 +74,7 @@ impl SessionRegistry {
     }
 
     fn shard(&self, id: PeerId) -> &Mutex<BTreeMap<PeerId, OutboxHandle>> {
-        // Ids are random.
+        // Ids are random, so their first bytes are spread evenly over the shards.
         let [first, ..] = id.bytes();
         &self.shards[usize::from(first) % SHARDS]
     }

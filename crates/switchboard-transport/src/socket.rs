@@ -29,7 +29,7 @@ const READ_BYTES: usize = 16 * 1024;
 /// Messages are combined into one write up to this number of bytes.
 const WRITE_BYTES: usize = 16 * 1024;
 
-/// Payloads of this size or larger are not copied into the write buffer.
+/// Payloads of this size or larger are written from their own memory; smaller ones are copied into the write buffer.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 /// A write buffer that has grown beyond this size is not reused for the next connection.
@@ -96,7 +96,7 @@ pub struct Socket<S = UpgradedStream> {
     is_closing: bool,
     /// The error after which no more messages are received; `Closed` after the client's close frame.
     ended: Option<SocketError>,
-    /// The timer of an unfinished message.
+    /// The timer of an unfinished message, once reading has waited for its data.
     stall: Option<Stall>,
 }
 
@@ -304,9 +304,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         poll_fn(|context| self.poll_flush(context)).await
     }
 
-    /// Closes the connection after a close frame was sent or received (sections 7.1.1 and 7.1.7). Waits for
-    /// the client's close frame and sends the queued messages. After an error, reads until the client has
-    /// closed, because closing with unread data would reset the connection and could lose the close frame.
+    /// Closes the connection after a close frame was sent or received (RFC 6455, sections 7.1.1 and 7.1.7). Waits for
+    /// the client's close frame and sends the queued messages. After a violation, reads until the client has closed:
+    /// closing a socket with unread data resets the connection, and the client could lose the close frame.
     pub async fn finish(&mut self) {
         while self.receive().await.is_ok() {}
         if poll_fn(|context| self.poll_flush(context)).await.is_err() {
@@ -464,8 +464,8 @@ impl Stall {
         }
     }
 
-    /// Ready if there was no progress for [`PROGRESS_TIMEOUT`]. Progress does not reset the timer, to save time: only
-    /// when it fires, it is set to the true deadline.
+    /// Ready if there was no progress for [`PROGRESS_TIMEOUT`]. To save time, progress does not reset the timer: it
+    /// fires early and is set to the true deadline then.
     fn poll(&mut self, progress: u64, context: &mut Context<'_>) -> Poll<()> {
         if self.progress != progress {
             self.progress = progress;

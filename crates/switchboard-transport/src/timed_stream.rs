@@ -1,7 +1,7 @@
 //! The stream of an HTTP/1.1 connection with separate timeouts for a request head and for an idle connection.
 //!
-//! hyper has one timeout for the head of a request that has begun, and for the next request on a kept-alive
-//! connection. Reverse proxies keep idle connections for a minute, which is too long for a head.
+//! hyper has only one timeout for both: the head of a request that has begun, and the next request on a kept-alive
+//! connection. Reverse proxies keep idle connections for a minute, which is too long for a request head.
 
 use std::{
     io,
@@ -43,7 +43,8 @@ pub(crate) struct RequestActivity(Arc<ActivityState>);
 struct ActivityState {
     /// The number of starts and ends of requests. It is odd while a request is being answered.
     changes: AtomicU64,
-    /// The task that reads. hyper does not read again on its own when a response has ended.
+    /// The task that reads. It must be woken at the end of a response, because hyper does not read again by itself, and
+    /// only a read starts the idle timeout.
     reader: AtomicWaker,
 }
 
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_without_a_request_ends_after_the_timeout_of_a_head() {
+    async fn a_connection_without_a_request_ends_after_the_timeout_of_a_request_head() {
         let (_client, mut stream, _) = connection(TIMEOUTS);
         assert_eq!(end(&mut stream).await, (Err(io::ErrorKind::TimedOut), 10));
     }
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_kept_alive_connection_has_a_longer_timeout_for_a_request_but_not_for_its_head() {
+    async fn a_second_request_may_begin_after_the_idle_time_but_its_head_has_the_usual_timeout() {
         let (mut client, mut stream, activity) = connection(TIMEOUTS);
         client.write_all(b"head").await.expect("it is open");
         activity.begin();

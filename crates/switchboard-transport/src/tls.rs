@@ -1,4 +1,4 @@
-//! TLS of a listener: the handshake, and the answer to a client that speaks plain HTTP there.
+//! TLS of a listener: the handshake, and the answer to a client that sends plain HTTP to the listener.
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
@@ -117,8 +117,8 @@ async fn answer_plain_http(request: Request) -> Response {
     response
 }
 
-/// The URL of a request with the scheme `https`. `None` unless it has exactly one `Host` header, with a host
-/// and an optional port, and a target with a path. So a redirect always goes to the requested host.
+/// The URL of a request with the scheme `https`. `None` unless the request has a target with a path and exactly one
+/// `Host` header with a host and an optional port. So a redirect always goes to the requested host.
 fn https_url(request: &Request) -> Option<String> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().filter(|_| hosts.next().is_none())?;
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_request_has_an_https_url() {
+    fn the_https_url_has_the_requested_host_and_path() {
         for (host, target, expected) in [
             ("a.example:8080", "/", "https://a.example:8080/"),
             ("[::1]:80", "/voice?x=1#y", "https://[::1]:80/voice?x=1"),

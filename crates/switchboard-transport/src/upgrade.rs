@@ -90,8 +90,8 @@ impl Upgrade {
         }
     }
 
-    /// Returns the response to the request, and the future connection, which is ready after the response was
-    /// sent. A message may have `message_bytes_max` bytes (0: no limit).
+    /// Returns the response to the request, and the connection to come: its socket is available after the response
+    /// was sent. A message may have `message_bytes_max` bytes (0: no limit).
     pub fn accept(self, message_bytes_max: usize) -> (Response, Connecting) {
         let headers = [
             (header::CONNECTION, HeaderValue::from_static("upgrade")),
@@ -248,7 +248,7 @@ fn is_key(key: &[u8]) -> bool {
     digits.is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
 }
 
-/// The offered subprotocols that are valid tokens.
+/// The offered subprotocols that are valid HTTP tokens.
 fn offers(headers: &HeaderMap) -> Vec<String> {
     let elements = elements(headers, &header::SEC_WEBSOCKET_PROTOCOL);
     let offers = elements.filter(|offer| offer.bytes().all(is_token_byte));

@@ -1,4 +1,8 @@
-//! The task of a WebSocket connection (RFC 6455).
+//! The task of a WebSocket connection (RFC 6455). It passes the client's frames to its session and the session's
+//! requests to the hubs, which answer with events. The events wait in the connection's outbox.
+//!
+//! A *decision* is the result of an access check or a webhook request. A session that waits for one is suspended: it
+//! gets no frames until then.
 
 use std::{
     collections::VecDeque,
@@ -37,16 +41,16 @@ use crate::{
 /// The number of events handled before the next frame of the client is read.
 const EVENTS_PER_WRITE: usize = 64;
 
-/// The number of frames that may wait for the socket when more are added; their bytes are bounded by
-/// `outbox_bytes`. Events wait in the outbox, so these frames are answers to a client that sends requests and
-/// does not read.
+/// The number of frames that may already wait for the socket when a step adds more. Above it, the client counts as too
+/// slow; `outbox_bytes` bounds their bytes in the same way. Events wait in the outbox, so the frames that accumulate
+/// here are answers to a client that sends requests and does not read.
 const PENDING_FRAMES_MAX: usize = 1024;
 
-/// The number of frames that are read while a connection waits for a decision. Reading detects a disconnect of
-/// the client. Further frames stay in the socket.
+/// The number of frames that are read ahead while a connection waits for a decision. Only reading shows that the
+/// client has disconnected. Further frames stay in the socket.
 const READ_AHEAD_FRAMES_MAX: usize = 64;
 
-/// The bytes of these frames at which reading ahead stops. The last frame may exceed them.
+/// The total bytes of frames that were read ahead at which no more are read. The last frame may exceed it.
 const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// The time limit of the closing handshake: the close frame, and the client's answer.
@@ -71,14 +75,14 @@ pub struct ConnectionContext {
     pub queue_memory: Arc<QueueMemory>,
     /// The sessions of the node.
     pub sessions: Arc<SessionRegistry>,
-    /// When this is cancelled, connections are closed with 1012.
+    /// Cancelled when the server shuts down: connections are closed with 1012.
     pub drain: CancellationToken,
 }
 
 /// Serves one connection to its end. `opened` is the result of [`ClientSession::open`].
 ///
-/// The returned future is boxed and not an async function, so that it does not keep values that are needed
-/// only at the beginning.
+/// This function is not async, because the future of an async function would keep memory for the values that only
+/// its beginning needs.
 pub fn serve(
     socket: Socket,
     opened: (ClientSession, SessionOutput),
@@ -119,7 +123,7 @@ struct WebSocketConnection {
     blocked: bool,
     log: ConnectionLog,
     permit: Permit,
-    /// Whether the outbox, from which the registry reads it, has the dialect of the session.
+    /// Whether the dialect of the session was copied to the outbox, from which the registry reads it.
     has_dialect: bool,
     /// Whether the memberships of the peer were released.
     has_left: bool,
@@ -188,8 +192,8 @@ impl WebSocketConnection {
         (connection, first)
     }
 
-    /// Serves the connection until it ends. A client that does not read its frames is still read, so that its
-    /// signs of life are seen; only events wait.
+    /// Serves the connection until it ends. The server continues to read from a client that does not read its frames,
+    /// so that the client's signs of life are seen. Only events wait for the client.
     async fn run(&mut self, first: Box<SessionOutput>) -> ConnectionEnd {
         let drain = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
@@ -233,7 +237,8 @@ impl WebSocketConnection {
         }
     }
 
-    /// Executes the first output and frees its memory. In `run` it would be kept until the connection ends.
+    /// Executes the first output, and frees its memory when it returns. A local variable of `run` would live until the
+    /// connection ends.
     fn apply_first_output(&mut self, mut first: Box<SessionOutput>) -> Result<(), ConnectionEnd> {
         self.apply_output(&mut first)
     }
@@ -358,7 +363,8 @@ impl WebSocketConnection {
         Ok(())
     }
 
-    /// Handles events from the outbox. Several of them are sent with one write. `output` is empty between two.
+    /// Handles events from the outbox; the frames of several events are sent with one write. `output` is empty before
+    /// and after each event.
     fn on_events(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
         let mut mode = self.pop_mode();
         let depth = u32::try_from(self.outbox.len()).unwrap_or(u32::MAX);
@@ -385,8 +391,8 @@ impl WebSocketConnection {
         Ok(())
     }
 
-    /// Whether the queue for the socket has reached its bound, together with the bytes kept for an
-    /// unfinished message.
+    /// Whether the frames that wait for the socket have reached a bound: their number, or their bytes together with
+    /// those kept for an unfinished message of the client.
     fn has_enough_pending(&self) -> bool {
         let bytes_max = self.context.limits.outbox_bytes;
         let bytes = self.pending_bytes + self.unfinished_bytes;
@@ -406,12 +412,13 @@ impl WebSocketConnection {
         })
     }
 
-    /// Informs the client in its dialect if the host program ends the session.
+    /// Informs the client in its dialect if `end` is by the host program (the program that embeds the server). Returns
+    /// `end`.
     fn announce_end(&mut self, end: ConnectionEnd, output: &mut SessionOutput) -> ConnectionEnd {
         if let ConnectionEnd::EndedByHost(_) = end {
             let event = Event::Evicted(EvictionReason::Kicked);
             self.session.on_event(&event, Instant::now(), output);
-            // The event ends the connection too, but without the reason of the host program, which `end` has.
+            // The event makes the session close the connection. That close is ignored: `end` has the host's reason.
             let _ = self.apply_output(output);
         }
         end
@@ -476,7 +483,7 @@ impl WebSocketConnection {
     /// Executes the output of a step, and leaves it empty.
     fn apply_output(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
         if output.resume.take().is_some() {
-            // Each session ends with its connection, so there is none to resume.
+            // A session ends with its connection, so there is no earlier session to resume.
             let now = Instant::now();
             self.session
                 .refuse_resume(ResumeError::NotFound, now, output);
@@ -501,8 +508,8 @@ impl WebSocketConnection {
         self.run_steps(output)
     }
 
-    /// Sends the requests of `output`, makes its webhook request, and closes the connection. The rest after a request
-    /// that needs a decision is kept in the session.
+    /// Sends the requests of `output`, makes its webhook request, and closes the connection, as far as `output` has
+    /// these. At the first request that needs a decision it stops: the session keeps what follows.
     fn run_steps(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
         if !output.requests.is_empty() {
             let checked = self.send_requests(output);
@@ -561,7 +568,7 @@ impl WebSocketConnection {
         if let Some(error) = resumed.rejected {
             let _ = self.outbox.push(Arc::new(Event::RequestFailed(error)));
         }
-        // The reaction of the session precedes the output that has waited.
+        // The session's reaction to the decision comes before the output that has waited.
         self.apply_output(output)?;
         match self.session.append_to_decision(resumed.queued) {
             Some(mut queued) => self.run_steps(&mut queued),
@@ -590,7 +597,7 @@ impl WebSocketConnection {
             | Err(SocketError::Violation(_) | SocketError::NotCompleted) => false,
             Ok(Decoded::Message(WebSocketMessage::Close(_)))
             | Err(SocketError::Closed | SocketError::Failed(_)) => true,
-            // A client over its rate must not get around the bound of the queue.
+            // While a client is over its rate, its control frames are queued too, so that they are bounded.
             Ok(
                 Decoded::Message(WebSocketMessage::Ping(_) | WebSocketMessage::Pong(_))
                 | Decoded::Fragment,

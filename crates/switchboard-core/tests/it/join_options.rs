@@ -1,10 +1,7 @@
-//! Options of a join and messages that depend on joins:
-//!
-//! - a token is a secret with which a client gets its address back after it lost its connection;
-//! - a group is a set of members that see only each other;
-//! - a deferred message waits until a member with its address joins;
-//! - a dialect can limit the members of a room;
-//! - a counterpart is a member of another dialect that has exchanged a session description with the member.
+//! Options of a join, and messages that depend on joins. A token is a secret with which a client gets its address back
+//! after it lost its connection. A group is a set of members that see only each other. A deferred message waits until a
+//! member with its address joins. A counterpart is a member of another dialect that has exchanged a session description
+//! with the member.
 
 use std::{
     collections::BTreeMap,
@@ -334,15 +331,8 @@ fn a_join_is_refused_and_undone_if_a_member_that_limits_the_room_was_committed_b
     node.join("ann", &WITH_PRESENCE, JoinOptions::default());
     // When this node proposes the join of "late", it has not applied the join of "far", whose dialect allows two
     // members.
-    let limited = Member {
-        peer: PeerId::from_random([99; 16]),
-        address: Address::parse("far", 0).expect("an address"),
-        name: None,
-        dialect: &LIMITED,
-        identity: Identity::Claimed,
-        token: None,
-        group: None,
-    };
+    let address = Address::parse("far", 0).expect("an address");
+    let limited = Member::new(PeerId::from_random([99; 16]), address, &LIMITED);
     node.received();
     let id = PeerId::from_random([98; 16]);
     let mut late = Peer::new(id, &WITH_PRESENCE, Identity::Claimed, SpaceName::default());
@@ -681,15 +671,8 @@ fn at(address: &str) -> Target {
 /// Commits the join of a member of another node.
 fn add_remote_member(node: &mut CommittingNode, address: &str) -> PeerId {
     let peer = PeerId::from_random([99; 16]);
-    let member = Member {
-        peer,
-        address: Address::parse(address, 0).expect("an address"),
-        name: None,
-        dialect: &WITH_PRESENCE,
-        identity: Identity::Claimed,
-        token: None,
-        group: None,
-    };
+    let address = Address::parse(address, 0).expect("an address");
+    let member = Member::new(peer, address, &WITH_PRESENCE);
     let join = Change::Join(Arc::new(member));
     node.commit(room(), join, Some(NodeId::from(7)));
     node.drain_effects();

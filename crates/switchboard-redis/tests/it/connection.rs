@@ -1,5 +1,5 @@
-//! Tests of the connection to Redis: the order of requests, pushes, and the report of a lost
-//! connection.
+//! Tests of the connection to Redis: the order of requests, the pushes (events of membership logs and envelopes with
+//! messages of other nodes), and the report of a lost connection.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ const PREFIX: &str = "switchboard";
 /// A timeout longer than every timeout of the connection.
 const TIMEOUT: Duration = Duration::from_secs(6);
 
+/// The first lease of the node with this number.
 fn lease(number: u64) -> Lease {
     Lease {
         node: NodeId::from(number),
@@ -110,8 +111,8 @@ fn outcome(response: &StoreResponse) -> ChangeOutcome {
     *outcome
 }
 
-/// Batches are answered in order. The events of subscribed logs arrive in order, those of other logs do not
-/// arrive. Envelopes arrive in order.
+/// Batches are answered in order. Envelopes and the events of subscribed logs arrive in order; events of other logs do
+/// not arrive.
 async fn check_order_and_pushes(server: &RedisProcess) {
     let (first, mut first_pushes) = connect(server, 1).await;
     let (second, mut second_pushes) = connect(server, 2).await;
@@ -144,7 +145,11 @@ async fn check_order_and_pushes(server: &RedisProcess) {
             .iter()
             .position(|other| *other == log)
             .expect("subscribed");
-        assert_eq!(event_peer, peer(event_counts[index]), "in order");
+        assert_eq!(
+            event_peer,
+            peer(event_counts[index]),
+            "events must arrive in order"
+        );
         event_counts[index] += 1;
     }
     assert_no_push(&mut first_pushes);
@@ -308,8 +313,8 @@ async fn check_corrupt_data(server: &RedisProcess) {
             if let [StoreResponse::Failed(reason)] = result.as_ref().expect("answered").as_slice() {
                 assert!(reason.contains(key), "{corruption:?} {reason}");
             } else {
-                // Only a row with a corrupt member may get here: a request that does not decode the corrupt field
-                // succeeds.
+                // Only the rows of `corruption` with a corrupt member field (`s:x`) may get here: a request that does
+                // not decode this field succeeds.
                 assert!(
                     corruption.len() > 9 && !matches!(request, StoreRequest::Read(_)),
                     "{corruption:?}: {result:?}"
@@ -393,7 +398,7 @@ async fn check_isolation_of_corrupt_logs(server: &RedisProcess) {
     assert!(matches!(outcome(&responses[1]), ChangeOutcome::Applied(_)));
 }
 
-/// A node that does not read its pushes loses its connection, and the queue stays bounded.
+/// The connection of a node that does not read its pushes is lost as soon as the queue is full.
 async fn check_queue_limits(server: &RedisProcess) {
     let node = NodeId::from(41);
     let connected = server.store(PREFIX).connect_with_queue(node, 10).await;
@@ -510,8 +515,8 @@ async fn a_lost_master_ends_the_connection() {
     assert!(connection.execute(&[]).await.is_err());
 }
 
-/// Changes succeed while a slot is moved. When it has moved, the connection ends, and the next one
-/// uses the new server.
+/// Changes succeed while a slot is moved to another server. When it has moved, the connection ends, and the next
+/// connection uses the new server.
 #[tokio::test]
 #[cfg_attr(
     not(has_redis),
@@ -585,7 +590,7 @@ async fn changes_continue_while_a_slot_moves() {
     not(has_redis),
     ignore = "needs redis-server and redis-cli (Debian: redis-server)"
 )]
-async fn a_wrong_password_is_reported_and_never_shown() {
+async fn a_wrong_password_is_reported_and_a_password_is_never_shown() {
     let server = RedisProcess::start_with(&["--requirepass", "geheim#1"]);
     let with_login = |login: &str| server.url().replace("://", &format!("://{login}@"));
     let (connection, _pushes) = {

@@ -25,8 +25,8 @@ const PREFIX: &str = "p{q}:";
 const NODES: u64 = 3;
 const PEERS: u8 = 9;
 
-/// Maps the positions and generations of the model to those of Redis. Both have the same order, but other
-/// values, because each store begins a generation at the time of its own clock.
+/// Maps the positions and generations of the model to those of Redis, for each log. Both have the same order but
+/// different values, because each store takes the number of a new generation from its own clock.
 #[derive(Debug, Default)]
 struct GenerationMap(BTreeMap<(LogId, u64), u64>);
 
@@ -181,7 +181,9 @@ impl GenerationMap {
 /// Draws random requests, partly from the contents of the model.
 struct RandomRequests {
     random: StdRng,
+    /// Earlier states of one log, from which `Sync` requests are made.
     backups: Vec<Snapshot>,
+    /// The largest heartbeat counter so far.
     heartbeats: u64,
 }
 
@@ -284,7 +286,7 @@ impl RandomRequests {
                     }),
             );
         }
-        // Memberships of an unknown generation, some of them ahead of the log.
+        // Sometimes the node does not know the generation, and the positions of its memberships are larger.
         if self.one_in(6) {
             version = LogVersion::default();
             for wanted in &mut wanted {
@@ -406,7 +408,7 @@ async fn compare(server: &RedisProcess, seed: u64, steps: usize) {
     let mut backup = None;
     for _ in 0..steps {
         let mut request = requests.request(&mut model);
-        maybe_age_request(&mut request, &mut older, &mut requests);
+        maybe_use_older_state(&mut request, &mut older, &mut requests);
         maybe_lose_data(server, &mut model, &mut backup, &mut requests);
         let (expected, events) = model.execute(&request, now_us());
         let translated = positions.translate(&request);
@@ -439,9 +441,9 @@ async fn compare(server: &RedisProcess, seed: u64, steps: usize) {
     check_cleanup(&client, &observer_connection, observer, server).await;
 }
 
-/// Sometimes makes a `Sync` request that of a node with an older state of the log. Only for the first log:
-/// `older` has its snapshots, and the positions of one log are meaningless in another.
-fn maybe_age_request(
+/// Sometimes changes a `Sync` request into one of a node that knows an older state of the log. Applies only to the
+/// first log, of which `older` has snapshots: the positions of one log are meaningless in another.
+fn maybe_use_older_state(
     request: &mut StoreRequest,
     older: &mut Vec<Snapshot>,
     requests: &mut RandomRequests,

@@ -106,7 +106,7 @@ fn suspend_on_claim(state: &mut SessionMachine) {
 }
 
 #[test]
-fn a_suspended_connection_only_pings_and_the_other_timeouts_follow_the_decision() {
+fn a_suspended_connection_only_sends_pings_and_other_timeouts_are_handled_after_the_decision() {
     let start = Instant::now();
     let mut state = machine("singo", start);
     suspend_on_claim(&mut state);
@@ -125,7 +125,7 @@ fn a_suspended_connection_only_pings_and_the_other_timeouts_follow_the_decision(
 }
 
 #[test]
-fn steps_wait_for_the_decision_except_signs_of_life_and_the_end() {
+fn requests_wait_for_the_decision_but_signs_of_life_and_a_close_do_not() {
     let start = Instant::now();
     let mut state = machine("mesh", start);
     suspend_on_claim(&mut state);
@@ -140,7 +140,7 @@ fn steps_wait_for_the_decision_except_signs_of_life_and_the_end() {
         state.queue_behind_decision(&mut list);
         assert!(list.requests.is_empty());
     }
-    assert!(state.defers_events(), "the queue is bounded");
+    assert!(state.defers_events(), "a full queue must defer events");
     let mut close = SessionOutput {
         close: Some(CloseReason::KICKED),
         ..SessionOutput::default()
@@ -149,7 +149,7 @@ fn steps_wait_for_the_decision_except_signs_of_life_and_the_end() {
     assert_eq!(
         close.close,
         Some(CloseReason::KICKED),
-        "the end does not wait"
+        "a close must not wait for the decision"
     );
     let resumed = decide(&mut state, &Decision::Access(Ok(())), start).0;
     let resumed = resumed.expect("a decision was pending");
@@ -160,7 +160,7 @@ fn steps_wait_for_the_decision_except_signs_of_life_and_the_end() {
 }
 
 #[test]
-fn a_denied_request_is_rejected_and_the_steps_behind_it_follow() {
+fn a_denied_request_is_rejected_and_the_requests_behind_it_are_sent() {
     let start = Instant::now();
     let mut state = machine("mesh", start);
     suspend_on_claim(&mut state);
@@ -259,7 +259,7 @@ fn frames_until_pause(state: &mut SessionMachine, text: &'static str, now: Insta
 }
 
 #[test]
-fn a_client_over_its_rate_is_read_at_its_rate() {
+fn frames_of_a_client_over_its_rate_are_read_at_the_allowed_rate() {
     let start = Instant::now();
     let mut state = machine("singo", start);
     assert_eq!(frames_until_pause(&mut state, "{}", start), 401);
@@ -342,7 +342,7 @@ fn pongs_to_challenges_by_other_clients_are_not_charged() {
     for _ in 0..401 {
         drop(step(|output| state.on_pong(start, output)));
     }
-    assert!(state.is_paused(), "no ping has asked for these");
+    assert!(state.is_paused(), "unsolicited pongs must be charged");
 }
 
 #[test]
@@ -392,14 +392,14 @@ fn a_frame_with_many_topics_is_charged_as_one_frame() {
 }
 
 #[test]
-fn bytes_are_charged_where_they_are_delivered() {
+fn bytes_of_frames_that_reach_no_peer_are_not_charged() {
     let start = Instant::now();
     let largest = ByteString::from("x".repeat(Limits::default().frame_bytes));
     let mut state = machine("mesh", start);
     for _ in 0..400 {
         drop(frame(&mut state, &largest, start));
     }
-    assert!(!state.is_paused(), "these frames reach no peer");
+    assert!(!state.is_paused());
 }
 
 #[test]
@@ -420,7 +420,7 @@ fn singo_sends_its_ping_frame_every_30_seconds() {
     );
 }
 
-/// A dialect whose sessions are kept for a minute.
+/// A dialect whose sessions are kept for a minute after their connection is lost, so that their clients can resume.
 #[derive(Debug)]
 struct Kept;
 
@@ -512,7 +512,7 @@ fn a_probe_causes_a_ping_and_the_next_sign_of_life_answers_it() {
     );
 }
 
-/// A dialect of a host program with times out of range.
+/// A dialect that sets this time as its tick, its first-frame timeout and the time for which sessions are kept.
 #[derive(Debug)]
 struct OutOfRange(Duration);
 

@@ -1,12 +1,12 @@
-//! The body of the fuzz target of the decoder, as a function, so that a test can replay the corpus.
+//! The body of the fuzz target of the frame decoder. It is a function of this crate, so that a test can replay the
+//! corpus of the target.
 
 use super::{Decoded, FrameDecoder, Violation, WebSocketMessage};
 
 /// The largest message in bytes.
 const MESSAGE_BYTES_MAX: usize = 1000;
 
-/// Decodes the bytes after the first one, once in one piece and once in pieces. The first byte is the size of
-/// a piece.
+/// Decodes the bytes after the first one twice: in one piece, and in pieces whose size is the first byte.
 ///
 /// # Panics
 /// If the results differ, if more bytes are kept than allowed, or if an invalid frame is decoded.
@@ -39,7 +39,7 @@ fn decode_pieces(bytes: &[u8], piece: usize) -> (Vec<Decoded>, Option<Violation>
             }
             assert!(decoder.buffered() <= MESSAGE_BYTES_MAX + 125);
         }
-        assert!(piece.is_empty(), "the decoder reads all its input");
+        assert!(piece.is_empty(), "the decoder left input unread");
         let is_kept = decoder.buffered() > 0;
         assert!(
             !is_kept || decoder.unfinished().is_some(),

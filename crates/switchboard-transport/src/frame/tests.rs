@@ -31,7 +31,7 @@ fn decode_pieces(bytes: &[u8], piece: usize, max: usize) -> Result<Vec<Decoded>,
         while let Some(one) = decoder.decode(&mut piece)? {
             received.push(one);
         }
-        assert!(piece.is_empty(), "all of it is read");
+        assert!(piece.is_empty(), "the decoder left input unread");
     }
     Ok(received)
 }
@@ -100,7 +100,7 @@ fn close_frames_are_written_with_their_code_and_reason() {
 }
 
 #[test]
-fn lengths_of_all_three_kinds_are_read() {
+fn short_16_bit_and_64_bit_payload_lengths_are_decoded() {
     for length in [0, 1, 125, 126, 127, 65535, 65536, 100_000] {
         let payload: Vec<u8> = (0..length).map(|at: u32| at.to_le_bytes()[0]).collect();
         assert_eq!(
@@ -112,7 +112,7 @@ fn lengths_of_all_three_kinds_are_read() {
 }
 
 #[test]
-fn fragments_are_joined_and_control_frames_come_between_them() {
+fn fragments_are_joined_although_control_frames_come_between_them() {
     let bytes = [
         client_frame(0x01, "Gr\u{fc}".as_bytes().split_at(3).0),
         client_frame(0x89, b"?"),
@@ -178,7 +178,7 @@ fn every_protocol_violation_is_detected_at_its_frame() {
 }
 
 #[test]
-fn close_codes_are_those_that_may_be_sent() {
+fn only_close_codes_that_may_be_sent_are_accepted() {
     let is_read = |code: u16| decode(&client_frame(0x88, &code.to_be_bytes())).is_ok();
     for code in [1000, 1003, 1007, 1011, 1014, 3000, 3999, 4000, 4999] {
         assert!(is_read(code), "{code}");
@@ -215,7 +215,7 @@ fn a_message_that_is_too_large_is_rejected_before_its_payload_arrives() {
 }
 
 #[test]
-fn announced_bytes_take_no_memory_until_they_arrive() {
+fn memory_grows_with_the_received_bytes_and_not_with_the_announced_length() {
     let mut decoder = FrameDecoder::new(usize::MAX);
     let frame = client_frame(0x82, &[7; 1 << 20]);
     let mut received = 0;
@@ -228,7 +228,7 @@ fn announced_bytes_take_no_memory_until_they_arrive() {
 }
 
 #[test]
-fn progress_is_payload_of_the_unfinished_message() {
+fn only_data_payload_counts_as_progress_of_an_unfinished_message() {
     let mut decoder = FrameDecoder::new(100);
     let mut feed = |bytes: &[u8]| {
         let mut bytes = bytes;

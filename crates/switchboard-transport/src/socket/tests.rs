@@ -133,12 +133,16 @@ async fn nothing_is_sent_after_a_close_frame() {
 }
 
 #[tokio::test]
-async fn after_a_violation_the_rest_is_read_until_the_client_closes() {
+async fn after_a_violation_further_data_is_discarded_until_the_client_closes() {
     let (mut client, mut socket) = connect(100);
     client.write_all(&frame(0x83, b"")).await.expect("room");
     let error = SocketError::Violation(Violation::UnknownOpcode);
     assert_eq!(socket.receive().await, Err(error));
-    assert_eq!(socket.receive().await, Err(error), "the error stays");
+    assert_eq!(
+        socket.receive().await,
+        Err(error),
+        "every later call must return the same error"
+    );
     let finishing = tokio::spawn(async move { socket.finish().await });
     client.write_all(&[0; 10_000]).await.expect("it is read");
     let mut end = Vec::new();
@@ -169,7 +173,11 @@ async fn an_unfinished_message_ends_ten_seconds_after_its_last_data() {
             Poll::Ready(Err(SocketError::NotCompleted)),
             "{begin:?}"
         );
-        assert_eq!(socket.buffered(), 0, "nothing is kept for it any more");
+        assert_eq!(
+            socket.buffered(),
+            0,
+            "the bytes of the unfinished message must be freed"
+        );
     }
     let (mut client, mut socket) = connect(1000);
     client.write_all(&frame(0x01, b"a")).await.expect("room");
@@ -214,5 +222,8 @@ async fn a_complete_message_and_time_without_reading_do_not_time_out() {
     client.write_all(&frame(0x80, b"c")).await.expect("room");
     assert_eq!(socket.receive().await, Ok(text("abc")));
     let idle = timeout(10 * PROGRESS_TIMEOUT, socket.receive()).await;
-    assert!(idle.is_err(), "an idle connection stays");
+    assert!(
+        idle.is_err(),
+        "a connection without an unfinished message must not time out"
+    );
 }

@@ -103,7 +103,7 @@ fn offers_are_read_in_order_from_all_headers() {
     assert_eq!(offers(&headers), ["auth", "tok", "switchboard.mesh"]);
 }
 
-/// The server of a host program may use another stream, such as TLS.
+/// A host program, which embeds the library, may serve connections on a stream of its own type.
 #[tokio::test]
 async fn a_connection_on_any_stream_is_upgraded_and_loses_no_frame() {
     use crate::frame::{Decoded, WebSocketMessage};

@@ -53,8 +53,8 @@ impl ConnectionEnd {
         Some(CloseFrame { code, reason })
     }
 
-    /// The cause of the end of a connection whose stream failed with this error. After a network error the client
-    /// may reconnect; any other error means that the client's side is closed.
+    /// The end of a connection whose stream failed with this error. A network error counts as a lost connection, so the
+    /// client may reclaim its address. Any other error means that the client has closed its side.
     pub(super) fn of_error(error: ErrorKind) -> Self {
         let is_network = matches!(
             error,

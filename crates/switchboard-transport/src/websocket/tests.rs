@@ -75,7 +75,7 @@ async fn connect_with(dialect: Option<&'static dyn Dialect>) -> (TcpStream, WebS
 }
 
 #[tokio::test]
-async fn urgent_events_are_handled_while_the_most_frames_wait_for_the_socket() {
+async fn urgent_events_are_handled_while_the_queue_for_the_socket_is_full() {
     let (_client, mut connection) = connect().await;
     let frame = "x".repeat(64 * 1024);
     let poll = |connection: &mut WebSocketConnection| {
@@ -105,12 +105,15 @@ async fn urgent_events_are_handled_while_the_most_frames_wait_for_the_socket() {
         Poll::Ready(WakeReason::Event)
     ));
     assert!(connection.on_wake(WakeReason::Event).is_ok());
-    assert!(poll(&mut connection).is_pending(), "nothing is left to do");
+    assert!(
+        poll(&mut connection).is_pending(),
+        "all three events must be handled"
+    );
     assert_eq!(connection.pending.len(), waiting, "no pings are added");
 }
 
 #[test]
-fn a_reset_frees_addresses_and_an_unreachable_client_keeps_them() {
+fn a_reset_by_the_client_is_not_a_lost_connection_but_a_network_error_is() {
     for (kind, expected) in [
         (ErrorKind::ConnectionReset, DisconnectReason::Reset),
         (ErrorKind::BrokenPipe, DisconnectReason::Reset),
@@ -165,7 +168,7 @@ impl Session for PanickingSession {
 }
 
 #[tokio::test]
-async fn a_session_that_panics_twice_does_not_abort_the_process() {
+async fn a_session_that_panics_while_a_panic_unwinds_does_not_abort_the_process() {
     let (_client, connection) = connect_with(Some(&PanickingSession)).await;
     let counters = connection.context.counters.clone();
     let panicked = catch_unwind(AssertUnwindSafe(move || {
@@ -176,9 +179,9 @@ async fn a_session_that_panics_twice_does_not_abort_the_process() {
     assert_eq!(counters.connections.get(), 0, "the connection is released");
 }
 
-/// An event makes the session suspend while further events of the same batch wait.
+/// An event can suspend the session while further events of the same batch, which use the same output, wait.
 #[tokio::test]
-async fn a_suspension_keeps_the_time_of_the_step() {
+async fn the_output_of_a_step_keeps_its_time_when_the_session_is_suspended() {
     let (_client, mut connection) = connect().await;
     let mut output = SessionOutput::at(7);
     output.webhook = Some(WebhookRequest {
