@@ -1,7 +1,9 @@
-//! The time for which a shard (a hub and its lock) is locked for a long offer: `cargo bench -p switchboard-dialects`.
-//! The offer goes from a member of `p2p` to one of `mesh`, so it must be parsed. A shard locks the hub for
-//! `first_lock`, parses the frame without the lock, and locks the hub again for `second_lock`. For comparison,
-//! `parsed_under_lock` is the time if the hub parses the frame itself.
+//! Measures for how long a long offer locks a shard (a hub, which is the state of a set of rooms, behind a mutex). Run
+//! it with `cargo bench -p switchboard-dialects`.
+//!
+//! The offer goes from a member of the dialect `p2p` to one of the dialect `mesh`, so it must be parsed. A shard locks
+//! the hub for `first_lock`, parses the frame without the lock, and locks the hub again for `second_lock`. For
+//! comparison, `parsed_under_lock` is the time if the hub parses the frame itself.
 #![expect(
     clippy::disallowed_methods,
     reason = "the hub needs a time; the bench does not depend on its value"
@@ -39,7 +41,7 @@ fn request(id: u8, request: HubRequest) -> Input<()> {
     }
 }
 
-/// A hub whose room has a member of each dialect.
+/// A hub with one room, which has a member of `p2p` and one of `mesh`.
 fn mixed_hub() -> Hub<()> {
     let mut hub = Hub::new(Arc::default());
     for (id, dialect) in [(1, "p2p"), (2, "mesh")] {

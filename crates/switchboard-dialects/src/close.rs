@@ -2,7 +2,8 @@
 
 use switchboard_core::{DisconnectReason, ErrorCode};
 
-/// A WebSocket close code and its reason (RFC 6455, section 7.4).
+/// A WebSocket close code and its reason (RFC 6455, section 7.4). The docs of the constants say whether and how soon a
+/// client should connect again ("retry").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseReason {
     /// The close code.
@@ -12,7 +13,7 @@ pub struct CloseReason {
 }
 
 impl CloseReason {
-    /// The client has ended the session by a frame of its dialect. Do not retry.
+    /// The session has ended as its dialect provides, for example by a frame of the client. Do not retry.
     pub const DONE: Self = Self {
         code: 1000,
         reason: "goodbye",
@@ -84,8 +85,8 @@ impl CloseReason {
         reason: "unavailable, try again",
     };
 
-    /// The close code and reason for a client whose join was rejected. The reason serves clients of dialects
-    /// without error frames.
+    /// The close code and reason for a client whose join was rejected. In dialects without error frames the reason is
+    /// all that the client learns about the rejection.
     #[must_use]
     pub(crate) fn for_rejected_join(code: &ErrorCode) -> Self {
         let reason = match code {
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn closes_that_ask_for_a_reconnect_count_as_lost_connections() {
+    fn closes_after_which_clients_reconnect_count_as_lost_connections() {
         for close in [
             CloseReason::RESTART,
             CloseReason::SLOW,

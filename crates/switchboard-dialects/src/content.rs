@@ -1,5 +1,5 @@
-//! The content of messages in a form that is independent of dialects. A message is translated from one dialect to
-//! another by way of this form.
+//! The content of messages in a form that is independent of dialects. To translate a message, its own dialect parses
+//! the frame into this form, and the receiver's dialect writes a frame from it.
 
 use std::borrow::Cow;
 
@@ -60,7 +60,8 @@ impl<'a> Content<'a> {
         let content = dialects
             .find(message.origin)?
             .parse_content(&message.frame)?;
-        // The end of all candidates is dropped: some clients do not expect it, and connections come about without it.
+        // An end of all candidates is dropped: some clients do not expect it, and connections are established without
+        // it.
         let is_end = matches!(&content, Self::Candidate(candidate) if candidate.ends_all());
         (!is_end).then_some(content)
     }
@@ -81,9 +82,9 @@ impl<'a> Content<'a> {
         let name = dialect.traits().name;
         let message = match find(name) {
             Some(_) => relayed_message(name, kind, frame),
-            // A message is checked for translatability when a receiver of another dialect needs it. The check is a
-            // function without state, so it can find the dialects of this crate, but not those that a host program
-            // has added. A frame of an added dialect is therefore parsed now, and its check only returns the result.
+            // Whether a message is translatable is usually checked when a receiver of another dialect needs it. That
+            // check is a function without state: it can find the dialects of this crate, but not one that the host
+            // program has added. A frame of an added dialect is therefore parsed now, and its check returns the result.
             None => {
                 let is_translatable = dialect.parse_content(&frame).is_some();
                 let check: fn(DialectName, &str) -> bool = match is_translatable {
@@ -205,7 +206,7 @@ impl<'a> Candidate<'a> {
         Candidate::of_value(raw).map(Candidate::owned)
     }
 
-    /// The candidate with its own copies of all texts.
+    /// The candidate with all borrowed texts copied.
     #[must_use]
     pub fn owned(self) -> Candidate<'static> {
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());

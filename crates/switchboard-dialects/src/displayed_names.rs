@@ -1,5 +1,5 @@
-//! Names of members as clients see them, for dialects in which the server's own frames have the sender `server`.
-//! A member whose name could be confused with it is shown with a mark before the name.
+//! Names of members as clients see them, for dialects in which the server's own frames have the sender `server`. A
+//! member that is named like the server is shown with `~` before its name, so that clients can distinguish the two.
 
 use std::{borrow::Cow, sync::Arc};
 

@@ -40,8 +40,8 @@ pub struct Handshake {
     pub identity: Identity,
     /// The name of the [`Endpoint`](crate::Endpoint) of the request.
     pub endpoint: &'static str,
-    /// The parameters in the path of the endpoint. Empty if the client has selected the dialect by `?dialect=` or a
-    /// subprotocol on the path of another dialect.
+    /// The parameters in the path of the endpoint. Empty if the client has connected to the path of another dialect
+    /// and has selected this one by `?dialect=` or a subprotocol.
     pub params: Query,
     /// The query parameters of the request.
     pub query: Query,
@@ -158,7 +158,7 @@ mod tests {
             server.username.expect("a username")
         });
         for username in &usernames {
-            // 1000 s, the time of the handshake, and a day.
+            // The time of the handshake, 1000 s, plus the validity of a day.
             let user = username.strip_prefix("87400:").expect("the expiry");
             assert!(user.bytes().all(|byte| byte.is_ascii_alphanumeric()));
             assert_eq!(user.len(), TURN_USER_LENGTH);

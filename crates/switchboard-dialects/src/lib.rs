@@ -1,9 +1,9 @@
-//! The wire dialects of Switchboard.
+//! The dialects of Switchboard: the wire protocols that existing clients speak.
 //!
-//! A [`Dialect`] describes one wire protocol. A [`Session`] is the state of one client of a dialect: it
-//! turns frames into commands, and events into frames. Both are free of I/O and clocks. The crate
-//! `switchboard-session` combines a session with the client's [`Peer`](switchboard_core::Peer), which
-//! authorizes commands, and detects the dialect where a path serves several.
+//! A [`Dialect`] describes one wire protocol. A [`Session`] is the state of one client of a dialect: it turns the
+//! client's frames into commands, and events of the hubs into frames. Both are free of I/O and clocks. The crate
+//! `switchboard-session` combines a session with the client's [`Peer`](switchboard_core::Peer), which authorizes
+//! commands. Where one path serves several dialects, that crate also detects the dialect by the first frame.
 //!
 //! A new dialect needs a file, the two lines marked below (first and second line of a dialect), and transcripts, which
 //! the tests of `switchboard-testkit` replay.
@@ -126,9 +126,9 @@ pub trait Dialect: Sync + fmt::Debug {
     /// Opens the session of a client that connects. Its first frames and commands go to `output`.
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session>;
 
-    /// The aliases in a frame: the ids that clients have made for the sender and the receiver. `frame` is the frame
-    /// of a [`switchboard_core::RelayedMessage`] of this dialect. A node calls this for a message from another
-    /// node, because nodes do not send each other the aliases.
+    /// The aliases in a frame: the ids of the sender and the receiver that their clients have made for themselves.
+    /// `frame` is the frame of a [`switchboard_core::RelayedMessage`] of this dialect. A node calls this for a message
+    /// from another node, because the messages between nodes do not contain the aliases.
     fn aliases(&self, _frame: &str) -> Aliases {
         Aliases::default()
     }
@@ -151,7 +151,7 @@ pub trait Session: Send {
         output: &mut SessionOutput,
     ) -> Result<(), RequestError>;
 
-    /// Handles an event from the core: adds the frames that tell the client about it.
+    /// Handles an event from a hub: adds the frames that inform the client.
     fn on_event(&mut self, event: &Event, output: &mut SessionOutput);
 
     /// Called once in each interval that the session has set with [`SessionOutput::tick`].

@@ -56,8 +56,8 @@ static TRAITS: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// The largest number of `senderID` keys in one frame that are corrected. More than one is rare, and the correction
-/// of many short values would make a small frame a large one.
+/// The largest number of `senderID` keys in one frame whose values the server corrects. More than one is rare, and
+/// replacing many short values by a long id would make a small frame a large one.
 const SENDER_SPELLINGS_MAX: usize = 4;
 
 /// The bytes of a member in `peers` besides its id: `"",`.
@@ -112,7 +112,7 @@ impl Dialect for Lightstream {
     }
 }
 
-/// The values in which existing clients put a description or candidate.
+/// The values of the fields in which existing clients put a session description or candidate.
 fn containers<'a>(
     object: &JsonObject<'a>,
     field: &'static str,
@@ -221,7 +221,7 @@ impl Session for LightstreamSession {
                 let frames = frames.encoded_once(TRAITS.name, |frames| {
                     frames.push(presence_frame("user-joined", room, peer));
                     if *role == OfferRole::Offerer {
-                        // Only `peers` makes a client send offers.
+                        // A client sends offers only to peers in a `peers` frame.
                         frames.push(peers_frame(room, [peer]));
                     }
                 });
@@ -398,7 +398,7 @@ impl LightstreamSession {
     }
 }
 
-/// The frame with the sender's real id under `senderID` and under every key that matches it.
+/// The frame with the sender's real id under `senderID` and under every other spelling of that key.
 fn with_own_sender(
     text: &ByteString,
     object: &JsonObject<'_>,

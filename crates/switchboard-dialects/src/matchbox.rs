@@ -164,8 +164,8 @@ fn requested_room(handshake: &Handshake) -> Result<(RoomName, Option<NonZeroUsiz
     ))
 }
 
-/// The message kind of the `data` of a signal, and the value with its content. `None` for data that only the
-/// clients understand.
+/// The message kind of the `data` of a signal, and the value with its content. `None` for data other than an offer,
+/// answer or candidate; only matchbox clients understand it.
 fn signal_kind<'a>(
     signal: &JsonObject<'a>,
     data: &'a RawValue,
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_are_below_the_base() {
+    fn rooms_are_paths_below_the_base_path() {
         for path in ["/matchbox", "/matchbox/", "/matchbox/{room}"] {
             let endpoint = endpoint_at("/matchbox", path);
             assert_eq!(endpoint, Some((Endpoint::MAIN, Accepts::Sockets)), "{path}");
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_is_from_the_path_or_the_query_or_is_the_default() {
+    fn the_room_comes_from_the_path_then_the_query_and_is_world_otherwise() {
         for (params, query, expected) in [
             (&[][..], &[][..], "world"),
             (&[("room", "a/b?c")], &[("room", "x")], "a/b?c"),

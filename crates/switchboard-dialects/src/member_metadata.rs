@@ -19,7 +19,8 @@ struct MemberMetadata {
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
-    /// The reconnect secret, and for how many milliseconds the address stays reserved for it.
+    /// The secret with which the client reclaims its address after a lost connection, and the milliseconds for which
+    /// the address stays reserved then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<(String, u64)>,
     /// The first member of the group of this member, and the capacity of the group (see `?next=N` of `matchbox`).
@@ -116,7 +117,7 @@ mod tests {
 
     /// The bytes are part of the format in the store: nodes of older versions read them.
     #[test]
-    fn metadata_has_a_stable_format_and_is_read_back() {
+    fn metadata_has_a_stable_format_and_decodes_to_the_same_member() {
         let address = Address::parse("ann", 0).expect("an address");
         let member = Member {
             name: DisplayName::parse("Ann", 0).ok(),

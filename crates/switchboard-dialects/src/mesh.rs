@@ -268,7 +268,7 @@ impl Session for MeshSession {
                 .push(self.error_frame_for_self("You have been removed.")),
             // The protocol has no frames for joins.
             Event::Joined { .. } | Event::Introduced { .. } => {}
-            // This dialect claims no names; a probe is answered by the caller.
+            // `Claimed`: this dialect claims no names. `Probe`: `ClientSession`, the caller, answers it.
             Event::Claimed(_) | Event::Probe(_) => {}
         }
     }
@@ -346,7 +346,7 @@ impl MeshSession {
         };
         let delivered = |sender: &str| relayed_frame(kind, sender, &peer, content, object);
         let to = match reach {
-            // An echo to the client.
+            // The frame goes back to the client itself.
             "Self" => {
                 output.frames.push(delivered("server"));
                 return Ok(());
@@ -354,7 +354,7 @@ impl MeshSession {
             "OnePeer" => match self.member(&peer) {
                 Some(address) => Target::Address(address),
                 None => {
-                    // The id may be of any length.
+                    // The client's text may have any length, so its beginning is enough for the error.
                     output
                         .frames
                         .push(no_such_peer(&peer.chars().take(64).collect::<String>()));
@@ -362,7 +362,7 @@ impl MeshSession {
                 }
             },
             "AllPeers" => Target::Everyone,
-            // `None`: the frame goes to no client.
+            // The reach `None`: the frame goes to no client.
             _ => return Ok(()),
         };
         output.commands.push(Command::Send {
@@ -373,7 +373,7 @@ impl MeshSession {
         Ok(())
     }
 
-    /// The address of the member with this id. `None` if the id is that of the server, or no valid address.
+    /// The address of the member that clients know by this id. `None` for the id of the server and for invalid ids.
     fn member(&self, id: &str) -> Option<Address> {
         Address::parse(unescape_server_address(id)?, self.limits.name_bytes).ok()
     }

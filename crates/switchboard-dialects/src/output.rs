@@ -79,15 +79,15 @@ pub struct SessionOutput {
     pub frames: Vec<ByteString>,
     /// Commands of the client, in order. Empty when the connection layer gets the output.
     pub commands: Vec<Command>,
-    /// Errors of frames that the session had queued and handled only now. The caller passes them to
+    /// Errors of frames that the session had queued earlier and has handled in this step. The caller passes them to
     /// [`crate::Session::on_event`]. Empty when the connection layer gets the output.
     pub errors: Vec<RequestError>,
     /// The requests to the hubs that follow from the commands, in order.
     pub requests: Vec<HubRequest>,
     /// The error codes of rejected frames and requests of the client.
     pub error_codes: Vec<&'static str>,
-    /// Ping the client, because another client claims this name or address, which it holds. Its next frame or pong
-    /// shows that it is alive, and is reported to the hub as [`HubRequest::Alive`].
+    /// Ping the client, because another client claims this name or address of it. Its next frame or pong shows that the
+    /// client is alive, and is reported to the hub as [`HubRequest::Alive`].
     pub probe: Option<ResourceKey>,
     /// Send a ping.
     pub ping: bool,
@@ -97,8 +97,8 @@ pub struct SessionOutput {
     pub close: Option<CloseReason>,
     /// The time limit for the first frame.
     pub first_frame: FirstFrameTimeout,
-    /// The interval of calls of [`crate::Session::on_tick`] from now on: from 10 ms to a year. A shorter or longer
-    /// one is replaced by the nearest of these.
+    /// The interval of calls of [`crate::Session::on_tick`] from now on. It is clamped to 10 ms at least and a year at
+    /// most.
     pub tick: Option<Duration>,
     /// Keep the session and its output for a client that resumes it.
     pub keep: Option<Box<KeepSession>>,

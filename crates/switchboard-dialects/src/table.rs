@@ -24,13 +24,13 @@ pub struct DialectNameError(pub DialectName);
 /// Names that are no dialects, but stand in the place of a dialect's name in logs, metrics or stored metadata.
 const RESERVED: [&str; 5] = [
     "",
-    // A node that takes part in the election of the node that does voice.
+    // The metadata of a node that takes part in the election of the voice leader, the one node that serves voice.
     "duty",
     // A client whose first frame has not selected a dialect yet.
     "undetected",
     // A member on another node whose dialect this node does not have.
     "unknown",
-    // Voice over HTTP, which is no WebSocket protocol.
+    // The wire format of voice calls, which is used over HTTP and not over WebSocket.
     "gostream",
 ];
 

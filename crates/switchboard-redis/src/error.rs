@@ -31,7 +31,7 @@ pub enum StoreError {
     /// A server closed the connection of the pushes.
     #[error("the connection to Redis was closed")]
     Closed,
-    /// The connection has ended before, for this reason.
+    /// The connection has ended already, because of an earlier error.
     #[error("the connection to Redis has ended: {reason}")]
     Ended {
         /// The text of the first error.
@@ -113,7 +113,7 @@ pub enum StoreError {
         /// The name of its field.
         field: &'static str,
     },
-    /// The event of another release.
+    /// An event has the format of another release.
     #[error(
         "event of unknown version `{}`: the nodes of this prefix run different releases",
         version.escape_default()

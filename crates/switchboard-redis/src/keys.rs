@@ -3,7 +3,8 @@
 //!
 //! * `{PREFIX}:nodes` (the node list), `{PREFIX}:logs:NODE` (the logs to which a node is subscribed), and
 //!   `{PREFIX}:secret` (which all nodes share)
-//! * `{PREFIX:LOG}:log` (a membership log), and the channel `{PREFIX:LOG}:news` (its events)
+//! * `{PREFIX:LOG}:log` (a membership log: the members of a room, name or election, and its version), and the channel
+//!   `{PREFIX:LOG}:news` (its events)
 //! * the channel `{PREFIX:node:NODE}:mail` (messages to a node)
 //!
 //! `LOG` is `r:SPACE:NAME` (a room), `c:DIALECT:SPACE:NAME` (a room of one dialect only),

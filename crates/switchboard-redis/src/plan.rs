@@ -28,14 +28,16 @@ pub(super) struct PlannedCommand {
     pub(super) stage: CommandStage,
 }
 
-/// When a command runs on a Redis Cluster: each stage begins when the one before it has ended. The
-/// subscription of a node to a log must be stored from before its first member joins until after
-/// its last member has left; otherwise the other nodes would not find its members after a crash.
+/// The order of commands on a Redis Cluster: a stage begins when the stage before it has ended.
+///
+/// The set of logs to which a node is subscribed is stored, so that other nodes find its members if it crashes. A
+/// subscription must therefore be stored before the node's first member joins the log, and be removed only after its
+/// last member has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CommandStage {
     /// Stores subscriptions. Sends messages, which must arrive before their sender leaves.
     Subscribe,
-    /// Reads and changes logs. Begins or ends the delivery of their events, in order with the changes.
+    /// Reads and changes logs. Starts and stops the pub/sub delivery of their events, in order with the changes.
     Change,
     /// Reads and removes stored subscriptions. Fences and removes nodes.
     Unsubscribe,
@@ -143,8 +145,8 @@ impl Planner<'_> {
                 single_key_command(subscribe, &self.keys.log_channel(log), None),
             );
         }
-        // The removal by an earlier `Unsubscribe` of this batch runs in the last stage, so the subscription is stored
-        // again after it.
+        // An earlier `Unsubscribe` of this batch removes the stored subscription in the last stage. So the subscription
+        // is stored again after that.
         let is_unsubscribe = |other: &StoreRequest| matches!(other, StoreRequest::Unsubscribe(n, l) if *n == node && l == log);
         if self.servers.is_cluster() && earlier.iter().any(is_unsubscribe) {
             plan.push(
@@ -244,7 +246,7 @@ impl Planner<'_> {
 }
 
 impl CommandPlan {
-    /// Adds a command whose reply is not used.
+    /// Adds a command whose reply is ignored.
     fn push(&mut self, stage: CommandStage, command: RedisCommand) {
         self.commands.push(PlannedCommand { command, stage });
     }

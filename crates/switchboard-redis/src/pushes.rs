@@ -76,8 +76,8 @@ impl PushReader {
         Ok((StorePush::LogEvent(log, event), payload.len()))
     }
 
-    /// Handles the confirmation of an unsubscribe command. A confirmation without a command is an error: a
-    /// server that moves a slot away ends the subscriptions to the channels of the slot.
+    /// Handles the confirmation of an unsubscribe command. A confirmation without a command is an error: it means that
+    /// the server has moved a slot to another server and ended the subscriptions to the channels of that slot.
     fn handle_unsubscribed(&self, info: &PushInfo) -> Result<(), StoreError> {
         let channel = info.data.first().map(wire::text).transpose()?;
         let channel = channel.ok_or(StoreError::expected("a channel"))?;

@@ -14,7 +14,7 @@ use switchboard_cluster::store::{
     StoredMember,
 };
 
-/// The texts of leave causes in events. Nodes of other releases read them, so they never change.
+/// The texts of leave causes in events. They must not change, because nodes of other releases read them.
 const LEAVE_CAUSES: &[(&str, LeaveCause)] = &[
     ("aloud", LeaveCause::Requested(LeaveKind::Announced)),
     ("quiet", LeaveCause::Requested(LeaveKind::Silent)),
@@ -330,8 +330,8 @@ mod tests {
         fields.collect::<String>().into_bytes()
     }
 
-    /// The cause after this one, in an order that visits all. Without a wildcard arm, the compiler demands an arm
-    /// for each new variant.
+    /// The cause after this one, in an order that visits all. The match has no wildcard arm, so the compiler demands an
+    /// arm for each new variant.
     fn next(cause: LeaveCause) -> Option<LeaveCause> {
         Some(match cause {
             LeaveCause::Requested(LeaveKind::Announced) => LeaveCause::Requested(LeaveKind::Silent),
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn every_leave_cause_is_read_back_from_its_text() {
+    fn every_leave_cause_is_decoded_from_its_text() {
         let first = LeaveCause::Requested(LeaveKind::Announced);
         let all: Vec<_> = std::iter::successors(Some(first), |cause| next(*cause)).collect();
         for cause in &all {

@@ -158,7 +158,8 @@ impl<L: Clone> Hub<L> {
             Err(reason) => self.refuse(local, RequestError::new(reason).in_room(&id.name).to(to)),
             Ok(membership) => {
                 let (sender, receiver) = (from.dialect, membership.member.dialect);
-                // Two members with presence are notified of all leaves, and two of one dialect are no counterparts.
+                // Two members become counterparts (each is notified of the other's leave because of this message) only
+                // if their dialects differ and one of these does not notify its clients of all leaves.
                 let need_no_counterparts = sender.announces_presence && receiver.announces_presence
                     || sender.name == receiver.name;
                 let is_noted = !need_no_counterparts && message.kind.is_description();

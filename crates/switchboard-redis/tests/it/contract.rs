@@ -1,4 +1,4 @@
-//! Runs the engine contract over nodes that use Redis.
+//! Runs the engine contract (the tests of the testkit that every engine must pass) over nodes that use Redis.
 
 use std::{
     sync::{

@@ -262,8 +262,8 @@ fn directory() -> PathBuf {
     directory
 }
 
-/// A free port P for which P + 10000 is free too: the servers of a Redis Cluster connect to each other
-/// there. Both are below the ephemeral ports, which other connections of the tests take at any time.
+/// A free port P for which P + 10000 is free too: the servers of a Redis Cluster connect to each other on that port.
+/// Both are below the ephemeral ports, which other connections of the tests can take at any time.
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let mut ports = std::iter::repeat_with(|| rand::rng().random_range(12_000..22_000));
