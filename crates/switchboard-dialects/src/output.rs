@@ -112,6 +112,9 @@ pub struct SessionOutput {
     pub dialects: DialectTable,
 }
 
+/// The capacity up to which the vectors of an output keep their memory for the next step.
+const KEPT_CAPACITY: usize = 64;
+
 impl SessionOutput {
     /// An empty output of a step at `unix_secs`.
     #[must_use]
@@ -120,6 +123,30 @@ impl SessionOutput {
             unix_secs,
             ..Self::default()
         }
+    }
+
+    /// Frees the memory of large vectors. Returns whether the output is empty, so that the next step can use it.
+    pub fn trim(&mut self) -> bool {
+        if self.frames.capacity() > KEPT_CAPACITY {
+            self.frames = Vec::new();
+        }
+        if self.requests.capacity() > KEPT_CAPACITY {
+            self.requests = Vec::new();
+        }
+        self.frames.is_empty()
+            && self.commands.is_empty()
+            && self.errors.is_empty()
+            && self.requests.is_empty()
+            && self.error_codes.is_empty()
+            && self.probe.is_none()
+            && !self.ping
+            && self.webhook.is_none()
+            && self.close.is_none()
+            && matches!(self.first_frame, FirstFrameTimeout::Default)
+            && self.tick.is_none()
+            && self.keep.is_none()
+            && self.acknowledged.is_none()
+            && self.resume.is_none()
     }
 
     /// Removes and returns the whole output. The time and the dialects stay, for the rest of the step.

@@ -277,6 +277,12 @@ impl SessionMachine {
             .fold(self.next_ping, Instant::min)
     }
 
+    /// The time of the next tick of the session. Of all timeouts an event moves only this one to an earlier time.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Instant> {
+        self.tick.map(|(_, at)| at)
+    }
+
     /// The time at which the client counts as gone or, while reading is paused, as flooding the server.
     fn silence_deadline(&self) -> Instant {
         let gone = self.last_sign + self.heartbeat.timeout;

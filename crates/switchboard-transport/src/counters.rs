@@ -42,7 +42,7 @@ counters! {
     tls_handshakes_failed_total: IntCounter = counter("TLS handshakes that failed or were not complete in time.");
     frames_in_total: IntCounter = counter("Frames taken from clients.");
     frames_out_total: IntCounter = counter("Frames sent to clients.");
-    frame_seconds: Histogram = histogram("Seconds to handle a frame of a client, delivery to outboxes included.", &FRAME_SECONDS);
+    frame_seconds: Histogram = histogram("Seconds to handle a frame of a client, delivery to outboxes and to the sockets of idle receivers included.", &FRAME_SECONDS);
     join_seconds: Histogram = histogram("Seconds from a join request to its result, for one join of a connection at a time.", &JOIN_SECONDS);
     outbox_events: Histogram = histogram("Events that wait in the outbox of a client when the connection begins to send them.", &OUTBOX_EVENTS);
     refused_total: IntCounter = counter("Frames and requests answered with an error.");

@@ -338,13 +338,11 @@ fn unmask(piece: &mut [u8], mask: [u8; 4], offset: u64) {
     let mask_twice = u64::from_ne_bytes([
         mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
     ]);
-    let mut text = piece.chunks_exact_mut(8);
-    for word in &mut text {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(word);
-        word.copy_from_slice(&(u64::from_ne_bytes(bytes) ^ mask_twice).to_ne_bytes());
+    let (words, rest) = piece.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ mask_twice).to_ne_bytes();
     }
-    for (byte, mask) in text.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
         *byte ^= mask;
     }
 }

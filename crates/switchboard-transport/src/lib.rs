@@ -1,7 +1,8 @@
 //! The transport: listeners, TLS, WebSocket connections and their limits.
 //!
 //! Each connection has one task. The task passes frames to the [`SessionMachine`] of the connection, pops
-//! events from its [`Outbox`], and sends requests to the [`HubClient`].
+//! events from its [`Outbox`], and sends requests to the [`HubClient`]. The events of an idle connection are handled by
+//! the thread that has pushed them ([`PendingWakes`]).
 //!
 //! [`SessionMachine`]: switchboard_session::SessionMachine
 #![warn(missing_docs)]
@@ -21,6 +22,7 @@ mod listen;
 mod log_text;
 mod metrics;
 mod outbox;
+mod pending_wake;
 mod permits;
 mod refused_connections;
 mod rejected_frames;
@@ -43,6 +45,7 @@ pub use listen::{
 pub use log_text::log_text;
 pub use metrics::{CountUp, MetricsRegistry};
 pub use outbox::Outbox;
+pub use pending_wake::{PendingWake, PendingWakes};
 pub use permits::{ConnectionLimit, Permit, PermitPool, canonical_net, network};
 pub use refused_connections::{
     RefusalCount, RefusalCounts, RefusalReason, RefusedClient, RefusedConnections,

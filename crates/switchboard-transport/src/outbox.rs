@@ -1,4 +1,5 @@
-//! The outbox of one session: hubs push events into it, and the task of its connection pops them.
+//! The outbox of one session: hubs push events into it. The task of its connection pops them, or the task of a sender
+//! while the connection is idle.
 
 use std::{
     net::IpAddr,
@@ -15,10 +16,10 @@ use parking_lot::{Mutex, MutexGuard};
 use switchboard_core::{Charge, DialectName, Event, Identity, Limits, Peer, PeerId};
 use switchboard_session::{EventQueue, FillLevel, Overflow, PendingCharges, PopMode, QueueMemory};
 
-use crate::SessionStatus;
+use crate::{PendingWake, SessionStatus, websocket::ConnectionCell};
 
-/// The [`EventQueue`] of one session behind a lock, the task that waits for it, and the facts about the session
-/// that the [registry](crate::SessionRegistry) reports.
+/// The [`EventQueue`] of one session behind a lock, the connection that sends the events, the task that waits for them,
+/// and the facts about the session that the [registry](crate::SessionRegistry) reports.
 #[derive(Debug)]
 pub struct Outbox {
     id: PeerId,
@@ -28,6 +29,8 @@ pub struct Outbox {
     /// The bytes that wait for a socket that is blocked; 0 while it is not.
     socket_bytes: AtomicUsize,
     state: Mutex<OutboxState>,
+    /// The connection, while its task serves it. A thread that holds its lock may lock `state`, and not the reverse.
+    connection: ConnectionCell,
 }
 
 #[derive(Debug)]
@@ -36,8 +39,20 @@ struct OutboxState {
     dialect: DialectName,
     /// The reason with which the host program ends the session.
     ended: Option<ByteString>,
-    /// The waker of the connection task, if it waits for an event.
+    /// The waker of the connection task, if it waits for an event. [`PendingWake`] says how it is handed on.
     waiting: Option<Waker>,
+}
+
+/// The result of [`Outbox::pop_or_park`].
+#[derive(Debug)]
+pub(crate) enum Popped {
+    /// The next event, and the number of events left.
+    Event(Arc<Event>, usize),
+    /// There is no event for this mode. The outbox has the waker again.
+    Parked,
+    /// The task of the connection must handle the rest: the session ends, or the waker of another push is in the
+    /// outbox.
+    Wake,
 }
 
 /// The reason why an outbox has no further events.
@@ -73,6 +88,7 @@ impl Outbox {
             opened_at: now,
             socket_bytes: AtomicUsize::new(0),
             state: Mutex::new(state),
+            connection: ConnectionCell::default(),
         }
     }
 
@@ -125,17 +141,35 @@ impl Outbox {
         }
     }
 
+    /// The connection of the session.
+    pub(crate) fn connection(&self) -> &ConnectionCell {
+        &self.connection
+    }
+
     /// Queues an event, and wakes the task of the connection. If the event does not fit, the outbox overflows and
     /// takes no more events. Returns the fill level afterwards.
     pub fn push(&self, event: Arc<Event>) -> FillLevel {
-        let mut state = self.lock();
-        let level = state.queue.push(event);
-        let waiting = state.waiting.take();
-        drop(state);
+        let (level, waiting) = self.push_unwoken(event);
         if let Some(waker) = waiting {
             waker.wake();
         }
         level
+    }
+
+    /// Queues an event as [`Outbox::push`] does, and leaves it to the caller to wake the task of the connection. `None`
+    /// if the task does not wait, or another caller will wake it.
+    #[must_use]
+    pub fn push_deferring_wake(
+        self: Arc<Self>,
+        event: Arc<Event>,
+    ) -> (FillLevel, Option<PendingWake>) {
+        let (level, waiting) = self.push_unwoken(event);
+        (level, waiting.map(|waker| PendingWake::new(self, waker)))
+    }
+
+    fn push_unwoken(&self, event: Arc<Event>) -> (FillLevel, Option<Waker>) {
+        let mut state = self.lock();
+        (state.queue.push(event), state.waiting.take())
     }
 
     /// Raises the bound of the queue for `count` more peers: the client has sent frames to them although they were not
@@ -171,6 +205,31 @@ impl Outbox {
             .map_err(|Overflow| OutboxEnd::Overflow)
     }
 
+    /// Removes the next event that `mode` allows, for a thread that handles events in the place of the connection's
+    /// task. If there is none, puts the waker of the task back, so that the next push gets it.
+    pub(crate) fn pop_or_park(&self, mode: PopMode, waker: &mut Option<Waker>) -> Popped {
+        let mut state = self.lock();
+        if state.ended.is_some() {
+            return Popped::Wake;
+        }
+        match state.queue.pop(mode) {
+            Ok(Some(event)) => Popped::Event(event, state.queue.len()),
+            Ok(None) if state.waiting.is_none() => {
+                state.waiting = waker.take();
+                Popped::Parked
+            }
+            Ok(None) | Err(Overflow) => Popped::Wake,
+        }
+    }
+
+    /// Puts the waker of the connection's task back, unless there is an event that `mode` allows or the session ends.
+    pub(crate) fn park(&self, mode: PopMode, waker: &mut Option<Waker>) {
+        let mut state = self.lock();
+        if !state.queue.is_filled(mode) && state.ended.is_none() && state.waiting.is_none() {
+            state.waiting = waker.take();
+        }
+    }
+
     /// The number of queued events.
     pub(crate) fn len(&self) -> usize {
         self.lock().queue.len()
@@ -187,6 +246,12 @@ impl Outbox {
             state.waiting = Some(context.waker().clone());
         }
         Poll::Pending
+    }
+
+    /// Whether the task of the connection waits for an event.
+    #[cfg(test)]
+    pub(crate) fn has_waiting_task(&self) -> bool {
+        self.lock().waiting.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, OutboxState> {

@@ -15,6 +15,7 @@ use switchboard_dialects::CloseReason;
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -236,6 +237,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.stall.get_or_insert_with(new).poll(progress, context)
     }
 
+    /// Whether one more message can be sent now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.output.has_room()
+    }
+
     /// Whether all messages were written to the stream.
     pub fn is_flushed(&self) -> bool {
         self.output.is_flushed && self.pending_control.is_none()
@@ -347,13 +353,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 }
 
-#[cfg(test)]
 impl Socket {
     /// Whether the stream is a plain TCP connection.
     pub(crate) fn is_plain_tcp(&self) -> bool {
-        matches!(self.stream, UpgradedStream::Tcp(_))
+        self.stream.plain_tcp().is_some()
     }
 
+    /// Writes the queued messages to a plain TCP connection as far as it accepts them, and wakes no task when it
+    /// accepts more. Returns whether all were written.
+    ///
+    /// # Errors
+    /// If the stream fails.
+    pub(crate) fn try_flush(&mut self) -> io::Result<bool> {
+        match self.stream.plain_tcp() {
+            Some(stream) => self.output.try_write(stream),
+            None => Ok(self.is_flushed()),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Socket {
     /// Whether the stream is a TLS connection directly on TCP.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self.stream, UpgradedStream::Tls(_))
@@ -424,6 +444,32 @@ impl Output {
         ready!(stream.poll_flush(context))?;
         self.is_flushed = true;
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes as far as the stream accepts it. Returns whether all bytes were written.
+    fn try_write(&mut self, stream: &TcpStream) -> io::Result<bool> {
+        while !self.is_flushed {
+            let frames = &self.frames[self.written..];
+            let written = match (frames.is_empty(), self.payload.is_empty()) {
+                (true, true) => {
+                    self.free();
+                    self.is_flushed = true;
+                    break;
+                }
+                (false, true) => stream.try_write(frames),
+                (true, false) => stream.try_write(&self.payload),
+                (false, false) => {
+                    stream.try_write_vectored(&[IoSlice::new(frames), IoSlice::new(&self.payload)])
+                }
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     fn advance(&mut self, count: usize) {

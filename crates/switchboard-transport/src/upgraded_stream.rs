@@ -47,6 +47,14 @@ impl UpgradedStream {
             Err(upgraded) => (Self::Foreign(TokioIo::new(upgraded)), Bytes::new()),
         }
     }
+
+    /// The TCP connection, if the stream is nothing else.
+    pub(crate) fn plain_tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Tls(_) | Self::Foreign(_) => None,
+        }
+    }
 }
 
 impl AsyncRead for UpgradedStream {

@@ -9,10 +9,10 @@ use std::{
     future::poll_fn,
     io::{self, ErrorKind},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll, ready},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -24,11 +24,15 @@ use switchboard_session::{
     Awaited, ClientSession, Decision, Heartbeat, PendingCharges, PopMode, QueueMemory,
     SessionMachine,
 };
-use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use connection_end::ConnectionEnd;
+use connection_task::Wakers;
+use spare_output::{STEP_OUTPUT, with_output};
+
+pub(crate) use connection_task::ConnectionCell;
+pub use connection_task::serve;
 
 use crate::{
     Counters, HubClient, JoinAuthorizer, JoinCheck, Outbox, OutboxHandle, Permit, SessionRegistry,
@@ -79,32 +83,6 @@ pub struct ConnectionContext {
     pub drain: CancellationToken,
 }
 
-/// Serves one connection to its end. `opened` is the result of [`ClientSession::open`].
-///
-/// This function is not async, because the future of an async function would keep memory for the values that only
-/// its beginning needs.
-pub fn serve(
-    socket: Socket,
-    opened: (ClientSession, SessionOutput),
-    context: Arc<ConnectionContext>,
-    permit: Permit,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    let (connection, first) = WebSocketConnection::new(socket, opened, context, permit);
-    let span = ConnectionLog::span(connection.session.peer(), connection.outbox.client());
-    let mut connection = Box::new(connection);
-    let first = Box::new(first);
-    let task = async move {
-        let end = connection.run(first).await;
-        connection.release_memberships(end.disconnect_reason());
-        connection.close(end).await;
-    };
-    if span.is_disabled() {
-        Box::pin(task)
-    } else {
-        Box::pin(task.instrument(span))
-    }
-}
-
 struct WebSocketConnection {
     socket: Socket,
     session: SessionMachine,
@@ -117,6 +95,8 @@ struct WebSocketConnection {
     decision: Option<PendingDecision>,
     /// The frames that were received while the connection waited for a decision.
     read_ahead: VecDeque<Result<Decoded, SocketError>>,
+    /// What a thread that has handled events in place of the task has left to it.
+    left_over: Option<LeftOver>,
     /// The bytes of an unfinished message, as counted in the gauge `unfinished_bytes`.
     unfinished_bytes: usize,
     /// Whether the socket accepts no data until the client reads.
@@ -127,6 +107,23 @@ struct WebSocketConnection {
     has_dialect: bool,
     /// Whether the memberships of the peer were released.
     has_left: bool,
+    /// Whether events are handled before the next frame of the client. Events and client frames alternate, so that
+    /// neither can starve the other.
+    events_first: bool,
+    /// Whether reading was paused after the last step.
+    was_paused: bool,
+    /// Whether a step is running. After a step that has panicked this stays, and the connection is used no more.
+    in_step: bool,
+    /// The time at which the timer of the task fires.
+    timer_at: Instant,
+}
+
+/// The rest of a step for the task of the connection.
+enum LeftOver {
+    /// An output of which the frames were sent.
+    Output(Box<SessionOutput>),
+    /// The connection has ended.
+    End(Box<ConnectionEnd>),
 }
 
 /// A decision that a connection waits for. Dropping it cancels the check or the webhook request.
@@ -174,6 +171,7 @@ impl WebSocketConnection {
         Counters::add(&counters.connections, 1);
         Counters::add(&counters.connections_total, 1);
         let connection = Self {
+            timer_at: session.poll_timeout(),
             socket,
             session,
             outbox,
@@ -182,65 +180,54 @@ impl WebSocketConnection {
             pending_bytes: 0,
             decision: None,
             read_ahead: VecDeque::new(),
+            left_over: None,
             unfinished_bytes: 0,
             blocked: false,
             log: ConnectionLog::default(),
             permit,
             has_dialect: false,
             has_left: false,
+            events_first: true,
+            was_paused: false,
+            in_step: false,
         };
         (connection, first)
     }
 
-    /// Serves the connection until it ends. The server continues to read from a client that does not read its frames,
-    /// so that the client's signs of life are seen. Only events wait for the client.
-    async fn run(&mut self, first: Box<SessionOutput>) -> ConnectionEnd {
-        let drain = self.context.drain.clone();
-        let mut drained = pin!(drain.cancelled());
-        let mut timer = pin!(sleep_until(TokioInstant::from_std(
-            self.session.poll_timeout()
-        )));
-        if let Err(end) = self.apply_first_output(first) {
-            return end;
+    /// Runs steps until there is nothing to do, or the connection ends. The server continues to read from a client that
+    /// does not read its frames, so that the client's signs of life are seen. Only events wait for the client.
+    fn poll_steps(
+        &mut self,
+        context: &mut TaskContext<'_>,
+        wakers: &mut Wakers<'_, '_>,
+    ) -> Poll<ConnectionEnd> {
+        if let Err(end) = self.finish_left_over() {
+            return Poll::Ready(end);
         }
-        let (mut events_first, mut was_paused) = (true, false);
         loop {
-            let is_paused = self.session.is_paused();
-            if is_paused && !was_paused {
-                Counters::add(&self.context.counters.paused_total, 1);
-            }
-            was_paused = is_paused;
-            let next = TokioInstant::from_std(self.session.poll_timeout());
-            if timer.is_elapsed() || next < timer.deadline() {
-                timer.as_mut().reset(next);
-            }
-            let wake = poll_fn(|context| {
-                if drained.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(WakeReason::Drain);
+            self.count_pause();
+            let wake = match self.poll_wake(context, self.events_first) {
+                Poll::Ready(wake) => wake,
+                // A connection that always has something to do runs out of its cooperative budget, so that the timer
+                // is polled even then.
+                Poll::Pending => {
+                    let polled = wakers.poll(context, self.session.poll_timeout());
+                    self.timer_at = wakers.timer_at();
+                    ready!(polled)
                 }
-                // Frames that were read ahead are signs of life, so they are handled before timers.
-                let may_read = !self.session.is_paused() && !self.session.is_suspended();
-                if may_read && let Some(message) = self.read_ahead.pop_front() {
-                    return Poll::Ready(WakeReason::Message(message));
-                }
-                if timer.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(WakeReason::Timer);
-                }
-                self.poll_wake(context, events_first)
-            });
-            let wake = wake.await;
-            // Events and client frames alternate, so that neither can starve the other.
-            events_first = !matches!(wake, WakeReason::Event);
+            };
+            self.events_first = !matches!(wake, WakeReason::Event);
             if let Err(end) = self.on_wake(wake) {
-                return end;
+                return Poll::Ready(end);
             }
         }
     }
-
-    /// Executes the first output, and frees its memory when it returns. A local variable of `run` would live until the
-    /// connection ends.
-    fn apply_first_output(&mut self, mut first: Box<SessionOutput>) -> Result<(), ConnectionEnd> {
-        self.apply_output(&mut first)
+    fn count_pause(&mut self) {
+        let is_paused = self.session.is_paused();
+        if is_paused && !self.was_paused {
+            Counters::add(&self.context.counters.paused_total, 1);
+        }
+        self.was_paused = is_paused;
     }
 
     fn poll_wake(&mut self, context: &mut TaskContext<'_>, events_first: bool) -> Poll<WakeReason> {
@@ -256,6 +243,10 @@ impl WebSocketConnection {
         if was_blocked && (written.is_ready() || self.pending.len() < waited) {
             return Poll::Ready(WakeReason::Written);
         }
+        let may_read = !self.session.is_paused() && !self.session.is_suspended();
+        if may_read && let Some(message) = self.read_ahead.pop_front() {
+            return Poll::Ready(WakeReason::Message(message));
+        }
         if self.session.is_suspended()
             && let Poll::Ready(wake) = self.poll_suspended(context)
         {
@@ -264,10 +255,7 @@ impl WebSocketConnection {
         if events_first && self.poll_event(context).is_ready() {
             return Poll::Ready(WakeReason::Event);
         }
-        if !self.session.is_paused()
-            && !self.session.is_suspended()
-            && let Poll::Ready(message) = self.poll_receive(context)
-        {
+        if may_read && let Poll::Ready(message) = self.poll_receive(context) {
             return Poll::Ready(WakeReason::Message(message));
         }
         if !events_first && self.poll_event(context).is_ready() {
@@ -306,13 +294,18 @@ impl WebSocketConnection {
     fn poll_write(&mut self, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         while !self.pending.is_empty() {
             ready!(self.socket.poll_ready(context))?;
-            let Some(message) = self.pending.pop_front() else {
+            let Some(message) = self.pop_pending() else {
                 break;
             };
-            self.pending_bytes -= message.payload_len();
             self.socket.start_send(message);
         }
         self.socket.poll_flush(context)
+    }
+
+    fn pop_pending(&mut self) -> Option<WebSocketMessage> {
+        let message = self.pending.pop_front()?;
+        self.pending_bytes -= message.payload_len();
+        Some(message)
     }
 
     /// Reads from the socket, and updates the gauge of bytes kept for unfinished messages.
@@ -336,40 +329,47 @@ impl WebSocketConnection {
     }
 
     fn on_wake(&mut self, wake: WakeReason) -> Result<(), ConnectionEnd> {
+        let now = Instant::now();
+        with_output(&STEP_OUTPUT, now, |output| self.run_step(wake, now, output))
+    }
+
+    /// Runs a step. `output` is empty.
+    fn run_step(
+        &mut self,
+        wake: WakeReason,
+        now: Instant,
+        output: &mut SessionOutput,
+    ) -> Result<(), ConnectionEnd> {
         // A frame that waits for a decision is measured when it is handled.
         let is_handled = matches!(wake, WakeReason::Message(_)) && !self.session.is_suspended();
-        let frame_since = is_handled.then(Instant::now);
-        let mut output = SessionOutput::at(unix_secs());
         match wake {
-            WakeReason::Written => self.session.on_sign_of_life(Instant::now(), &mut output),
-            WakeReason::Event => return self.on_events(&mut output),
+            WakeReason::Written => self.session.on_sign_of_life(now, output),
+            WakeReason::Event => return self.on_events(now, output),
             WakeReason::Message(message) if self.session.is_suspended() => {
-                self.on_message_ahead(message, &mut output)?;
+                self.on_message_ahead(message, now, output)?;
             }
-            WakeReason::Message(message) => self.on_message(message, &mut output)?,
-            WakeReason::Decision(decision) => return self.on_decision(&decision, &mut output),
+            WakeReason::Message(message) => self.on_message(message, now, output)?,
+            WakeReason::Decision(decision) => return self.on_decision(&decision, now, output),
             WakeReason::Timer => {
                 self.log.log_rejections(self.session.peer());
-                self.session.handle_timeout(Instant::now(), &mut output);
+                self.session.handle_timeout(now, output);
             }
             WakeReason::Drain => return Err(ConnectionEnd::Close(CloseReason::RESTART)),
             WakeReason::Broken(error) => return Err(ConnectionEnd::of_error(error)),
         }
-        self.apply_output(&mut output)?;
-        if let Some(since) = frame_since {
+        self.apply_output(output)?;
+        if is_handled {
             let frame_seconds = &self.context.counters.frame_seconds;
-            frame_seconds.observe(since.elapsed().as_secs_f64());
+            frame_seconds.observe(now.elapsed().as_secs_f64());
         }
         Ok(())
     }
 
     /// Handles events from the outbox; the frames of several events are sent with one write. `output` is empty before
     /// and after each event.
-    fn on_events(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
+    fn on_events(&mut self, now: Instant, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
         let mut mode = self.pop_mode();
-        let depth = u32::try_from(self.outbox.len()).unwrap_or(u32::MAX);
-        let counters = &self.context.counters;
-        counters.outbox_events.observe(depth.into());
+        self.observe_depth(self.outbox.len());
         for _ in 0..EVENTS_PER_WRITE {
             if self.session.defers_events() {
                 mode = PopMode::Urgent;
@@ -385,7 +385,7 @@ impl WebSocketConnection {
                 Err(end) => return Err(self.announce_end(end, output)),
             };
             self.log.observe_event(&event, &self.context.counters);
-            self.session.on_event(&event, Instant::now(), output);
+            self.session.on_event(&event, now, output);
             self.apply_output(output)?;
         }
         Ok(())
@@ -401,6 +401,9 @@ impl WebSocketConnection {
     }
 
     fn push(&mut self, message: WebSocketMessage) {
+        if self.pending.is_empty() && self.socket.has_room() {
+            return self.socket.start_send(message);
+        }
         self.pending_bytes += message.payload_len();
         self.pending.push_back(message);
     }
@@ -432,9 +435,9 @@ impl WebSocketConnection {
     fn on_message(
         &mut self,
         message: Result<Decoded, SocketError>,
+        now: Instant,
         output: &mut SessionOutput,
     ) -> Result<(), ConnectionEnd> {
-        let now = Instant::now();
         match message {
             Ok(Decoded::Message(WebSocketMessage::Text(text))) => {
                 self.on_frame(ClientFrame::Text(&text), now, output);
@@ -488,6 +491,13 @@ impl WebSocketConnection {
             self.session
                 .refuse_resume(ResumeError::NotFound, now, output);
         }
+        self.send_frames(output)?;
+        self.session.queue_behind_decision(output);
+        self.run_steps(output)
+    }
+
+    /// Queues the frames and the ping of `output` for the socket, and counts its errors.
+    fn send_frames(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
         let counters = &self.context.counters;
         Counters::add(&counters.refused_total, output.error_codes.len() as u64);
         Counters::add(&counters.frames_out_total, output.frames.len() as u64);
@@ -504,8 +514,7 @@ impl WebSocketConnection {
         if std::mem::take(&mut output.ping) && !self.has_enough_pending() {
             self.push(WebSocketMessage::Ping(Bytes::new()));
         }
-        self.session.queue_behind_decision(output);
-        self.run_steps(output)
+        Ok(())
     }
 
     /// Sends the requests of `output`, makes its webhook request, and closes the connection, as far as `output` has
@@ -555,10 +564,11 @@ impl WebSocketConnection {
     fn on_decision(
         &mut self,
         decision: &Decision,
+        now: Instant,
         output: &mut SessionOutput,
     ) -> Result<(), ConnectionEnd> {
         self.decision = None;
-        let Some(resumed) = self.session.on_decision(decision, Instant::now(), output) else {
+        let Some(resumed) = self.session.on_decision(decision, now, output) else {
             return Ok(());
         };
         if let Some(request) = resumed.authorized {
@@ -590,6 +600,7 @@ impl WebSocketConnection {
     fn on_message_ahead(
         &mut self,
         message: Result<Decoded, SocketError>,
+        now: Instant,
         output: &mut SessionOutput,
     ) -> Result<(), ConnectionEnd> {
         let is_control = match &message {
@@ -604,10 +615,10 @@ impl WebSocketConnection {
             ) => !self.session.is_paused(),
         };
         if is_control {
-            return self.on_message(message, output);
+            return self.on_message(message, now, output);
         }
         self.read_ahead.push_back(message);
-        self.session.on_sign_of_life(Instant::now(), output);
+        self.session.on_sign_of_life(now, output);
         Ok(())
     }
 
@@ -736,12 +747,9 @@ fn end_session(session: &mut SessionMachine) -> Option<WebhookRequest> {
     })
 }
 
-fn unix_secs() -> u64 {
-    SystemTime::UNIX_EPOCH
-        .elapsed()
-        .map_or(0, |since| since.as_secs())
-}
-
 mod connection_end;
+mod connection_task;
+mod idle_events;
+mod spare_output;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,8 @@
 //!
 //! A shard is a mutex around a hub, held for microseconds and never across an await. Events are pushed into outboxes
 //! while the lock is held, so that every outbox has the events of a room in the same order. A push never waits and
-//! never calls back, so that no client can keep a shard locked.
+//! never calls back, so that no client can keep a shard locked. When the lock is free again, the thread writes the events
+//! of idle receivers to their sockets.
 
 use std::{
     collections::hash_map::RandomState,
@@ -26,7 +27,7 @@ use switchboard_core::{
 use switchboard_dialects::{Content, DialectTable, HOST, WebhookRequest};
 use switchboard_transport::{
     Counters, DeadlineTimer, EndedConnection, FillLevel, HubClient, JoinAuthorizer, JoinCheck,
-    MetricsRegistry, OutboxHandle, WebhookClient, WebhookResponse, log_text,
+    MetricsRegistry, OutboxHandle, PendingWakes, WebhookClient, WebhookResponse, log_text,
 };
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -72,16 +73,20 @@ impl MembershipChange {
     }
 }
 
-/// The results of a step on a locked shard that must wait until the shard is unlocked: writing the log may be slow, and
-/// the host program's `Drop` of a context may do anything.
+/// The results of a step on a locked shard that must wait until the shard is unlocked: writing to sockets or to the log
+/// may be slow, and the host program's `Drop` of a context may do anything.
 #[derive(Debug, Default)]
 struct Deferred {
+    /// The receivers of events whose tasks wait for them.
+    receivers: PendingWakes,
     changes: Vec<MembershipChange>,
     released_contexts: Vec<HostContext>,
 }
 
 impl Deferred {
-    fn finish(self) {
+    /// `runtime` is that of the server.
+    fn finish(self, runtime: Option<&Handle>, now: Instant) {
+        self.receivers.handle(runtime, now);
         self.changes.iter().for_each(log_change);
         drop(self.released_contexts);
     }
@@ -283,8 +288,9 @@ impl Shards {
     /// that of [`Self::with_shard`].
     fn pass_input(&self, index: usize, input: Input<OutboxHandle>) -> usize {
         let mut unparsed = None;
-        let bytes = self.with_shard(index, |shard, _| {
-            unparsed = shard.hub.try_handle(input, Instant::now());
+        let now = Instant::now();
+        let bytes = self.with_shard(index, now, |shard, _| {
+            unparsed = shard.hub.try_handle(input, now);
         });
         match unparsed {
             Some(unparsed) => self.pass_input(index, unparsed.parse()),
@@ -295,14 +301,19 @@ impl Shards {
     /// Runs `act` on a locked shard and applies the effects. Finishes the deferred work after the lock is released.
     /// Returns the bytes of the largest frame that was passed to a slow receiver,
     /// whose outbox is filled to a high level; 0 if there is none.
-    fn with_shard(&self, index: usize, act: impl FnOnce(&mut Shard, &mut Deferred)) -> usize {
+    fn with_shard(
+        &self,
+        index: usize,
+        now: Instant,
+        act: impl FnOnce(&mut Shard, &mut Deferred),
+    ) -> usize {
         let mut deferred = Deferred::default();
         let mut shard = self.shards[index].lock();
         act(&mut shard, &mut deferred);
         let slow_receiver_bytes = self.drain_effects(&mut shard, &mut deferred);
         self.arm_timer(index, &mut shard);
         drop(shard);
-        deferred.finish();
+        deferred.finish(self.runtime.get(), now);
         slow_receiver_bytes
     }
 
@@ -314,8 +325,12 @@ impl Shards {
             match effect {
                 Effect::Deliver(local, event) => {
                     let bytes = relayed_bytes(&event);
-                    if local.push(event) == FillLevel::High {
+                    let (level, wake) = local.push_deferring_wake(event);
+                    if level == FillLevel::High {
                         slow_receiver_bytes = bytes.max(slow_receiver_bytes);
+                    }
+                    if let Some(wake) = wake {
+                        deferred.receivers.push(wake);
                     }
                 }
                 Effect::Charge(local, charge) => local.charge(charge),
@@ -409,7 +424,7 @@ impl Shards {
 
     /// Keeps the context of a peer that has requested to leave a room.
     fn keep_context_of_leaving(&self, index: usize, room: &RoomId, peer: PeerId) {
-        self.with_shard(index, |shard, deferred| {
+        self.with_shard(index, Instant::now(), |shard, deferred| {
             let released = self.update_context(shard, room, peer);
             deferred.released_contexts.extend(released);
         });
@@ -436,15 +451,19 @@ impl Shards {
     /// Sets the timer of the shard to the next timeout of its hub. Without a runtime, a later call of this function
     /// sets it: an engine may call from a thread of its own before the first client is connected.
     fn arm_timer(&self, index: usize, shard: &mut Shard) {
-        let (Some(at), Some(runtime)) = (shard.hub.poll_timeout(), self.runtime()) else {
+        let Some(at) = shard.hub.poll_timeout() else {
+            return;
+        };
+        let Some(runtime) = self.runtime() else {
             return;
         };
         let this = self.this.get().cloned().unwrap_or_default();
         shard.timer.set(runtime, at, move || {
             let Some(this) = this.upgrade() else { return };
-            this.with_shard(index, |shard, _| {
+            let now = Instant::now();
+            this.with_shard(index, now, |shard, _| {
                 shard.timer.clear(at);
-                shard.hub.handle_timeout(Instant::now());
+                shard.hub.handle_timeout(now);
             });
         });
     }
@@ -587,7 +606,7 @@ impl EngineEventHandler {
     fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard, &mut Deferred)) {
         if let Some(shards) = self.shards.upgrade() {
             let act = |shard: &mut Shard, deferred: &mut Deferred| act(&shards, shard, deferred);
-            shards.with_shard(shards.index_of_log(log), act);
+            shards.with_shard(shards.index_of_log(log), Instant::now(), act);
         }
     }
 

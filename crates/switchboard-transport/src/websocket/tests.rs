@@ -37,7 +37,9 @@ async fn connect() -> (TcpStream, WebSocketConnection) {
 }
 
 /// A connection of this dialect, and its client.
-async fn connect_with(dialect: Option<&'static dyn Dialect>) -> (TcpStream, WebSocketConnection) {
+pub(super) async fn connect_with(
+    dialect: Option<&'static dyn Dialect>,
+) -> (TcpStream, WebSocketConnection) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let client = TcpStream::connect(address).await.expect("a connection");

@@ -1,0 +1,125 @@
+//! The wake-ups of receivers that a sender has pushed events for.
+//!
+//! A sleeping task whose waker is in its outbox waits for events. The push that finds the waker takes it out, and with
+//! it the duty to have the events handled: a [`PendingWake`]. It ends in one of two ways, and both check the outbox
+//! after every push that has found no waker, so that no wake-up is lost:
+//!
+//! * The waker goes back into the outbox. That happens under the lock of the outbox, and only if the outbox has no event
+//!   that can be handled now.
+//! * The task is woken. It checks the outbox, under the same lock, before it puts its waker back and sleeps.
+//!
+//! Two wakes of one connection may be pending, if the task has run for another reason in the meantime and has put its
+//! waker back. Each ends for itself.
+
+use std::{
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use tokio::{runtime::Handle, task::coop};
+
+use crate::OutboxHandle;
+
+/// The number of receivers whose events one step of a sender handles in place of their tasks, and that one further task
+/// handles. The rest of a fan-out goes to further tasks, which take their turns with all others.
+const RECEIVERS_PER_STEP: usize = 64;
+
+/// With fewer receivers left, their own tasks are woken: a further task would cost more.
+const RECEIVERS_PER_TASK_MIN: usize = 4;
+
+/// A task that waits for the events of an outbox, in which there are some now. Dropping it wakes the task.
+#[derive(Debug)]
+#[must_use = "dropping it wakes the task"]
+pub struct PendingWake {
+    outbox: OutboxHandle,
+    /// `None` after the wake-up, or when the outbox has it again.
+    waker: Option<Waker>,
+}
+
+impl PendingWake {
+    pub(crate) fn new(outbox: OutboxHandle, waker: Waker) -> Self {
+        let waker = Some(waker);
+        Self { outbox, waker }
+    }
+
+    /// Handles the events in place of the task if the connection is idle. Else wakes the task.
+    fn handle(mut self, now: Instant) {
+        self.outbox.connection().handle_events(&mut self.waker, now);
+    }
+}
+
+impl Drop for PendingWake {
+    fn drop(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The pending wake-ups of the receivers of one step. The first one needs no allocation.
+#[derive(Debug, Default)]
+pub struct PendingWakes {
+    first: Option<PendingWake>,
+    others: Vec<PendingWake>,
+}
+
+impl PendingWakes {
+    /// Adds one.
+    pub fn push(&mut self, wake: PendingWake) {
+        match &self.first {
+            None => self.first = Some(wake),
+            Some(_) => self.others.push(wake),
+        }
+    }
+
+    /// Has the events of all receivers handled: those of the first idle connections by the caller, those of further
+    /// ones by further tasks. A receiver costs the caller as much of its cooperative budget as one read or write.
+    ///
+    /// The caller must not hold a lock that a connection needs, such as that of a shard. Without a `runtime` for the
+    /// further tasks, the tasks of the receivers are woken.
+    pub fn handle(self, runtime: Option<&Handle>, now: Instant) {
+        let mut wakes = self.first.into_iter().chain(self.others);
+        let next = handle_some(&mut wakes, now);
+        if let (Some(next), Some(runtime)) = (next, runtime) {
+            hand_over(runtime, std::iter::once(next).chain(wakes).collect());
+        }
+    }
+}
+
+/// Handles the events of receivers until the caller should let other tasks run. Returns the next receiver, if there is
+/// one.
+fn handle_some(wakes: &mut impl Iterator<Item = PendingWake>, now: Instant) -> Option<PendingWake> {
+    for _ in 0..RECEIVERS_PER_STEP {
+        let wake = wakes.next()?;
+        if !consume_budget() {
+            return Some(wake);
+        }
+        wake.handle(now);
+    }
+    wakes.next()
+}
+
+/// Consumes one unit of the cooperative budget of the current task. Returns false if the task should yield.
+fn consume_budget() -> bool {
+    match coop::poll_proceed(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(unit) => {
+            unit.made_progress();
+            true
+        }
+        Poll::Pending => false,
+    }
+}
+
+/// Has the events of receivers handled by further tasks. Each of these takes as long as one step, so that the tasks of
+/// other connections run in between.
+fn hand_over(runtime: &Handle, mut wakes: Vec<PendingWake>) {
+    while wakes.len() >= RECEIVERS_PER_TASK_MIN {
+        let rest = wakes.split_off(wakes.len().min(RECEIVERS_PER_STEP));
+        let some = std::mem::replace(&mut wakes, rest);
+        runtime.spawn(async move {
+            let mut some = some.into_iter();
+            // The receivers that are left are woken when `some` is dropped.
+            drop(handle_some(&mut some, Instant::now()));
+        });
+    }
+}

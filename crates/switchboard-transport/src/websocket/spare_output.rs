@@ -1,0 +1,67 @@
+//! The outputs of session steps, which a thread uses again for its next step.
+
+use std::{
+    cell::Cell,
+    thread::LocalKey,
+    time::{Duration, Instant, SystemTime},
+};
+
+use switchboard_dialects::SessionOutput;
+
+/// The place of a thread for an output that is not in use.
+type SpareOutput = Cell<Option<Box<SessionOutput>>>;
+
+thread_local! {
+    /// The output of steps of the task.
+    pub(super) static STEP_OUTPUT: SpareOutput = const { Cell::new(None) };
+    /// The output of events that are handled for idle connections, in the middle of a step of a task.
+    pub(super) static IDLE_OUTPUT: SpareOutput = const { Cell::new(None) };
+    static SECOND: Cell<Second> = const { Cell::new(Second { span: None, unix_secs: 0 }) };
+}
+
+/// Calls `step` with an empty output at the time `now`. Its memory is that of the last step of this thread. A step that
+/// succeeds leaves the output empty.
+pub(super) fn with_output<E>(
+    spare: &'static LocalKey<SpareOutput>,
+    now: Instant,
+    step: impl FnOnce(&mut SessionOutput) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut output = spare.take().unwrap_or_default();
+    output.unix_secs = unix_secs(now);
+    step(&mut output)?;
+    if output.trim() {
+        spare.set(Some(output));
+    }
+    Ok(())
+}
+
+/// The time `now` in seconds since 1970. Reads the clock once in a second.
+fn unix_secs(now: Instant) -> u64 {
+    let second = SECOND.get();
+    if second.contains(now) {
+        return second.unix_secs;
+    }
+    let unix_time = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let rest = Duration::from_secs(1) - Duration::from_nanos(unix_time.subsec_nanos().into());
+    let second = Second {
+        span: Some((now, now + rest)),
+        unix_secs: unix_time.as_secs(),
+    };
+    SECOND.set(second);
+    second.unix_secs
+}
+
+/// A second of the system's clock.
+#[derive(Clone, Copy)]
+struct Second {
+    /// The known beginning of the second, and its end.
+    span: Option<(Instant, Instant)>,
+    unix_secs: u64,
+}
+
+impl Second {
+    fn contains(&self, now: Instant) -> bool {
+        self.span
+            .is_some_and(|(begin, end)| begin <= now && now < end)
+    }
+}
