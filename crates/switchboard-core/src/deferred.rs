@@ -2,7 +2,7 @@
 //! [`Target::AddressOrWait`](crate::Target::AddressOrWait)).
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Instant,
 };
@@ -15,6 +15,7 @@ use crate::{
         ABSENT_SENDER_BYTES_MAX, ABSENT_TIMEOUT, Limits, lower_limit,
     },
     message::RelayedMessage,
+    seeded_hash::SeededHashMap,
 };
 
 type AbsentAddress = (RoomId, Address);
@@ -93,7 +94,7 @@ pub(crate) struct DeferredDelivery<L> {
     queues: BTreeMap<AbsentAddress, Vec<DeferredFrames<L>>>,
     /// The pairs of a sender and an address, by the time at which their frames expire.
     by_time: BTreeSet<(Instant, PeerId, RoomId, Address)>,
-    senders: HashMap<PeerId, SenderUsage>,
+    senders: SeededHashMap<PeerId, SenderUsage>,
     /// Bytes of all frames.
     bytes: usize,
 }
@@ -103,7 +104,7 @@ impl<L> Default for DeferredDelivery<L> {
         Self {
             queues: BTreeMap::new(),
             by_time: BTreeSet::new(),
-            senders: HashMap::new(),
+            senders: SeededHashMap::default(),
             bytes: 0,
         }
     }

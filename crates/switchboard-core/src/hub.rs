@@ -4,11 +4,7 @@
 //! name one member). A resource is an address or a name, and its holder is the member that has it. A challenge checks
 //! with a probe whether the holder of a claimed resource is still alive.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use crate::{
     challenge::{Challenges, ExpiredChallenge, PendingJoin, QueueOutcome},
@@ -22,15 +18,18 @@ use crate::{
     log::{LeaveCause, LogId, NodeId, NodeMessage, NodeMessageBody},
     reservation::Reservations,
     room::{Membership, Pending, Room},
+    seeded_hash::SeededHashMap,
 };
 
 mod deferred;
+mod effects;
 mod log;
 mod node_messages;
 mod parsing;
 mod queries;
 mod relay;
 
+use effects::Effects;
 pub use parsing::UnparsedInput;
 use relay::not_in_room;
 
@@ -51,13 +50,13 @@ static NAME_HOLDER: DialectTraits = DialectTraits {
 pub struct Hub<L> {
     limits: Arc<Limits>,
     /// The rooms and claimed names, by their membership logs. A name is a room with one member, the holder.
-    rooms: HashMap<LogId, Room<L>>,
+    rooms: SeededHashMap<LogId, Room<L>>,
     challenges: Challenges<L>,
     /// The nodes that have probed a resource held by a peer of this node. They are notified when that peer answers.
     waiting_nodes: BTreeMap<ResourceKey, Vec<NodeId>>,
     reservations: Reservations,
     deferred: DeferredDelivery<L>,
-    effects: VecDeque<Effect<L>>,
+    effects: Effects<L>,
     /// The current input, if its frame must be parsed before it is handled.
     unparsed: Option<UnparsedInput<L>>,
 }
@@ -78,12 +77,12 @@ impl<L: Clone> Hub<L> {
     pub fn new(limits: Arc<Limits>) -> Self {
         Self {
             limits,
-            rooms: HashMap::new(),
+            rooms: SeededHashMap::default(),
             challenges: Challenges::default(),
             waiting_nodes: BTreeMap::new(),
             reservations: Reservations::default(),
             deferred: DeferredDelivery::default(),
-            effects: VecDeque::new(),
+            effects: Effects::default(),
             unparsed: None,
         }
     }
@@ -158,7 +157,7 @@ impl<L: Clone> Hub<L> {
     /// Removes and returns the next effect. Sets the `known_position` of a proposal, which may have advanced since
     /// the proposal was queued.
     pub fn poll_effect(&mut self) -> Option<Effect<L>> {
-        let mut effect = self.effects.pop_front();
+        let mut effect = self.effects.pop();
         if let Some(Effect::Propose {
             log,
             known_position,
@@ -217,7 +216,7 @@ impl<L: Clone> Hub<L> {
     }
 
     fn deliver(&mut self, to: L, event: Event) {
-        self.effects.push_back(Effect::Deliver(to, Arc::new(event)));
+        self.effects.deliver(to, Arc::new(event));
     }
 
     fn refuse(&mut self, to: L, error: RequestError) {
@@ -229,7 +228,7 @@ impl<L: Clone> Hub<L> {
         if count > 0 {
             let bytes = count.saturating_mul(bytes);
             let charge = Charge::Deliveries { count, bytes };
-            self.effects.push_back(Effect::Charge(to, charge));
+            self.effects.charge(to, charge);
         }
     }
 
@@ -244,7 +243,7 @@ impl<L: Clone> Hub<L> {
     }
 
     fn propose(&mut self, log: LogId, change: Change) {
-        self.effects.push_back(Effect::Propose {
+        self.effects.push(Effect::Propose {
             log,
             // `poll_effect` sets it.
             known_position: Position::default(),
@@ -254,7 +253,7 @@ impl<L: Clone> Hub<L> {
 
     fn send(&mut self, to: NodeId, log: LogId, body: NodeMessageBody) {
         let message = NodeMessage { log, body };
-        self.effects.push_back(Effect::Send(to, message));
+        self.effects.push(Effect::Send(to, message));
     }
 
     /// The local connection of a member of this node.

@@ -35,6 +35,7 @@ mod peer;
 mod reservation;
 mod reserved;
 mod room;
+mod seeded_hash;
 mod shared_frames;
 mod visible;
 
@@ -60,4 +61,5 @@ pub use log::{
 pub use message::{MessageKind, RelayedMessage};
 pub use peer::{DisconnectReason, Peer};
 pub use reserved::{escape_server_address, is_server_name, unescape_server_address};
+pub use seeded_hash::{SeededHash, SeededHashMap, SeededHashSet};
 pub use shared_frames::SharedFrames;

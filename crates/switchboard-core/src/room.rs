@@ -102,8 +102,15 @@ pub(crate) struct Room<L> {
     position: Position,
     members: Members<L>,
     pub(crate) pending: PendingChanges<L>,
+    /// `None` in most rooms.
+    rare: Option<Box<RareState<L>>>,
+}
+
+/// The state that few rooms have.
+#[derive(Debug)]
+struct RareState<L> {
     /// Suspended members. Usually empty: the engine commits a member's removal and its new join in one batch.
-    pub(crate) suspended: Vec<SuspendedMember<L>>,
+    suspended: Vec<SuspendedMember<L>>,
     /// The group that the next newcomer of this node joins if it asks for one, identified by the group's first member.
     /// `None` if that newcomer begins a new group.
     open_group: Option<PeerId>,
@@ -112,12 +119,9 @@ pub(crate) struct Room<L> {
     aliases: Option<Box<AnnouncedAliases>>,
 }
 
-impl<L> Default for Room<L> {
+impl<L> Default for RareState<L> {
     fn default() -> Self {
         Self {
-            position: Position::default(),
-            members: Members::default(),
-            pending: PendingChanges::default(),
             suspended: Vec::new(),
             open_group: None,
             aliases: None,
@@ -125,13 +129,51 @@ impl<L> Default for Room<L> {
     }
 }
 
+impl<L> Default for Room<L> {
+    fn default() -> Self {
+        Self {
+            position: Position::default(),
+            members: Members::default(),
+            pending: PendingChanges::default(),
+            rare: None,
+        }
+    }
+}
+
 impl<L> Room<L> {
+    /// The suspended members.
+    pub(crate) fn suspended(&self) -> &[SuspendedMember<L>] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.suspended)
+    }
+
+    /// The suspended members, to be changed.
+    pub(crate) fn suspended_mut(&mut self) -> &mut [SuspendedMember<L>] {
+        self.rare
+            .as_mut()
+            .map_or(&mut [], |rare| &mut rare.suspended)
+    }
+
+    /// Adds a suspended member.
+    pub(crate) fn suspend(&mut self, suspended: SuspendedMember<L>) {
+        let rare = self.rare.get_or_insert_default();
+        rare.suspended.push(suspended);
+    }
+
+    /// Removes and returns the suspended member with this id.
+    pub(crate) fn end_suspension(&mut self, peer: PeerId) -> Option<SuspendedMember<L>> {
+        let suspended = &mut self.rare.as_mut()?.suspended;
+        let index = suspended
+            .iter()
+            .position(|suspended| suspended.member.peer == peer)?;
+        Some(suspended.remove(index))
+    }
+
     pub(crate) fn position(&self) -> Position {
         self.position
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.members.is_empty() && self.pending.is_empty() && self.suspended.is_empty()
+        self.members.is_empty() && self.pending.is_empty() && self.suspended().is_empty()
     }
 
     /// Number of members, including pending joins.
@@ -229,9 +271,11 @@ impl<L> Room<L> {
         let Some(wanted) = newcomer.group else {
             return newcomer;
         };
-        let open = self.open_group.map(|first| (first, self.group_len(first)));
+        let open = self.rare.as_ref().and_then(|rare| rare.open_group);
+        let open = open.map(|first| (first, self.group_len(first)));
         let (first, count) = (open.filter(|(_, count)| *count > 0)).unwrap_or((newcomer.peer, 0));
-        self.open_group = (count + 1 < wanted.capacity.get()).then_some(first);
+        self.rare.get_or_insert_default().open_group =
+            (count + 1 < wanted.capacity.get()).then_some(first);
         let group = Some(Group { first, ..wanted });
         Arc::new(Member {
             group,
@@ -241,8 +285,10 @@ impl<L> Room<L> {
 
     /// Releases the group slot of a newcomer whose join has failed.
     pub(crate) fn release_group_slot(&mut self, newcomer: &Member) {
-        let group = newcomer.group.map(|group| group.first);
-        self.open_group = self.open_group.or(group);
+        if let Some(group) = newcomer.group {
+            let rare = self.rare.get_or_insert_default();
+            rare.open_group.get_or_insert(group.first);
+        }
     }
 
     /// Number of members of a group, including pending joins.
@@ -314,7 +360,7 @@ impl<L> Room<L> {
         left.counterparts.iter().filter_map(|peer| {
             let membership = self.membership(*peer);
             let suspended = || {
-                self.suspended
+                self.suspended()
                     .iter()
                     .find(|other| other.member.peer == *peer)
             };
@@ -328,14 +374,18 @@ impl<L> Room<L> {
     /// Records that a member has used this alias as its own.
     pub(crate) fn note_alias(&mut self, peer: PeerId, alias: &Alias) {
         if self.members.get(peer).is_some() {
-            let aliases = self.aliases.get_or_insert_default();
-            aliases.add(peer, alias);
+            let rare = self.rare.get_or_insert_default();
+            rare.aliases.get_or_insert_default().add(peer, alias);
         }
+    }
+
+    fn aliases_mut(&mut self) -> Option<&mut AnnouncedAliases> {
+        self.rare.as_mut()?.aliases.as_deref_mut()
     }
 
     /// Makes a member match every alias, after a suspension: its aliases were removed with its previous membership.
     pub(crate) fn match_every_alias(&mut self, peer: PeerId) {
-        if let Some(aliases) = &mut self.aliases {
+        if let Some(aliases) = self.aliases_mut() {
             aliases.match_every_alias(peer);
         }
     }
@@ -347,7 +397,7 @@ impl<L> Room<L> {
         sender: &'a Member,
         to: &'a Alias,
     ) -> impl Iterator<Item = &'a Membership<L>> {
-        let aliases = self.aliases.as_ref();
+        let aliases = self.rare.as_ref().and_then(|rare| rare.aliases.as_ref());
         let known = aliases.and_then(|aliases| aliases.receivers(to));
         let all = known.is_none().then(|| self.memberships());
         let known = known.into_iter().flatten();
@@ -395,7 +445,7 @@ impl<L> Room<L> {
     pub(crate) fn leave(&mut self, position: Position, peer: PeerId) -> Option<Membership<L>> {
         self.position = self.position.max(position);
         let membership = self.members.remove(peer)?;
-        if let Some(aliases) = &mut self.aliases {
+        if let Some(aliases) = self.aliases_mut() {
             aliases.remove(peer);
         }
         Some(membership)

@@ -72,7 +72,9 @@ impl TokenBucket {
 
     /// Raises the burst by `count` tokens, which are available at once.
     pub fn grow(&mut self, count: u32) {
-        self.burst += self.time_of(u64::from(count));
+        if count != 0 {
+            self.burst += self.time_of(u64::from(count));
+        }
     }
 
     /// The time in which `count` tokens are refilled.

@@ -3,14 +3,11 @@
 //! One frame may overdraw a budget, which is in debt then. While a budget is in debt, the connection is not read. So a
 //! client over its rate is slowed down; it is disconnected only if it stays over its rate.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use switchboard_core::{Event, HubRequest, Limits, PeerId, Target};
 
-use crate::{bucket::TokenBucket, event_queue::PendingCharges};
+use crate::{bucket::TokenBucket, event_queue::PendingCharges, peer_set::PeerSet};
 
 /// The number of distinct peers up to which each new peer raises the burst of frames. It bounds the memory for them.
 const PEERS_MAX: usize = 4096;
@@ -67,7 +64,7 @@ pub(crate) struct Budgets {
     /// only when it is used up does the burst grow.
     unused_burst: u32,
     /// The distinct peers that were announced to the connection or that it has reached.
-    peers: HashSet<PeerId>,
+    peers: PeerSet,
     flood: Option<Duration>,
     debt: Option<Debt>,
     /// The end of the pause for slow receivers. This pause does not count towards `flood_secs`.
@@ -91,7 +88,7 @@ impl Budgets {
             ),
             frames_per_peer: limits.frames_per_peer,
             unused_burst: limits.frames_burst,
-            peers: HashSet::new(),
+            peers: PeerSet::default(),
             flood,
             debt: None,
             slowed_until: None,
@@ -177,6 +174,8 @@ impl Budgets {
     pub(crate) fn observe(&mut self, event: &Event) {
         match event {
             Event::Joined { others, .. } => {
+                let unknown_max = PEERS_MAX - self.peers.len();
+                self.peers.reserve(others.len().min(unknown_max));
                 others
                     .iter()
                     .for_each(|(other, _)| self.add_peer(other.peer));

@@ -289,15 +289,19 @@ impl ClientSession {
             for error in std::mem::take(&mut output.errors) {
                 self.report_error(error, output);
             }
-            let commands = std::mem::take(&mut output.commands);
-            if commands.is_empty() {
+            if output.commands.is_empty() {
                 return self.finish_step(output);
             }
-            for command in commands {
+            let mut commands = std::mem::take(&mut output.commands);
+            for command in commands.drain(..) {
                 match self.peer.authorize(command, &self.limits) {
                     Ok(request) => output.requests.push(request),
                     Err(error) => self.report_error(error, output),
                 }
+            }
+            // A caller that uses the output again allocates no further list.
+            if output.commands.is_empty() {
+                output.commands = commands;
             }
         }
     }

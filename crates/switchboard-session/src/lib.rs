@@ -12,6 +12,7 @@ mod client_session;
 mod event_queue;
 mod kept_output;
 mod machine;
+mod peer_set;
 mod queue_memory;
 mod suspended;
 

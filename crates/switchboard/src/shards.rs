@@ -6,7 +6,6 @@
 //! of idle receivers to their sockets.
 
 use std::{
-    collections::hash_map::RandomState,
     fmt,
     hash::BuildHasher,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -22,7 +21,7 @@ use switchboard_core::{
     Address, Change, Charge, DialectTraits, Effect, Entry, Event, EvictionReason, Hub, HubRequest,
     Input, LeaveCause, LeaveKind, Limits, LogId, Member, MessageKind, NodeId, NodeMessage,
     NodeMessageBody, OfferPolicy, Peer, PeerId, Position, RejectReason, RelayedMessage,
-    ResourceKey, RoomId, error_chain,
+    ResourceKey, RoomId, SeededHash, error_chain,
 };
 use switchboard_dialects::{Content, DialectTable, HOST, WebhookRequest};
 use switchboard_transport::{
@@ -131,7 +130,6 @@ struct Shard {
 /// All hubs of this node, and the services that they use. "Host program" is the program that embeds this library.
 pub(crate) struct Shards {
     shards: Box<[Mutex<Shard>]>,
-    hasher: RandomState,
     /// Orders the joins and leaves, and carries messages to other nodes.
     engine: Arc<dyn Engine>,
     access: AccessHooks,
@@ -175,7 +173,6 @@ impl Shards {
         let registry = MetricsRegistry::default();
         let this = Arc::new(Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            hasher: RandomState::new(),
             engine,
             access,
             contexts: Arc::default(),
@@ -261,7 +258,7 @@ impl Shards {
     }
 
     fn index_of_room(&self, room: &RoomId) -> usize {
-        self.index_of_hash(self.hasher.hash_one(room))
+        self.index_of_hash(SeededHash.hash_one(room))
     }
 
     fn index_of_hash(&self, hash: u64) -> usize {
@@ -272,15 +269,28 @@ impl Shards {
     fn index_of_log(&self, log: &LogId) -> usize {
         match log {
             LogId::Room(room) => self.index_of_room(room),
-            LogId::Name(name) => self.index_of_hash(self.hasher.hash_one(name)),
-            LogId::Election(election) => self.index_of_hash(self.hasher.hash_one(election)),
+            LogId::Name(name) => self.index_of_hash(SeededHash.hash_one(name)),
+            LogId::Election(election) => self.index_of_hash(SeededHash.hash_one(election)),
+        }
+    }
+
+    fn index_of_request(&self, request: &HubRequest) -> usize {
+        match request {
+            HubRequest::Join(room, ..)
+            | HubRequest::Leave(room, _)
+            | HubRequest::Send(room, ..)
+            | HubRequest::List(room) => self.index_of_room(room),
+            HubRequest::Claim(name, _) | HubRequest::Release(name) => {
+                self.index_of_hash(SeededHash.hash_one(name))
+            }
+            HubRequest::Alive(resource) => self.index_of_resource(resource),
         }
     }
 
     fn index_of_resource(&self, resource: &ResourceKey) -> usize {
         match resource {
             ResourceKey::Room(room) | ResourceKey::Address(room, _) => self.index_of_room(room),
-            ResourceKey::Name(name) => self.index_of_hash(self.hasher.hash_one(name)),
+            ResourceKey::Name(name) => self.index_of_hash(SeededHash.hash_one(name)),
         }
     }
 
@@ -534,7 +544,7 @@ fn leave_reason(cause: LeaveCause) -> &'static str {
 
 impl HubClient for Shards {
     fn request(&self, peer: PeerId, local: &OutboxHandle, request: HubRequest) {
-        let index = self.index_of_resource(&request.resource());
+        let index = self.index_of_request(&request);
         let left = match &request {
             HubRequest::Leave(room, _) => Some(room.clone()),
             HubRequest::Join(..)

@@ -53,7 +53,7 @@ impl<L: Clone> Hub<L> {
                 self.relay(
                     waiting.sender,
                     waiting.local.clone(),
-                    room,
+                    room.clone(),
                     to,
                     message,
                     now,

@@ -1,10 +1,10 @@
 //! Applies committed log entries and notifies the members that are connected to this node.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use super::{Hub, resource_key};
+use super::{Hub, effects::Effects, resource_key};
 use crate::{
-    command::{Change, Charge, Effect, HubRequest, LeaveKind},
+    command::{Change, Charge, HubRequest, LeaveKind},
     error::ErrorCode,
     event::{Event, EvictionReason},
     id::{Address, PeerId, Position, RoomId},
@@ -110,10 +110,10 @@ impl<L: Clone> Hub<L> {
             if count > 0 && !local_join.was_suspended {
                 let bytes = count * NOTICE_BYTES;
                 let charge = Charge::Deliveries { count, bytes };
-                effects.push_back(Effect::Charge(local.clone(), charge));
+                effects.charge(local.clone(), charge);
             }
             for event in local_join.events(log, others) {
-                effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+                effects.deliver(local.clone(), Arc::new(event));
             }
         }
         let (peer, address) = (newcomer.peer, newcomer.address.clone());
@@ -186,18 +186,18 @@ impl<L: Clone> Hub<L> {
         };
         if let (Some(local), LeaveCause::Evicted(reason)) = (&membership.local, cause) {
             let event = Arc::new(Event::Evicted(reason));
-            effects.push_back(Effect::Deliver(local.clone(), event));
+            effects.deliver(local.clone(), event);
         }
         if let LogId::Room(id) = log {
             let event = Arc::new(departed_event(id, &membership.member, cause));
             let notified = room.observers_of(&membership.member);
             let notified = notified.filter_map(|membership| membership.local.as_ref());
             for local in notified.chain(room.counterparts_of(&membership)) {
-                effects.push_back(Effect::Deliver(local.clone(), event.clone()));
+                effects.deliver(local.clone(), event.clone());
             }
-            for suspended in &mut room.suspended {
+            for suspended in room.suspended_mut() {
                 if suspended.remove_known(peer) && observes_presence(&suspended.member) {
-                    effects.push_back(Effect::Deliver(suspended.local.clone(), event.clone()));
+                    effects.deliver(suspended.local.clone(), event.clone());
                 }
             }
         }
@@ -259,16 +259,16 @@ impl<L: Clone> Hub<L> {
                 .filter(|other| must_notify_of(other));
             for other in known.filter(|other| !other.is_on_this_node()) {
                 let event = departed_event(id, &other.member, LeaveCause::NodeLost);
-                effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+                effects.deliver(local.clone(), Arc::new(event));
             }
         }
         let local_members = room.memberships().filter(|other| other.is_on_this_node());
-        let suspended = room.suspended.iter().map(|other| other.member.peer);
+        let suspended = room.suspended().iter().map(|other| other.member.peer);
         let known_peers = local_members
             .map(|other| other.member.peer)
             .chain(suspended);
         let known_peers = known_peers.collect();
-        room.suspended.push(SuspendedMember {
+        room.suspend(SuspendedMember {
             member: membership.member,
             local,
             known_peers,
@@ -289,7 +289,7 @@ struct Introductions {
 /// member and the members that it still knows are not introduced again.
 fn introduce_all<L: Clone>(
     room: &Room<L>,
-    effects: &mut VecDeque<Effect<L>>,
+    effects: &mut Effects<L>,
     log: &LogId,
     (since, newcomer): (Position, &Arc<Member>),
     local_join: &LocalJoin<L>,
@@ -310,7 +310,7 @@ fn introduce_all<L: Clone>(
             notified += 1;
             if let Some(local) = &membership.local {
                 let event = events.get(id, newcomer, role(membership).flipped());
-                effects.push_back(Effect::Deliver(local.clone(), event.clone()));
+                effects.deliver(local.clone(), event.clone());
             }
         }
     }
@@ -387,9 +387,7 @@ impl<L> LocalJoin<L> {
         if node.is_some() {
             return local_join;
         }
-        let suspended = (room.suspended.iter()).position(|suspended| suspended.member.peer == peer);
-        if let Some(index) = suspended {
-            let suspended = room.suspended.remove(index);
+        if let Some(suspended) = room.end_suspension(peer) {
             local_join.known_peers = suspended.known_peers;
             local_join.counterparts = suspended.counterparts;
             local_join.local = Some(suspended.local);

@@ -9,7 +9,7 @@ use super::{
     resource_key,
 };
 use crate::{
-    command::{Charge, Effect, Input, Target},
+    command::{Charge, Input, Target},
     error::{ErrorCode, RequestError},
     event::Event,
     id::{PeerId, RoomId},
@@ -72,7 +72,7 @@ impl<L: Clone> Hub<L> {
     fn charge_slow_receiver(&mut self, log: &LogId, sender: PeerId, bytes: usize) {
         if let Some(local) = self.local(log, sender) {
             let charge = Charge::SlowReceiver { bytes };
-            self.effects.push_back(Effect::Charge(local, charge));
+            self.effects.charge(local, charge);
         }
     }
 
@@ -110,7 +110,8 @@ impl<L: Clone> Hub<L> {
         let LogId::Room(id) = &log else {
             return;
         };
-        if let (Some(alias), Some(room)) = (&message.aliases.from, self.rooms.get_mut(&log))
+        if let Some(alias) = &message.aliases.from
+            && let Some(room) = self.rooms.get_mut(&log)
             && room.membership_on_node(node, from).is_some()
         {
             room.note_alias(from.peer, alias);
@@ -199,8 +200,7 @@ impl<L: Clone> Hub<L> {
         let receiver = room.membership(peer);
         if let Some(local) = receiver.and_then(|receiver| receiver.local.clone()) {
             let event = received_event(id, from, true, message);
-            self.effects
-                .push_back(Effect::Deliver(local, Arc::new(event)));
+            self.effects.deliver(local, Arc::new(event));
         }
     }
 

@@ -1,8 +1,8 @@
 //! Relays messages between members, and queues the requests of a pending join.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use super::{Hub, members, parsing::must_parse_for};
+use super::{Hub, effects::Effects, members, parsing::must_parse_for};
 use crate::{
     challenge::PendingJoin,
     command::{Charge, Effect, HubRequest, Input, Target},
@@ -26,7 +26,7 @@ impl<L: Clone> Hub<L> {
         now: Instant,
     ) {
         match request {
-            HubRequest::Send(room, to, message) => self.relay(peer, local, &room, to, message, now),
+            HubRequest::Send(room, to, message) => self.relay(peer, local, room, to, message, now),
             HubRequest::List(room) => self.list(peer, local, room),
             HubRequest::Claim(..)
             | HubRequest::Release(..)
@@ -90,13 +90,18 @@ impl<L: Clone> Hub<L> {
         &mut self,
         peer: PeerId,
         local: L,
-        id: &RoomId,
+        id: RoomId,
         to: Target,
         message: Arc<RelayedMessage>,
         now: Instant,
     ) {
-        let log = LogId::Room(id.clone());
-        if let (Some(alias), Some(room)) = (&message.aliases.from, self.rooms.get_mut(&log)) {
+        let log = LogId::Room(id);
+        let LogId::Room(id) = &log else {
+            return;
+        };
+        if let Some(alias) = &message.aliases.from
+            && let Some(room) = self.rooms.get_mut(&log)
+        {
             room.note_alias(peer, alias);
         }
         let room = self.rooms.get(&log);
@@ -128,7 +133,7 @@ impl<L: Clone> Hub<L> {
                 let body = body(Recipient::Everyone, message.clone());
                 let log = log.clone();
                 self.effects
-                    .push_back(Effect::Send(node, NodeMessage { log, body }));
+                    .push(Effect::Send(node, NodeMessage { log, body }));
             }
             let effects = &mut self.effects;
             let delivery = match &message.aliases.to {
@@ -166,7 +171,7 @@ impl<L: Clone> Hub<L> {
                 let noted = is_noted.then(|| (log.clone(), membership.member.peer));
                 if !from.dialect.announces_presence {
                     let reached = Charge::Reached(membership.member.peer);
-                    self.effects.push_back(Effect::Charge(local, reached));
+                    self.effects.charge(local, reached);
                 }
                 match (membership.node, &membership.local) {
                     (Some(node), _) => {
@@ -243,8 +248,7 @@ impl<L: Clone> Hub<L> {
                 };
                 if let Some(local) = &membership.local {
                     let event = received_event(id, from, true, message.clone());
-                    self.effects
-                        .push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+                    self.effects.deliver(local.clone(), Arc::new(event));
                 }
                 let to = Some(membership.member.peer);
                 membership
@@ -338,7 +342,7 @@ pub(super) struct BroadcastDelivery {
 /// Delivers a message to the members that are connected to this node.
 pub(super) fn deliver_to_all<'a, L: Clone + 'a>(
     memberships: impl Iterator<Item = &'a Membership<L>>,
-    effects: &mut VecDeque<Effect<L>>,
+    effects: &mut Effects<L>,
     id: &RoomId,
     from: &Arc<Member>,
     message: &Arc<RelayedMessage>,
@@ -356,7 +360,7 @@ pub(super) fn deliver_to_all<'a, L: Clone + 'a>(
         }
         delivery.receivers += 1;
         if let Some(local) = &membership.local {
-            effects.push_back(Effect::Deliver(local.clone(), event.clone()));
+            effects.deliver(local.clone(), event.clone());
         }
     }
     delivery

@@ -1,9 +1,12 @@
 //! The members of a room, found by id, by address and in the order of their joins.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Membership;
-use crate::id::{Address, PeerId, Position};
+use crate::{
+    id::{Address, PeerId, Position},
+    seeded_hash::SeededHashMap,
+};
 
 /// The number of members up to which a room has no index. Most rooms have one or two members, and a claimed name has
 /// one: an index would take more memory than the members themselves.
@@ -80,11 +83,13 @@ impl<L> Members<L> {
 
     /// The members whose dialect notifies them of others, in the order of their joins.
     pub(crate) fn observers(&self) -> impl Iterator<Item = &Membership<L>> {
-        let (few, indexed) = self.parts();
-        let few = few
-            .iter()
-            .filter(|membership| membership.announces_presence());
-        few.chain(indexed.into_iter().flat_map(IndexedMembers::observers))
+        let (_, indexed) = self.parts();
+        // Where most members are observers, going through all is faster than a lookup for each.
+        let are_most = indexed.is_none_or(IndexedMembers::are_most_observers);
+        let all = are_most.then(|| self.iter()).into_iter().flatten();
+        let all = all.filter(|membership| membership.announces_presence());
+        let found = indexed.filter(|_| !are_most).into_iter();
+        all.chain(found.flat_map(IndexedMembers::observers))
     }
 
     /// Whether all members are observers.
@@ -153,8 +158,8 @@ pub(crate) struct IndexedMembers<L> {
     /// The key has the peer's id too: two members can have the same position after the engine has lost and restored its
     /// data.
     by_order: BTreeMap<OrderKey, Membership<L>>,
-    by_peer: HashMap<PeerId, OrderKey>,
-    by_address: HashMap<Address, OrderKey>,
+    by_peer: SeededHashMap<PeerId, OrderKey>,
+    by_address: SeededHashMap<Address, OrderKey>,
     /// The members that are notified of joins and leaves, so that finding them does not visit all members: a room of
     /// thousands may have no observer.
     observers: BTreeSet<OrderKey>,
@@ -168,8 +173,8 @@ impl<L> Default for IndexedMembers<L> {
     fn default() -> Self {
         Self {
             by_order: BTreeMap::new(),
-            by_peer: HashMap::new(),
-            by_address: HashMap::new(),
+            by_peer: SeededHashMap::default(),
+            by_address: SeededHashMap::default(),
             observers: BTreeSet::new(),
             grouped: BTreeSet::new(),
             dialect_limits: Vec::new(),
@@ -178,6 +183,10 @@ impl<L> Default for IndexedMembers<L> {
 }
 
 impl<L> IndexedMembers<L> {
+    fn are_most_observers(&self) -> bool {
+        self.observers.len() > self.by_order.len() / 2
+    }
+
     fn observers(&self) -> impl Iterator<Item = &Membership<L>> {
         let observers = self.observers.iter();
         observers.filter_map(|key| self.by_order.get(key))
