@@ -53,7 +53,6 @@
 use std::{sync::Arc, time::Duration};
 
 use bytestring::ByteString;
-use serde_json::value::RawValue;
 use switchboard_core::{
     Address, Command, DialectTraits, DisplayName, ErrorCode, Event, JoinOptions, LeaveKind, Limits,
     Member, MessageKind, OfferPolicy, OfferRole, PeerId, RelayedMessage, RequestError, RoomName,
@@ -65,7 +64,7 @@ use crate::{
     DialectTable, Endpoint, HOST, Handshake, HttpAnswer, HttpReply, Session, SessionOutput,
     SettingValue, WebhookRequest,
     content::{relayed_message, sdp_of},
-    json::{JsonObject, JsonWriter, is_deeper},
+    json::{JsonObject, JsonWriter, RawJson, is_deeper},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -558,7 +557,7 @@ impl AyameSession {
 
 /// The value of a boolean field; false if it is absent.
 fn flag(object: &JsonObject<'_>, key: &'static str) -> Result<bool, ErrorCode> {
-    match object.get(key).map(RawValue::get) {
+    match object.get(key).map(RawJson::as_str) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
         Some(_) => Err(ErrorCode::BadField(key)),
@@ -574,7 +573,7 @@ fn auth_webhook_body(
 ) -> Result<ByteString, ErrorCode> {
     let key = register.text("key")?;
     let key = register.text("signalingKey")?.or(key);
-    let metadata = register.get("authnMetadata").map(RawValue::get);
+    let metadata = register.get("authnMetadata").map(RawJson::as_str);
     if metadata.is_some_and(|metadata| is_deeper(metadata, depth)) {
         return Err(ErrorCode::TooDeep);
     }
@@ -598,15 +597,15 @@ fn maybe_raw(writer: JsonWriter, key: &str, json: Option<&str>) -> JsonWriter {
 /// invalid.
 fn parse_verdict(reply: &str, depth: usize) -> Option<WebhookVerdict> {
     let object = JsonObject::parse(reply, depth).ok()?;
-    if object.get("allowed")?.get() == "false" {
+    if object.get("allowed")?.as_str() == "false" {
         let reason = object.text("reason").ok()??;
         return Some(WebhookVerdict::Denied(reason.into_owned()));
     }
-    let ice_servers = object.get("iceServers").map(RawValue::get);
+    let ice_servers = object.get("iceServers").map(RawJson::as_str);
     let is_list = ice_servers.is_none_or(|servers| servers.starts_with('['));
     (flag(&object, "allowed").ok()? && is_list).then(|| {
         WebhookVerdict::Allowed(Grant {
-            authz_metadata: object.get("authzMetadata").map(|raw| raw.get().into()),
+            authz_metadata: object.get("authzMetadata").map(|raw| raw.as_str().into()),
             ice_servers: ice_servers.map(Into::into),
         })
     })

@@ -4,12 +4,11 @@
 use std::borrow::Cow;
 
 use bytestring::ByteString;
-use serde_json::value::RawValue;
 use switchboard_core::{DialectName, DialectTraits, MessageKind, OfferPolicy, RelayedMessage};
 
 use crate::{
     DialectTable, find,
-    json::{JsonObject, JsonWriter, text},
+    json::{JsonObject, JsonWriter, RawJson},
     webidl::{dom_string, unsigned_short},
 };
 
@@ -169,7 +168,7 @@ impl<'a> Candidate<'a> {
     #[must_use]
     pub fn read(object: &JsonObject<'a>) -> Option<Self> {
         let candidate = match object.get("candidate").or_else(|| object.get("sdp")) {
-            Some(raw) => text(raw)?,
+            Some(raw) => raw.text()?,
             None => object.all("candidate").next().map(|_| Cow::Borrowed(""))?,
         };
         let label = object.get("label");
@@ -192,17 +191,17 @@ impl<'a> Candidate<'a> {
 
     /// Reads a JSON value with a candidate: an object, or `null` for the end of candidates.
     #[must_use]
-    pub(crate) fn of_value(raw: &'a RawValue) -> Option<Self> {
-        match raw.get() {
+    pub(crate) fn of_value(raw: RawJson<'a>) -> Option<Self> {
+        match raw.as_str() {
             "null" => Some(Self::END),
-            _ => Self::read(&JsonObject::parse(raw.get(), 0).ok()?),
+            _ => Self::read(&JsonObject::parse(raw.as_str(), 0).ok()?),
         }
     }
 
     /// Reads a candidate from JSON text, as [`Candidate::of_value`] does.
     #[must_use]
     pub(crate) fn of_json(json: &str) -> Option<Candidate<'static>> {
-        let raw: &RawValue = serde_json::from_str(json).ok()?;
+        let raw = RawJson::parse(json)?;
         Candidate::of_value(raw).map(Candidate::owned)
     }
 
@@ -238,8 +237,8 @@ impl<'a> Candidate<'a> {
 
 /// Converts the value of an optional field. The outer `None` means that the conversion failed.
 fn convert<'a, T>(
-    field: Option<&'a RawValue>,
-    conversion: impl FnOnce(&'a RawValue) -> Option<T>,
+    field: Option<RawJson<'a>>,
+    conversion: impl FnOnce(RawJson<'a>) -> Option<T>,
 ) -> Option<Option<T>> {
     match field {
         Some(raw) => conversion(raw).map(Some),
@@ -255,6 +254,6 @@ pub(crate) fn sdp_of<'a>(description: &JsonObject<'a>) -> Option<Cow<'a, str>> {
 
 /// A value as text for users: the content of a string, or the JSON of any other value.
 #[must_use]
-pub(crate) fn display_text(raw: &RawValue) -> Cow<'_, str> {
-    text(raw).unwrap_or(Cow::Borrowed(raw.get()))
+pub(crate) fn display_text(raw: RawJson<'_>) -> Cow<'_, str> {
+    raw.text().unwrap_or(Cow::Borrowed(raw.as_str()))
 }

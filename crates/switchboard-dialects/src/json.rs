@@ -3,15 +3,20 @@
 //! A frame is parsed once. Field values stay raw JSON until a dialect reads them. So a relayed frame keeps every
 //! field, known or not, and its values are copied without being parsed.
 
-use std::{borrow::Cow, fmt};
+mod block;
+mod raw;
+mod scan;
+mod writer;
 
-use bytestring::ByteString;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
-use serde_json::value::RawValue;
+use std::borrow::Cow;
+
 use switchboard_core::ErrorCode;
+
+use self::scan::Scanner;
+pub use self::{
+    raw::RawJson,
+    writer::{JsonWriter, quote},
+};
 
 /// A JSON object whose field values are raw JSON.
 ///
@@ -22,7 +27,7 @@ use switchboard_core::ErrorCode;
 /// A value is interpreted only when a dialect reads it; the depth to which this is possible is limited.
 #[derive(Debug)]
 pub struct JsonObject<'a> {
-    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+    fields: Vec<(Cow<'a, str>, RawJson<'a>)>,
     /// The number of levels below this object that may be interpreted; `None` for no limit.
     levels: Option<usize>,
 }
@@ -33,26 +38,26 @@ impl<'a> JsonObject<'a> {
     /// # Errors
     /// [`ErrorCode::Malformed`] if the text is not a JSON object.
     pub fn parse(text: &'a str, depth: usize) -> Result<Self, ErrorCode> {
-        let object: Self = serde_json::from_str(text).map_err(|_| ErrorCode::Malformed)?;
+        let fields = fields(text).ok_or(ErrorCode::Malformed)?;
         let levels = depth.checked_sub(1);
-        Ok(Self { levels, ..object })
+        Ok(Self { fields, levels })
     }
 
     /// Parses a value of this object as an object.
     ///
     /// # Errors
     /// [`ErrorCode::Malformed`] if it is not an object; [`ErrorCode::TooDeep`] if it is nested too deeply.
-    pub fn nested(&self, raw: &'a RawValue) -> Result<Self, ErrorCode> {
-        let object: Self = serde_json::from_str(raw.get()).map_err(|_| ErrorCode::Malformed)?;
+    pub fn nested(&self, raw: RawJson<'a>) -> Result<Self, ErrorCode> {
+        let fields = fields(raw.as_str()).ok_or(ErrorCode::Malformed)?;
         let levels = match self.levels {
             Some(levels) => Some(levels.checked_sub(1).ok_or(ErrorCode::TooDeep)?),
             None => None,
         };
-        Ok(Self { levels, ..object })
+        Ok(Self { fields, levels })
     }
 
     /// All values of this key, in the order of the text.
-    pub fn all<'s>(&'s self, key: &'s str) -> impl Iterator<Item = &'a RawValue> + 's {
+    pub fn all<'s>(&'s self, key: &'s str) -> impl Iterator<Item = RawJson<'a>> + 's {
         self.fields
             .iter()
             .filter(move |(name, _)| is_same_key(name, key))
@@ -61,8 +66,8 @@ impl<'a> JsonObject<'a> {
 
     /// The value of this key, if it is present and not `null`.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&'a RawValue> {
-        self.all(key).last().filter(|raw| raw.get() != "null")
+    pub fn get(&self, key: &str) -> Option<RawJson<'a>> {
+        self.all(key).last().filter(|raw| !raw.is_null())
     }
 
     /// The string of this key, if it is present and not `null`.
@@ -71,7 +76,7 @@ impl<'a> JsonObject<'a> {
     /// [`ErrorCode::BadField`] if the value is not a string.
     pub fn text(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, ErrorCode> {
         self.get(key)
-            .map(|raw| text(raw).ok_or(ErrorCode::BadField(key)))
+            .map(|raw| raw.text().ok_or(ErrorCode::BadField(key)))
             .transpose()
     }
 
@@ -84,7 +89,7 @@ impl<'a> JsonObject<'a> {
         let frame_type = self.text("type").ok().flatten();
         let frame_type = frame_type.ok_or(ErrorCode::UnknownType)?;
         let mut spellings = self.all("type");
-        if spellings.all(|raw| text(raw).as_ref() == Some(&frame_type)) {
+        if spellings.all(|raw| raw.text().as_ref() == Some(&frame_type)) {
             Ok(frame_type)
         } else {
             Err(ErrorCode::BadField("type"))
@@ -97,9 +102,9 @@ impl<'a> JsonObject<'a> {
     /// # Errors
     /// [`ErrorCode::BadField`] if a value is not a string, or the values differ.
     pub fn only_name(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, ErrorCode> {
-        let name = |raw: &'a RawValue| match raw.get() {
+        let name = |raw: RawJson<'a>| match raw.as_str() {
             "null" => Ok(None),
-            _ => text(raw).map(Some).ok_or(ErrorCode::BadField(key)),
+            _ => raw.text().map(Some).ok_or(ErrorCode::BadField(key)),
         };
         let mut spellings = self.all(key).map(name);
         let first = spellings.next().transpose()?.flatten();
@@ -138,9 +143,9 @@ impl<'a> JsonObject<'a> {
 
     /// The field of an object with exactly one field. The key keeps its spelling.
     #[must_use]
-    pub fn only_field(&self) -> Option<(&str, &'a RawValue)> {
+    pub fn only_field(&self) -> Option<(&str, RawJson<'a>)> {
         match &self.fields[..] {
-            [(name, raw)] => Some((name, raw)),
+            [(name, raw)] => Some((name, *raw)),
             _ => None,
         }
     }
@@ -149,7 +154,7 @@ impl<'a> JsonObject<'a> {
     pub fn rest<'s>(
         &'s self,
         excluded: &'s [&str],
-    ) -> impl Iterator<Item = (&'s str, &'a RawValue)> {
+    ) -> impl Iterator<Item = (&'s str, RawJson<'a>)> {
         let is_excluded = |name: &str| excluded.iter().any(|key| is_same_key(name, key));
         self.fields
             .iter()
@@ -158,29 +163,23 @@ impl<'a> JsonObject<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for JsonObject<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = JsonObject<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::with_capacity(8);
-                while let Some((JsonKey(name), raw)) =
-                    map.next_entry::<JsonKey<'de>, &RawValue>()?
-                {
-                    fields.push((name, raw));
-                }
-                let levels = None;
-                Ok(JsonObject { fields, levels })
+/// The fields of the text of an object. `None` if the text is not an object.
+fn fields(text: &str) -> Option<Vec<(Cow<'_, str>, RawJson<'_>)>> {
+    let mut scanner = Scanner::new(text);
+    let mut fields = Vec::with_capacity(8);
+    scanner.expect(b'{')?;
+    if !scanner.skip_if(b'}') {
+        loop {
+            fields.push((scanner.key()?.text()?, scanner.value()?));
+            match scanner.next_token()? {
+                b',' => {}
+                b'}' => break,
+                _ => return None,
             }
         }
-        deserializer.deserialize_map(Fields)
     }
+    scanner.end()?;
+    Some(fields)
 }
 
 /// Whether `name` matches the ASCII key `key` case-insensitively. Two letters outside ASCII (`ſ` and the Kelvin sign)
@@ -195,20 +194,6 @@ fn is_same_key(name: &str, key: &str) -> bool {
         other => other.to_ascii_lowercase(),
     });
     folded.eq(key.chars().map(|letter| letter.to_ascii_lowercase()))
-}
-
-/// A key, borrowed from the frame unless it contains escapes.
-#[derive(Deserialize)]
-struct JsonKey<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The content of a JSON string; `None` for other values.
-#[must_use]
-pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
-    }
-    Some(Cow::Borrowed(inner))
 }
 
 /// Whether brackets in this JSON are nested deeper than `depth` (0: no limit). Brackets in strings do not
@@ -239,173 +224,17 @@ pub fn is_deeper(text: &str, depth: usize) -> bool {
 ///
 /// The values must be slices of `text` in order, as [`JsonObject::all`] returns them.
 #[must_use]
-pub fn splice(text: &str, values: &[&RawValue], replacement: &str) -> String {
+pub fn splice(text: &str, values: &[RawJson<'_>], replacement: &str) -> String {
     let mut output = String::with_capacity(text.len() + values.len() * replacement.len());
     let mut copied_to = 0;
     for value in values {
-        let start = value.get().as_ptr().addr() - text.as_ptr().addr();
+        let start = value.as_str().as_ptr().addr() - text.as_ptr().addr();
         output.push_str(&text[copied_to..start]);
         output.push_str(replacement);
-        copied_to = start + value.get().len();
+        copied_to = start + value.as_str().len();
     }
     output.push_str(&text[copied_to..]);
     output
-}
-
-/// The text as a JSON string literal.
-#[must_use]
-pub fn quote(text: &str) -> String {
-    let mut output = String::with_capacity(text.len() + 2);
-    push_quoted(&mut output, text);
-    output
-}
-
-fn push_quoted(output: &mut String, text: &str) {
-    output.push('"');
-    let mut clean_from = 0;
-    for (index, byte) in text.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        output.push_str(&text[clean_from..index]);
-        clean_from = index + 1;
-        push_escape(output, byte);
-    }
-    output.push_str(&text[clean_from..]);
-    output.push('"');
-}
-
-fn push_escape(output: &mut String, byte: u8) {
-    match byte {
-        b'"' => output.push_str("\\\""),
-        b'\\' => output.push_str("\\\\"),
-        b'\n' => output.push_str("\\n"),
-        b'\r' => output.push_str("\\r"),
-        b'\t' => output.push_str("\\t"),
-        _ => output.push_str(&format!("\\u{byte:04x}")),
-    }
-}
-
-/// Writes a JSON object field by field.
-#[derive(Debug)]
-pub struct JsonWriter(String);
-
-impl Default for JsonWriter {
-    fn default() -> Self {
-        Self::with_capacity(128)
-    }
-}
-
-impl JsonWriter {
-    /// An empty object with a capacity in bytes.
-    #[must_use]
-    pub fn with_capacity(bytes: usize) -> Self {
-        let mut text = String::with_capacity(bytes);
-        text.push('{');
-        Self(text)
-    }
-
-    /// Adds a field whose value is already JSON.
-    #[must_use]
-    pub fn raw(mut self, key: &str, json: &str) -> Self {
-        self.key(key);
-        self.0.push_str(json);
-        self
-    }
-
-    /// Adds a string field.
-    #[must_use]
-    pub fn text(mut self, key: &str, value: &str) -> Self {
-        self.key(key);
-        push_quoted(&mut self.0, value);
-        self
-    }
-
-    /// Adds a string field, if there is a value.
-    #[must_use]
-    pub fn maybe_text(self, key: &str, value: Option<&str>) -> Self {
-        match value {
-            Some(value) => self.text(key, value),
-            None => self,
-        }
-    }
-
-    /// Adds a number field.
-    #[must_use]
-    pub fn number(self, key: &str, value: u64) -> Self {
-        self.raw(key, &value.to_string())
-    }
-
-    /// Adds an object field.
-    #[must_use]
-    pub fn object(mut self, key: &str, write: impl FnOnce(Self) -> Self) -> Self {
-        self.key(key);
-        self.0.push('{');
-        let mut inner = write(self);
-        inner.0.push('}');
-        inner
-    }
-
-    /// Adds an array of strings.
-    #[must_use]
-    pub fn texts(mut self, key: &str, values: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        self.key(key);
-        self.0.push('[');
-        for value in values {
-            self.comma();
-            push_quoted(&mut self.0, value.as_ref());
-        }
-        self.0.push(']');
-        self
-    }
-
-    /// Adds an array of objects.
-    #[must_use]
-    pub fn objects<T>(
-        mut self,
-        key: &str,
-        items: impl IntoIterator<Item = T>,
-        write: impl Fn(Self, T) -> Self,
-    ) -> Self {
-        self.key(key);
-        self.0.push('[');
-        for item in items {
-            self.comma();
-            self.0.push('{');
-            self = write(self, item);
-            self.0.push('}');
-        }
-        self.0.push(']');
-        self
-    }
-
-    /// Adds fields of another object unchanged.
-    #[must_use]
-    pub fn fields<'f>(self, fields: impl IntoIterator<Item = (&'f str, &'f RawValue)>) -> Self {
-        fields
-            .into_iter()
-            .fold(self, |writer, (key, raw)| writer.raw(key, raw.get()))
-    }
-
-    /// Closes the object and returns its text.
-    #[must_use]
-    pub fn finish(mut self) -> ByteString {
-        self.0.push('}');
-        self.0.into()
-    }
-
-    fn key(&mut self, key: &str) {
-        self.comma();
-        push_quoted(&mut self.0, key);
-        self.0.push(':');
-    }
-
-    /// Adds a comma, unless the text ends with an opening bracket.
-    fn comma(&mut self) {
-        if !self.0.ends_with(['{', '[']) {
-            self.0.push(',');
-        }
-    }
 }
 
 #[cfg(test)]
@@ -483,9 +312,9 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         let text = format!(r#"{{"a":{deep},"b":{{"c":{deep}}}}}"#);
         let object = JsonObject::parse(&text, 2).expect("an object");
-        assert_eq!(object.get("a").map(RawValue::get), Some(&*deep));
+        assert_eq!(object.get("a").map(RawJson::as_str), Some(&*deep));
         let inner = object.object("b").expect("an object").expect("a field");
-        assert_eq!(inner.get("c").map(RawValue::get), Some(&*deep));
+        assert_eq!(inner.get("c").map(RawJson::as_str), Some(&*deep));
         assert_eq!(
             JsonObject::parse(&text[..text.len() - 9], 2).err(),
             Some(ErrorCode::Malformed)

@@ -34,7 +34,6 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytestring::ByteString;
-use serde_json::value::RawValue;
 use switchboard_core::{
     Address, Command, DialectTraits, ErrorCode, Event, JoinOptions, LeaveKind, Limits, Member,
     MessageKind, OfferPolicy, OfferRole, RelayedMessage, RequestError, RoomId, RoomName, Target,
@@ -45,7 +44,7 @@ use crate::{
     Candidate, ClientFrame, Content, Dialect, DialectTable, Handshake, Session, SessionOutput,
     content::{display_text, relayed_message, sdp_of},
     displayed_names::{address_of, error_text, list_bytes},
-    json::{self, JsonObject, JsonWriter, quote, splice},
+    json::{JsonObject, JsonWriter, RawJson, quote, splice},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -116,7 +115,7 @@ impl Dialect for Lightstream {
 fn containers<'a>(
     object: &JsonObject<'a>,
     field: &'static str,
-) -> impl Iterator<Item = &'a RawValue> {
+) -> impl Iterator<Item = RawJson<'a>> {
     ["data", field, "payload"]
         .into_iter()
         .filter_map(|key| object.get(key))
@@ -125,8 +124,8 @@ fn containers<'a>(
 /// The SDP of a description: in one of the [`containers`] as an object, as JSON text or as plain SDP; or in
 /// the fields of the frame itself.
 fn description<'a>(object: &JsonObject<'a>, field: &'static str) -> Option<Cow<'a, str>> {
-    let of_text = |raw: &'a RawValue| {
-        let text = json::text(raw)?;
+    let of_text = |raw: RawJson<'a>| {
+        let text = raw.text()?;
         if text.starts_with("v=") {
             return Some(text);
         }
@@ -142,7 +141,7 @@ fn description<'a>(object: &JsonObject<'a>, field: &'static str) -> Option<Cow<'
 /// A candidate: in one of the [`containers`] as an object or as JSON text, or in the fields of the frame
 /// itself. A container with `null` or an empty text is the end of candidates.
 fn candidate<'a>(object: &JsonObject<'a>) -> Option<Candidate<'a>> {
-    let of_text = |raw| Candidate::of_json(&json::text(raw)?);
+    let of_text = |raw: RawJson<'a>| Candidate::of_json(&raw.text()?);
     let of_object = |raw| Candidate::read(&object.nested(raw).ok()?);
     let mut found = containers(object, "candidate");
     let found = found.find_map(|raw| of_object(raw).or_else(|| of_text(raw)));
@@ -151,7 +150,7 @@ fn candidate<'a>(object: &JsonObject<'a>) -> Option<Candidate<'a>> {
             .into_iter()
             .flat_map(|key| object.all(key));
         values
-            .any(|raw| matches!(raw.get(), "null" | "\"\""))
+            .any(|raw| matches!(raw.as_str(), "null" | "\"\""))
             .then_some(Candidate::END)
     };
     found.or_else(|| Candidate::read(object)).or_else(end)
@@ -405,7 +404,7 @@ fn with_own_sender(
     me: &Address,
 ) -> Result<ByteString, ErrorCode> {
     let named: Vec<_> = object.all("senderID").collect();
-    let is_me = |raw: &&RawValue| json::text(raw).as_deref() == Some(me.as_str());
+    let is_me = |raw: &RawJson<'_>| raw.text().as_deref() == Some(me.as_str());
     let is_right = named.iter().all(is_me);
     let is_documented = object.has_exactly("senderID");
     if is_right && is_documented {

@@ -39,7 +39,6 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use bytestring::ByteString;
-use serde_json::value::RawValue;
 use switchboard_core::{
     Command, DialectTraits, ErrorCode, Event, JoinOptions, Limits, Member, MessageKind,
     OfferPolicy, OfferRole, PEER_ID_BYTES, PeerId, RequestError, RoomName, Target,
@@ -49,7 +48,7 @@ use crate::{
     Accepts, Candidate, ClientFrame, CloseReason, Content, CorsPolicy, Dialect, Endpoint,
     FirstFrameTimeout, Handshake, HttpAnswer, HttpReply, Session, SessionOutput,
     content::relayed_message,
-    json::{JsonObject, JsonWriter, text},
+    json::{JsonObject, JsonWriter, RawJson},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -128,13 +127,13 @@ impl Dialect for Matchbox {
         let signal = JsonObject::parse(frame, 0).ok()?.object("Signal").ok()??;
         let (kind, value) = signal_kind(&signal, signal.get("data")?)?;
         if kind == MessageKind::Candidate {
-            let candidate = match text(value) {
+            let candidate = match value.text() {
                 Some(json) => Candidate::of_json(&json),
                 None => Candidate::of_value(value),
             };
             return candidate.map(Content::Candidate);
         }
-        Content::description(kind, text(value)?)
+        Content::description(kind, value.text()?)
     }
 }
 
@@ -168,8 +167,8 @@ fn requested_room(handshake: &Handshake) -> Result<(RoomName, Option<NonZeroUsiz
 /// answer or candidate; only matchbox clients understand it.
 fn signal_kind<'a>(
     signal: &JsonObject<'a>,
-    data: &'a RawValue,
-) -> Option<(MessageKind, &'a RawValue)> {
+    data: RawJson<'a>,
+) -> Option<(MessageKind, RawJson<'a>)> {
     let object = signal.nested(data).ok()?;
     let (name, value) = object.only_field()?;
     match name {
@@ -304,13 +303,13 @@ impl MatchboxSession {
     }
 
     /// The signal with the sender in place of the receiver, and all other fields unchanged.
-    fn with_own_sender(&self, signal: &JsonObject<'_>, data: &RawValue) -> ByteString {
+    fn with_own_sender(&self, signal: &JsonObject<'_>, data: RawJson<'_>) -> ByteString {
         let rest = signal.rest(&["receiver", "sender", "data"]);
-        JsonWriter::with_capacity(data.get().len() + 128)
+        JsonWriter::with_capacity(data.as_str().len() + 128)
             .object("Signal", |writer| {
                 writer
                     .text("sender", &self.own_id.to_string())
-                    .raw("data", data.get())
+                    .raw("data", data.as_str())
                     .fields(rest)
             })
             .finish()

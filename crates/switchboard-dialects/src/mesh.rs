@@ -36,7 +36,6 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytestring::ByteString;
-use serde_json::value::RawValue;
 use switchboard_core::{
     Address, Command, DialectTraits, ErrorCode, Event, JoinOptions, LeaveKind, Limits, Member,
     MessageKind, OfferPolicy, RelayedMessage, RequestError, RoomName, Target,
@@ -49,7 +48,7 @@ use crate::{
     SettingValue,
     content::{display_text, relayed_message, sdp_of},
     displayed_names::{address_of, displayed_address, error_text, list_bytes},
-    json::{JsonObject, JsonWriter},
+    json::{JsonObject, JsonWriter, RawJson},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -185,7 +184,7 @@ impl Dialect for Mesh {
 /// because a known client sends its answers with the kind `Offer`. The type is a name, or a number of `SDPType` in
 /// the library pion. `None` if frames of this kind are not relayed.
 fn kind_of(kind: &str, content: Option<&JsonObject<'_>>) -> Option<MessageKind> {
-    let description_type = || content?.get("type").map(RawValue::get);
+    let description_type = || content?.get("type").map(RawJson::as_str);
     match kind {
         "TextMessage" => Some(MessageKind::Message),
         "ICECandidate" => Some(MessageKind::Candidate),
@@ -315,7 +314,7 @@ impl MeshSession {
         let content = object.object("content")?;
         let notify = content
             .and_then(|content| content.get("notifyAll"))
-            .is_some_and(|raw| raw.get() == "true");
+            .is_some_and(|raw| raw.as_str() == "true");
         let kind = if notify {
             LeaveKind::Announced
         } else {
@@ -459,11 +458,11 @@ fn relayed_frame(
     kind: &str,
     sender: &str,
     peer: &str,
-    content: Option<&RawValue>,
+    content: Option<RawJson<'_>>,
     object: &JsonObject<'_>,
 ) -> ByteString {
     header(kind, sender, peer)
-        .raw("content", content.map_or("null", RawValue::get))
+        .raw("content", content.map_or("null", RawJson::as_str))
         .fields(object.rest(&["kind", "reach", "sender", "peerID", "content"]))
         .finish()
 }

@@ -54,7 +54,6 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
-use serde_json::value::RawValue;
 use switchboard_core::{
     Command, DialectTraits, DisplayName, ErrorCode, Event, JoinOptions, LeaveKind, Limits, Member,
     MessageKind, NameId, OfferPolicy, OfferRole, PEER_ID_BYTES, PeerId, RequestError, RoomId,
@@ -67,7 +66,7 @@ use crate::{
     content::{relayed_message, sdp_of},
     displayed_names::{list_bytes, name_of},
     error_message,
-    json::{JsonObject, JsonWriter},
+    json::{JsonObject, JsonWriter, RawJson},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -457,7 +456,7 @@ impl IdentifiedClient {
                 chat_frame(
                     me,
                     self.name().as_str(),
-                    chat_text(&object)?.get(),
+                    chat_text(&object)?.as_str(),
                     output.unix_secs,
                 ),
             ),
@@ -671,10 +670,10 @@ fn numbered_name(username: &DisplayName, number: u32, max: usize) -> Option<Disp
 }
 
 /// The JSON string in `content`, which is relayed unchanged.
-fn chat_text<'a>(object: &JsonObject<'a>) -> Result<&'a RawValue, ErrorCode> {
+fn chat_text<'a>(object: &JsonObject<'a>) -> Result<RawJson<'a>, ErrorCode> {
     let content = object
         .get("content")
-        .filter(|raw| raw.get().starts_with('"'));
+        .filter(|raw| raw.as_str().starts_with('"'));
     content.ok_or(ErrorCode::BadField("content"))
 }
 

@@ -515,7 +515,7 @@ impl PeerJsSession {
             self.remember_offer(&to, &payload);
         }
         let payload = object.all("payload").last();
-        let frame = JsonWriter::with_capacity(payload.map_or(0, |raw| raw.get().len()) + 128)
+        let frame = JsonWriter::with_capacity(payload.map_or(0, |raw| raw.as_str().len()) + 128)
             .text("type", frame_type)
             .text("src", self.own_address.as_str())
             .text("dst", to.as_str())

@@ -288,7 +288,7 @@ impl SingoSession {
         payload: &JsonObject<'_>,
     ) -> ByteString {
         let value = payload.all(field).last();
-        JsonWriter::with_capacity(value.map_or(0, |raw| raw.get().len()) + 128)
+        JsonWriter::with_capacity(value.map_or(0, |raw| raw.as_str().len()) + 128)
             .text("type", frame_type)
             .object("payload", |writer| {
                 writer

@@ -4,9 +4,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use crate::json::text;
+use crate::json::RawJson;
 
 /// A JSON scalar.
 enum JsonScalar<'a> {
@@ -16,33 +14,33 @@ enum JsonScalar<'a> {
 }
 
 impl<'a> JsonScalar<'a> {
-    fn of(raw: &'a RawValue) -> Option<Self> {
-        match raw.get() {
+    fn of(raw: RawJson<'a>) -> Option<Self> {
+        match raw.as_str() {
             "true" => Some(Self::Flag(true)),
             "false" => Some(Self::Flag(false)),
             number if number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => {
                 // Rust parses every JSON number. A number out of range becomes infinite, as in JavaScript.
                 number.parse().ok().map(Self::Number)
             }
-            _ => text(raw).map(Self::Text),
+            _ => raw.text().map(Self::Text),
         }
     }
 }
 
 /// The value as a `DOMString`. `None` for `null`, an array or an object.
 #[must_use]
-pub(crate) fn dom_string(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(crate) fn dom_string(raw: RawJson<'_>) -> Option<Cow<'_, str>> {
     Some(match JsonScalar::of(raw)? {
         JsonScalar::Text(text) => text,
         JsonScalar::Number(number) => Cow::Owned(number_to_string(number)),
-        JsonScalar::Flag(_) => Cow::Borrowed(raw.get()),
+        JsonScalar::Flag(_) => Cow::Borrowed(raw.as_str()),
     })
 }
 
 /// The value as an `unsigned short`: modulo 65,536, and 0 if a text is not a number. `None` for `null`, an array or an
 /// object.
 #[must_use]
-pub(crate) fn unsigned_short(raw: &RawValue) -> Option<u16> {
+pub(crate) fn unsigned_short(raw: RawJson<'_>) -> Option<u16> {
     Some(to_uint16(match JsonScalar::of(raw)? {
         JsonScalar::Text(text) => string_to_number(&text),
         JsonScalar::Number(number) => number,
@@ -110,8 +108,8 @@ fn number_to_string(number: f64) -> String {
 mod tests {
     use super::*;
 
-    fn raw(json: &str) -> Box<RawValue> {
-        RawValue::from_string(json.to_owned()).expect("JSON")
+    fn raw(json: &str) -> RawJson<'_> {
+        RawJson::parse(json).expect("JSON")
     }
 
     /// Values of `new RTCIceCandidate({candidate, sdpMLineIndex: VALUE}).sdpMLineIndex` in a browser.
@@ -155,7 +153,7 @@ mod tests {
             ("[]", None),
             ("{}", None),
         ] {
-            assert_eq!(unsigned_short(&raw(json)), expected, "{json}");
+            assert_eq!(unsigned_short(raw(json)), expected, "{json}");
         }
     }
 
@@ -184,7 +182,7 @@ mod tests {
             ("[0]", None),
             ("{}", None),
         ] {
-            assert_eq!(dom_string(&raw(json)).as_deref(), expected, "{json}");
+            assert_eq!(dom_string(raw(json)).as_deref(), expected, "{json}");
         }
     }
 }

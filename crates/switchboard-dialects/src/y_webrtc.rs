@@ -48,7 +48,6 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use serde_json::value::RawValue;
 use switchboard_core::{
     Alias, Aliases, Command, DialectTraits, ErrorCode, Event, JoinOptions, LeaveKind, Limits,
     Member, MessageKind, OfferPolicy, PeerId, RequestError, RoomName, Target,
@@ -58,7 +57,7 @@ use crate::{
     Accepts, ClientFrame, CloseReason, Content, Dialect, Endpoint, FirstFrameTimeout, Handshake,
     HttpAnswer, HttpReply, Session, SessionOutput,
     content::relayed_message,
-    json::{JsonObject, JsonWriter, text},
+    json::{JsonObject, JsonWriter, RawJson},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -350,8 +349,8 @@ impl YWebrtcSession {
         }
     }
 
-    fn room(&self, topic: &RawValue, field: &'static str) -> Result<RoomName, ErrorCode> {
-        let name = text(topic).ok_or(ErrorCode::BadField(field))?;
+    fn room(&self, topic: RawJson<'_>, field: &'static str) -> Result<RoomName, ErrorCode> {
+        let name = topic.text().ok_or(ErrorCode::BadField(field))?;
         RoomName::parse(&name, self.limits.name_bytes).map_err(|e| ErrorCode::of_name(field, e))
     }
 
@@ -459,9 +458,9 @@ impl YWebrtcSession {
 }
 
 /// The elements of the field `topics` of a frame.
-fn topics_of<'a>(object: &JsonObject<'a>) -> Result<Vec<&'a RawValue>, ErrorCode> {
+fn topics_of<'a>(object: &JsonObject<'a>) -> Result<Vec<RawJson<'a>>, ErrorCode> {
     let topics = object.get("topics").ok_or(ErrorCode::BadField("topics"))?;
-    serde_json::from_str(topics.get()).map_err(|_| ErrorCode::BadField("topics"))
+    topics.elements().ok_or(ErrorCode::BadField("topics"))
 }
 
 /// The ids of the sender and the receiver in a published message, as aliases: ids that the clients make for themselves.
@@ -472,10 +471,10 @@ fn aliases_of(published: &JsonObject<'_>) -> Aliases {
         return Aliases::default();
     };
     let alias = |key| {
-        let id = text(only_value(&data, key)?)?;
+        let id = only_value(&data, key)?.text()?;
         Alias::parse(&id, ALIAS_BYTES_MAX).ok()
     };
-    let kind = only_value(&data, "type").map(RawValue::get);
+    let kind = only_value(&data, "type").map(RawJson::as_str);
     let (names_sender, names_receiver) = match kind {
         Some(r#""announce""#) => (true, false),
         Some(r#""signal""#) => (true, true),
@@ -489,7 +488,7 @@ fn aliases_of(published: &JsonObject<'_>) -> Aliases {
 
 /// The value of a key that occurs once, with exactly this spelling. Otherwise `None`: the receiving client may read
 /// another of the matching keys than this server.
-fn only_value<'a>(object: &JsonObject<'a>, key: &str) -> Option<&'a RawValue> {
+fn only_value<'a>(object: &JsonObject<'a>, key: &str) -> Option<RawJson<'a>> {
     let mut values = object.all(key);
     let value = values.next()?;
     let is_only = values.next().is_none() && object.has_exactly(key);

@@ -5,6 +5,8 @@
 
 mod frames;
 mod hub;
+mod json;
 
 pub use frames::frames;
 pub use hub::hub;
+pub use json::json;

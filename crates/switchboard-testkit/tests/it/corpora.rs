@@ -24,6 +24,17 @@ fn no_corpus_breaks_an_invariant() {
         replay(name, |bytes| fuzz::frames(name, bytes));
     }
     replay("hub", fuzz::hub);
+    replay("json", fuzz::json);
+}
+
+/// Reads each frame of the other corpora as JSON.
+#[test]
+fn frames_of_every_corpus_are_read_as_serde_json_reads_them() {
+    for dialect in ALL {
+        replay(dialect.traits().name, |bytes| {
+            bytes.split(|byte| *byte == b'\n').for_each(fuzz::json);
+        });
+    }
 }
 
 /// Sends the corpus of every dialect as a client of every dialect.

@@ -8,6 +8,7 @@ mod drivers;
 mod engines;
 mod growth;
 mod invariants;
+mod json;
 mod names;
 mod oracle;
 mod races;

@@ -1,0 +1,160 @@
+//! Writing JSON objects field by field.
+
+use bytestring::ByteString;
+
+use super::{block::SpecialBytes, raw::RawJson};
+
+/// The text as a JSON string literal.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    let mut output = String::with_capacity(text.len() + 2);
+    push_quoted(&mut output, text);
+    output
+}
+
+fn push_quoted(output: &mut String, text: &str) {
+    output.push('"');
+    let bytes = text.as_bytes();
+    let mut special = SpecialBytes::new(bytes, 0);
+    let mut clean_from = 0;
+    while let Some(position) = special.next() {
+        output.push_str(&text[clean_from..position]);
+        clean_from = position + 1;
+        push_escape(output, bytes[position]);
+    }
+    output.push_str(&text[clean_from..]);
+    output.push('"');
+}
+
+fn push_escape(output: &mut String, byte: u8) {
+    match byte {
+        b'"' => output.push_str("\\\""),
+        b'\\' => output.push_str("\\\\"),
+        b'\n' => output.push_str("\\n"),
+        b'\r' => output.push_str("\\r"),
+        b'\t' => output.push_str("\\t"),
+        _ => output.push_str(&format!("\\u{byte:04x}")),
+    }
+}
+
+/// Writes a JSON object field by field.
+#[derive(Debug)]
+pub struct JsonWriter(String);
+
+impl Default for JsonWriter {
+    fn default() -> Self {
+        Self::with_capacity(128)
+    }
+}
+
+impl JsonWriter {
+    /// An empty object with a capacity in bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut text = String::with_capacity(bytes);
+        text.push('{');
+        Self(text)
+    }
+
+    /// Adds a field whose value is already JSON.
+    #[must_use]
+    pub fn raw(mut self, key: &str, json: &str) -> Self {
+        self.key(key);
+        self.0.push_str(json);
+        self
+    }
+
+    /// Adds a string field.
+    #[must_use]
+    pub fn text(mut self, key: &str, value: &str) -> Self {
+        self.key(key);
+        push_quoted(&mut self.0, value);
+        self
+    }
+
+    /// Adds a string field, if there is a value.
+    #[must_use]
+    pub fn maybe_text(self, key: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.text(key, value),
+            None => self,
+        }
+    }
+
+    /// Adds a number field.
+    #[must_use]
+    pub fn number(self, key: &str, value: u64) -> Self {
+        self.raw(key, &value.to_string())
+    }
+
+    /// Adds an object field.
+    #[must_use]
+    pub fn object(mut self, key: &str, write: impl FnOnce(Self) -> Self) -> Self {
+        self.key(key);
+        self.0.push('{');
+        let mut inner = write(self);
+        inner.0.push('}');
+        inner
+    }
+
+    /// Adds an array of strings.
+    #[must_use]
+    pub fn texts(mut self, key: &str, values: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.key(key);
+        self.0.push('[');
+        for value in values {
+            self.comma();
+            push_quoted(&mut self.0, value.as_ref());
+        }
+        self.0.push(']');
+        self
+    }
+
+    /// Adds an array of objects.
+    #[must_use]
+    pub fn objects<T>(
+        mut self,
+        key: &str,
+        items: impl IntoIterator<Item = T>,
+        write: impl Fn(Self, T) -> Self,
+    ) -> Self {
+        self.key(key);
+        self.0.push('[');
+        for item in items {
+            self.comma();
+            self.0.push('{');
+            self = write(self, item);
+            self.0.push('}');
+        }
+        self.0.push(']');
+        self
+    }
+
+    /// Adds fields of another object unchanged.
+    #[must_use]
+    pub fn fields<'f>(self, fields: impl IntoIterator<Item = (&'f str, RawJson<'f>)>) -> Self {
+        fields
+            .into_iter()
+            .fold(self, |writer, (key, raw)| writer.raw(key, raw.as_str()))
+    }
+
+    /// Closes the object and returns its text.
+    #[must_use]
+    pub fn finish(mut self) -> ByteString {
+        self.0.push('}');
+        self.0.into()
+    }
+
+    fn key(&mut self, key: &str) {
+        self.comma();
+        push_quoted(&mut self.0, key);
+        self.0.push(':');
+    }
+
+    /// Adds a comma, unless the text ends with an opening bracket.
+    fn comma(&mut self) {
+        if !self.0.ends_with(['{', '[']) {
+            self.0.push(',');
+        }
+    }
+}
