@@ -1,7 +1,7 @@
 //! Writes to standard output and standard error, which may be closed or full pipes.
 //!
-//! `println!` panics on a closed pipe; these functions do not. Only [`print()`] waits for a full pipe without a
-//! timeout.
+//! `println!` panics on a closed pipe; these functions do not. While the pipe is full, [`print()`] waits without a
+//! timeout, and the other functions wait for at most [`PIPE_TIMEOUT`].
 
 use std::{
     io::{self, Write},
@@ -10,28 +10,28 @@ use std::{
     time::Duration,
 };
 
-/// Time to wait for a full pipe. Text that is not written by then is lost.
+/// Time to wait while the pipe is full. Text that is not written by then is lost.
 const PIPE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Prints the result of a command. Waits for a full pipe. On a closed pipe the rest is lost.
+/// Prints the result of a command. Waits while the pipe is full. When the pipe is closed, the rest is lost.
 pub(crate) fn print(text: &str) {
     write(io::stdout().lock(), text);
 }
 
-/// Prints a text of a running server, and waits for a full pipe for at most [`PIPE_TIMEOUT`].
+/// Prints a text of a running server. Waits while the pipe is full, but at most for [`PIPE_TIMEOUT`].
 pub(crate) fn print_briefly(text: &str) {
     let text = text.to_owned();
     within(PIPE_TIMEOUT, move || write(io::stdout().lock(), &text));
 }
 
-/// Prints a line to standard error.
+/// Prints a line to standard error. Waits while the pipe is full, but at most for [`PIPE_TIMEOUT`].
 pub(crate) fn print_error(line: &str) {
     let text = format!("{line}\n");
     within(PIPE_TIMEOUT, move || write(io::stderr().lock(), &text));
 }
 
-/// Runs `action` on a thread and waits for its end, but not longer than `timeout`. An action that blocks longer ends
-/// with the process.
+/// Runs `action` on a thread and waits for its end, but not longer than `timeout`. An action that blocks longer is
+/// abandoned: it ends with the process.
 pub(crate) fn within(timeout: Duration, action: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel::<()>();
     let spawned = thread::Builder::new().spawn(move || {

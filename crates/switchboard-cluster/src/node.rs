@@ -424,7 +424,7 @@ impl Node {
                     && replica.restore_grace == Some(at)
                 {
                     replica.restore_grace = None;
-                    replica.must_remove_missing = true;
+                    replica.must_remove_unrestored = true;
                     if self.connected.is_ok() {
                         self.read(&log, Vec::new());
                     }

@@ -125,7 +125,7 @@ pub(super) struct Replica {
     pub(super) restore_grace: Option<Instant>,
     /// The restore grace is over: members that the next snapshot lacks are removed. A snapshot that is older than the
     /// applied events does not count; the log is read again.
-    pub(super) must_remove_missing: bool,
+    pub(super) must_remove_unrestored: bool,
     /// Set while no member of this node needs the replica: the time at which it is dropped.
     pub(super) retained_until: Option<Instant>,
 }
@@ -146,7 +146,7 @@ impl Replica {
             leave_causes: BTreeMap::new(),
             is_read_planned: false,
             restore_grace: None,
-            must_remove_missing: false,
+            must_remove_unrestored: false,
             retained_until: None,
         }
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     client::ChaosClient,
-    corruption::CorruptedRecorder,
+    corruption::CorruptingRecorder,
     faults::{LEASE_SECS, ProcessFault},
     history::permanent_violations,
     network::{Link, Network},
@@ -43,7 +43,7 @@ pub(crate) struct TestPlan {
     pub(crate) clients: usize,
     pub(crate) has_redis: bool,
     pub(crate) network: Option<Network>,
-    pub(crate) recorder: CorruptedRecorder,
+    pub(crate) recorder: CorruptingRecorder,
     /// The time limit for consistent views.
     pub(crate) consistency_max: Duration,
     /// Additional settings of the nodes, as TOML.

@@ -61,7 +61,7 @@ impl Corruption {
 
 /// Records events, some of them corrupted.
 #[derive(Debug, Default)]
-pub(crate) struct CorruptedRecorder {
+pub(crate) struct CorruptingRecorder {
     corruption: Corruption,
     /// The number of events so far to which the corruption applies.
     matching: AtomicUsize,
@@ -70,7 +70,7 @@ pub(crate) struct CorruptedRecorder {
 /// One of this many matching events is corrupted: often enough that some affected clients stay until the check.
 const CORRUPTION_PERIOD: usize = 3;
 
-impl CorruptedRecorder {
+impl CorruptingRecorder {
     pub(crate) fn new(corruption: Corruption) -> Self {
         Self {
             corruption,

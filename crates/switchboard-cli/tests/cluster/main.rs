@@ -31,7 +31,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     chaos_test::{ChaosTest, TestPlan},
-    corruption::{CorruptedRecorder, Corruption},
+    corruption::{CorruptingRecorder, Corruption},
     faults::ProcessFault,
     network::Network,
     report::print_progress,
@@ -67,7 +67,7 @@ fn single_node(seed: u64) -> TestPlan {
         clients: CLIENTS,
         has_redis: false,
         network: None,
-        recorder: CorruptedRecorder::default(),
+        recorder: CorruptingRecorder::default(),
         consistency_max: CONSISTENCY_MAX,
         // Long enough for a busy machine, which may stop a responsive client for some seconds.
         settings: "[heartbeat]\nping = 1\ngone = 6\n",
@@ -95,7 +95,7 @@ async fn oracle_detects_corrupted_observations() {
     let runs = Corruption::ALL.map(|corruption| async move {
         let mut test = ChaosTest::start(TestPlan {
             clients: 24,
-            recorder: CorruptedRecorder::new(corruption),
+            recorder: CorruptingRecorder::new(corruption),
             consistency_max: Duration::from_secs(2),
             ..single_node(1)
         });

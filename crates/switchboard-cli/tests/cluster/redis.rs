@@ -50,14 +50,15 @@ impl Redis {
         }
     }
 
-    /// Starts it on the same port with its data.
+    /// Starts Redis on the same port with its data.
     pub(crate) fn restart(&mut self) {
         std::fs::create_dir_all(&self.dir).expect("a temporary directory");
         let log = self.dir.join("redis.log");
         let mut command = Command::new("redis-server");
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.args(self.second_host.map(|second_host| second_host.to_string()));
-        // Without protected mode, it accepts connections from the namespace. It listens on local addresses only.
+        // In protected mode, Redis would reject the node in the network namespace of the test. Redis listens on local
+        // addresses only.
         command.args([
             "--protected-mode",
             "no",
@@ -76,7 +77,7 @@ impl Redis {
         self.await_response();
     }
 
-    /// Starts it on the same port without data.
+    /// Starts Redis on the same port without data.
     pub(crate) fn start_empty(&mut self) {
         drop(std::fs::remove_dir_all(self.dir.join("appendonlydir")));
         self.restart();

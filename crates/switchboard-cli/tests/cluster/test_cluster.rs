@@ -8,7 +8,7 @@ use std::{
 use tokio::{net::TcpStream, sync::watch};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::{corruption::CorruptedRecorder, record::Record};
+use crate::{corruption::CorruptingRecorder, record::Record};
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -32,7 +32,7 @@ pub(crate) struct TestCluster {
     frozen: Mutex<Vec<Socket>>,
     /// Clients that must freeze.
     to_freeze: Mutex<BTreeSet<usize>>,
-    pub(crate) recorder: CorruptedRecorder,
+    pub(crate) recorder: CorruptingRecorder,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -40,7 +40,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl TestCluster {
-    pub(crate) fn new(recorder: CorruptedRecorder) -> Arc<Self> {
+    pub(crate) fn new(recorder: CorruptingRecorder) -> Arc<Self> {
         Arc::new(Self {
             record: Mutex::default(),
             nodes: Mutex::default(),

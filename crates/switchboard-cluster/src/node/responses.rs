@@ -23,8 +23,8 @@ impl Node {
         self.handle_apply_result(log, result, now);
     }
 
-    /// Does what follows after changes were applied to a replica: reads missing events, removes outdated memberships
-    /// and delivers held messages.
+    /// Call it after changes were applied to a replica: reads missing events, removes outdated memberships and delivers
+    /// held messages.
     pub(super) fn handle_apply_result(&mut self, log: &LogId, result: ApplyResult, now: Instant) {
         match result {
             ApplyResult::InOrder => {}
@@ -40,7 +40,7 @@ impl Node {
         self.schedule_close(log, now);
     }
 
-    /// Requests the removal of outdated memberships (of joins that this node has given up), and then a
+    /// Requests the removal of outdated memberships, those of joins that this node has given up. Then requests a
     /// synchronisation, which joins the members that are desired now.
     pub(super) fn remove_outdated(&mut self, log: &LogId) {
         let Some(replica) = self.replicas.get_mut(log) else {
@@ -151,7 +151,8 @@ impl Node {
         }
     }
 
-    /// Handles a request that the store could not execute. Other requests are not affected.
+    /// Handles a request that the store could not execute. If the request is about a log, all joins of that log that
+    /// are not committed are rejected. Requests about other logs are not affected.
     pub(super) fn handle_failure(&mut self, pending: PendingRequest, now: Instant) {
         let log = match &pending {
             PendingRequest::Sync(log, _)
@@ -364,7 +365,7 @@ impl Node {
             return;
         };
         let snapshot = snapshot.unwrap_or_else(|| empty_snapshot(replica.version));
-        // A member that the hub knows leaves when the snapshot is applied; its join is not refused.
+        // A rejected peer that is a member in the replica gets a leave from `apply_snapshot`, and not also a rejection.
         let (_, refused): (Vec<_>, Vec<_>) = rejected
             .into_iter()
             .partition(|(peer, _)| replica.is_member(*peer));
@@ -381,7 +382,7 @@ impl Node {
         self.schedule_close(log, now);
     }
 
-    /// Applies the state of a log.
+    /// Applies a snapshot of a log, and then the events that arrived before it.
     pub(super) fn apply_snapshot(&mut self, log: &LogId, snapshot: Snapshot, now: Instant) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
@@ -391,7 +392,7 @@ impl Node {
         let is_old = snapshot.version.head < replica.version.head
             && snapshot.version.generation <= replica.version.generation;
         if is_old {
-            let must_read_again = replica.must_remove_missing;
+            let must_read_again = replica.must_remove_unrestored;
             let (result, entries) = replica.apply_pending_events(&*self.dialects);
             self.emit_committed(log, entries);
             if must_read_again {
@@ -399,7 +400,7 @@ impl Node {
             }
             return self.handle_apply_result(log, result, now);
         }
-        replica.must_remove_missing = false;
+        replica.must_remove_unrestored = false;
         let old_generation = replica.version.generation;
         if old_generation != 0 && old_generation != snapshot.version.generation {
             let deadline = now + self.settings.lease;

@@ -1,6 +1,6 @@
 //! Rooms that are closed to other dialects, as those of `peerjs` are by default. A client of another dialect that
-//! names the room gets into a shared room of the same name, by whichever way it selected its dialect. In PeerJS, the
-//! name of a room is the API key of its clients.
+//! names the room gets into a shared room of the same name, by whichever way it selected its dialect. With `mixed =
+//! true`, PeerJS clients are in the shared room too. In PeerJS, the name of a room is the API key of its clients.
 
 use std::net::SocketAddr;
 

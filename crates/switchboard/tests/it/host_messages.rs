@@ -1,5 +1,5 @@
-//! Actions of the host program on single clients: messages to a member of each dialect, and the end of sessions.
-//! Also the router without the parts that the host program has itself.
+//! Actions of the host program on single clients: messages to a member of each dialect, and the end of sessions. The
+//! last test merges a router into a host program that serves its own page, probes and metrics.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn join(server: &TestServer, dialect: ClientDialect) -> TestClient {
     server.join(dialect, &room, "ada").await.expect("a member")
 }
 
-/// The room of the only member of this server in this dialect.
+/// The room that this client is a member of.
 fn room_of(server: &TestServer, client: &TestClient) -> switchboard::RoomId {
     let rooms = server.server().rooms();
     let has_client = |(room, _): &(switchboard::RoomId, usize)| {

@@ -322,7 +322,7 @@ impl RoomClient {
         }
     }
 
-    /// One description and nine candidates for a member. Each names the member in its text.
+    /// Sends one description and nine candidates to a member. Each names the member in its text.
     fn send_signals(&self, to: &str, description: &str) {
         let peers = SignalPeers { from: &self.id, to };
         let sdp = format!("v=0\r\nto {to}\r\n{}", "a".repeat(DESCRIPTION_BYTES));

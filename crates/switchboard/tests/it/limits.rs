@@ -177,7 +177,7 @@ async fn the_holder_of_a_claimed_name_is_challenged() {
 }
 
 #[tokio::test]
-async fn a_join_of_a_full_room_is_rejected_and_of_another_is_not() {
+async fn a_join_of_a_full_room_is_rejected_and_a_join_of_another_room_is_accepted() {
     let (_server, address) = start("[limits]\nroom_members = 2\n");
     let (_ada, _) = Client::join(address, "r", "ada").await;
     let (_eve, _) = Client::join(address, "r", "eve").await;

@@ -1,6 +1,8 @@
 //! Several servers in one process, the nodes of a cluster. They elect the voice leader, the node that does the work of
-//! all voice rooms: the candidate that joined first. An engine puts joins and leaves in one order. The nodes share one
-//! for the candidates; they do not share rooms.
+//! all voice rooms: the candidate that joined first.
+//!
+//! An engine is the part of a server that shares rooms between nodes: it puts the joins and leaves of all nodes in one
+//! order. The engine here does so only for the candidates of the election; each node has its own rooms.
 
 use std::{
     collections::HashMap, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration,

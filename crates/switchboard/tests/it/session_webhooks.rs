@@ -307,7 +307,8 @@ async fn serve(context: websocket::ConnectionContext) -> SocketAddr {
     let address = listener.local_addr().expect("bound");
     let context = Arc::new(Mutex::new(Some(context)));
     let handle_upgrade = move |upgrade: Upgrade| async move {
-        let context = context.lock().expect("whole").take().expect("one client");
+        let context = context.lock().expect("poisoned by a panic").take();
+        let context = context.expect("a second client has connected");
         let permit = PermitPool::new(0, 0, Vec::new())
             .try_acquire(None)
             .expect("no limit");

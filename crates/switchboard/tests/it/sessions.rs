@@ -114,7 +114,7 @@ async fn session_is_ended_while_its_join_waits_for_the_host_program() {
 }
 
 #[tokio::test]
-async fn undetected_session_is_ended_too() {
+async fn session_without_a_detected_dialect_can_be_ended() {
     let (server, address) = start("");
     let mut client = Client::open(address, "/ws").await;
     let id = server.sessions().list()[0].id;

@@ -23,7 +23,7 @@ use crate::client::{TEST_TIMEOUT, config, request, serve};
 
 const OTHER_NODE: u64 = 7;
 
-/// An engine with two nodes; the test acts as the other node.
+/// An engine (the part of a server that shares rooms between nodes) with two nodes. The test acts as the other node.
 #[derive(Default)]
 struct TwoNodes {
     handler: Mutex<Option<Arc<dyn EngineHandler>>>,

@@ -234,7 +234,7 @@ async fn a_late_or_failed_handshake_ends_the_connection_and_is_counted() {
     );
     assert_eq!(alert.first(), Some(&21), "{alert:?}");
     assert_eq!(failed_handshakes(address).await, 3);
-    // A connection that is closed without data does not count.
+    // A connection that is closed without data is not counted as a failed handshake.
     let mut probe = TcpStream::connect(address).await.expect("a connection");
     probe.shutdown().await.expect("closed");
     drop(
@@ -246,7 +246,7 @@ async fn a_late_or_failed_handshake_ends_the_connection_and_is_counted() {
 }
 
 #[tokio::test]
-async fn handshakes_count_as_connections() {
+async fn unfinished_handshakes_are_counted_by_the_connection_limit() {
     let (_server, address) = start_with_tls("[limits]\nconnections = 2\nhandshake_secs = 0\n");
     let mut held = Vec::new();
     for _ in 0..2 + RESERVED_FOR_REQUESTS {

@@ -1,5 +1,6 @@
-//! The voice server over real sockets: its responses and events, the sound that listeners receive, and its
-//! limits.
+//! The voice server over real sockets: its responses and events, the sound that listeners receive, and its limits. Its
+//! protocol is the dialect `gostream`: a *source* is a connection that sends audio to a room or a call (a microphone),
+//! a *listener* is one that receives audio (headphones), and an *event stream* tells a user of calls and rooms.
 
 mod away;
 mod churn;

@@ -202,7 +202,7 @@ async fn buffered_bytes_of_an_unfinished_message_are_counted() {
 }
 
 #[tokio::test]
-async fn empty_fragments_count_as_frames() {
+async fn empty_fragments_are_counted_by_the_frame_rate_limit() {
     let limits = "[limits]\nframes_per_second = 1\nframes_burst = 5\n";
     let (_server, address) = start(limits);
     let mut client = RawClient::open(address, "/ws").await;

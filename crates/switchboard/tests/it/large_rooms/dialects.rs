@@ -44,7 +44,7 @@ pub(super) enum ParsedFrame {
 /// The client side of a dialect, in room `r`.
 pub(super) struct DialectClient {
     pub(super) path: fn(nick: &str) -> String,
-    /// The frames that join the room; none if connecting joins.
+    /// The frames that join the room; none if the client joins by connecting.
     pub(super) join: fn(nick: &str) -> Vec<Value>,
     /// The request for the member list, if the dialect has one.
     pub(super) list_members: Option<fn() -> Value>,

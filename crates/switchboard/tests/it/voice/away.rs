@@ -1,4 +1,5 @@
-//! Voice in a cluster: the elected leader serves it, and every node forwards the requests of its clients.
+//! Voice in a cluster: the nodes (servers of the cluster) elect a leader, which serves all voice requests. Each other
+//! node forwards the requests of its clients to the leader.
 
 use std::{
     net::SocketAddr,
@@ -218,7 +219,7 @@ async fn next_node_takes_over_when_the_leader_dies() {
         "all streams have ended {:?} after their leader",
         died.elapsed()
     );
-    // No node has detected the failure yet.
+    // The other nodes still forward to the dead leader.
     let answer = HttpRequest::get("/listRoom").send(second).await;
     assert_eq!(
         (answer.status, answer.header("retry-after")),
@@ -254,7 +255,7 @@ async fn streams_of_a_deposed_leader_end() {
     assert_eq!(listener.end().await.1, BodyPart::Cut);
     while events.next_or_end().await.is_ok() {}
     microphone.closed_or_cut().await;
-    // The isolated node continues to serve its own clients.
+    // The removed node does not learn that it was deposed, so it continues to serve its own clients.
     wait_for_metric(two.leader.address, "voice_sources", 0).await;
     let (_, rooms) = HttpRequest::get("/listRoom").text(two.leader.address).await;
     assert!(rooms.contains("standup"), "{rooms}");
@@ -270,7 +271,7 @@ async fn assert_is_heard(listener: &Listener) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deposed_leader_ends_all_and_restarts_empty() {
+async fn leader_that_loses_the_election_closes_all_streams_and_forgets_all_rooms() {
     let two = VoiceCluster::new();
     let [first, second] = two.addresses();
     for (leader, address) in [(&two.leader, second), (&two.other, first)] {
@@ -425,7 +426,8 @@ async fn node_headers_need_the_node_secret() {
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
-    // Without the secret, a stream counts for the address of the connection, not for the one in the header.
+    // The limit of event streams per user and address: without the secret, the address is that of the connection, and
+    // the header is ignored.
     let key = switchboard::SecretKey::generate().public().to_string();
     let events = |address: &str| {
         let request = HttpRequest::get(format!("/messages?PKey={key}")).header("pass", "");
@@ -476,7 +478,8 @@ async fn forwarded_response_has_every_header_once() {
 #[tokio::test]
 async fn request_without_a_reachable_leader_gets_retry_after() {
     let nodes = SharedEngine::new();
-    // The first candidate is unreachable.
+    // The first node has no voice and never becomes a candidate. The engine of this test waits for it, so no leader is
+    // elected.
     let (_absent, _) = nodes.build(
         Server::builder().config(config_without_voice()),
         "http://127.0.0.1:9",
@@ -493,7 +496,7 @@ async fn request_without_a_reachable_leader_gets_retry_after() {
         HttpRequest::get("/voice/mode").status(node.address).await,
         200
     );
-    // The URL of the leader is that of this node.
+    // The leader is another node that by mistake advertises the URL of this node.
     let nodes = SharedEngine::new();
     let (_twin, twin) = nodes.build(Server::builder(), "http://127.0.0.1:9");
     let listener = switchboard::Listener::bind(([127, 0, 0, 1], 0).into()).expect("no free port");
@@ -505,7 +508,7 @@ async fn request_without_a_reachable_leader_gets_retry_after() {
     assert!(text.contains("advertise the same URL"), "{text}");
     nodes.remove_node(twin);
     assert_eq!(HttpRequest::get("/listRoom").status(address).await, 200);
-    // The leader does not respond.
+    // No server listens at the URL of the leader. Requests are served again when its candidacy has ended.
     let nodes = SharedEngine::new();
     let (_unresponsive, unresponsive) = nodes.build(Server::builder(), "http://127.0.0.1:9");
     let other = nodes.serve(Server::builder());
@@ -528,8 +531,8 @@ fn config_without_voice() -> Config {
     config
 }
 
-/// Period of the sent ramp, in samples. A gap of a whole period would not be noticed, so it is longer than any gap that
-/// the test looks for.
+/// Period of the sent ramp, in samples. The test cannot detect a gap of a whole period, so the period is longer than
+/// any expected gap.
 const PERIOD: usize = 30_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

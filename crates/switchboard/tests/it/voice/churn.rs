@@ -87,7 +87,7 @@ async fn wait_until_rooms_are_empty(address: SocketAddr) {
     );
     for room in rooms {
         let members = format!("/listMembers?roomID={}", room["id"]);
-        // The metrics change before the members of a room do: polls the list.
+        // The metrics change before the list of members does, so poll the list.
         let empty = async { while HttpRequest::get(&members).text(address).await.1 != "[]" {} };
         timeout(TEST_TIMEOUT, empty)
             .await

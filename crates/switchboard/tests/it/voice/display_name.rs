@@ -22,7 +22,7 @@ async fn members(user: &User) -> serde_json::Value {
 async fn display_name_is_in_calls_and_member_lists() {
     let (_server, address) = start("");
     let (mut ada, bob) = User::two(address).await;
-    let (own, mut events) = (ada.events().await, bob.events().await);
+    let (ada_events, mut events) = (ada.events().await, bob.events().await);
     assert_eq!(set(&ada, " Ada\u{202e}\n").await, (200, "Ada".to_owned()));
     assert_eq!(ada.ring(&bob).await.0, 200);
     let ringing = events.next_of("newCall").await.json();
@@ -36,7 +36,7 @@ async fn display_name_is_in_calls_and_member_lists() {
 
     // The name is removed with the event stream.
     assert_eq!(set(&ada, "Ada").await.0, 200);
-    drop(own);
+    drop(ada_events);
     wait_for_metric(address, "voice_event_streams", 1).await;
     assert!(members(&ada).await[0].get("name").is_none());
 }

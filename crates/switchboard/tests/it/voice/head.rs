@@ -1,4 +1,5 @@
-//! HEAD requests: the response has the head of the response to GET, and nothing is connected.
+//! HEAD requests: the response has the head of the response to GET, and no source, listener or event stream is
+//! connected.
 
 use std::net::SocketAddr;
 
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::client::start;
 
-async fn assert_nothing_is_attached(address: SocketAddr) {
+async fn assert_no_stream_is_attached(address: SocketAddr) {
     for gauge in ["voice_sources", "voice_listeners", "voice_event_streams"] {
         assert_eq!(metric(address, gauge).await, 0, "{gauge}");
     }
@@ -45,13 +46,13 @@ async fn head_of_a_stream_does_not_attach() {
     for target in FORMATS.iter().map(|format| room(format)).chain(targets) {
         let answer = HttpRequest::new("HEAD", &target).send(address).await;
         assert_eq!(answer.status, 200, "{target}");
-        assert_nothing_is_attached(address).await;
+        assert_no_stream_is_attached(address).await;
         assert_same_head(address, &target).await;
     }
 }
 
 #[tokio::test]
-async fn head_is_rejected_like_the_stream() {
+async fn head_gets_the_error_status_of_get() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     for (target, status) in [
@@ -68,11 +69,11 @@ async fn head_is_rejected_like_the_stream() {
         let answer = HttpRequest::new("HEAD", &target).send(address).await;
         assert_eq!(answer.status, status, "{target}");
     }
-    assert_nothing_is_attached(address).await;
+    assert_no_stream_is_attached(address).await;
 }
 
 #[tokio::test]
-async fn every_get_has_a_head() {
+async fn every_path_with_get_also_answers_head() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     let ticket = format!("/getCallTicket?PKey={}", ada.id());

@@ -1,6 +1,7 @@
 //! Measures how much signaling is delayed while rooms are mixed: `cargo test -p switchboard --test it -- --ignored
-//! --nocapture latency`. For each relayed frame it takes the latency, and the processor time that the signaling thread
-//! used meanwhile. Encoding on that thread would add to both; other load of the machine adds to the latency only.
+//! --nocapture latency`. For each relayed frame, the test measures the latency, and the processor time that the
+//! signaling thread used until the frame arrived. If that thread encoded audio, both would grow; other load of the
+//! machine makes only the latency grow.
 
 use std::{
     net::SocketAddr,
@@ -18,9 +19,9 @@ use super::{
 };
 use crate::client::{Client, start};
 
-/// Rooms that are mixed meanwhile.
+/// Rooms that are mixed during the second of the two measurements.
 const ROOMS: usize = 30;
-/// Frames that are relayed.
+/// Frames that each measurement relays.
 const FRAMES: usize = 1_000;
 
 /// Name of the thread of the server that carries signaling.
@@ -78,7 +79,7 @@ struct Measurement {
 fn signaling_cpu_time() -> Duration {
     let threads =
         std::fs::read_dir("/proc/self/task").expect("cannot list the threads: not Linux?");
-    let paths = threads.map(|thread| thread.expect("cannot start or list a thread").path());
+    let paths = threads.map(|thread| thread.expect("cannot list a thread").path());
     let is_signaling = |path: &std::path::PathBuf| {
         let name = std::fs::read_to_string(path.join("comm"));
         name.is_ok_and(|name| name.trim() == SIGNALING_THREAD)
@@ -124,7 +125,7 @@ fn runtime(thread_name: &str) -> Runtime {
     builder
         .enable_all()
         .build()
-        .expect("cannot start or list a thread")
+        .expect("cannot start the runtime")
 }
 
 /// A quantile of sorted values, in microseconds.

@@ -100,7 +100,8 @@ async fn calls_of_a_user_are_limited() {
     let _events = (ada.events().await, bob.events().await, carol.events().await);
     assert_eq!(ada.ring(&bob).await.0, 200);
     assert_eq!(ada.ring(&carol).await.0, 429);
-    // Calls of other users do not block a call; the call between the two counts once.
+    // A ring uses up the limit of its caller, and that of the callee only when the callee rings or answers. Rings of Ada
+    // to Bob and of Bob to Ada are one call.
     assert_eq!(carol.ring(&bob).await.0, 200);
     assert_eq!(carol.hang_up(&bob).await.0, 200);
     assert_eq!(ada.ring(&bob).await.0, 200);
@@ -147,7 +148,7 @@ async fn event_streams_of_a_user_are_limited() {
 }
 
 #[tokio::test]
-async fn streams_count_as_connections() {
+async fn voice_streams_are_counted_by_the_connection_limit() {
     let (_server, address) = start_with(|config| config.limits.connections = 2);
     let ada = User::new(address).await;
     let other = ada.listen("other", "wav").await;

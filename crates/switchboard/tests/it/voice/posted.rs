@@ -1,4 +1,4 @@
-//! Clips that are posted at once, and audio that arrives late.
+//! Clips that are posted in one request, faster than real time.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ fn sound(received: Vec<f64>) -> Vec<i16> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clip_posted_at_once_is_played_in_full() {
+async fn clip_posted_in_one_request_is_played_in_full() {
     let (_server, address) = start("");
     let (ada, bob) = in_call(address).await;
     let clip = clip(2 * RATE);
@@ -85,8 +85,8 @@ async fn upload_is_read_at_real_time() {
         "the server has read {sent} bytes faster than real time"
     );
     wait_for_metric(address, "voice_sources", 1).await;
-    // After the client has closed the connection, the server would read the rest from the kernel for minutes. A newer
-    // connection ends that.
+    // After the client has closed the connection, the server would read the rest from the kernel for minutes, because
+    // it reads at real time. A newer connection of the user replaces the old one, which ends the reading.
     drop(source);
     let newer = Source::body(address, "POST", &ada.up_room("standup")).await;
     assert_eq!(newer.finish().await.status, 200);

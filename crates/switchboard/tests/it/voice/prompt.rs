@@ -56,10 +56,10 @@ async fn first_audio_is_sent_at_once_in_every_format() {
         assert_prompt("audible room", format, first).await;
         let carol = User::new(address).await;
         let later = carol.listen("standup", format).await;
-        assert_prompt("a later one", format, later).await;
+        assert_prompt("second listener in the room", format, later).await;
     }
     for &format in FORMATS {
         let (ada, bob) = in_call(address).await;
-        assert_prompt("a call", format, bob.listen_to(&ada, format).await).await;
+        assert_prompt("call", format, bob.listen_to(&ada, format).await).await;
     }
 }

@@ -80,7 +80,7 @@ pub(super) struct Difference {
 pub(super) enum Substitution {
     /// The response to the recorded request.
     Answer(&'static str),
-    /// Lines that replace the recorded step; none remove it.
+    /// Lines that replace the recorded step; an empty list removes it.
     Lines(&'static [&'static str]),
 }
 

@@ -321,7 +321,7 @@ impl ReplayRunner {
             expected,
             "{step}"
         );
-        // The data of users without keys is plain JSON, that of keys is hex.
+        // Users of a website get plain JSON; users with keys get JSON in hex.
         assert_eq!(
             event.data.starts_with('{'),
             is_site,
@@ -368,7 +368,7 @@ impl ReplayRunner {
         } else if request != "/" {
             let expected = self.fill_in(expected);
             let mut text = without_levels(&answer.text().await);
-            // An earlier line has waited for the metrics, which change before the list of rooms does: polls the list.
+            // An earlier line has waited for the metrics. They change before the list of rooms does, so poll the list.
             let is_listed = |text: &str| in_any_order(text) == in_any_order(&expected);
             let began = Instant::now();
             while request.starts_with("/list")
@@ -455,7 +455,7 @@ impl ReplayRunner {
     /// * `$A`: its key; `$^A`: the key in upper case
     /// * `$A(CHALLENGE)`: its signature over a challenge ([`Self::signature`])
     /// * `$server`: the key of the server
-    /// * `$r1`: the number 1 of a room, which is another one in the recording
+    /// * `$r1`: 1, the number of the room in this run; the recorded number was another one
     fn fill_in(&mut self, text: &str) -> String {
         let mut filled = String::new();
         let mut rest = text;
@@ -517,8 +517,8 @@ impl ReplayRunner {
         signature.unwrap_or_else(|| "3006020101020101".to_owned())
     }
 
-    /// Creates a room and checks that its event is the next one of every user. Otherwise an event of the scenario was
-    /// not expected by a line.
+    /// Creates a room and checks that its event is the next one of every user. If another event comes first, the server
+    /// has sent an event that no line of the scenario expects.
     async fn assert_no_further_events(&mut self) {
         let line = if self.is_site {
             "9 FORM /joinRoom roomID=999&format=wav = 200 audio/wav wav"

@@ -123,10 +123,11 @@ async fn answer(
     }
 }
 
-/// The response of the website to a path, as [`FakeSite`] says. The original website has French names: `crossLogin`
+/// The response of the website to a path, as [`FakeSite`] says. Two more tokens test the parser: `nl` is answered with
+/// user 1 and a line break, and `neg` with the invalid user -1. The original website has French names: `crossLogin`
 /// identifies the user of a token, `peuxAppeller` permits a call to a user, and `envoieAudioGroup` and
-/// `ecouteAudioGroup` permit to speak and to listen in a room. These two end with 1 when the user starts and with 0
-/// when it stops.
+/// `ecouteAudioGroup` permit the user to speak and to listen in a room. The paths of the last two end with 1 when the
+/// user starts and with 0 when it stops.
 fn response_text(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').collect();
     match parts[..] {
@@ -333,7 +334,7 @@ async fn head_request_does_not_notify_the_site() {
 #[tokio::test]
 async fn site_gets_a_stop_if_the_client_leaves_during_the_request() {
     let (_server, address, site) = start().await;
-    // The session is cached, so the next request to the website is about the room.
+    // This join makes the server cache the session, so the next request to the website is about the room.
     assert_eq!(join("tok1", "66").status(address).await, 403);
     site.set_behaviour(SiteBehaviour::Unresponsive);
     let joining = tokio::spawn(join("tok1", "7").send(address));
@@ -396,7 +397,7 @@ async fn unreachable_site_denies_access() {
     let listener = Listener::of(join("tok1", "7").send(address).await);
     for behaviour in [SiteBehaviour::Unresponsive, SiteBehaviour::ErrorStatus] {
         site.set_behaviour(behaviour);
-        let refused = |status: u16, text: String| {
+        let assert_unavailable = |status: u16, text: String| {
             assert_eq!(status, 503, "{behaviour:?}: {text}");
             assert!(
                 !text.contains("://") && !text.contains("127.0.0.1"),
@@ -404,13 +405,13 @@ async fn unreachable_site_denies_access() {
             );
         };
         let (status, text) = new_call("tok1", "2").text(address).await;
-        refused(status, text);
+        assert_unavailable(status, text);
         let (status, text) = join("tok2", "7").text(address).await;
-        refused(status, text);
+        assert_unavailable(status, text);
         let (status, text) = HttpRequest::get("/messages?CSRFtoken=tok1")
             .text(address)
             .await;
-        refused(status, text);
+        assert_unavailable(status, text);
         assert_eq!(
             Source::try_websocket(address, &up("tok2", "7")).await.err(),
             Some(503)

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::client::open;
 
-/// Period of the sent ramp, in samples. A gap of a whole period would not be noticed, so it is longer than any gap that
-/// the test looks for.
+/// Period of the sent ramp, in samples. The test cannot detect a gap of a whole period, so the period is longer than
+/// any expected gap.
 const PERIOD: usize = 30_000;
 
 /// Frames of audio that are sent ahead of real time, so that a pause of the machine causes no gap.

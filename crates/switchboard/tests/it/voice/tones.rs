@@ -16,7 +16,7 @@ use super::{
 };
 use crate::client::{TEST_TIMEOUT, open, start};
 
-/// Samples to record: the start of an encoder and two seconds.
+/// Samples to record: half a second for the start of an encoder, then the two seconds that are evaluated.
 const SOUND: usize = 2 * RATE + RATE / 2;
 
 /// Amplitude of each tone.
@@ -189,7 +189,7 @@ async fn flooding_source_gets_no_extra_latency() {
     let listener = bob.listen("standup", "wav").await;
     let mut source = ada.speak("standup").await;
     let mut flood = Tone::new(440, AMPLITUDE);
-    // 20 s in one message.
+    // 20 s of audio within one second: 50 messages of 400 ms each.
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     for _ in 0..50 {
         ticks.tick().await;
@@ -208,7 +208,8 @@ async fn flooding_source_gets_no_extra_latency() {
     source.close().await;
 }
 
-/// The time and the sample position of the first audible tone.
+/// Waits for the first frame with this tone. Returns the time at which it had been received, and the sample position of
+/// its end.
 async fn marker(listener: &Listener, hertz: u32) -> (Instant, usize) {
     let mut samples = FRAME;
     loop {

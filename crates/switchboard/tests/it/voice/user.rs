@@ -108,7 +108,8 @@ impl User {
             .await
     }
 
-    /// The challenge that this user sends when it rings: derived from its key, because each user needs another one.
+    /// The challenge that this user sends when it rings. It is derived from the key of the user, so that no two users
+    /// send the same one.
     fn challenge(&self) -> String {
         self.id().chars().rev().take(16).collect()
     }
