@@ -32,7 +32,7 @@ pub(crate) struct PageBody {
     bytes: Vec<u8>,
     /// The checksum of `bytes`.
     crc: u32,
-    /// Multiplied by it, the checksum of a header becomes that of the header followed by as many zeros as `bytes`.
+    /// The factor that turns the checksum of a header into that of the header followed by `bytes.len()` zero bytes.
     shift: u32,
     /// The durations of the first and the last packet, and the samples of all but the first.
     first: Option<PacketDuration>,
@@ -73,7 +73,7 @@ impl PageBody {
         })
     }
 
-    /// Number of samples that a decoder gets from the page after `previous`.
+    /// Number of samples that a decoder gets from this page if the packet before it has the duration `previous`.
     fn samples_after(&self, previous: Option<PacketDuration>) -> u64 {
         let first = self.first.map_or(0, |first| first.after(previous));
         first + self.others
@@ -87,7 +87,7 @@ pub(crate) struct OggMuxer {
     sequence: u32,
     /// Samples that a decoder gets from the pages so far: the granule position of the last page.
     granule: u64,
-    /// Samples elapsed since the listener was added: those that the decoder should have got.
+    /// The time since the listener was added, in samples: as many as the decoder should have got.
     elapsed: u64,
     /// Samples at the beginning that the decoder drops.
     pre_skip: u64,
@@ -127,13 +127,13 @@ impl OggMuxer {
         pages.into()
     }
 
-    /// Records that frames have passed. The packets of a page count for the frames that have passed before it.
+    /// Records that frames have passed. Call it for the frames of a page before the page itself is made.
     pub(crate) fn advance(&mut self, frames: u64) {
         self.elapsed += frames * FRAME_SAMPLES as u64;
     }
 
-    /// The page with this body, which other listeners share. `None` if the listener needs a page of its own, by
-    /// [`OggMuxer::own_pages`]: if no decoder gets samples from the page, or the stream lags.
+    /// The page with this body, which other listeners share. `None` if the listener needs a page of its own from
+    /// [`OggMuxer::own_pages`], because a decoder would get no samples from the shared page, or the stream lags.
     pub(crate) fn shared_page(&mut self, body: &PageBody) -> Option<Bytes> {
         let granule = self.granule + body.samples_after(self.previous);
         // Some readers reject a page of granule position 0 after the headers.
@@ -148,7 +148,7 @@ impl OggMuxer {
     }
 
     /// The pages with these packets, which are those of `frames` frames, and with silence if the stream lags. `None`
-    /// if no decoder gets samples from them; then they are due again, together with the next packets.
+    /// if a decoder would get no samples from them. `packets` then keeps them, for the call with the next packets.
     pub(crate) fn own_pages(
         &mut self,
         packets: &mut Vec<Packet>,
@@ -177,8 +177,8 @@ impl OggMuxer {
     }
 
     /// The last pages: `pending` packets of frames that have passed, then the last `packets` of the encoder. The stream
-    /// ends at the elapsed time: packets after that time are left out, except the first of `packets`, and silence is
-    /// added if the packets do not reach that time.
+    /// ends at the elapsed time plus `pre_skip`. All of `pending` and at least one of `packets` are written. Further
+    /// ones are written only until that time is reached, followed by silence if they do not reach it.
     pub(crate) fn end(
         &mut self,
         pending: Vec<Packet>,
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_page_differs_from_an_own_page_in_nothing() {
+    fn shared_page_is_equal_to_an_own_page() {
         let packets: Vec<Packet> = [60, 255, 0, 300, 61]
             .map(|length| packet(length, PacketDuration::FRAME))
             .into();

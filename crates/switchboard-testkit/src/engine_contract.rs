@@ -29,7 +29,7 @@ static DIALECT: DialectTraits = DialectTraits {
 /// Timeout for every expected result.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Checks engines of single nodes, which `make` creates.
+/// Checks an engine for a single node. Each call of `make` creates one.
 ///
 /// # Panics
 ///
@@ -443,7 +443,7 @@ impl ContractNode {
         status.is_none_or(|status| status.is_connected())
     }
 
-    /// The secret of the store, as far as the engine has read it.
+    /// The secret of the store; `None` until the engine has read it.
     fn secret(&self) -> Option<String> {
         self.engine.status()?.secret
     }

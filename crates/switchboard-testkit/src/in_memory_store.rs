@@ -192,8 +192,8 @@ impl InMemoryStore {
     }
 
     /// Applies `change` to a log. A log with members is kept; one that becomes empty is kept for the
-    /// retention time. The returned function takes a function that makes the response from the
-    /// result of `change` and the log after it.
+    /// retention time. Returns a function for the second step, to which the caller passes
+    /// `make_response`: it makes the response from the result of `change` and the changed log.
     fn update_log<R, A>(
         &mut self,
         id: &LogId,
@@ -238,7 +238,7 @@ impl PositionClock {
         self.0 = self.0.max(position);
     }
 
-    /// A value greater than all earlier ones and than these.
+    /// A value greater than all earlier values and than all of `others`.
     fn next_after(&mut self, others: impl IntoIterator<Item = u64>) -> u64 {
         self.0 = others.into_iter().fold(self.0, u64::max) + 1;
         self.0

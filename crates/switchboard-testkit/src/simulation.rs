@@ -551,7 +551,7 @@ impl Simulation {
                     known_position,
                     change,
                 } => self.propose(log, known_position, change),
-                // Charges reduce the budget of a connection, and connections are not simulated.
+                // Charges reduce the byte budgets of connections, which are not simulated.
                 Effect::Charge(..) => {}
                 Effect::Send(node, message) => {
                     unreachable!("a single node sends {message:?} to {node}")

@@ -48,8 +48,8 @@ impl ClusterSimulation {
         self.schedule(after, requests);
     }
 
-    /// Executes some or all of the remaining requests of a batch. Requests of a broken connection may have reached the
-    /// store before it broke, so half of them are executed.
+    /// Executes some or all of the remaining requests of a batch. The requests of a broken connection may or may not
+    /// have reached the store before it broke: they are executed with a probability of one half.
     pub(super) fn execute(
         &mut self,
         key: NodeKey,

@@ -53,7 +53,8 @@ fn has_member_limit(traits: &&DialectTraits) -> bool {
     traits.members_max != 0
 }
 
-/// Sends the lines in a room in which members of the dialects `before` were first, and one of `after` joins last.
+/// Sends the lines in a room that members of the dialects `before` have joined already. A member of `after` joins after
+/// the sender has connected.
 fn send_among(dialect: &str, before: &[&str], after: Option<&str>, bytes: &[u8]) {
     let mut simulation = Simulation::new(0);
     for (index, other) in before.iter().enumerate() {

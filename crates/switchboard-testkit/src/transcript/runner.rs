@@ -1,4 +1,5 @@
-//! Replays a transcript: a simulation, its clients by name, and their unread output.
+//! Replays a transcript: a simulation, its clients by name, and their unread output, which no line of the transcript
+//! has been compared with yet.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -18,7 +18,7 @@ fn replay(target: &str, body: impl Fn(&[u8])) {
 }
 
 #[test]
-fn no_corpus_breaks_an_invariant() {
+fn each_corpus_keeps_the_invariants_of_its_own_target() {
     for dialect in ALL {
         let name = dialect.traits().name;
         replay(name, |bytes| fuzz::frames(name, bytes));
@@ -39,7 +39,7 @@ fn frames_of_every_corpus_are_read_as_serde_json_reads_them() {
 
 /// Sends the corpus of every dialect as a client of every dialect.
 #[test]
-fn no_corpus_breaks_an_invariant_of_any_dialect() {
+fn each_dialect_corpus_keeps_the_invariants_in_every_dialect() {
     for dialect in ALL {
         for other in ALL {
             replay(other.traits().name, |bytes| {

@@ -1,7 +1,7 @@
 //! Checks that the clients of a run received the events that the invariants require, and no others.
 //!
-//! The membership log determines the events that each client must receive in its dialect. If the client's connection
-//! has ended, it may have received only the first of them.
+//! The simulation's log of joins and leaves determines the events that each client must receive in its dialect. If the
+//! client's connection has ended, the later ones of these events may be missing.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -26,7 +26,7 @@ pub(crate) struct Oracle<'p> {
 struct Encounter {
     newcomer: Arc<Member>,
     member: Arc<Member>,
-    /// The log lengths that frames caused by this encounter can have.
+    /// The values of [`ObservedEvent::at`] that the frames caused by this encounter can have.
     times: std::ops::RangeInclusive<usize>,
 }
 
@@ -117,7 +117,8 @@ impl<'p> Oracle<'p> {
             }
             Change::Leave(peer, cause) => {
                 let (_, member) = members_at.iter().find(|(_, member)| member.peer == *peer)?;
-                // Only members of other dialects are told of a silent leave. Only `mesh` has such leaves.
+                // A silent leave, which only `mesh` has, is announced to members of other dialects, not to those of
+                // `mesh`.
                 let is_silent = *cause == LeaveCause::Requested(LeaveKind::Silent)
                     && member.dialect.name == "mesh";
                 let is_announced = client.driver.announces_leaves
@@ -264,7 +265,8 @@ impl<'p> Oracle<'p> {
         }
     }
 
-    /// The membership of a sender whose message was queued until its join was committed, at the time of delivery.
+    /// The sender's membership at the time of delivery (`at`, a log length), for a message that was queued until the
+    /// sender's join was committed.
     fn member_when_received(&self, from: usize, at: usize) -> Arc<Member> {
         let peer = self.peer(&self.run.clients[from]);
         let members = self.members_at[at].iter().map(|(_, member)| member);
@@ -324,8 +326,8 @@ impl<'p> Oracle<'p> {
     }
 }
 
-/// The members that neither send nor receive offers. A newcomer is told of them as of later joins, not as of members to
-/// offer to.
+/// The `Joined` events for the present members that neither send nor receive offers. They replace the `MustOffer`
+/// events with which a newcomer is told of other members.
 fn announced_at_join<'s>(
     members_at: &'s MembersByRoom,
     room: &'s RoomId,
@@ -372,8 +374,7 @@ fn check_order(index: usize, client: &TestClient) {
     );
 }
 
-/// A client whose dialect announces joins receives messages only from members that it was told of, and only leaves of
-/// those.
+/// A client whose dialect announces joins receives offers and leaves only of members that it was told of.
 fn check_senders_are_introduced(index: usize, client: &TestClient) {
     if !client.driver.announces_joins {
         return;

@@ -126,8 +126,8 @@ fn a_late_rejection_leaves_no_stale_member() {
     simulation.deliver_all();
     let ids: Vec<_> = simulation.ids().collect();
     assert_eq!(ids.len(), 2);
-    // The client has received the rejection. In the second attempt, it requests another name before the rejection
-    // arrives.
+    // The first rejection has arrived. The client requests the same name again, and then another name before the
+    // second rejection arrives.
     join(&mut simulation, client, "room", "taken");
     simulation.deliver(ids[0]);
     join(&mut simulation, client, "room", "free");

@@ -14,7 +14,8 @@ pub(crate) const NICKS: [&str; 3] = ["ann", "ben", "cyd"];
 const DELAY_MAX: Duration = Duration::from_millis(500);
 const ROOMS: [&str; 2] = ["red", "blue"];
 
-/// A step of a run. `index` and `to` are clients, modulo their number; other numbers are indices in the same way.
+/// A step of a run. `index` and `to` select a client, `dialect`, `room` and `nick` an entry of their tables, each
+/// modulo the length. `events` is a count.
 #[derive(Clone, Debug)]
 pub(crate) enum RandomStep {
     Open {
@@ -55,7 +56,8 @@ pub(crate) enum RandomStep {
     },
 }
 
-/// An event that a client received, with the length of the log when its cause happened.
+/// An event that a client received. `at` is the time of its cause: the number of joins and leaves in the simulation's
+/// log at that moment.
 #[derive(Debug)]
 pub(crate) struct ObservedEvent {
     pub(crate) at: usize,
@@ -75,7 +77,7 @@ pub(crate) struct TestClient {
     pub(crate) driver: &'static DialectDriver,
     /// The membership that the client has last requested, unless it has left since.
     pub(crate) requested: Option<RequestedMembership>,
-    /// The lengths of the log at which the client repeated its last join.
+    /// The lengths of the simulation's log at which the client repeated its last join.
     pub(crate) rejoins: Vec<usize>,
     pub(crate) observed: Vec<ObservedEvent>,
     nick: &'static str,
@@ -85,7 +87,8 @@ pub(crate) struct TestClient {
 #[derive(Debug)]
 pub(crate) struct SentText {
     pub(crate) from: usize,
-    /// The sender's membership; `None` without one. If its join is pending, the server queues the message until then.
+    /// The sender's membership; `None` without one. If its join is pending, the server queues the message until the
+    /// join is committed.
     pub(crate) member: Option<std::sync::Arc<Member>>,
     pub(crate) receivers: Vec<usize>,
 }
@@ -179,7 +182,7 @@ impl RandomRun {
 
     fn join(&mut self, index: usize, room: usize, nick: usize) {
         let client = &self.clients[index];
-        // Only in this dialect, the join frame contains the name.
+        // Only the join frame of `lightstream` contains the name.
         let nick = match client.driver.name {
             "lightstream" => NICKS[nick % NICKS.len()],
             _ => client.nick,
@@ -211,9 +214,10 @@ impl RandomRun {
         self.simulation.send(client.id, join.to_string());
     }
 
-    /// Whether the client has identified itself, if its dialect requires that. Before that, the server queues its
-    /// frames for a time that the test cannot predict, so the events of such a client are delivered first. So are those
-    /// of a client whose dialect has no ids for members, because its offers go to the member that it was told of.
+    /// Whether the client has identified itself, if its dialect requires that. The server queues the frames of an
+    /// unidentified client for a time that the test cannot predict, so its events are delivered first. The events of a
+    /// client whose dialect has no member ids are also delivered first: its offer goes to the member that it has been
+    /// told of, so it must have been told.
     fn is_identified(&mut self, index: usize) -> bool {
         let client = &self.clients[index];
         let is_pending = (client.driver.identify)("").is_some() && client.observed.is_empty();
@@ -270,7 +274,8 @@ impl RandomRun {
         self.send_text(index, &frame.to_string(), is_named);
     }
 
-    /// The clients that observe only one other member, and this is not `peer`.
+    /// The peer ids of the clients without member ids in their dialect that are not paired with `peer` (paired with
+    /// another member, or with none).
     fn peers_paired_with_others(&self, peer: PeerId) -> Vec<PeerId> {
         let paired = self
             .clients
@@ -334,8 +339,9 @@ impl RandomRun {
         }
     }
 
-    /// Waits until all challenges have ended. In a challenge, the hub asks the holder of a claimed name whether it is
-    /// alive. A frozen claimant may wait for the name of another frozen client, and so on.
+    /// Waits until all challenges have ended. In a challenge, the hub (the rooms) asks the holder of a claimed name
+    /// whether it is alive. One challenge can follow another: a frozen claimant may get the name and then be challenged
+    /// itself.
     fn run_until_quiescent(&mut self) {
         self.wait(DELAY_MAX);
         for _ in 0..4 * (self.clients.len() + 1) {

@@ -65,7 +65,8 @@ impl SyncingNode {
     }
 }
 
-/// One node knows the membership of the backup, another the later one. Neither may keep its own.
+/// A node may know the membership that is in the backup, or the later one. Both are replaced by a new one, of which all
+/// nodes are told.
 #[test]
 fn a_membership_that_is_newer_than_the_restored_one_is_replaced_for_all_nodes() {
     let mut node = SyncingNode::new();

@@ -37,21 +37,21 @@ fn missed_frames_arrive_in_order_exactly_once_over_a_second_connection() {
     let (mut simulation, ada, bob, secret) = room_of_two(Limits::default());
     simulation.send(ada, "say 1");
     simulation.send(ada, "say 2");
-    // The client has received frame 3 and not frame 4.
+    // Frames 3 and 4 are discarded. Below, bob resumes as if it had received frame 3 only.
     simulation.take_frames(bob);
     simulation.crash(bob);
     simulation.send(ada, "say 3");
     assert_eq!(
         texts(&mut simulation, bob),
         [""; 0],
-        "there is no connection"
+        "a frame was sent without a connection"
     );
     let second = open(&mut simulation);
     assert_eq!(texts(&mut simulation, second).len(), 1);
     simulation.send(second, format!("resume {secret} 3"));
     assert!(
         !simulation.is_connected(second),
-        "it serves the session of bob now"
+        "the second connection has a session of its own, but must serve that of bob"
     );
     let expected = ["resumed", "said ada 2", "said ada 3"];
     assert_eq!(texts(&mut simulation, bob), expected);
@@ -65,7 +65,7 @@ fn missed_frames_arrive_in_order_exactly_once_over_a_second_connection() {
 }
 
 #[test]
-fn session_is_resumed_again_and_again() {
+fn session_can_be_resumed_after_each_of_many_losses() {
     let (mut simulation, ada, bob, secret) = room_of_two(Limits::default());
     for number in 3..50 {
         simulation.crash(bob);
@@ -88,11 +88,14 @@ fn second_connection_takes_over_before_the_server_notices_the_loss_of_the_first(
     simulation.send(second, format!("resume {secret} 2"));
     assert_eq!(texts(&mut simulation, bob), ["resumed", "said ada 1"]);
     simulation.advance(Duration::from_secs(3600));
-    assert!(simulation.is_connected(bob), "it answers again");
+    assert!(
+        simulation.is_connected(bob),
+        "bob is still taken for unresponsive"
+    );
 }
 
 #[test]
-fn session_over_its_bound_ends_and_is_not_resumed() {
+fn session_without_connection_ends_when_its_frames_exceed_the_outbox_limit() {
     let limits = Limits {
         outbox_bytes: 1000,
         ..Limits::default()
@@ -111,18 +114,18 @@ fn session_over_its_bound_ends_and_is_not_resumed() {
     assert_eq!(texts(&mut simulation, second), ["refused not found"]);
     assert!(
         simulation.is_connected(second),
-        "it has a session of its own"
+        "the refused client must keep its own session"
     );
     simulation.send(second, "join bob");
     assert_eq!(
         texts(&mut simulation, second),
         ["joined"],
-        "the address is free"
+        "the address must be free again"
     );
 }
 
 #[test]
-fn connected_client_that_acknowledges_nothing_cannot_resume_before_the_dropped_frames() {
+fn client_that_acknowledges_no_frames_cannot_resume_after_the_oldest_were_dropped() {
     let limits = Limits {
         outbox_bytes: 1000,
         ..Limits::default()
@@ -136,12 +139,12 @@ fn connected_client_that_acknowledges_nothing_cannot_resume_before_the_dropped_f
     simulation.crash(bob);
     assert!(
         !simulation.is_connected(bob),
-        "its session ends with the connection"
+        "the session must end with the connection"
     );
 }
 
 #[test]
-fn kept_session_ends_after_its_time_and_a_graceful_close_ends_it_at_once() {
+fn session_ends_some_time_after_a_lost_connection_and_at_once_after_a_graceful_close() {
     let (mut simulation, ada, bob, _) = room_of_two(Limits::default());
     simulation.crash(bob);
     simulation.advance(KEPT - Duration::from_secs(1));

@@ -144,7 +144,8 @@ fn a_repeated_subscription_supersedes_the_unsubscription() {
     assert_eq!(simulation.received(subscribing), expected);
 }
 
-/// A client that behaves like y-webrtc: it announces itself, and offers to every other client that does.
+/// A client that behaves like y-webrtc: it announces itself, and sends an offer to every other client that announces
+/// itself.
 struct Page {
     client: ClientId,
     id: String,
@@ -261,8 +262,8 @@ fn delivered(data: &Value) -> [usize; 3] {
     clients.map(|client| simulation.received(client).len())
 }
 
-/// The `data` field of a frame: with this value, or, if `data` is a string, this text as it is, for malformed or
-/// repeated fields.
+/// The `data` field of a frame. If `data` is a string, it is the text of the whole field, which may be malformed or
+/// repeated; any other value becomes the value of the field.
 fn data_field(data: &Value) -> String {
     data.as_str()
         .map_or_else(|| format!(r#""data":{data}"#), str::to_owned)
@@ -434,7 +435,7 @@ impl TopicRun {
         }
     }
 
-    /// The topic's members when the log had that length.
+    /// The topic's members when the simulation's log had `length` entries.
     fn members(&self, topic: &str, length: usize) -> Vec<PeerId> {
         let mut members = Vec::new();
         let log = self.simulation.log()[..length].iter();

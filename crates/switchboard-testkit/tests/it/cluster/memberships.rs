@@ -121,7 +121,7 @@ pub(crate) fn read_history(cluster: &ClusterSimulation, client: ClientKey) -> Co
     reader.end()
 }
 
-/// The join requests of one room that have no answer yet. One answer is for all of them.
+/// The join requests of one room that have no answer yet. The next answer settles all of them.
 struct PendingJoins {
     requested_at: Vec<Duration>,
     names: BTreeSet<MemberName>,
@@ -134,7 +134,7 @@ struct HistoryReader<'c> {
     now: Duration,
     history: ConnectionHistory,
     pending: BTreeMap<RoomId, PendingJoins>,
-    /// The last serial from each sender, by room: rooms are independent of each other.
+    /// The serial number of the last message from each sender in each room. Messages are ordered only within a room.
     last: BTreeMap<(ClientKey, RoomId), usize>,
 }
 
@@ -164,7 +164,7 @@ impl HistoryReader<'_> {
         self.history
     }
 
-    /// Records join requests that are answered now, or never.
+    /// Records pending join requests: as answered now, or as unanswered.
     fn record_joins(&mut self, pending: PendingJoins, is_answered: bool) {
         let answered = is_answered.then_some(self.now);
         let joins = pending.requested_at.into_iter();

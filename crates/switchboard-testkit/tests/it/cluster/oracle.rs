@@ -115,10 +115,10 @@ impl ClusterOracle<'_> {
                 last_of_b.role, last_of_a.role
             ));
         }
-        // Each of two members is introduced to the other equally often. Observations from before the
-        // later of their joins do not count: then one could not observe the other yet. If the store has
-        // lost a membership and its node has restored it, the restoration may count as the join
-        // (`restored`).
+        // Each of two members is introduced to the other equally often. Observations that began before
+        // the later of their joins (`met`) are ignored, because one of the two was not a member yet. If
+        // the store has lost a membership and its node has restored it, the restoration may be taken as
+        // the join (`restored`).
         let met = self
             .member_since(room, one)
             .max(self.member_since(room, other));
@@ -439,7 +439,7 @@ impl ClusterOracle<'_> {
         }
     }
 
-    // Without faults
+    // Checks of runs without faults
 
     /// A message among clients that stay members for a while arrives: at the membership that its
     /// sender observes, or at all members that were introduced to the sender. A message to one
