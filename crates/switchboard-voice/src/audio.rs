@@ -40,11 +40,11 @@ use crate::{
     source_decoder::SourceDecoder,
 };
 
-/// The burst of a source's byte limit, in seconds at that limit.
+/// The burst of a source's byte limit: the bytes of this many seconds at that limit.
 pub(crate) const BURST_SECS: u32 = 8;
 
-/// The byte limit of a source is at least this many quarters of the rate of real time: more than four, so that a source
-/// with a fast clock stays below it.
+/// The smallest byte limit of a source, in quarters of the rate of real time. More than four, because a source whose
+/// clock is fast sends slightly more than the rate of real time.
 const MARGIN_QUARTERS: u64 = 5;
 
 /// Limit of WebSocket messages, fragments and control frames of a source per second: five times the rate

@@ -101,7 +101,8 @@ impl VoiceService {
             .await
     }
 
-    /// `/hangupCall`: ends a call, or its ringing. An extension that the reference server does not have.
+    /// `/hangupCall`: ends a call, or its ringing. An extension that the reference server, the original
+    /// implementation, does not have.
     pub(crate) async fn hang_up(&self, params: &RequestParameters) -> VoiceResult {
         let caller = self.identity.authenticate(params).await?;
         let destination = self.identity.destination(params)?;

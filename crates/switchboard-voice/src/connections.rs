@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn newer_connection_takes_over_and_the_older_one_releases_nothing() {
+    fn newer_connection_takes_over_and_the_older_one_cannot_release_the_hold() {
         let mut connections = Connections::default();
         let user = User::parse("1").unwrap();
         let key = |direction| (MixId::Room(7.into()), user.clone(), direction);

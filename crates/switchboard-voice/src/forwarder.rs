@@ -105,7 +105,8 @@ impl Forwarder {
         }
     }
 
-    /// Forwards an admitted request to the leader at `url` and returns its response. The exchange ends with `term`.
+    /// Forwards an admitted request to the leader at `url` and returns its response. The exchange ends with `term`, the
+    /// time in which that node is the leader.
     pub(crate) async fn forward(
         &self,
         url: &str,

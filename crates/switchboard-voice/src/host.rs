@@ -17,8 +17,8 @@ pub trait VoiceHost: fmt::Debug + Send + Sync + 'static {
     /// the host program, which embeds this library. The error is the response.
     fn admit<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<AdmittedRequest, Response>>;
 
-    /// Admits a request that another node has admitted and forwarded. It counts for the total of connections, but not
-    /// for an address, because the other node counts it there. The error is the response.
+    /// Admits a request that another node has admitted and forwarded. It is counted in the total of connections, but
+    /// not for its address, because the other node counts it there. The error is the response.
     fn admit_forwarded(&self, request: &Parts) -> Result<Permit, Box<Response>>;
 
     /// Starts the access check of the host program for a user that enters a voice room. `None` if every user may.

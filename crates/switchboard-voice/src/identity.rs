@@ -292,8 +292,8 @@ impl IdentityProvider {
     }
 }
 
-/// Keeps a key's tickets from expiring while an event stream is open. Clients of the reference server request a ticket
-/// when they connect, and may sign it hours later, when they call or are called.
+/// Keeps a key's tickets from expiring while an event stream is open. Clients of the reference server (the original
+/// implementation) request a ticket when they connect, and may sign it hours later, when they call or are called.
 #[derive(Debug)]
 pub(crate) struct TicketKeepAlive {
     keys: Arc<KeyIdentity>,

@@ -28,7 +28,8 @@ const DIGEST_LENGTH: usize = 32;
 /// Maximum length of a signature in hex digits: a DER signature has at most 72 bytes.
 const SIGNATURE_HEX_MAX: usize = 2 * 72;
 
-/// The message that a client signs for `/keyXCHG`; the clients of the reference server sign these bytes.
+/// The message that a client signs for `/keyXCHG`. The clients of the reference server (the original implementation)
+/// sign these bytes.
 pub(crate) const KEY_EXCHANGE_MESSAGE: [u8; 11] = [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
 /// A user's public key: a point of P-256, written as its compressed form in lower-case hex.
@@ -164,8 +165,8 @@ pub(crate) fn is_valid_challenge(challenge: &str) -> bool {
     digest(challenge.as_bytes()).is_some()
 }
 
-/// Whether `signature` (ASN.1 DER in hex) is a signature by `key` over `challenge`. Of the two equivalent values of s,
-/// both are accepted.
+/// Whether `signature` (ASN.1 DER in hex) is a signature by `key` over `challenge`. For each valid s of an ECDSA
+/// signature there is another valid one; both are accepted.
 pub(crate) fn verify(key: &PublicKey, challenge: impl AsRef<[u8]>, signature: &str) -> bool {
     ParsedSignature::read(key, signature).is_some_and(|signed| signed.signs(challenge.as_ref()))
 }

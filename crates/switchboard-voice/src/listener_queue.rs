@@ -40,7 +40,7 @@ struct ChunkQueue {
     bytes: usize,
     /// The task of the response. It is kept for the next chunk.
     reader: Option<Waker>,
-    /// Whether the reader is to be woken.
+    /// Whether the reader waits for a chunk, so that the next one must wake it.
     is_awaited: bool,
     /// Whether the other end has been dropped.
     is_closed: bool,
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn queued_chunks_are_read_after_the_end() {
+    fn queued_chunks_are_read_after_the_mixer_has_dropped_its_end() {
         let mut queue = TestQueue::new();
         assert!(queue.sink.send(Bytes::from_static(b"last")));
         let (other, _) = ListenerSink::new(ConnectionAbort::default(), queue.slow_total.clone());

@@ -6,7 +6,7 @@ use switchboard_transport::MetricsRegistry;
 /// Upper bounds of the histogram of a mixer's lateness, in seconds. A frame lasts 20 ms.
 const MIXER_SECONDS: [f64; 8] = [1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 5e-1];
 
-/// The metrics of voice. Clones count together.
+/// The metrics of voice. All clones share the same counters.
 #[derive(Clone, Debug)]
 pub struct VoiceMetrics {
     pub(crate) event_streams: IntGauge,

@@ -12,7 +12,7 @@ use crate::{
     signaling::RoomKey,
 };
 
-/// Minimum length of a room name in bytes, as in the reference server.
+/// Minimum length of a room name in bytes, as in the reference server (the original implementation).
 const ROOM_NAME_BYTES_MIN: usize = 3;
 
 impl VoiceService {

@@ -227,7 +227,7 @@ impl Site {
         }
     }
 
-    /// Sends a request without a timeout. A body that is too long counts as "not a number".
+    /// Sends a request without a timeout. A body that is too long is taken for "not a number".
     async fn answer(&self, path: &str) -> Result<Option<u64>, SiteRequestError> {
         let uri = Uri::try_from(format!("{}{path}", self.base))?;
         let _permit = self.request_permits.acquire().await.expect("never closed");
@@ -285,8 +285,8 @@ fn parse_base(base: &str) -> Result<Uri, SiteUrlError> {
     Ok(uri)
 }
 
-/// Escapes a token as a path segment. Rejects tokens that are empty, too long, or contain a dot segment,
-/// which a proxy that decodes the path would resolve to another path.
+/// Escapes a token as a path segment. Rejects tokens that are empty, too long, or contain `.` or `..` between slashes:
+/// a proxy that decodes the path would resolve it to another path.
 fn escape(token: &str) -> Result<String, SiteError> {
     let is_dot_segment = |segment| matches!(segment, "." | "..");
     let is_dot_segment = token.split(['/', '\\']).any(is_dot_segment);

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_from_other_addresses_do_not_count() {
+    fn streams_from_other_addresses_do_not_use_up_the_limit() {
         let mut streams = EventStreams::new(1);
         let from = |address: [u8; 4]| StreamListener {
             address: Some(address.into()),

@@ -21,11 +21,12 @@ use crate::{
     service::{SERVER_STOPS, VoiceService},
 };
 
-/// How far ahead of real time audio is passed to the mixer, so that it does not run dry between two chunks. Never more
-/// than half of the mixer's queue.
+/// How far ahead of real time audio is passed to the mixer, so that the mixer always has audio between two chunks.
+/// Never more than half of the mixer's queue.
 const LEAD_MAX: Duration = Duration::from_millis(80);
 
-/// If a wait overruns by this much, the process itself has paused, and the schedule shifts: the audio is not late.
+/// If a wait lasts this much longer than planned, the process itself has paused. The schedule is then delayed by the
+/// pause, and the audio is not taken for late.
 const PAUSE_MIN: Duration = Duration::from_millis(60);
 
 /// Maximum total delay that pauses of the process add to one body, so that a live microphone does not fall
@@ -35,7 +36,7 @@ const PAUSES_MAX: Duration = Duration::from_secs(2);
 /// Chunks per second of audio.
 const CHUNKS_PER_SECOND: u64 = 50;
 
-/// Extra time in which the mixer can consume the remaining audio after its end.
+/// Extra time after the end of the audio, in which the mixer can consume the rest of it.
 const TAIL: Duration = Duration::from_millis(100);
 
 impl VoiceService {
@@ -262,7 +263,7 @@ mod tests {
         let mut pace = pace(0);
         pass(&mut pace, 1, start);
         let late = start + Duration::from_secs(5);
-        assert_eq!(pass(&mut pace, 250, late), late, "five seconds' worth");
+        assert_eq!(pass(&mut pace, 250, late), late, "5 s of late audio");
         let next = pass(&mut pace, 10, late);
         assert!(next > late, "audio ahead of real time waits again");
     }

@@ -134,8 +134,8 @@ impl ChallengeStore {
         }
     }
 
-    /// Issues a proven ticket and invalidates the one that was signed. A key with the maximum of tickets loses the
-    /// first in eviction order, even if the signed one exists no longer.
+    /// Issues a proven ticket and invalidates the one that was signed. If the key still has the maximum number of
+    /// tickets, because the signed one did not exist any more, its first ticket in eviction order is removed instead.
     pub(crate) fn replace(&self, proof: Proof, now: Instant) -> String {
         let Proof { key, ticket } = proof;
         let mut index = self.lock(now);

@@ -9,7 +9,7 @@ const KEY_HEX: &str = "03d65a93977caa3d1b081852ff57a79e465f1660577304baead505dd3
 const URL_ENCODED: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data; boundary=----WebKitFormBoundaryX";
 
-/// A form that a browser sent to the reference server.
+/// A form that a browser sent to the reference server, the original implementation.
 const JOIN_CALL: &str = "------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"otherID\"\r\n\r\n\
     03d65a93977caa3d1b081852ff57a79e465f1660577304baead505dd3a48589cf3\r\n\
     ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"format\"\r\n\r\nwav\r\n\

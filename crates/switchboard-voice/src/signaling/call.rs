@@ -112,7 +112,7 @@ pub struct RingOrigin<'a> {
 }
 
 impl RingOrigin<'static> {
-    /// An unknown address; all users count as having an event stream.
+    /// An unknown address; all users are taken to have an event stream open.
     pub const UNKNOWN: Self = Self {
         address: None,
         listens: &|_| true,
@@ -212,7 +212,8 @@ impl Calls {
         Ok(())
     }
 
-    /// The challenge that `by` must sign to answer the ring of `caller`, in a list like those of the other steps.
+    /// The challenge that `by` must sign to answer the ring of `caller`. It is returned as a list, because the other
+    /// steps have several challenges.
     ///
     /// # Errors
     /// `NoSuchCall`: `caller` does not ring `by`.
@@ -321,7 +322,7 @@ impl Calls {
 
     /// The callee accepts the call; the caller gets [`VoiceEvent::Accepted`]. This creates the call, or continues
     /// the call that the two users have. A repeated accept sends the event again and changes nothing else. If both
-    /// users have rung and both accept, the second accept counts as a repeated one.
+    /// users have rung and both accept, the second accept is treated as a repeated one.
     ///
     /// # Errors
     /// `NoSuchCall`: `from` does not ring `by`, and did not ring it before their current call.
@@ -404,8 +405,8 @@ impl Calls {
     /// connection, and calls [`Calls::disconnect`] only when the newer one ends.
     ///
     /// # Errors
-    /// `NoSuchCall`: the two users have no call. `TooManyCalls`: `by` has neither rung nor connected audio, so the call
-    /// does not count for it yet, and `by` is at its limit.
+    /// `NoSuchCall`: the two users have no call. `TooManyCalls`: `by` is at its limit of calls, and this call is not
+    /// counted yet, because `by` has neither rung nor connected audio.
     pub fn connect(
         &mut self,
         by: &User,
@@ -548,8 +549,8 @@ impl Calls {
         displaced.cloned().map(Some).ok_or(error)
     }
 
-    /// If a limit of rings to `to` is reached, returns the callers that count for it and its error: one of these
-    /// callers must be displaced, or the new ring is refused with the error. `None`: another caller may ring.
+    /// If a limit of rings to `to` is reached, returns the callers that use it up, and its error: one of these callers
+    /// must be displaced, or the new ring is refused with the error. `None`: one more caller may ring.
     fn ring_limit_conflict(
         &self,
         to: &User,

@@ -76,7 +76,8 @@ struct ModelRing {
 
 struct ModelCall {
     id: CallId,
-    /// Each of the two users with the challenges of which it signed one to accept; empty for a user that only called.
+    /// Each of the two users, with the challenges of which it has signed one to accept. Empty for a user that has only
+    /// rung.
     users: BTreeMap<User, Vec<ByteString>>,
     connected: BTreeSet<(User, Direction)>,
     /// The time at which the call ends, if no audio is connected.
@@ -87,7 +88,8 @@ pub(crate) struct CallModel {
     limits: CallLimits,
     rings: Vec<ModelRing>,
     calls: Vec<ModelCall>,
-    /// Pairs of a user that has rung or connected audio, and the other user. Only these count for its limit of calls.
+    /// Pairs of a user that has rung or connected audio, and the other user. Only such pairs use up the user's limit of
+    /// calls.
     active: BTreeSet<(User, User)>,
     /// Caller, callee and time of each ring.
     rung_at: Vec<(User, User, Instant)>,

@@ -353,7 +353,7 @@ fn a_user_at_the_call_limit_gets_too_many_and_its_caller_gets_busy() {
 }
 
 #[test]
-fn actions_of_other_users_do_not_count_against_the_call_limit() {
+fn actions_of_other_users_do_not_use_up_the_call_limit() {
     check_with(
         at_most(1),
         "
@@ -391,7 +391,7 @@ fn actions_of_other_users_do_not_count_against_the_call_limit() {
 }
 
 #[test]
-fn a_pair_of_users_counts_once() {
+fn a_pair_of_users_uses_one_place_of_the_call_limit() {
     check_with(
         at_most(1),
         "
@@ -417,7 +417,7 @@ fn a_pair_of_users_counts_once() {
 }
 
 #[test]
-fn zero_is_no_limit() {
+fn a_call_limit_of_zero_means_no_limit() {
     check_with(
         at_most(0),
         "

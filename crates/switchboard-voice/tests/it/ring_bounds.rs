@@ -73,7 +73,7 @@ fn new_keys_at_one_address_do_not_block_callers_at_other_addresses() {
 }
 
 #[test]
-fn a_caller_with_a_stream_displaces_one_without_at_its_address() {
+fn a_caller_with_an_event_stream_displaces_one_without_at_its_address() {
     let mut ringing = Ringing::new(CallLimits::default());
     ringing.open_stream("key-0");
     ringing.open_stream("ann");
@@ -93,7 +93,7 @@ fn a_caller_with_a_stream_displaces_one_without_at_its_address() {
 }
 
 #[test]
-fn a_caller_with_a_stream_displaces_keys_without_at_many_addresses() {
+fn a_caller_with_an_event_stream_displaces_callers_without_one_at_many_addresses() {
     let mut ringing = Ringing::new(CallLimits::default());
     for key in 0..32 {
         let address = [203, 0, 113, key];

@@ -131,7 +131,7 @@ fn a_confirmation_needs_an_answer() {
 }
 
 #[test]
-fn ringing_again_starts_over() {
+fn a_repeated_ring_replaces_the_earlier_one_and_its_challenges() {
     check(
         "
         ann rings bob c1
@@ -200,7 +200,7 @@ fn an_unanswered_ring_expires_for_both_users() {
 }
 
 #[test]
-fn an_accept_after_the_time_is_late_even_if_the_timer_is_later() {
+fn an_accept_after_the_ring_time_is_rejected_even_if_the_timer_has_not_fired() {
     let mut calls = Calls::new(CallLimits::default());
     let (ann, bob, now) = (user("ann"), user("bob"), epoch());
     assert_eq!(
@@ -370,7 +370,7 @@ fn when_both_ring_each_ring_has_its_own_challenges() {
 }
 
 #[test]
-fn when_both_ring_each_may_be_rejected_alone() {
+fn when_both_ring_one_ring_may_be_rejected_and_the_other_continues() {
     check(
         "
         ann rings bob a1
@@ -532,7 +532,7 @@ fn the_challenge_of_a_confirmation_cannot_be_forwarded_to_another_user() {
 }
 
 #[test]
-fn a_challenge_is_free_when_its_ring_has_started_over() {
+fn a_challenge_can_be_used_again_after_its_ring_was_replaced() {
     check(
         "
         ann rings bob c1

@@ -68,8 +68,8 @@ pub(crate) struct PairState {
     /// Rings, indexed by the side of the caller.
     pub(crate) rings: [Option<RingState>; 2],
     pub(crate) call: Option<ActiveCall>,
-    /// Whether each side has rung or connected audio. Otherwise the pair exists only because of the other side, and
-    /// does not count for the limit of calls of this side.
+    /// Whether each side has rung or connected audio. If a side has not, the pair exists only because of the other
+    /// side, and is not counted toward this side's limit of calls.
     pub(crate) has_acted: [bool; 2],
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct UserShare {
     pub(crate) challenges: Vec<ByteString>,
 }
 
-/// Numbers of pairs of a user.
+/// The number of pairs that a user belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CallLoad {
     /// Pairs in which the user has rung or connected audio.
