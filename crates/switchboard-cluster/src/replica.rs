@@ -123,8 +123,8 @@ pub(super) struct Replica {
     pub(super) is_read_planned: bool,
     /// The end of the restore grace, while it lasts.
     pub(super) restore_grace: Option<Instant>,
-    /// The restore grace is over: members that the next snapshot lacks are removed. A snapshot that is older than the
-    /// applied events does not count; the log is read again.
+    /// Set when the restore grace is over: members that no node has restored, so that the next snapshot lacks them, are
+    /// removed. If that snapshot is older than the applied events, the log is read again.
     pub(super) must_remove_unrestored: bool,
     /// Set while no member of this node needs the replica: the time at which it is dropped.
     pub(super) retained_until: Option<Instant>,
@@ -270,7 +270,8 @@ impl Replica {
         ApplyResult::InOrder
     }
 
-    /// Whether a stored member of this node is from an earlier join than the desired one.
+    /// Whether a stored member of this node is from another join than the desired one: an earlier join, which this node
+    /// has given up.
     fn is_outdated(&self, stored_member: &StoredMember) -> bool {
         let desired = self.desired.get(&stored_member.peer);
         stored_member.lease.node == self.node
@@ -548,7 +549,7 @@ impl Replica {
         departed
     }
 
-    /// Whether messages or events wait, or a probe has shown a later head.
+    /// Whether messages or events wait here for earlier changes, or a probe has shown a later head.
     pub(super) fn is_behind(&self) -> bool {
         !self.held_messages.is_empty()
             || !self.early_events.is_empty()
@@ -572,7 +573,8 @@ impl Replica {
     }
 }
 
-/// The cause that the hub is told when a member is found at another position: its leave and its new join were missed.
+/// The leave cause for the hub (the state of all rooms on this node) when a member is found at another position: this
+/// node has missed its leave and its new join.
 /// `NodeLost` makes the hub suspend a member of this node until its new join. For a member of another node, the real
 /// cause is unknown; `Announced` notifies all members of the leave.
 fn cause_of_missed_leave(is_own: bool) -> LeaveCause {

@@ -14,7 +14,7 @@ mod context;
 pub(crate) use context::Contexts;
 pub use context::HostContext;
 
-/// Time that a hook has to answer. Frames of the client wait meanwhile; its connection is served.
+/// Time that a hook has to answer. Meanwhile the frames of the client wait, and the server still sends to it.
 pub(crate) const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of the text of a [`Denial`]; a longer text is cut.

@@ -1,9 +1,10 @@
 //! Leader election: one node does a task for all nodes of the cluster.
 //!
-//! The engine orders joins and leaves in logs: one for each room, and one for each election, whose members are the
-//! candidates. The candidate that joined first leads. When it leaves, or the lease of its node expires, the next
-//! candidate leads. [`Election::on_committed`] and [`Election::on_rejected`] receive the results from the log;
-//! [`Election::keep_candidacy`] keeps this node a candidate.
+//! The engine, which shares rooms between nodes, orders joins and leaves in logs: one log for each room, and one for
+//! each election. The members of an election log are the candidates. The candidate that joined first leads. When it
+//! leaves, or the lease of its node expires, the next candidate leads. [`Election::on_committed`] and
+//! [`Election::on_rejected`] receive the results of the engine; [`Election::keep_candidacy`] keeps this node a
+//! candidate.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -30,7 +31,7 @@ pub(crate) static ELECTION_TRAITS: DialectTraits = DialectTraits {
 
 /// The election log of the voice leader.
 pub(crate) fn voice_log() -> LogId {
-    // 0 is no limit of the bytes.
+    // The limit 0 allows names of any length.
     LogId::Election(ElectionId::parse("voice", 0).expect("not empty"))
 }
 
@@ -109,7 +110,8 @@ impl Election {
         self.term.subscribe()
     }
 
-    /// Applies the entries that the engine has committed to the log, as one change: at most one new term begins.
+    /// Applies entries that the engine has committed to the log. However many entries there are, at most one new term
+    /// begins.
     pub(crate) fn on_committed(&self, entries: &[Entry]) {
         let mut locked = self.candidates.lock();
         let candidates = &mut locked.by_position;
@@ -347,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn another_node_with_the_same_url_is_not_this_one() {
+    fn leader_that_advertises_the_url_of_this_node_is_a_duplicate_address() {
         let election = new_election();
         for (position, url) in [(1, "http://own:1#y"), (2, "http://own:1/#z")] {
             election.on_committed(&[join_at(&election, position, 3, url)]);
@@ -357,7 +359,7 @@ mod tests {
         assert_eq!(election.leader(), Leader::ThisNode);
     }
 
-    /// An engine that rejects the first proposals and commits the others. Records of each whether it is a join.
+    /// An engine that rejects the first proposals and commits the others. It records whether each proposal is a join.
     #[derive(Debug)]
     struct RejectingEngine {
         rejections_left: Mutex<u32>,

@@ -30,11 +30,11 @@ use crate::{
 /// The prefix of a WebSocket subprotocol that names a dialect.
 const SUBPROTOCOL: &str = "switchboard.";
 
-/// The dialect's name in logs and events while the first frame of the client has not selected a dialect.
+/// The dialect's name in logs and events until the first frame of the client selects a dialect.
 const UNDETECTED: &str = "undetected";
 
-/// Adds the routes of the dialects to a router. `sole_dialect` is the only dialect that clients can select, on a
-/// listener of one dialect.
+/// Adds the routes of the dialects to a router. On a listener of one dialect, `sole_dialect` is that dialect, and clients
+/// can select no other.
 pub(crate) fn routes(
     router: Router<Arc<AppState>>,
     routes: &RouteTable,
@@ -146,9 +146,9 @@ async fn begin_session(
     let opened = ClientSession::open(dialect, handshake, admission.space);
     let (response, connecting) = upgrade.accept(app.limits().frame_bytes);
     let context = app.context().clone();
-    // Boxed, so that the future of the task is smaller.
+    // The future of the task holds this closure while it waits for the upgrade. A box makes that future smaller.
     let begin = Box::new(move |socket| {
-        // Before the upgrade is complete the client may still be lost, and then no `disconnected` follows.
+        // Logged only now: a client that is lost before the upgrade is complete is never logged as disconnected.
         log_connected(&client);
         events.send(|| Some(ServerEvent::Connected(client)));
         websocket::serve(socket, opened, context, permit)

@@ -18,7 +18,8 @@ use switchboard_transport::MetricsRegistry;
 
 use crate::app_state::AppState;
 
-/// Time after which `/readyz` fails if the engine (the store that connects the nodes of a cluster) does not answer.
+/// Time without an answer of the engine after which `/readyz` fails. The engine is the part that shares rooms between
+/// the nodes of a cluster, through a store.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Adds `/healthz` and `/readyz` where `is_free` allows their paths.

@@ -209,8 +209,8 @@ fn config_of(
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
-    // Session tickets let a client resume its TLS session, which saves the server a signature. It keeps no state for
-    // them.
+    // With a session ticket, a client resumes its TLS session without a new signature of the server. The ticket holds
+    // the state, so the server keeps none.
     config.ticketer = ring::Ticketer::new()?;
     Ok(config)
 }

@@ -31,8 +31,8 @@ const CONCURRENT_REQUESTS: usize = 64;
 /// Concurrent requests for which no client waits.
 const CONCURRENT_DETACHED: usize = 16;
 
-/// Unfinished requests for which no client waits, queued ones included. At least this many clients can leave at once
-/// without a lost request.
+/// Unfinished requests for which no client waits, queued ones included. A client that leaves causes at most one request,
+/// so this many clients can leave at the same time without a dropped request.
 const QUEUED_DETACHED_MAX: usize = 4096;
 
 /// Sends webhook requests, a bounded number at a time.
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unreachable_or_silent_web_service_gives_no_response() {
+    async fn request_to_an_unreachable_or_silent_web_service_has_no_response() {
         let webhooks = Webhooks::new(&MetricsRegistry::default(), TaskTracker::new());
         for url in ["", "nowhere", "ftp://127.0.0.1", "http://127.0.0.1:1"] {
             assert_eq!(webhooks.post(webhook(url)).await, None, "{url}");
@@ -288,7 +288,7 @@ mod tests {
             let record = move |body: String| async move {
                 open.notified().await;
                 open.notify_one();
-                bodies.lock().expect("whole").push(body);
+                bodies.lock().expect("poisoned by a panic").push(body);
                 StatusCode::OK.into_response()
             };
             Router::new().route("/", post(record))
@@ -299,7 +299,8 @@ mod tests {
         tasks.close();
         open.notify_one();
         tasks.wait().await;
-        assert_eq!(bodies.lock().expect("whole").len(), QUEUED_DETACHED_MAX);
+        let received = bodies.lock().expect("poisoned by a panic").len();
+        assert_eq!(received, QUEUED_DETACHED_MAX);
         assert_eq!(webhooks.detached_count.load(Ordering::Relaxed), 0);
         let failed = webhooks.metrics.failed.get();
         assert_eq!(failed, 1, "the request over the limit");

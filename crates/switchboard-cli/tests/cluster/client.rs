@@ -393,7 +393,7 @@ impl ChaosClient {
     }
 }
 
-/// The id of no client. The error for a signal to it tells whether the sender is a member.
+/// An id that no client has. The error for a signal to it tells whether the sender is a member.
 const ABSENT_ID: &str = "00000000-0000-4000-8000-000000000000";
 
 fn room_name(room: usize) -> String {

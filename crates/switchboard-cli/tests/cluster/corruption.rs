@@ -59,7 +59,7 @@ impl Corruption {
     }
 }
 
-/// Records events, some of them corrupted.
+/// Corrupts some of the events before they are recorded.
 #[derive(Debug, Default)]
 pub(crate) struct CorruptingRecorder {
     corruption: Corruption,

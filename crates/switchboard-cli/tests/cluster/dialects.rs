@@ -1,4 +1,4 @@
-//! The frames of a client in each dialect.
+//! The frames of a client in each dialect (signaling protocol of clients).
 
 use std::collections::HashMap;
 

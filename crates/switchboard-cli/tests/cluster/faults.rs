@@ -64,7 +64,7 @@ impl ProcessFault {
     /// The faults that disconnect a node.
     pub(crate) const OF_NETWORK: [Self; 2] = [Self::CutFromRedis, Self::CutFromAll];
 
-    /// Draws the faults of a number of rounds, each kind equally often, in an order by the seed.
+    /// Draws the faults of a number of rounds. Each kind is drawn equally often, in an order that the seed determines.
     pub(crate) fn draw(kinds: &[Self], rounds: usize, seed: u64) -> Vec<Self> {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut drawn = Vec::new();

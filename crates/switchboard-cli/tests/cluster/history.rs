@@ -43,8 +43,8 @@ pub(crate) fn permanent_violations(
 }
 
 /// In dialects that announce joins, the newcomer sends the offer. An older member may be told to offer only if the
-/// dialect of the newcomer cannot tell its client to offer. Periods with faults do not count, because a member whose
-/// membership was lost and restored is a newcomer to the others.
+/// dialect of the newcomer cannot tell its client to offer. Periods with faults are not checked: a member whose
+/// membership was lost and restored in one is a newcomer to the others.
 fn check_offer_order(
     index: usize,
     membership: &MembershipRecord,
@@ -78,8 +78,8 @@ fn check_offer_order(
     None
 }
 
-/// After a client is told that a member has left, it receives no signal of that membership. Periods with faults do not
-/// count, because then a connected member may be reported as left and be restored.
+/// After a client is told that a member has left, it receives no signal of that membership. Periods with faults are not
+/// checked: in one, a connected member may be reported as left and be restored.
 fn check_signals_after_leave(
     record: &Record,
     index: usize,
@@ -225,8 +225,8 @@ fn check_common_order(record: &Record, period: &QuiescentPeriod) -> Vec<Violatio
 /// Joins (true) and leaves (false), with the names.
 type Changes<'r> = Vec<(bool, &'r str)>;
 
-/// The joins and leaves in a quiescent period, without those of `lightstream` clients, which may join again by the same
-/// name.
+/// The joins and leaves in a quiescent period. Those of `lightstream` clients are left out: such a client may join
+/// again by the same name, so a name does not identify its membership.
 fn changes<'r>(membership: &'r MembershipRecord, period: &QuiescentPeriod) -> Changes<'r> {
     let events = membership
         .events

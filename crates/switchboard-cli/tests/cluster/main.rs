@@ -59,7 +59,8 @@ fn seed() -> u64 {
     seed
 }
 
-/// A plan with one node and the engine in memory, for tests of the harness.
+/// A plan with one node and without Redis, for tests of the harness. The engine of such a node, the part that shares
+/// rooms between nodes, keeps its data in memory.
 fn single_node(seed: u64) -> TestPlan {
     TestPlan {
         seed,
@@ -103,6 +104,7 @@ async fn oracle_detects_corrupted_observations() {
     });
     for (corruption, result) in futures_util::future::join_all(runs).await {
         match (corruption.expected_violation(), result) {
+            // A run without corruption must have no violation.
             (None, result) => assert_eq!(result, Ok(())),
             (Some(text), Ok(())) => panic!("{corruption:?} is not detected: {text}"),
             (Some(text), Err(fault)) => assert!(fault.contains(text), "{corruption:?}: {fault}"),
@@ -145,7 +147,7 @@ async fn invariants_hold_in_a_cluster_during_process_faults() {
     ignore = "needs `ip netns add` and virtual links (Debian: iproute2; root)"
 )]
 async fn invariants_hold_in_a_cluster_during_a_network_partition() {
-    // The namespace is named after the process, so there is one at a time.
+    // The network namespace is named after the process, so only one test at a time can create it.
     let _guard = ONE_AT_A_TIME.lock().await;
     let network = Network::create().expect("a network namespace");
     cluster_survives(&ProcessFault::OF_NETWORK, Some(network)).await;

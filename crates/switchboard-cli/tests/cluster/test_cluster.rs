@@ -67,7 +67,7 @@ impl TestCluster {
         self.mode.send_replace(mode);
     }
 
-    /// Freezes the connections of these clients: they are not read any more. The clients connect again.
+    /// Makes these clients freeze: each stops reading its connection, leaves it open, and makes a new connection.
     pub(crate) fn freeze(&self, clients: impl IntoIterator<Item = usize>) {
         lock(&self.to_freeze).extend(clients);
     }
@@ -77,7 +77,7 @@ impl TestCluster {
         lock(&self.to_freeze).remove(&client)
     }
 
-    /// Keeps a connection that is not read.
+    /// Keeps the connection of a frozen client open.
     pub(crate) fn keep(&self, socket: Socket) {
         lock(&self.frozen).push(socket);
     }

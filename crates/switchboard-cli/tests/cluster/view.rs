@@ -100,7 +100,8 @@ impl<'r> View<'r> {
         }
     }
 
-    /// A signal comes from its true sender, is addressed to the client, and follows an introduction.
+    /// Checks that a signal comes from its true sender, is addressed to the client, and follows an introduction. Returns
+    /// the violation.
     fn check_signal(
         &self,
         record: &Record,

@@ -34,8 +34,8 @@ impl Node {
         }
     }
 
-    /// Removes this node from the logs that it has left, but in which the store still lists it. Such logs
-    /// exist if the store was restored from a backup.
+    /// Removes this node from the logs that it has left, but in which the store still lists it, for example after the
+    /// store was restored from a backup.
     pub(super) fn leave_forgotten_logs(&mut self, logs: Vec<LogId>) {
         for log in logs {
             if self.replicas.contains_key(&log) {
@@ -111,8 +111,9 @@ impl Node {
             .extend(messages.into_iter().map(NodeEffect::Undeliverable));
     }
 
-    /// Handles the leaves whose requests had no response when the connection to the store was lost. The leaves of
-    /// members of this node are applied at once; evictions of members of other nodes are rejected.
+    /// Handles the leaves whose requests had no response when the connection to the store was lost. Members of this
+    /// node leave at once, also those whose leave was not requested yet; evictions of members of other nodes are
+    /// rejected.
     pub(super) fn apply_leaves_locally(&mut self, leaves: Vec<(LogId, PeerId)>) {
         for (log, peer) in leaves {
             let replica = self.replicas.get(&log);
@@ -145,6 +146,8 @@ impl Node {
         self.sync(log);
     }
 
+    /// Requests a synchronisation of a log: the store joins the members that this node desires, removes its others, and
+    /// returns a snapshot.
     pub(super) fn sync(&mut self, log: &LogId) {
         let Some(replica) = self.replicas.get(log) else {
             return;
@@ -168,6 +171,8 @@ impl Node {
         self.enqueue(request, PendingRequest::Sync(log.clone(), self.lease.epoch));
     }
 
+    /// Requests a snapshot of a log. `conflicting_peers` are peers whose join the store has rejected because another
+    /// member has their address: the hub gets the rejections after the snapshot, so that it knows that member.
     pub(super) fn read(&mut self, log: &LogId, conflicting_peers: Vec<PeerId>) {
         if let Some(replica) = self.replicas.get_mut(log) {
             replica.is_read_planned = true;

@@ -79,8 +79,8 @@ impl Node {
             return self.emit_rejected(&log, peer, RejectReason::NotAMember);
         };
         let is_own = replica.desired.remove(&peer).is_some() || replica.is_own(peer);
-        // A member of another node is evicted only if this node was connected while the member could answer the probe.
-        // Otherwise the answer may have been lost.
+        // A member of another node is evicted as unresponsive only if this node was connected to the store for the whole
+        // time that the member had to answer the liveness check. Otherwise the answer may have been lost.
         let could_receive_answer = self.connected.is_ok_and(|since| now >= since + CHALLENGE);
         if !is_own
             && !could_receive_answer

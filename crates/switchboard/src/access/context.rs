@@ -46,7 +46,8 @@ pub(crate) struct Contexts(Mutex<HashMap<PeerId, KeptContext>>);
 struct KeptContext {
     context: HostContext,
     is_connected: bool,
-    /// The rooms that the connection leaves, until the leave is committed. In a cluster the connection may end before.
+    /// The rooms that the connection leaves, each until the leave is committed. In a cluster, the connection may end
+    /// before that.
     leaving: HashSet<RoomId>,
 }
 
@@ -72,8 +73,8 @@ impl Contexts {
         kept.map(|kept| kept.context.clone()).unwrap_or_default()
     }
 
-    /// Notes whether a leave of this connection is proposed and not committed yet. Returns the context if it is not kept
-    /// any more; the caller must drop it without a lock.
+    /// Records whether the connection is leaving this room: its leave is proposed and not committed yet. Returns the
+    /// context if there is no more reason to keep it; the caller must drop it without holding a lock.
     pub(crate) fn set_leaving(
         &self,
         peer: PeerId,
@@ -101,7 +102,8 @@ impl Contexts {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, KeptContext>> {
-        // A panic does not poison this mutex. Each change is one call of a map or set, so they are consistent then too.
+        // A panic does not poison this mutex. Each change is one call of a map or set, so a panic between two changes
+        // leaves the map and its sets consistent.
         self.0.lock()
     }
 }

@@ -8,7 +8,7 @@ use super::{
     reason::Reason,
 };
 
-/// The least value of a limit with which a client can be served. 0 (no limit) is always allowed.
+/// The least value of a limit with which a client can be served. The value 0 means no limit and is always allowed.
 struct MinimumValue {
     key: &'static str,
     value: fn(&Config) -> usize,
@@ -115,7 +115,8 @@ impl Config {
         check.finish()
     }
 
-    /// Warnings: settings that serve clients but not up to every limit, or that disclose more than their names say.
+    /// Warnings: limits that are too low for the largest allowed room or frame, settings that disclose more than their
+    /// names say, and a certificate that is not valid yet or expires soon.
     #[must_use]
     pub fn warnings(&self) -> Vec<ConfigError> {
         let mut check = Validator::new(self);
@@ -214,7 +215,8 @@ impl<'a> Validator<'a> {
                 keys: ["limits.deliveries_per_second", "limits.deliveries_burst"],
                 rate: [limits.deliveries_per_second, limits.deliveries_burst],
                 flood_secs,
-                // A join is sent to the other member, and that member to the new one.
+                // The charges of a join in a room of two, counted as for `most`: the join is delivered to each member,
+                // and each member is listed to the joiner.
                 least: 4,
                 most: members.saturating_mul(2),
                 bound: "limits.room_members",
@@ -455,7 +457,7 @@ impl<'a> Validator<'a> {
 /// The setting that errors name for the main listener, the first of [`Config::listeners`].
 const PORT: &str = "server.port";
 
-/// Whether a socket that is bound to one of these addresses keeps the system from binding the other.
+/// Whether the system refuses to bind one of these addresses while a socket is bound to the other.
 fn is_same_socket(first: SocketAddr, second: SocketAddr) -> bool {
     // An IPv6 socket for all addresses accepts IPv4 too.
     let covers = |all: IpAddr, one: IpAddr| match all {

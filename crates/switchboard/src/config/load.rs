@@ -363,8 +363,8 @@ impl TomlReader<'_> {
         }
     }
 
-    /// The hint after "unknown key": a similar key, another section, or the keys of the section. Marks the suggested
-    /// setting as invalid: it was probably meant, so its current value is not the intended one.
+    /// The hint after "unknown key": a similar key, another section, or the keys of the section. The file probably means
+    /// the suggested setting, whose current value is then not the intended one, so that setting is marked as invalid.
     fn unknown_key_hint(&mut self, section: &str, key: &str) -> String {
         let rows = self.writer.rows.iter();
         let known: Vec<_> = rows
@@ -395,8 +395,8 @@ impl TomlReader<'_> {
         format!("; did you mean {} in [{}]?", row.key, row.section)
     }
 
-    /// Marks the settings of the section that the file probably means by a misspelled name as invalid: their current
-    /// values are not the intended ones.
+    /// Marks the settings of the section `meant` as invalid. The file probably means this section by a misspelled name,
+    /// so the current values are not the intended ones.
     fn mark_section_invalid(&mut self, meant: Option<&str>) {
         let rows = self.writer.rows.iter();
         for row in rows.filter(|row| Some(row.section) == meant) {

@@ -1,4 +1,4 @@
-//! Certificates and keys in the forms of common tools, and the errors for those that cannot be used.
+//! Certificates and keys in the forms that common tools write, and the errors for unusable ones.
 
 use std::{fs, time::Duration};
 
@@ -352,7 +352,7 @@ fn self_signed_key_is_not_written_through_a_symbolic_link() {
 /// A device has the length 0, and reading a pipe ends only when it is closed.
 #[test]
 #[cfg(unix)]
-fn only_a_regular_file_is_read_as_a_certificate() {
+fn only_regular_files_are_read_as_certificates_and_keys() {
     let folder = Folder::new("tls-no-file");
     let of_folder = folder.path("");
     let (cert, key) = (fixture("ec.pem"), fixture("ec-sec1.key"));
