@@ -16,7 +16,8 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("switchboard-voice", &["switchboard-transport", "switchboard-dialects", "switchboard-core", "switchboard-audio"]),
     ("switchboard-testkit", &["switchboard-core", "switchboard-dialects", "switchboard-session", "switchboard-cluster"]),
     ("switchboard", &["switchboard-transport", "switchboard-session", "switchboard-dialects", "switchboard-redis", "switchboard-cluster", "switchboard-core", "switchboard-voice"]),
-    ("switchboard-cli", &["switchboard"]),
+    ("switchboard-bench", &[]),
+    ("switchboard-cli", &["switchboard", "switchboard-bench"]),
     ("xtask", &[]),
 ];
 

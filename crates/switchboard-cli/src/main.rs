@@ -6,6 +6,7 @@ use switchboard::config::LogFormat;
 
 mod args;
 mod banner;
+mod bench;
 mod certificate;
 mod cluster;
 mod files;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Some(Action::Cluster { options, json }) => return cluster::run(&options, json),
         Some(Action::Ice(args)) => return ice::run(&args),
         Some(Action::Voice(args)) => voice::run(args),
+        Some(Action::Bench(command)) => bench::run(command),
         Some(Action::Check(options)) => return serve::check(&options),
         Some(Action::Serve(options)) => return serve::serve(&options),
         None => return serve::serve(&args.options),

@@ -15,22 +15,26 @@ pub(crate) struct ServerProcess {
 impl ServerProcess {
     /// Starts a server on a free port of this address and reads its banner.
     pub(crate) fn start_on(addr: &str, args: &[&str], stderr: Stdio) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+        command
             .args(["--addr", addr, "--port", "0"])
             .args(args)
             .env_remove("PORT")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .expect("the binary runs");
+            .stderr(stderr);
+        Self::spawn(&mut command)
+    }
+
+    /// Starts a command whose first line is a banner with its address.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let first = lines.next().expect("a line").expect("text");
         let address = match serde_json::from_str::<serde_json::Value>(&first) {
             Ok(banner) => banner["address"].as_str().map(str::to_owned),
             Err(_) => first
-                .strip_prefix("Switchboard listens on ")
-                .map(str::to_owned),
+                .split_once(" listens on ")
+                .map(|(_, address)| address.to_owned()),
         };
         let address = address.expect("the address").parse().expect("an address");
         Self { child, address }
