@@ -152,8 +152,11 @@ impl Member {
     /// Whether the two members see each other: both are in the same group, or both in none.
     #[must_use]
     pub fn sees(&self, other: &Self) -> bool {
-        let first = |member: &Self| member.group.map(|group| group.first);
-        first(self) == first(other)
+        match (&self.group, &other.group) {
+            (None, None) => true,
+            (Some(own), Some(other)) => own.first == other.first,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
     }
 }
 

@@ -458,3 +458,16 @@ fn counts_against_member_limit(newcomer: &Member) -> bool {
     let traits = newcomer.dialect;
     traits.announces_presence && traits.signals && newcomer.group.is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Most rooms have two members, so their size counts for every connection.
+    #[test]
+    fn a_small_room_takes_little_memory() {
+        type Local = Arc<()>;
+        assert!(size_of::<Room<Local>>() <= 56);
+        assert!(size_of::<Membership<Local>>() <= 64);
+    }
+}

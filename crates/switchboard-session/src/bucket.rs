@@ -13,7 +13,7 @@ pub struct TokenBucket {
     full_at: Instant,
     per_second: u32,
     /// The time that an empty bucket takes to fill.
-    burst: Duration,
+    burst_nanos: u64,
 }
 
 impl TokenBucket {
@@ -26,16 +26,16 @@ impl TokenBucket {
         let mut bucket = Self {
             full_at: now,
             per_second,
-            burst: Duration::ZERO,
+            burst_nanos: 0,
         };
-        bucket.burst = bucket.time_of(u64::from(burst));
+        bucket.grow(burst);
         Some(bucket)
     }
 
     /// Takes `count` tokens. Returns false, and takes none, if there are fewer.
     pub fn try_take(&mut self, count: u32, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + self.time_of(u64::from(count));
-        if full_at.duration_since(now) > self.burst {
+        if full_at.duration_since(now) > self.burst() {
             return false;
         }
         self.full_at = full_at;
@@ -61,20 +61,25 @@ impl TokenBucket {
 
     /// Cancels a debt. A bucket that had one is empty then.
     pub fn forgive_debt(&mut self, now: Instant) {
-        self.full_at = self.full_at.min(now + self.burst);
+        self.full_at = self.full_at.min(now + self.burst());
     }
 
     /// The time at which the debt is paid; `None` if there is no debt.
     pub fn debt(&self, now: Instant) -> Option<Instant> {
-        let in_debt = self.full_at.saturating_duration_since(now) > self.burst;
-        in_debt.then(|| self.full_at - self.burst)
+        let in_debt = self.full_at.saturating_duration_since(now) > self.burst();
+        in_debt.then(|| self.full_at - self.burst())
     }
 
     /// Raises the burst by `count` tokens, which are available at once.
     pub fn grow(&mut self, count: u32) {
         if count != 0 {
-            self.burst += self.time_of(u64::from(count));
+            let nanos = u64::from(count) * NANOS_PER_SEC / u64::from(self.per_second);
+            self.burst_nanos = self.burst_nanos.saturating_add(nanos);
         }
+    }
+
+    fn burst(&self) -> Duration {
+        Duration::from_nanos(self.burst_nanos)
     }
 
     /// The time in which `count` tokens are refilled.

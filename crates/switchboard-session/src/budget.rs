@@ -3,7 +3,10 @@
 //! One frame may overdraw a budget, which is in debt then. While a budget is in debt, the connection is not read. So a
 //! client over its rate is slowed down; it is disconnected only if it stays over its rate.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU64,
+    time::{Duration, Instant},
+};
 
 use switchboard_core::{Event, HubRequest, Limits, PeerId, Target};
 
@@ -52,76 +55,129 @@ struct Debt {
     until: Instant,
 }
 
+/// The rate and the burst of a budget; 0 for no limit.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    per_second: u32,
+    burst: u32,
+}
+
+impl Rate {
+    fn full_bucket(self, now: Instant) -> Option<TokenBucket> {
+        TokenBucket::new(self.per_second, self.burst, now)
+    }
+}
+
 /// The budgets of one connection. A budget whose limit is 0 is `None`.
 #[derive(Debug)]
 pub(crate) struct Budgets {
     frames: Option<TokenBucket>,
-    deliveries: Option<TokenBucket>,
-    bytes: Option<TokenBucket>,
-    slow_receivers: Option<TokenBucket>,
+    deliveries: Rate,
+    bytes: Rate,
+    slow_receivers: Rate,
     frames_per_peer: u32,
     /// The part of the initial burst that is not assigned to a peer. New peers are assigned their frames from it first;
     /// only when it is used up does the burst grow.
     unused_burst: u32,
     /// The distinct peers that were announced to the connection or that it has reached.
     peers: PeerSet,
-    flood: Option<Duration>,
+    flood_secs: Option<NonZeroU64>,
+    /// The budgets of deliveries. `None` while they are full, as those of an idle connection.
+    spent: Option<Box<SpentDeliveries>>,
+}
+
+/// The budgets of deliveries, and the debt of all budgets.
+#[derive(Debug)]
+struct SpentDeliveries {
+    deliveries: Option<TokenBucket>,
+    bytes: Option<TokenBucket>,
+    slow_receivers: Option<TokenBucket>,
     debt: Option<Debt>,
     /// The end of the pause for slow receivers. This pause does not count towards `flood_secs`.
     slowed_until: Option<Instant>,
 }
 
+impl SpentDeliveries {
+    /// Whether all budgets are full at `now`, and no debt counts any more.
+    fn is_full(&self, now: Instant) -> bool {
+        let buckets = [&self.deliveries, &self.bytes, &self.slow_receivers];
+        let full_at = buckets.into_iter().flatten().map(TokenBucket::full_at);
+        let forgotten_at = self.debt.map(|debt| debt.until + DEBT_BREAK);
+        let mut times = full_at.chain(forgotten_at).chain(self.slowed_until);
+        times.all(|at| at < now)
+    }
+}
+
 impl Budgets {
     pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
-        let bucket = |per_second, burst| TokenBucket::new(per_second, burst, now);
-        let flood = (limits.flood_secs != 0).then(|| Duration::from_secs(limits.flood_secs));
+        let rate = |per_second, burst| Rate { per_second, burst };
         Self {
-            frames: bucket(limits.frames_per_second, limits.frames_burst),
-            deliveries: bucket(limits.deliveries_per_second, limits.deliveries_burst),
-            bytes: bucket(
+            frames: rate(limits.frames_per_second, limits.frames_burst).full_bucket(now),
+            deliveries: rate(limits.deliveries_per_second, limits.deliveries_burst),
+            bytes: rate(
                 limits.delivered_bytes_per_second,
                 limits.delivered_bytes_burst,
             ),
-            slow_receivers: bucket(
+            slow_receivers: rate(
                 limits.slow_receiver_bytes_per_second,
                 limits.slow_receiver_bytes_burst,
             ),
             frames_per_peer: limits.frames_per_peer,
             unused_burst: limits.frames_burst,
             peers: PeerSet::default(),
-            flood,
-            debt: None,
-            slowed_until: None,
+            flood_secs: NonZeroU64::new(limits.flood_secs),
+            spent: None,
         }
+    }
+
+    /// The budgets of deliveries, to be charged.
+    fn spend(&mut self, now: Instant) -> &mut SpentDeliveries {
+        self.spent.get_or_insert_with(|| {
+            Box::new(SpentDeliveries {
+                deliveries: self.deliveries.full_bucket(now),
+                bytes: self.bytes.full_bucket(now),
+                slow_receivers: self.slow_receivers.full_bucket(now),
+                debt: None,
+                slowed_until: None,
+            })
+        })
+    }
+
+    /// Frees the memory of budgets that are full.
+    pub(crate) fn release_full(&mut self, now: Instant) {
+        self.spent.take_if(|spent| spent.is_full(now));
     }
 
     /// Continues the budgets of an ended connection. A debt of frames is cancelled, because the burst of the
     /// new connection is smaller until it gets to know the same peers.
     pub(crate) fn continue_from(&mut self, spent: &SpentBudgets, now: Instant) {
+        let own = self.spend(now);
         let buckets = [
-            (&mut self.frames, spent.frames),
-            (&mut self.deliveries, spent.deliveries),
-            (&mut self.bytes, spent.bytes),
+            (&mut own.deliveries, spent.deliveries),
+            (&mut own.bytes, spent.bytes),
         ];
         for (bucket, full_at) in buckets {
             if let (Some(bucket), Some(full_at)) = (bucket, full_at) {
                 bucket.continue_from(full_at);
             }
         }
-        if let Some(frames) = &mut self.frames {
+        let debt = |bucket: &Option<TokenBucket>| bucket.as_ref()?.debt(now);
+        let debt = debt(&own.deliveries).max(debt(&own.bytes));
+        if let (Some(frames), Some(full_at)) = (&mut self.frames, spent.frames) {
+            frames.continue_from(full_at);
             frames.forgive_debt(now);
         }
-        let debt = |bucket: &Option<TokenBucket>| bucket.as_ref()?.debt(now);
-        self.enter_debt(debt(&self.deliveries).max(debt(&self.bytes)), now);
+        self.enter_debt(debt, now);
     }
 
     /// The spent budgets of the connection. `None` if they are full again within [`NEARLY_FULL`].
     pub(crate) fn spent(&self, now: Instant) -> Option<SpentBudgets> {
         let full_at = |bucket: &Option<TokenBucket>| bucket.as_ref().map(TokenBucket::full_at);
+        let own = self.spent.as_ref();
         let spent = SpentBudgets {
             frames: full_at(&self.frames),
-            deliveries: full_at(&self.deliveries),
-            bytes: full_at(&self.bytes),
+            deliveries: own.and_then(|own| full_at(&own.deliveries)),
+            bytes: own.and_then(|own| full_at(&own.bytes)),
         };
         let until = spent.until();
         until
@@ -145,12 +201,10 @@ impl Budgets {
         if count == 0 {
             return;
         }
-        let deliveries = charge(&mut self.deliveries, count, now);
-        let bytes = charge(
-            &mut self.bytes,
-            requests.iter().map(direct_bytes).sum(),
-            now,
-        );
+        let own = self.spend(now);
+        let deliveries = charge(&mut own.deliveries, count, now);
+        let bytes = requests.iter().map(direct_bytes).sum();
+        let bytes = charge(&mut own.bytes, bytes, now);
         self.enter_debt(deliveries.max(bytes), now);
     }
 
@@ -160,13 +214,19 @@ impl Budgets {
         let before = self.peers.len();
         charges.reached.iter().for_each(|peer| self.add_peer(*peer));
         let reached = self.peers.len() - before;
-        let paid = [
-            charge(&mut self.deliveries, charges.deliveries, now),
-            charge(&mut self.bytes, charges.bytes, now),
-        ];
-        let slowed = charge(&mut self.slow_receivers, charges.slow_receiver_bytes, now);
-        self.slowed_until = slowed.or(self.slowed_until);
-        self.enter_debt(paid.into_iter().flatten().max(), now);
+        if (
+            charges.deliveries,
+            charges.bytes,
+            charges.slow_receiver_bytes,
+        ) != (0, 0, 0)
+        {
+            let own = self.spend(now);
+            let deliveries = charge(&mut own.deliveries, charges.deliveries, now);
+            let bytes = charge(&mut own.bytes, charges.bytes, now);
+            let slowed = charge(&mut own.slow_receivers, charges.slow_receiver_bytes, now);
+            own.slowed_until = slowed.or(own.slowed_until);
+            self.enter_debt(deliveries.max(bytes), now);
+        }
         reached
     }
 
@@ -198,13 +258,14 @@ impl Budgets {
 
     /// The time until which the connection is in debt, as of the last charge.
     pub(crate) fn in_debt_until(&self) -> Option<Instant> {
-        self.debt.map(|debt| debt.until).max(self.slowed_until)
+        let spent = self.spent.as_ref()?;
+        spent.debt.map(|debt| debt.until).max(spent.slowed_until)
     }
 
     /// The time at which the connection has been in debt for `flood_secs`; `None` if its debt is paid before.
     pub(crate) fn flood_deadline(&self) -> Option<Instant> {
-        let debt = self.debt?;
-        let deadline = debt.since + self.flood?;
+        let debt = self.spent.as_ref()?.debt?;
+        let deadline = debt.since + Duration::from_secs(self.flood_secs?.get());
         (deadline <= debt.until).then_some(deadline)
     }
 
@@ -224,7 +285,7 @@ impl Budgets {
         let Some(until) = until else {
             return;
         };
-        match &mut self.debt {
+        match &mut self.spend(now).debt {
             Some(debt) if now <= debt.until + DEBT_BREAK => debt.until = debt.until.max(until),
             debt => *debt = Some(Debt { since: now, until }),
         }
@@ -312,6 +373,36 @@ mod tests {
             budgets.flood_deadline(),
             Some(later + Duration::from_secs(60))
         );
+    }
+
+    #[test]
+    fn full_budgets_take_no_memory() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let released = |deliveries, released_at| {
+            let mut budgets = Budgets::new(&Limits::default(), start);
+            let charges = PendingCharges {
+                deliveries,
+                ..PendingCharges::default()
+            };
+            budgets.charge(&charges, start);
+            budgets.release_full(released_at);
+            budgets.spent.is_none()
+        };
+        assert!(released(0, start), "nothing is charged");
+        assert!(!released(4000, start));
+        assert!(!released(4000, at(999)));
+        assert!(released(4000, at(1001)));
+        // A debt that is paid after 1 s counts for another second, and the full burst takes 5 s.
+        assert!(!released(24_000, at(5999)));
+        assert!(released(24_000, at(6001)));
+        let mut budgets = Budgets::new(&Limits::default(), start);
+        (0..500).for_each(|_| budgets.charge_frame(start));
+        budgets.release_full(at(1999));
+        assert_eq!(budgets.in_debt_until(), Some(at(1000)));
+        budgets.release_full(at(2001));
+        assert_eq!(budgets.in_debt_until(), None);
+        assert!(size_of::<Budgets>() <= 112);
     }
 
     #[test]

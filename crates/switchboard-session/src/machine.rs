@@ -337,6 +337,7 @@ impl SessionMachine {
     /// Adds a ping if one is due at `now`.
     fn ping_if_due(&mut self, now: Instant, output: &mut SessionOutput) {
         if now >= self.next_ping {
+            self.budgets.release_full(now);
             self.next_ping = now + self.heartbeat.ping;
             if !output.ping {
                 output.ping = true;

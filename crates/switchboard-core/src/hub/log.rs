@@ -306,13 +306,16 @@ fn introduce_all<L: Clone>(
     };
     if let LogId::Room(id) = log {
         let mut events = IntroducedEvents::default();
-        for membership in room.observers_of(newcomer).filter(is_new) {
-            notified += 1;
-            if let Some(local) = &membership.local {
-                let event = events.get(id, newcomer, role(membership).flipped());
-                effects.deliver(local.clone(), event.clone());
-            }
-        }
+        // `for_each` of these combined iterators is faster than a loop.
+        room.observers_of(newcomer)
+            .filter(is_new)
+            .for_each(|membership| {
+                notified += 1;
+                if let Some(local) = &membership.local {
+                    let event = events.get(id, newcomer, role(membership).flipped());
+                    effects.deliver(local.clone(), event.clone());
+                }
+            });
     }
     if !observes_presence(newcomer) || local_join.local.is_none() {
         let others = Vec::new();
@@ -322,7 +325,7 @@ fn introduce_all<L: Clone>(
     let others_max = newcomer.group.map_or(room.len(), |_| 0);
     let mut others = Vec::with_capacity(others_max);
     let visible = room.visible_to(newcomer).filter(is_new);
-    others.extend(visible.map(|membership| (membership.member.clone(), role(membership))));
+    visible.for_each(|membership| others.push((membership.member.clone(), role(membership))));
     Introductions { notified, others }
 }
 

@@ -352,16 +352,17 @@ pub(super) fn deliver_to_all<'a, L: Clone + 'a>(
         receivers: 0,
         is_untranslatable: false,
     };
-    for membership in memberships {
+    // `for_each` of the combined iterators is faster than a loop.
+    memberships.for_each(|membership| {
         let dialect = membership.member.dialect;
         if !message.is_understood_by(dialect) {
             delivery.is_untranslatable |= message.needs_content_for(dialect);
-            continue;
+            return;
         }
         delivery.receivers += 1;
         if let Some(local) = &membership.local {
             effects.deliver(local.clone(), event.clone());
         }
-    }
+    });
     delivery
 }
