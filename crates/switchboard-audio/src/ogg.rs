@@ -23,8 +23,11 @@ const LAG_MAX: u64 = 10_560;
 const FIRST_PAGE: u8 = 2;
 const LAST_PAGE: u8 = 4;
 
-/// Length of the part of a page that each listener has for itself: the header up to its checksum.
+/// Length of the part of a page that each listener has for itself: the header up to its checksum and with it.
 const HEADER: usize = 26;
+
+/// The place of the checksum in the header.
+const CHECKSUM: std::ops::Range<usize> = 22..HEADER;
 
 /// The part of a page that is the same for all listeners: the number of segments, their lengths, and the packets.
 #[derive(Debug)]
@@ -32,8 +35,8 @@ pub(crate) struct PageBody {
     bytes: Vec<u8>,
     /// The checksum of `bytes`.
     crc: u32,
-    /// The factor that turns the checksum of a header into that of the header followed by `bytes.len()` zero bytes.
-    shift: u32,
+    /// Makes the checksum of a header that of the header followed by its empty checksum field and by `bytes`.
+    shift: CrcShift,
     /// The durations of the first and the last packet, and the samples of all but the first.
     first: Option<PacketDuration>,
     last: Option<PacketDuration>,
@@ -65,7 +68,7 @@ impl PageBody {
         }
         Some(Self {
             crc: crc(&bytes),
-            shift: crc_shift(bytes.len()),
+            shift: CrcShift::new(CHECKSUM.len() + bytes.len()),
             bytes,
             first,
             last,
@@ -263,8 +266,8 @@ impl OggMuxer {
         header[14..18].copy_from_slice(&self.serial.to_le_bytes());
         header[18..22].copy_from_slice(&self.sequence.to_le_bytes());
         // The checksum is linear: that of a page is the sum of those of its parts.
-        let checksum = crc_multiply(crc(&header), body.shift) ^ body.crc;
-        header[22..].copy_from_slice(&checksum.to_le_bytes());
+        let checksum = body.shift.apply(crc(&header[..CHECKSUM.start])) ^ body.crc;
+        header[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
         pages.reserve_exact(HEADER + body.bytes.len());
         pages.extend(header);
         pages.extend(&body.bytes);
@@ -304,10 +307,35 @@ fn crc(page: &[u8]) -> u32 {
 /// The generator polynomial of the checksum, without its highest power.
 const CRC_POLYNOMIAL: u32 = 0x04c1_1db7;
 
-/// The factor that turns the checksum of a message into that of the message followed by this many zero bytes.
-fn crc_shift(zeros: usize) -> u32 {
-    // The power of x^8, by squaring.
-    let (mut power, mut square, mut rest) = (1, 1 << 8, zeros);
+/// Turns the checksum of a message into that of the message followed by a number of zero bytes, which is a product of
+/// polynomials. It has the product for each value of each hexadecimal digit of a checksum.
+#[derive(Debug)]
+struct CrcShift([[u32; 16]; 8]);
+
+impl CrcShift {
+    fn new(zeros: usize) -> Self {
+        let mut power = crc_power(zeros);
+        let mut table = [[0; 16]; 8];
+        for digit in &mut table {
+            for bit in [1, 2, 4, 8] {
+                for value in 0..bit {
+                    digit[bit + value] = digit[value] ^ power;
+                }
+                power = (power << 1) ^ (CRC_POLYNOMIAL & (power >> 31).wrapping_neg());
+            }
+        }
+        Self(table)
+    }
+
+    fn apply(&self, crc: u32) -> u32 {
+        let digits = self.0.iter().zip((0..32).step_by(4));
+        digits.fold(0, |sum, (digit, at)| sum ^ digit[(crc >> at & 15) as usize])
+    }
+}
+
+/// The power of x^8 by this exponent, by squaring.
+fn crc_power(exponent: usize) -> u32 {
+    let (mut power, mut square, mut rest) = (1, 1 << 8, exponent);
     while rest > 0 {
         if rest & 1 == 1 {
             power = crc_multiply(power, square);
@@ -392,7 +420,7 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).cycle().take(3_000).collect();
         for split in [0, 1, 26, 299, 2_974, 3_000] {
             let (first, second) = bytes.split_at(split);
-            let sum = crc_multiply(crc(first), crc_shift(second.len())) ^ crc(second);
+            let sum = CrcShift::new(second.len()).apply(crc(first)) ^ crc(second);
             assert_eq!(sum, crc(&bytes), "{split}");
         }
     }

@@ -43,6 +43,10 @@ impl AudioAttachment {
         self.hold.replaced.cancelled().await;
     }
 
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.hold.replaced.is_cancelled()
+    }
+
     pub(crate) fn replaced_owned(&self) -> WaitForCancellationFutureOwned {
         self.hold.replaced.clone().cancelled_owned()
     }

@@ -5,7 +5,7 @@ use std::{
     ops::ControlFlow,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -184,7 +184,8 @@ impl VoiceService {
         let body = Body::from_stream(AudioStream {
             chunks,
             replaced: Box::pin(attachment.replaced_owned()),
-            _attachment: attachment,
+            awaits_replacement: None,
+            attachment,
         });
         Ok(stream_head(stream.format, body))
     }
@@ -415,14 +416,28 @@ impl Drop for AudioSource {
 struct AudioStream {
     chunks: ListenerChunks,
     replaced: Pin<Box<WaitForCancellationFutureOwned>>,
-    _attachment: AudioAttachment,
+    /// The task that is woken when a newer connection takes over.
+    awaits_replacement: Option<Waker>,
+    attachment: AudioAttachment,
+}
+
+impl AudioStream {
+    /// Whether a newer connection has taken over. Registers the task once: a stream is polled for each page.
+    fn is_replaced(&mut self, context: &mut Context<'_>) -> bool {
+        let is_same = |known: &Waker| known.will_wake(context.waker());
+        if self.awaits_replacement.as_ref().is_some_and(is_same) {
+            return self.attachment.is_replaced();
+        }
+        self.awaits_replacement = Some(context.waker().clone());
+        self.replaced.as_mut().poll(context).is_ready()
+    }
 }
 
 impl Stream for AudioStream {
     type Item = Result<Bytes, std::convert::Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.replaced.as_mut().poll(context).is_ready() {
+        if self.is_replaced(context) {
             return Poll::Ready(None);
         }
         self.chunks.poll_next(context).map(|chunk| chunk.map(Ok))

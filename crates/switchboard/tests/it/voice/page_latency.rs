@@ -1,7 +1,7 @@
 //! How long the audio of a listener is gathered: the parameter `latency`, and the setting `mix.listener_latency`.
 
 use super::{
-    http::HttpRequest,
+    http::{HttpRequest, wait_for_metric},
     listener::Listener,
     sound::{FRAME, RATE, Tone, decibels, median_amplitude, pages},
     user::User,
@@ -98,4 +98,32 @@ async fn latency_out_of_bounds_is_refused_with_its_value_and_the_limits() {
     }
     assert_eq!(request(&ada, "opus", "1000").status(address).await, 200);
     assert_eq!(request(&ada, "wav", "").status(address).await, 200);
+}
+
+/// The queue of a listener is bounded in bytes, so long pages do not let it grow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stalled_listener_of_long_pages_is_disconnected_and_others_lose_no_page() {
+    let (_server, address) = start("");
+    let (ada, bob) = User::two(address).await;
+    let carol = User::new(address).await;
+    let _playing = ada.speak("standup").await.play(Tone::new(440, AMPLITUDE));
+    let listener = listen(&bob, address, "opus", "200").await;
+    let stuck = request(&carol, "wav", "1000").small_receive_buffer();
+    let stuck = stuck.send(address).await;
+    assert_eq!(stuck.status, 200);
+    wait_for_metric(address, "slow_total", 1).await;
+    wait_for_metric(address, "voice_listeners", 1).await;
+    let received = listener.bytes(listener.samples_now() + RATE).await;
+    let pages = pages(&received);
+    // The first page is longer, and the second one ends at the place of the listener in the cadence.
+    for (at, pair) in pages.windows(2).enumerate().skip(3) {
+        assert_eq!(pair[1].sequence, pair[0].sequence + 1);
+        assert_eq!(
+            pair[1].position,
+            pair[0].position + 10 * FRAME as u64,
+            "{at}"
+        );
+    }
+    assert!(pages.len() > 10, "{pages:?}");
+    drop(stuck);
 }
