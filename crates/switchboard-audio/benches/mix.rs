@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 
 use divan::{Bencher, black_box};
 use switchboard_audio::{
-    AudioSink, Bytes, FRAME_SAMPLES, Format, Frame, MixSettings, Mixer, SourceHandle,
+    AudioChunk, AudioSink, FRAME_SAMPLES, Format, Frame, MixSettings, Mixer, SourceHandle,
 };
 
 const FRAMES_PER_SECOND: usize = 50;
@@ -42,12 +42,12 @@ fn rooms(sizes: &[(usize, usize)]) -> Vec<Room> {
     Format::AVAILABLE.iter().copied().flat_map(room).collect()
 }
 
-/// A sink that discards its bytes.
+/// A sink that discards its chunks.
 struct DiscardingSink;
 
 impl AudioSink for DiscardingSink {
-    fn send(&mut self, bytes: Bytes) -> bool {
-        black_box(bytes);
+    fn send(&mut self, chunk: AudioChunk) -> bool {
+        black_box(chunk);
         true
     }
 

@@ -1,17 +1,21 @@
 //! Saves 10 s of a room with two sources in every format, for inspection with `opusinfo`, `ogginfo` or `ffprobe`. One
-//! file of each format has the whole time, and another one the stream of a listener that joins after 5 s.
+//! file of each format has the whole time, another one the stream of a listener that joins after 5 s, and a third one
+//! the same in pages of 200 ms.
 //! `cargo run -p switchboard-audio --example save -- DIRECTORY`
 
 use std::{env, fs::File, io, io::Write, path::PathBuf, sync::Arc};
 
-use switchboard_audio::{AudioSink, Bytes, FRAME_SAMPLES, Format, Frame, MixSettings, Mixer};
+use switchboard_audio::{
+    AudioChunk, AudioSink, FRAME_SAMPLES, Format, Frame, Latency, ListenerStream, MixSettings,
+    Mixer,
+};
 
 /// A sink that writes the stream to a file.
 struct FileSink(File);
 
 impl AudioSink for FileSink {
-    fn send(&mut self, bytes: Bytes) -> bool {
-        self.0.write_all(&bytes).is_ok()
+    fn send(&mut self, chunk: AudioChunk) -> bool {
+        self.0.write_all(&chunk.into_bytes()).is_ok()
     }
 
     fn is_open(&self) -> bool {
@@ -26,12 +30,16 @@ fn main() -> io::Result<()> {
     for frame in 0..500 {
         for &format in Format::AVAILABLE {
             let extension = extension(format);
-            let name = match frame {
-                0 => format!("early.{extension}"),
-                250 => format!("late.{extension}"),
-                _ => continue,
+            let names: &[(&str, Option<u64>)] = match frame {
+                0 => &[("early", None)],
+                250 => &[("late", None), ("long", Some(200))],
+                _ => &[],
             };
-            mixer.add_listener(3, format, FileSink(File::create(directory.join(name))?));
+            for (name, millis) in names {
+                let latency = millis.and_then(|millis| Latency::from_millis(millis).ok());
+                let file = File::create(directory.join(format!("{name}.{extension}")))?;
+                mixer.add_listener(3, ListenerStream { format, latency }, FileSink(file));
+            }
         }
         for (handle, hertz) in handles.iter().zip([440.0, 1_000.0]) {
             // Three seconds in five are sound.

@@ -19,12 +19,12 @@
 //!
 //! ```
 //! use std::sync::{Arc, mpsc};
-//! use switchboard_audio::{AudioSink, Bytes, FRAME_SAMPLES, Format, MixSettings, Mixer, PcmDecoder};
+//! use switchboard_audio::{AudioChunk, AudioSink, FRAME_SAMPLES, Format, MixSettings, Mixer, PcmDecoder};
 //!
-//! struct Pipe(mpsc::SyncSender<Bytes>);
+//! struct Pipe(mpsc::SyncSender<AudioChunk>);
 //! impl AudioSink for Pipe {
-//!     fn send(&mut self, bytes: Bytes) -> bool {
-//!         self.0.try_send(bytes).is_ok()
+//!     fn send(&mut self, chunk: AudioChunk) -> bool {
+//!         self.0.try_send(chunk).is_ok()
 //!     }
 //!     fn is_open(&self) -> bool {
 //!         true
@@ -40,11 +40,12 @@
 //! decoder.decode(&[0; 4 * FRAME_SAMPLES], &microphone);
 //! mixer.begin_frame();
 //! while mixer.render_next() {}
-//! assert_eq!(receiver.try_iter().map(|bytes| bytes.len()).collect::<Vec<_>>(), [44, 1920]);
+//! assert_eq!(receiver.try_iter().map(|chunk| chunk.len()).collect::<Vec<_>>(), [44, 1920]);
 //! # Ok::<(), switchboard_audio::UnsupportedPcm>(())
 //! ```
 #![warn(missing_docs)]
 
+mod chunk;
 mod encoder;
 mod format;
 mod history;
@@ -75,6 +76,7 @@ use std::time::Duration;
 pub use bytes::Bytes;
 
 pub use crate::{
+    chunk::AudioChunk,
     format::{Format, FormatError},
     jitter::SourceHandle,
     latency::{Latency, LatencyError},

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    Format, Latency,
+    AudioChunk, Format, Latency,
     encoder::Packet,
     history::PacketHistory,
     ogg::{OggMuxer, PageBody},
@@ -30,9 +30,9 @@ impl From<Format> for ListenerStream {
 
 /// Receives the encoded bytes of one listener, for example a bounded queue in front of a socket.
 pub trait AudioSink: Send {
-    /// Accepts more bytes of the stream without blocking. Returns false if the listener is gone or too slow;
+    /// Accepts the next chunk of the stream without blocking. Returns false if the listener is gone or too slow;
     /// the mixer then removes it.
-    fn send(&mut self, bytes: Bytes) -> bool;
+    fn send(&mut self, chunk: AudioChunk) -> bool;
 
     /// Whether the listener is still connected.
     fn is_open(&self) -> bool;
@@ -151,18 +151,19 @@ impl<O: AudioSink> MixListener<O> {
         self.advance(frames);
         let is_shared = self.pending.is_empty();
         let page = match &mut self.muxer {
-            None if is_shared => Some(range.bytes.clone()),
+            None if is_shared => Some(range.bytes.clone().into()),
             None => {
                 self.pending.extend(history.since(range.from).cloned());
                 let bytes = concatenated(self.pending.iter());
                 self.pending.clear();
-                Some(bytes)
+                Some(bytes.into())
             }
             Some(muxer) => {
                 let body = range.body.as_ref().filter(|_| is_shared);
                 body.and_then(|body| muxer.shared_page(body)).or_else(|| {
                     self.pending.extend(history.since(range.from).cloned());
-                    muxer.own_pages(&mut self.pending, frames, silence)
+                    let pages = muxer.own_pages(&mut self.pending, frames, silence);
+                    pages.map(AudioChunk::from)
                 })
             }
         };
@@ -191,11 +192,11 @@ impl<O: AudioSink> MixListener<O> {
         let pending = std::mem::take(&mut self.pending);
         match &mut self.muxer {
             Some(muxer) => {
-                self.sink.send(muxer.end(pending, packets, silence));
+                self.sink.send(muxer.end(pending, packets, silence).into());
             }
             None if pending.is_empty() => {}
             None => {
-                self.sink.send(concatenated(pending.iter()));
+                self.sink.send(concatenated(pending.iter()).into());
             }
         }
     }

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use crate::{
-    FRAME_SAMPLES,
+    AudioChunk, FRAME_SAMPLES,
     encoder::{Packet, PacketDuration},
 };
 
@@ -24,7 +24,7 @@ const FIRST_PAGE: u8 = 2;
 const LAST_PAGE: u8 = 4;
 
 /// Length of the part of a page that each listener has for itself: the header up to its checksum and with it.
-const HEADER: usize = 26;
+pub(crate) const HEADER: usize = 26;
 
 /// The place of the checksum in the header.
 const CHECKSUM: std::ops::Range<usize> = 22..HEADER;
@@ -32,7 +32,7 @@ const CHECKSUM: std::ops::Range<usize> = 22..HEADER;
 /// The part of a page that is the same for all listeners: the number of segments, their lengths, and the packets.
 #[derive(Debug)]
 pub(crate) struct PageBody {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     /// The checksum of `bytes`.
     crc: u32,
     /// Makes the checksum of a header that of the header followed by its empty checksum field and by `bytes`.
@@ -69,7 +69,7 @@ impl PageBody {
         Some(Self {
             crc: crc(&bytes),
             shift: CrcShift::new(CHECKSUM.len() + bytes.len()),
-            bytes,
+            bytes: bytes.into(),
             first,
             last,
             others,
@@ -137,17 +137,16 @@ impl OggMuxer {
 
     /// The page with this body, which other listeners share. `None` if the listener needs a page of its own from
     /// [`OggMuxer::own_pages`], because a decoder would get no samples from the shared page, or the stream lags.
-    pub(crate) fn shared_page(&mut self, body: &PageBody) -> Option<Bytes> {
+    pub(crate) fn shared_page(&mut self, body: &PageBody) -> Option<AudioChunk> {
         let granule = self.granule + body.samples_after(self.previous);
         // Some readers reject a page of granule position 0 after the headers.
         if body.first.is_none() || granule == 0 || self.elapsed > granule + LAG_MAX {
             return None;
         }
-        let mut page = Vec::with_capacity(HEADER + body.bytes.len());
         self.granule = granule;
         self.previous = body.last;
-        self.write(&mut page, 0, granule, body);
-        Some(page.into())
+        let header = self.next_header(0, granule, body);
+        Some(AudioChunk::page(header, body.bytes.clone()))
     }
 
     /// The pages with these packets, which are those of `frames` frames, and with silence if the stream lags. `None`
@@ -259,6 +258,13 @@ impl OggMuxer {
 
     /// Appends one page to `pages`.
     fn write(&mut self, pages: &mut Vec<u8>, flags: u8, granule: u64, body: &PageBody) {
+        pages.reserve_exact(HEADER + body.bytes.len());
+        pages.extend(self.next_header(flags, granule, body));
+        pages.extend(&body.bytes);
+    }
+
+    /// The header of the next page.
+    fn next_header(&mut self, flags: u8, granule: u64, body: &PageBody) -> [u8; HEADER] {
         let mut header = [0; HEADER];
         header[..4].copy_from_slice(b"OggS");
         header[5] = flags;
@@ -268,10 +274,8 @@ impl OggMuxer {
         // The checksum is linear: that of a page is the sum of those of its parts.
         let checksum = body.shift.apply(crc(&header[..CHECKSUM.start])) ^ body.crc;
         header[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
-        pages.reserve_exact(HEADER + body.bytes.len());
-        pages.extend(header);
-        pages.extend(&body.bytes);
         self.sequence = self.sequence.wrapping_add(1);
+        header
     }
 }
 
@@ -288,14 +292,12 @@ fn segments_of(length: usize) -> usize {
 /// inverted. Processes eight bytes at a time.
 fn crc(page: &[u8]) -> u32 {
     let (eights, rest) = page.as_chunks::<8>();
+    let table = |table: usize, byte: u8| CRC_TABLES[table][usize::from(byte)];
     let mut crc = 0_u32;
     for [a, b, c, d, e, f, g, h] in eights {
         let [i, j, k, l] = (crc ^ u32::from_be_bytes([*a, *b, *c, *d])).to_be_bytes();
-        let bytes = [h, g, f, e, &l, &k, &j, &i];
-        crc = bytes
-            .into_iter()
-            .zip(&CRC_TABLES)
-            .fold(0, |crc, (&byte, table)| crc ^ table[usize::from(byte)]);
+        let first = table(7, i) ^ table(6, j) ^ table(5, k) ^ table(4, l);
+        crc = first ^ table(3, *e) ^ table(2, *f) ^ table(1, *g) ^ table(0, *h);
     }
     for &byte in rest {
         let [first, ..] = crc.to_be_bytes();
@@ -443,7 +445,7 @@ mod tests {
             own.advance(5);
             shared.advance(5);
             let page = own.own_pages(&mut packets.clone(), 5, &silence);
-            assert_eq!(shared.shared_page(&body), page);
+            assert_eq!(shared.shared_page(&body).map(AudioChunk::into_bytes), page);
             let page = page.expect("a page");
             let mut unsigned = page.to_vec();
             unsigned[22..26].fill(0);
@@ -463,12 +465,12 @@ mod tests {
             "a decoder gets no samples from the first packet"
         );
         let body = PageBody::new([short].iter()).expect("a body");
-        assert_eq!(muxer.shared_page(&body), None);
+        assert!(muxer.shared_page(&body).is_none());
         packets.extend([long.clone(), long.clone()]);
         let page = muxer.own_pages(&mut packets, 1, &long).expect("a page");
         assert_eq!(granules(&page), [64 + 512 + 1_024]);
         let body = PageBody::new([long].iter()).expect("a body");
-        let page = muxer.shared_page(&body).expect("a page");
+        let page = muxer.shared_page(&body).expect("a page").into_bytes();
         assert_eq!(granules(&page), [64 + 512 + 2 * 1_024]);
     }
 
@@ -480,7 +482,7 @@ mod tests {
         let mut pending = Vec::new();
         for _ in 0..1_000 {
             muxer.advance(1);
-            assert_eq!(muxer.shared_page(&empty), None);
+            assert!(muxer.shared_page(&empty).is_none());
             let page = muxer.own_pages(&mut pending, 1, &silence);
             assert!(page.is_none_or(|page| !granules(&page).contains(&0)));
             assert!(muxer.elapsed - muxer.granule <= LAG_MAX + 2 * 1_024);

@@ -97,7 +97,7 @@ impl<O: AudioSink> MixStream<O> {
     ) {
         let is_running = self.encoder.prepare_listener();
         let (muxer, headers) = self.begin_container(serial, is_running);
-        if !sink.send(headers) {
+        if !sink.send(headers.into()) {
             return;
         }
         let next = self.history.next_frame();

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
-use switchboard_audio::AudioSink;
+use switchboard_audio::{AudioChunk, AudioSink};
 use switchboard_transport::ConnectionAbort;
 
 /// Maximum chunks queued for a listener that does not read.
@@ -36,7 +36,7 @@ pub(crate) struct ListenerChunks {
 
 #[derive(Debug, Default)]
 struct ChunkQueue {
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<AudioChunk>,
     bytes: usize,
     /// The task of the response. It is kept for the next chunk.
     reader: Option<Waker>,
@@ -65,20 +65,20 @@ impl ListenerSink {
 }
 
 impl AudioSink for ListenerSink {
-    fn send(&mut self, bytes: Bytes) -> bool {
+    fn send(&mut self, chunk: AudioChunk) -> bool {
         let mut queue = self.queue.lock();
         if queue.is_closed {
             return false;
         }
         let is_full =
-            queue.chunks.len() >= QUEUED_CHUNKS_MAX || queue.bytes + bytes.len() > QUEUED_BYTES_MAX;
+            queue.chunks.len() >= QUEUED_CHUNKS_MAX || queue.bytes + chunk.len() > QUEUED_BYTES_MAX;
         if is_full {
             self.slow_total.inc();
             self.abort_handle.abort();
             return false;
         }
-        queue.bytes += bytes.len();
-        queue.chunks.push_back(bytes);
+        queue.bytes += chunk.len();
+        queue.chunks.push_back(chunk);
         queue.wake();
         true
     }
@@ -102,7 +102,9 @@ impl ListenerChunks {
         let mut queue = self.queue.lock();
         if let Some(chunk) = queue.chunks.pop_front() {
             queue.bytes -= chunk.len();
-            return Poll::Ready(Some(chunk));
+            drop(queue);
+            // Allocated and freed on the thread of the response, and not on that of the mixer.
+            return Poll::Ready(Some(chunk.into_bytes()));
         }
         if queue.is_closed {
             return Poll::Ready(None);
@@ -156,6 +158,10 @@ mod tests {
         }
     }
 
+    fn chunk(bytes: Vec<u8>) -> AudioChunk {
+        Bytes::from(bytes).into()
+    }
+
     struct TestQueue {
         sink: ListenerSink,
         chunks: ListenerChunks,
@@ -190,7 +196,7 @@ mod tests {
         let mut queue = TestQueue::new();
         assert!(queue.poll().is_pending());
         for byte in 0..3 {
-            assert!(queue.sink.send(vec![byte].into()));
+            assert!(queue.sink.send(chunk(vec![byte])));
         }
         assert_eq!(queue.wakes(), 1);
         for byte in 0..3 {
@@ -205,7 +211,7 @@ mod tests {
     #[test]
     fn queued_chunks_are_read_after_the_mixer_has_dropped_its_end() {
         let mut queue = TestQueue::new();
-        assert!(queue.sink.send(Bytes::from_static(b"last")));
+        assert!(queue.sink.send(chunk(b"last".to_vec())));
         let (other, _) = ListenerSink::new(ConnectionAbort::default(), queue.slow_total.clone());
         drop(std::mem::replace(&mut queue.sink, other));
         assert_eq!(queue.poll(), Poll::Ready(Some(Bytes::from_static(b"last"))));
@@ -217,10 +223,10 @@ mod tests {
         for (size, count) in [(100, QUEUED_CHUNKS_MAX), (96_000, 2)] {
             let mut queue = TestQueue::new();
             for _ in 0..count {
-                assert!(queue.sink.send(vec![0; size].into()));
+                assert!(queue.sink.send(chunk(vec![0; size])));
             }
             assert_eq!(queue.slow_total.get(), 0);
-            assert!(!queue.sink.send(vec![0; size].into()));
+            assert!(!queue.sink.send(chunk(vec![0; size])));
             assert_eq!(queue.slow_total.get(), 1);
         }
     }
@@ -235,7 +241,7 @@ mod tests {
         } = TestQueue::new();
         assert!(sink.is_open());
         drop(chunks);
-        assert!(!sink.is_open() && !sink.send(Bytes::from_static(b"x")));
+        assert!(!sink.is_open() && !sink.send(chunk(b"x".to_vec())));
         assert_eq!(slow_total.get(), 0, "the listener was not slow");
     }
 }

@@ -205,8 +205,7 @@ impl<S: AudioSink> Drop for TickerGuard<'_, S> {
 mod tests {
     use std::sync::mpsc::{self as std_mpsc, RecvTimeoutError};
 
-    use bytes::Bytes;
-    use switchboard_audio::Format;
+    use switchboard_audio::{AudioChunk, Format};
     use tokio::sync::mpsc;
 
     use super::{super::audio_threads::tests::audio_threads, *};
@@ -229,7 +228,7 @@ mod tests {
     }
 
     impl AudioSink for BlockingSink {
-        fn send(&mut self, _bytes: Bytes) -> bool {
+        fn send(&mut self, _chunk: AudioChunk) -> bool {
             self.chunks += 1;
             // The first chunk is the header.
             if self.chunks == 2 {
@@ -308,15 +307,15 @@ mod tests {
     /// Reports its chunks. If `panics` is set, panics at the second one.
     struct ReportingSink {
         panics: bool,
-        chunks: mpsc::Sender<Bytes>,
+        chunks: mpsc::Sender<AudioChunk>,
         sent: u32,
     }
 
     impl AudioSink for ReportingSink {
-        fn send(&mut self, bytes: Bytes) -> bool {
+        fn send(&mut self, chunk: AudioChunk) -> bool {
             self.sent += 1;
             assert!(!(self.panics && self.sent == 2), "requested by the test");
-            self.chunks.try_send(bytes).is_ok()
+            self.chunks.try_send(chunk).is_ok()
         }
 
         fn is_open(&self) -> bool {

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use switchboard_audio::{
-    AudioSink, Bytes, FRAME_SAMPLES, Frame, MixSettings, Mixer, PcmDecoder, SourceHandle,
+    AudioChunk, AudioSink, FRAME_SAMPLES, Frame, MixSettings, Mixer, PcmDecoder, SourceHandle,
 };
 
 /// A recording sink. Clones share the recording.
@@ -43,13 +43,16 @@ impl RecordingSink {
 }
 
 impl AudioSink for RecordingSink {
-    fn send(&mut self, bytes: Bytes) -> bool {
+    fn send(&mut self, chunk: AudioChunk) -> bool {
         let sends_left = self.sends_left.load(Ordering::Relaxed);
         if sends_left == 0 || !self.is_open() {
             return false;
         }
         self.sends_left.store(sends_left - 1, Ordering::Relaxed);
-        self.received.lock().expect("no panic").extend(&bytes);
+        self.received
+            .lock()
+            .expect("no panic")
+            .extend(chunk.into_bytes());
         true
     }
 
