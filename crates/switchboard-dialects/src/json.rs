@@ -4,6 +4,7 @@
 //! field, known or not, and its values are copied without being parsed.
 
 mod block;
+mod fields;
 mod raw;
 mod scan;
 mod writer;
@@ -12,7 +13,7 @@ use std::borrow::Cow;
 
 use switchboard_core::ErrorCode;
 
-use self::scan::Scanner;
+use self::fields::{Field, Fields};
 pub use self::{
     raw::RawJson,
     writer::{JsonWriter, quote},
@@ -27,7 +28,7 @@ pub use self::{
 /// A value is interpreted only when a dialect reads it; the depth to which this is possible is limited.
 #[derive(Debug)]
 pub struct JsonObject<'a> {
-    fields: Vec<(Cow<'a, str>, RawJson<'a>)>,
+    fields: Fields<'a>,
     /// The number of levels below this object that may be interpreted; `None` for no limit.
     levels: Option<usize>,
 }
@@ -38,7 +39,7 @@ impl<'a> JsonObject<'a> {
     /// # Errors
     /// [`ErrorCode::Malformed`] if the text is not a JSON object.
     pub fn parse(text: &'a str, depth: usize) -> Result<Self, ErrorCode> {
-        let fields = fields(text).ok_or(ErrorCode::Malformed)?;
+        let fields = fields::parse(text).ok_or(ErrorCode::Malformed)?;
         let levels = depth.checked_sub(1);
         Ok(Self { fields, levels })
     }
@@ -48,7 +49,9 @@ impl<'a> JsonObject<'a> {
     /// # Errors
     /// [`ErrorCode::Malformed`] if it is not an object; [`ErrorCode::TooDeep`] if it is nested too deeply.
     pub fn nested(&self, raw: RawJson<'a>) -> Result<Self, ErrorCode> {
-        let fields = fields(raw.as_str()).ok_or(ErrorCode::Malformed)?;
+        let listed = fields::listed(&self.fields, raw);
+        let fields = listed.unwrap_or_else(|| fields::parse(raw.as_str()));
+        let fields = fields.ok_or(ErrorCode::Malformed)?;
         let levels = match self.levels {
             Some(levels) => Some(levels.checked_sub(1).ok_or(ErrorCode::TooDeep)?),
             None => None,
@@ -58,10 +61,15 @@ impl<'a> JsonObject<'a> {
 
     /// All values of this key, in the order of the text.
     pub fn all<'s>(&'s self, key: &'s str) -> impl Iterator<Item = RawJson<'a>> + 's {
-        self.fields
-            .iter()
+        self.own_fields()
             .filter(move |(name, _)| is_same_key(name, key))
-            .map(|(_, raw)| *raw)
+            .map(|(_, raw)| raw)
+    }
+
+    /// The names and values of the fields.
+    fn own_fields(&self) -> impl Iterator<Item = (&str, RawJson<'a>)> {
+        let own = self.fields.iter().filter(|field| field.level == 0);
+        own.filter_map(|Field { name, value, .. }| Some((name.as_deref()?, *value)))
     }
 
     /// The value of this key, if it is present and not `null`.
@@ -78,6 +86,15 @@ impl<'a> JsonObject<'a> {
         self.get(key)
             .map(|raw| raw.text().ok_or(ErrorCode::BadField(key)))
             .transpose()
+    }
+
+    /// Checks that the value of this key is a string, if it is present and not `null`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BadField`] if the value is not a string.
+    pub fn check_text(&self, key: &'static str) -> Result<(), ErrorCode> {
+        let is_valid = self.get(key).is_none_or(RawJson::is_text);
+        is_valid.then_some(()).ok_or(ErrorCode::BadField(key))
     }
 
     /// The value of `type`. If several keys match `type`, their values must be the same: otherwise a receiver could
@@ -120,7 +137,7 @@ impl<'a> JsonObject<'a> {
     /// Whether there is a key with exactly this spelling.
     #[must_use]
     pub fn has_exactly(&self, key: &str) -> bool {
-        self.fields.iter().any(|(name, _)| name == key)
+        self.own_fields().any(|(name, _)| name == key)
     }
 
     /// The object under this key, if it is present and not `null`.
@@ -144,10 +161,9 @@ impl<'a> JsonObject<'a> {
     /// The field of an object with exactly one field. The key keeps its spelling.
     #[must_use]
     pub fn only_field(&self) -> Option<(&str, RawJson<'a>)> {
-        match &self.fields[..] {
-            [(name, raw)] => Some((name, *raw)),
-            _ => None,
-        }
+        let mut fields = self.own_fields();
+        let only = fields.next()?;
+        fields.next().is_none().then_some(only)
     }
 
     /// The fields whose keys match none of `excluded`.
@@ -156,35 +172,26 @@ impl<'a> JsonObject<'a> {
         excluded: &'s [&str],
     ) -> impl Iterator<Item = (&'s str, RawJson<'a>)> {
         let is_excluded = |name: &str| excluded.iter().any(|key| is_same_key(name, key));
-        self.fields
-            .iter()
+        self.own_fields()
             .filter(move |(name, _)| !is_excluded(name))
-            .map(|(name, raw)| (&**name, *raw))
     }
-}
-
-/// The fields of the text of an object. `None` if the text is not an object.
-fn fields(text: &str) -> Option<Vec<(Cow<'_, str>, RawJson<'_>)>> {
-    let mut scanner = Scanner::new(text);
-    let mut fields = Vec::with_capacity(8);
-    scanner.expect(b'{')?;
-    if !scanner.skip_if(b'}') {
-        loop {
-            fields.push((scanner.key()?.text()?, scanner.value()?));
-            match scanner.next_token()? {
-                b',' => {}
-                b'}' => break,
-                _ => return None,
-            }
-        }
-    }
-    scanner.end()?;
-    Some(fields)
 }
 
 /// Whether `name` matches the ASCII key `key` case-insensitively. Two letters outside ASCII (`ſ` and the Kelvin sign)
 /// match `s` and `k` too, because a receiver may use the simple case folding of Unicode.
+#[inline]
 fn is_same_key(name: &str, key: &str) -> bool {
+    let (Some(first), Some(other)) = (name.as_bytes().first(), key.as_bytes().first()) else {
+        return name == key;
+    };
+    // A letter outside ASCII takes more bytes than the letter that it matches.
+    let is_possible =
+        name.len() >= key.len() && (first | 0x20 == other | 0x20 || !first.is_ascii());
+    is_possible && (name == key || is_folded_key(name, key))
+}
+
+#[inline(never)]
+fn is_folded_key(name: &str, key: &str) -> bool {
     if name.is_ascii() {
         return name.eq_ignore_ascii_case(key);
     }
@@ -319,6 +326,27 @@ mod tests {
             JsonObject::parse(&text[..text.len() - 9], 2).err(),
             Some(ErrorCode::Malformed)
         );
+    }
+
+    #[test]
+    fn inner_objects_of_any_size_and_depth_have_only_their_own_fields() {
+        for inner_fields in [0, 1, 15, 16, 17, 40] {
+            let inner: Vec<_> = (0..inner_fields)
+                .map(|number| format!(r#""k{number}":{{"x":{{"y":{{"z":{number}}}}}}}"#))
+                .collect();
+            let text = format!(r#"{{"a":{{{}}},"b":1}}"#, inner.join(","));
+            let object = JsonObject::parse(&text, 0).expect("an object");
+            assert_eq!(object.rest(&[]).count(), 2);
+            let inner = object.object("a").expect("an object").expect("a field");
+            assert_eq!(inner.rest(&[]).count(), inner_fields);
+            for (_, value) in inner.rest(&[]) {
+                let mut innermost = inner.nested(value).expect("an object");
+                for key in ["x", "y"] {
+                    innermost = innermost.object(key).expect("an object").expect("a field");
+                }
+                assert_eq!(innermost.only_field().map(|(name, _)| name), Some("z"));
+            }
+        }
     }
 
     #[test]

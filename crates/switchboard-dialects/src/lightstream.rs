@@ -403,13 +403,13 @@ fn with_own_sender(
     object: &JsonObject<'_>,
     me: &Address,
 ) -> Result<ByteString, ErrorCode> {
-    let named: Vec<_> = object.all("senderID").collect();
-    let is_me = |raw: &RawJson<'_>| raw.text().as_deref() == Some(me.as_str());
-    let is_right = named.iter().all(is_me);
+    let is_me = |raw: RawJson<'_>| raw.text().as_deref() == Some(me.as_str());
+    let is_right = object.all("senderID").all(is_me);
     let is_documented = object.has_exactly("senderID");
     if is_right && is_documented {
         return Ok(text.clone());
     }
+    let named: Vec<_> = object.all("senderID").collect();
     if !is_right && named.len() > SENDER_SPELLINGS_MAX {
         return Err(ErrorCode::BadField("senderID"));
     }

@@ -461,8 +461,10 @@ fn relayed_frame(
     content: Option<RawJson<'_>>,
     object: &JsonObject<'_>,
 ) -> ByteString {
-    header(kind, sender, peer)
-        .raw("content", content.map_or("null", RawJson::as_str))
+    let content = content.map_or("null", RawJson::as_str);
+    let writer = JsonWriter::with_capacity(content.len() + 256);
+    header_in(writer, kind, sender, peer)
+        .raw("content", content)
         .fields(object.rest(&["kind", "reach", "sender", "peerID", "content"]))
         .finish()
 }

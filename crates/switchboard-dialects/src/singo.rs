@@ -34,7 +34,7 @@
 //!
 //! On the main listener: `ws://HOST:8080/connect`.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytestring::ByteString;
 use switchboard_core::{
@@ -260,7 +260,7 @@ impl SingoSession {
             "sdp"
         };
         // The type is checked; the value is relayed unchanged.
-        let _: Option<Cow<'_, str>> = payload.text(field)?;
+        payload.check_text(field)?;
         let target = payload.text("client_id")?.unwrap_or_default();
         let target = Address::parse(&target, self.limits.name_bytes)
             .map_err(|e| ErrorCode::of_name("client_id", e))?;

@@ -519,10 +519,14 @@ fn publish_now(
 /// fields unchanged.
 fn published(room: &RoomName, clients: usize, object: &JsonObject<'_>) -> ByteString {
     let clients = u64::try_from(clients).unwrap_or(u64::MAX);
-    JsonWriter::with_capacity(256)
+    let rest = || object.rest(&["type", "topic", "clients"]);
+    let rest_bytes: usize = rest()
+        .map(|(key, value)| key.len() + value.as_str().len() + 4)
+        .sum();
+    JsonWriter::with_capacity(rest_bytes + 256)
         .text("type", "publish")
         .text("topic", room.as_str())
-        .fields(object.rest(&["type", "topic", "clients"]))
+        .fields(rest())
         .number("clients", clients)
         .finish()
 }

@@ -1,53 +1,57 @@
 //! The bytes that end or interrupt the plain part of a JSON string: quotes, backslashes and control characters. They
 //! are searched in blocks: each block gives a mask with one bit for each byte.
 
-use wide::u8x16;
+use wide::{i8x16, u8x16};
 
 /// The bytes of a block.
-const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = 64;
 
-/// The special bytes of a text, in order, from a position on.
-pub(super) struct SpecialBytes<'a> {
-    bytes: &'a [u8],
+/// The special bytes of a text, in order.
+#[derive(Clone, Copy, Default)]
+pub(super) struct SpecialBytes {
     /// The position after the current block.
     next_block: usize,
-    /// The special bytes of the current block that are still to come. Bits beyond the text may be set.
-    mask: u32,
+    /// The special bytes of the current block that are still to come.
+    mask: u64,
 }
 
-impl<'a> SpecialBytes<'a> {
-    pub(super) fn new(bytes: &'a [u8], position: usize) -> Self {
-        Self {
-            bytes,
-            next_block: position,
-            mask: 0,
-        }
-    }
-
-    /// The position of the next special byte, which is skipped. The only place that reads a block: the compiler makes
-    /// slow code of a mask that comes from several.
+impl SpecialBytes {
+    /// The position of the next special byte of `bytes`. The text is the same in all calls. This is the only place that
+    /// reads a block: the compiler makes slow code of a mask that comes from several.
     #[inline]
-    pub(super) fn next(&mut self) -> Option<usize> {
+    pub(super) fn peek(&mut self, bytes: &[u8]) -> Option<usize> {
         while self.mask == 0 {
-            let rest = self.bytes.get(self.next_block..)?;
-            let block = match rest.first_chunk() {
-                Some(block) => *block,
-                None if rest.is_empty() => return None,
-                None => padded(rest),
+            let rest = bytes.get(self.next_block..)?;
+            self.mask = match rest.first_chunk() {
+                Some(block) => special_mask(block),
+                None => last_mask(bytes, rest),
             };
-            self.mask = special_mask(&block);
             self.next_block += BLOCK;
         }
-        let position = self.next_block - BLOCK + self.mask.trailing_zeros() as usize;
-        self.mask &= self.mask - 1;
-        Some(position).filter(|position| *position < self.bytes.len())
+        Some(self.next_block - BLOCK + self.mask.trailing_zeros() as usize)
+    }
+
+    /// Skips the special byte that [`SpecialBytes::peek`] has found.
+    #[inline]
+    pub(super) fn skip(&mut self) {
+        self.mask &= self.mask.wrapping_sub(1);
+    }
+
+    /// Skips the special byte that [`SpecialBytes::peek`] has found, and the byte after it.
+    #[inline]
+    pub(super) fn skip_two(&mut self) {
+        let offset = self.mask.trailing_zeros();
+        if offset == u64::BITS - 1 {
+            self.next_block += 1;
+        }
+        self.mask &= !3_u64.wrapping_shl(offset);
     }
 
     /// Skips the special bytes before `position`, which is not before the current block.
     #[inline]
     pub(super) fn skip_to(&mut self, position: usize) {
         if position < self.next_block {
-            self.mask &= u32::MAX << (position + BLOCK - self.next_block);
+            self.mask &= u64::MAX << (position + BLOCK - self.next_block);
         } else {
             self.mask = 0;
             self.next_block = position;
@@ -55,29 +59,51 @@ impl<'a> SpecialBytes<'a> {
     }
 }
 
-/// The block of the last bytes of a text. Its other bytes are 0, and so special.
-fn padded(rest: &[u8]) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
+/// The mask for the rest of a text, which is shorter than a block.
+#[inline(never)]
+fn last_mask(bytes: &[u8], rest: &[u8]) -> u64 {
+    if let Some(last) = bytes.last_chunk() {
+        let passed = BLOCK - rest.len();
+        return special_mask(last).checked_shr(passed as u32).unwrap_or(0);
+    }
+    let mut block = [b' '; BLOCK];
     block[..rest.len()].copy_from_slice(rest);
-    block
+    special_mask(&block)
+}
+
+/// Whether no byte is special. Faster than [`SpecialBytes`] for texts that are shorter than a block.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHEST: u64 = 0x80 * ONES;
+    // Whether a byte of the word is less than `bound`.
+    let has_less = |word: u64, bound: u64| word.wrapping_sub(bound * ONES) & !word & HIGHEST != 0;
+    let (words, rest) = bytes.as_chunks();
+    let is_plain_word = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        let backslashes_as_zeros = word ^ (u64::from(b'\\') * ONES);
+        !has_less(word ^ (2 * ONES), 0x21) && !has_less(backslashes_as_zeros, 1)
+    };
+    let is_plain_byte = |byte: &u8| !matches!(byte, 0..0x20 | b'"' | b'\\');
+    words.iter().all(is_plain_word) && rest.iter().all(is_plain_byte)
 }
 
 #[inline]
-fn special_mask(block: &[u8; BLOCK]) -> u32 {
-    let (halves, _) = block.as_chunks();
-    halves
-        .iter()
-        .rev()
-        .fold(0, |mask, half| (mask << 16) | half_mask(half))
+fn special_mask(block: &[u8; BLOCK]) -> u64 {
+    let (quarters, _) = block.as_chunks();
+    let mask = |quarter: usize| u64::from(quarter_mask(&quarters[quarter]));
+    mask(0) | mask(1) << 16 | mask(2) << 32 | mask(3) << 48
 }
 
+/// Control characters and the quote are the bytes up to 0x20, if the second lowest bit is inverted. Another inversion
+/// makes a signed comparison of it.
 #[inline]
-fn half_mask(half: &[u8; 16]) -> u32 {
-    let half = u8x16::new(*half);
-    let is_quote = half.simd_eq(u8x16::splat(b'"'));
-    let is_backslash = half.simd_eq(u8x16::splat(b'\\'));
-    let is_control = half.min(u8x16::splat(0x1f)).simd_eq(half);
-    (is_quote | is_backslash | is_control).to_bitmask()
+fn quarter_mask(quarter: &[u8; 16]) -> u32 {
+    const INVERTED: u8 = 0x82;
+    let splat = |byte: u8| i8x16::splat(byte.cast_signed());
+    let bytes = u8x16::new(*quarter).cast_signed();
+    let is_backslash = bytes.simd_eq(splat(b'\\'));
+    let is_other = (bytes ^ splat(INVERTED)).simd_lt(splat(0x21 ^ 0x80));
+    (is_backslash | is_other).to_bitmask()
 }
 
 #[cfg(test)]
@@ -88,31 +114,65 @@ mod tests {
         matches!(byte, b'"' | b'\\' | 0..0x20)
     }
 
+    fn next(special: &mut SpecialBytes, bytes: &[u8]) -> Option<usize> {
+        let position = special.peek(bytes)?;
+        special.skip();
+        Some(position)
+    }
+
     #[test]
-    fn each_special_byte_has_its_bit_in_the_mask() {
-        for byte in 0..=u8::MAX {
-            for (place, background) in (0..16).flat_map(|place| [(place, b'x'), (place, 0x80)]) {
-                let mut half = [background; 16];
-                half[place] = byte;
-                let expected = u32::from(is_special(byte)) << place;
-                assert_eq!(half_mask(&half), expected, "{byte} at {place}");
-            }
-            let expected = if is_special(byte) { 0xffff } else { 0 };
-            assert_eq!(half_mask(&[byte; 16]), expected);
+    fn two_bytes_are_skipped_across_blocks() {
+        let bytes = [b'\\'; 200];
+        for from in 0..2 {
+            let mut special = SpecialBytes::default();
+            special.skip_to(from);
+            let pairs = std::iter::from_fn(|| {
+                let position = special.peek(&bytes)?;
+                special.skip_two();
+                Some(position)
+            });
+            assert!(pairs.eq((from..200).step_by(2)), "from {from}");
         }
     }
 
     #[test]
+    fn each_special_byte_has_its_bit_in_the_mask() {
+        for byte in 0..=u8::MAX {
+            for (place, background) in (0..16).flat_map(|place| [(place, b'x'), (place, 0x80)]) {
+                let mut quarter = [background; 16];
+                quarter[place] = byte;
+                let expected = u32::from(is_special(byte)) << place;
+                assert_eq!(quarter_mask(&quarter), expected, "{byte} at {place}");
+            }
+            let expected = if is_special(byte) { 0xffff } else { 0 };
+            assert_eq!(quarter_mask(&[byte; 16]), expected);
+        }
+    }
+
+    #[test]
+    fn a_plain_text_has_no_special_byte() {
+        for byte in 0..=u8::MAX {
+            for (place, background) in (0..20).flat_map(|place| [(place, b'x'), (place, 0xff)]) {
+                let mut bytes = [background; 20];
+                bytes[place] = byte;
+                assert_eq!(is_plain(&bytes), !is_special(byte), "{byte} at {place}");
+            }
+        }
+        assert!(is_plain(b""));
+    }
+
+    #[test]
     fn special_bytes_are_found_in_order_across_blocks() {
-        for length in 0..100 {
+        for length in (0..100).chain([127, 128, 129, 150]) {
             for step in 1..40 {
                 let special = [b'"', b'\\', 0, 0x1f];
                 let bytes: Vec<_> = (0..length)
                     .map(|i| if i % step == 0 { special[i % 4] } else { 0xc3 })
                     .collect();
                 for from in 0..=length {
-                    let mut found = SpecialBytes::new(&bytes, from);
-                    let found: Vec<_> = std::iter::from_fn(|| found.next()).collect();
+                    let mut found = SpecialBytes::default();
+                    found.skip_to(from);
+                    let found: Vec<_> = std::iter::from_fn(|| next(&mut found, &bytes)).collect();
                     let expected = (from..length).filter(|i| i % step == 0);
                     assert_eq!(
                         found,
@@ -126,12 +186,15 @@ mod tests {
 
     #[test]
     fn skipped_special_bytes_are_not_found() {
-        let bytes = [b'"'; 100];
-        for to in 1..=100 {
-            let mut special = SpecialBytes::new(&bytes, 0);
-            assert_eq!(special.next(), Some(0));
+        let bytes = [b'"'; 200];
+        for to in 1..=200 {
+            let mut special = SpecialBytes::default();
+            assert_eq!(next(&mut special, &bytes), Some(0));
             special.skip_to(to);
-            assert_eq!(special.next(), Some(to).filter(|to| *to < 100));
+            assert_eq!(
+                next(&mut special, &bytes),
+                Some(to).filter(|to| *to < bytes.len())
+            );
         }
     }
 }

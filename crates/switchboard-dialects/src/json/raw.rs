@@ -8,8 +8,18 @@ use super::scan::Scanner;
 #[derive(Clone, Copy, Debug)]
 pub struct RawJson<'a> {
     json: &'a str,
-    /// Whether this is a string with escapes.
-    has_escape: bool,
+    escapes: Escapes,
+}
+
+/// The escapes in a string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Escapes {
+    /// No escapes, or no string.
+    None,
+    /// Only escapes of one letter.
+    Short,
+    /// Escapes with a code, which may be invalid.
+    Unicode,
 }
 
 impl<'a> RawJson<'a> {
@@ -22,8 +32,10 @@ impl<'a> RawJson<'a> {
         Some(value)
     }
 
-    pub(super) fn new(json: &'a str, has_escape: bool) -> Self {
-        Self { json, has_escape }
+    pub(super) const NULL: Self = Self::new("null", Escapes::None);
+
+    pub(super) const fn new(json: &'a str, escapes: Escapes) -> Self {
+        Self { json, escapes }
     }
 
     /// The value as JSON.
@@ -41,11 +53,26 @@ impl<'a> RawJson<'a> {
     /// The content of a string. `None` for other values, and for a string with a surrogate that is not one of a pair.
     #[must_use]
     pub fn text(self) -> Option<Cow<'a, str>> {
-        if self.has_escape {
+        if self.escapes != Escapes::None {
             return serde_json::from_str(self.json).ok().map(Cow::Owned);
         }
-        let inner = self.json.strip_prefix('"')?.strip_suffix('"')?;
-        Some(Cow::Borrowed(inner))
+        if !self.is_string() {
+            return None;
+        }
+        self.json.get(1..self.json.len() - 1).map(Cow::Borrowed)
+    }
+
+    /// Whether [`RawJson::text`] returns a text. This is faster if the text is long.
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        match self.escapes {
+            Escapes::None | Escapes::Short => self.is_string(),
+            Escapes::Unicode => self.text().is_some(),
+        }
+    }
+
+    fn is_string(self) -> bool {
+        self.json.as_bytes().first() == Some(&b'"')
     }
 
     /// The elements of an array. `None` for other values.

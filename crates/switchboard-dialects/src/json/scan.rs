@@ -1,17 +1,43 @@
 //! Checks the syntax of JSON (RFC 8259) in one pass, and finds where its values begin and end.
 
-use super::{block::SpecialBytes, raw::RawJson};
+use std::borrow::Cow;
+
+use super::{
+    block::SpecialBytes,
+    raw::{Escapes, RawJson},
+};
 
 /// A position in a JSON text. Each function moves it past what it reads, and returns `None` if the syntax is wrong
 /// there.
 pub(super) struct Scanner<'a> {
     text: &'a str,
     position: usize,
+    special: SpecialBytes,
 }
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, position: 0 }
+        Self {
+            text,
+            position: 0,
+            special: SpecialBytes::default(),
+        }
+    }
+
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Whether `token` is next after whitespace.
+    pub(super) fn is_next(&mut self, token: u8) -> bool {
+        self.skip_whitespace();
+        self.peek() == Some(token)
+    }
+
+    /// The object, array, number or literal from `start` to this position.
+    pub(super) fn value_from(&self, start: usize) -> Option<RawJson<'a>> {
+        let json = self.text.get(start..self.position)?;
+        Some(RawJson::new(json, Escapes::None))
     }
 
     fn peek(&self) -> Option<u8> {
@@ -42,8 +68,7 @@ impl<'a> Scanner<'a> {
 
     /// Moves past `token` if it is next after whitespace, and returns whether it is.
     pub(super) fn skip_if(&mut self, token: u8) -> bool {
-        self.skip_whitespace();
-        let is_next = self.peek() == Some(token);
+        let is_next = self.is_next(token);
         self.position += usize::from(is_next);
         is_next
     }
@@ -54,13 +79,16 @@ impl<'a> Scanner<'a> {
         (self.position == self.text.len()).then_some(())
     }
 
-    /// The key of a field, and the colon.
-    pub(super) fn key(&mut self) -> Option<RawJson<'a>> {
-        self.skip_whitespace();
-        let start = self.position;
+    /// The key of a field, and the colon. The inner `None` if the key has a surrogate that is not one of a pair.
+    pub(super) fn key(&mut self) -> Option<Option<Cow<'a, str>>> {
         self.expect(b'"')?;
-        let has_escape = self.string()?;
-        let key = RawJson::new(self.text.get(start..self.position)?, has_escape);
+        let start = self.position;
+        let key = match self.string()? {
+            Escapes::None => self.text.get(start..self.position - 1).map(Cow::Borrowed),
+            escapes @ (Escapes::Short | Escapes::Unicode) => {
+                RawJson::new(self.text.get(start - 1..self.position)?, escapes).text()
+            }
+        };
         self.expect(b':')?;
         Some(key)
     }
@@ -69,22 +97,20 @@ impl<'a> Scanner<'a> {
     pub(super) fn value(&mut self) -> Option<RawJson<'a>> {
         self.skip_whitespace();
         let start = self.position;
-        let has_escape = match self.next()? {
+        let escapes = match self.next()? {
             b'"' => self.string()?,
             b'{' | b'[' => {
                 self.position = start;
                 self.nested()?;
-                false
+                Escapes::None
             }
             first => {
                 self.scalar(first)?;
-                false
+                Escapes::None
             }
         };
-        Some(RawJson::new(
-            self.text.get(start..self.position)?,
-            has_escape,
-        ))
+        let json = self.text.get(start..self.position)?;
+        Some(RawJson::new(json, escapes))
     }
 
     /// An object or array. It may be nested to any depth: this function does not call itself.
@@ -135,23 +161,32 @@ impl<'a> Scanner<'a> {
         self.expect(b':')
     }
 
-    /// The rest of a string, after its first quote. Returns whether it has escapes. A surrogate in an escape may be
-    /// alone: such a string can be passed on, but not be decoded.
-    fn string(&mut self) -> Option<bool> {
+    /// The rest of a string, after its first quote. A surrogate in an escape may be alone: such a string can be passed
+    /// on, but not be decoded.
+    fn string(&mut self) -> Option<Escapes> {
         let bytes = self.text.as_bytes();
-        let mut special = SpecialBytes::new(bytes, self.position);
-        let mut has_escape = false;
+        let mut special = self.special;
+        special.skip_to(self.position);
+        let mut escapes = Escapes::None;
         loop {
-            let position = special.next()?;
-            match bytes[position] {
+            let position = special.peek(bytes)?;
+            match bytes.get(position)? {
                 b'"' => {
-                    self.position = position + 1;
-                    return Some(has_escape);
+                    special.skip();
+                    (self.position, self.special) = (position + 1, special);
+                    return Some(escapes);
                 }
-                b'\\' => {
-                    has_escape = true;
-                    special.skip_to(position + escape_length(&bytes[position..])?);
-                }
+                b'\\' => match ESCAPES[usize::from(*bytes.get(position + 1)?)] {
+                    Escape::Short => {
+                        escapes = escapes.max(Escapes::Short);
+                        special.skip_two();
+                    }
+                    Escape::Unicode => {
+                        escapes = Escapes::Unicode;
+                        special.skip_to(unicode_escape_end(bytes, position)?);
+                    }
+                    Escape::Invalid => return None,
+                },
                 _ => return None,
             }
         }
@@ -212,16 +247,33 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The length of the escape at the beginning of `bytes`.
-fn escape_length(bytes: &[u8]) -> Option<usize> {
-    match bytes.get(1)? {
-        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
-        b'u' => {
-            let digits = bytes.get(2..6)?;
-            digits.iter().all(u8::is_ascii_hexdigit).then_some(6)
-        }
-        _ => None,
+/// What may follow a backslash.
+#[derive(Clone, Copy)]
+enum Escape {
+    Invalid,
+    /// One letter.
+    Short,
+    /// `u` and four hexadecimal digits.
+    Unicode,
+}
+
+static ESCAPES: [Escape; 256] = {
+    let mut escapes = [Escape::Invalid; 256];
+    let short = b"\"\\/bfnrt";
+    let mut index = 0;
+    while index < short.len() {
+        escapes[short[index] as usize] = Escape::Short;
+        index += 1;
     }
+    escapes[b'u' as usize] = Escape::Unicode;
+    escapes
+};
+
+/// The position after the escape `\u` at `position`.
+fn unicode_escape_end(bytes: &[u8], position: usize) -> Option<usize> {
+    let digits = bytes.get(position + 2..position + 6)?;
+    let is_valid = digits.iter().all(u8::is_ascii_hexdigit);
+    is_valid.then_some(position + 6)
 }
 
 #[derive(Clone, Copy)]

@@ -2,7 +2,10 @@
 
 use bytestring::ByteString;
 
-use super::{block::SpecialBytes, raw::RawJson};
+use super::{
+    block::{BLOCK, SpecialBytes, is_plain},
+    raw::RawJson,
+};
 
 /// The text as a JSON string literal.
 #[must_use]
@@ -14,16 +17,24 @@ pub fn quote(text: &str) -> String {
 
 fn push_quoted(output: &mut String, text: &str) {
     output.push('"');
+    push_escaped(output, text);
+    output.push('"');
+}
+
+fn push_escaped(output: &mut String, text: &str) {
     let bytes = text.as_bytes();
-    let mut special = SpecialBytes::new(bytes, 0);
+    if bytes.len() < BLOCK && is_plain(bytes) {
+        return output.push_str(text);
+    }
+    let mut special = SpecialBytes::default();
     let mut clean_from = 0;
-    while let Some(position) = special.next() {
+    while let Some(position) = special.peek(bytes) {
+        special.skip();
         output.push_str(&text[clean_from..position]);
         clean_from = position + 1;
         push_escape(output, bytes[position]);
     }
     output.push_str(&text[clean_from..]);
-    output.push('"');
 }
 
 fn push_escape(output: &mut String, byte: u8) {
@@ -132,7 +143,7 @@ impl JsonWriter {
 
     /// Adds fields of another object unchanged.
     #[must_use]
-    pub fn fields<'f>(self, fields: impl IntoIterator<Item = (&'f str, RawJson<'f>)>) -> Self {
+    pub fn fields<'f, 'v>(self, fields: impl IntoIterator<Item = (&'f str, RawJson<'v>)>) -> Self {
         fields
             .into_iter()
             .fold(self, |writer, (key, raw)| writer.raw(key, raw.as_str()))
