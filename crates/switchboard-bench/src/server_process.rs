@@ -196,8 +196,18 @@ async fn instructions(pid: u32) -> Result<u64, BenchError> {
     parse_instructions(&output).ok_or_else(problem)
 }
 
-fn parse_instructions(_output: &str) -> Option<u64> {
-    None
+/// Adds the counts of all threads: after a line with `Totals:`, lines like `Th 3  36,764`. A thread without a count has
+/// not run yet.
+fn parse_instructions(output: &str) -> Option<u64> {
+    let (_, threads) = output.split_once("Totals:")?;
+    let threads = threads
+        .lines()
+        .filter(|line| line.trim_start().starts_with("Th "));
+    let counts = threads.map(|line| {
+        let count = line.split_whitespace().nth(2)?;
+        count.replace(',', "").parse::<u64>().ok()
+    });
+    counts.sum()
 }
 
 async fn callgrind_control(pid: u32, arguments: &[&str]) -> Result<String, BenchError> {
@@ -237,6 +247,16 @@ mod tests {
             Some(12_288)
         );
         assert_eq!(parse_rss("Name:\tzombie\n"), None);
+    }
+
+    #[test]
+    fn counts_of_all_threads_are_added() {
+        let output =
+            "PID 9: switchboard serve\n\n  Totals:    Ir \n   Th 3  36,764 \n   Th 4     685 \n\n";
+        assert_eq!(parse_instructions(output), Some(37_449));
+        assert_eq!(parse_instructions("PID 9: x\n\n  Totals:Ir \n"), Some(0));
+        let off = "PID 9: x\n  No information available as instrumentation is switched off.\n";
+        assert_eq!(parse_instructions(off), None);
     }
 
     #[test]
