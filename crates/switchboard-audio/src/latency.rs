@@ -5,7 +5,7 @@ use std::{error, fmt, time::Duration};
 use crate::{FRAME, Format};
 
 /// How long the audio of a listener is gathered before it is sent: the duration of an Ogg page, or of one write of WAV.
-/// A longer one costs less CPU time, because its cost is by the write, and adds that much delay.
+/// A longer latency costs less CPU time, because each write has a fixed cost, and delays the audio by that much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Latency {
     /// From 1 to [`FRAMES_MAX`].

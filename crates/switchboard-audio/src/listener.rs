@@ -49,7 +49,8 @@ pub(crate) struct MixListener<O> {
     requested: Latency,
     /// The current latency.
     pub(crate) latency: Latency,
-    /// Whether the last page was of this latency; otherwise the next one begins a new cadence.
+    /// Whether the last page was of this latency, so that the next one is due this much later. Otherwise the schedule
+    /// chooses the frame of the next page.
     pub(crate) has_cadence: bool,
     /// The first frame of the stream whose packets are not in a page or in `pending` yet.
     next_frame: u64,

@@ -13,7 +13,7 @@ use crate::{
     sum::{self, SampleSums},
 };
 
-/// After this many frames of digital silence (5 s), an owner counts as muted and gets the full mix, which does not
+/// After this many frames of digital silence (5 s), an owner is taken for muted and gets the full mix, which does not
 /// contain its voice anyway. This saves the encoder of its own mix.
 const MUTED_AFTER_FRAMES: u32 = 250;
 
@@ -178,7 +178,7 @@ impl<O: AudioSink> Mixer<O> {
         self.streams.drain(..).for_each(MixStream::end);
     }
 
-    /// Number of sources. Dropped sources count until the next frame.
+    /// Number of sources, including those that were dropped since the last frame.
     #[must_use]
     pub fn sources(&self) -> usize {
         self.sources.len()
@@ -198,8 +198,8 @@ impl<O: AudioSink> Mixer<O> {
     }
 
     /// Removes streams without listeners. Moves listeners whose mix has changed, because their owner's sources became
-    /// audible or silent, and sets the latency of those whose owner has a source now or has none any more. A closed
-    /// listener is removed when its next page is due.
+    /// audible or silent. Sets the latency of those whose owner has added its first source or dropped its last one. A
+    /// closed listener is removed when its next page is due.
     fn update_listeners(&mut self) {
         if std::mem::take(&mut self.has_changed) {
             self.move_listeners();

@@ -16,7 +16,7 @@ use crate::{
 pub(crate) const SEGMENTS_MAX: usize = 255;
 
 /// How far the packets of a stream may lag behind the time since the listener was added, before silence is inserted,
-/// in samples: 220 ms. The Vorbis encoder delays its packets by about 170 ms, which must not count as a lag.
+/// in samples: 220 ms. More than 170 ms, the usual delay of the Vorbis encoder, which is no lag.
 const LAG_MAX: u64 = 10_560;
 
 /// Page header flags: first and last page of a logical stream (RFC 3533, section 6).

@@ -135,7 +135,7 @@ mod tests {
                     peak = frame.into_iter().fold(peak, i16::max);
                 }
                 // From 192 kHz, four samples become one, so about a quarter of the impulse's height is left, or less
-                // between two samples. Of a lost impulse there are ripples of a few hundred.
+                // between two samples. If the impulse is lost, only ripples of a few hundred are left.
                 assert!(
                     peak > 2_000,
                     "{rate} Hz, {length} samples: the peak is {peak}"

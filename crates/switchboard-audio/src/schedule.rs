@@ -36,7 +36,7 @@ impl<O: AudioSink> PageSchedule<O> {
         std::mem::take(self.slot(frame))
     }
 
-    /// Gives the slot of this frame the memory of a list that is empty now.
+    /// Lets the slot of this frame reuse the memory of `empty`, a list without listeners.
     pub(crate) fn reuse(&mut self, frame: u64, mut empty: Vec<Box<MixListener<O>>>) {
         let slot = self.slot(frame);
         if slot.is_empty() {
@@ -45,7 +45,8 @@ impl<O: AudioSink> PageSchedule<O> {
         }
     }
 
-    /// The frame with the fewest due listeners of the `frames` frames after `frame`; of equal ones the last.
+    /// The frame with the fewest due listeners of the `frames` frames after `frame`; the last one, if several have the
+    /// fewest.
     pub(crate) fn least_loaded(&mut self, frame: u64, frames: u64) -> u64 {
         let after = (frame + 1..=frame + frames).rev();
         after

@@ -136,8 +136,9 @@ impl<O: AudioSink> MixStream<O> {
     }
 
     /// The numbers of recent frames and of frames of silence that the first page of a listener begins with. A player
-    /// begins with the first page, and would run dry before the second one if that is of long duration. So the first page
-    /// is at once as long as later ones: with recent frames of the mix, or with silence if it was silent.
+    /// starts with the first page; if it were short and the second one long, the player would have no audio until the
+    /// second one comes. The first page is therefore as long as the later ones: it is filled up with recent frames of
+    /// the mix, or with silence if the mix was silent.
     fn frames_before(&self, latency: Latency, participates: bool, is_running: bool) -> (u64, u64) {
         if participates || latency <= Latency::of_conversation(self.format) {
             return (0, 0);
@@ -154,8 +155,8 @@ impl<O: AudioSink> MixStream<O> {
         (recent, before + dropped - recent)
     }
 
-    /// Removes the listeners that do not belong to this mix any more. `mix_for` has the mix of an owner, and whether the
-    /// owner has a source, on which the latency of the others depends.
+    /// Removes and returns the listeners that do not belong to this mix any more, and updates the latency of all.
+    /// `mix_for` returns the mix of an owner, and whether the owner has a source.
     pub(crate) fn update_listeners(
         &mut self,
         mix_for: impl Fn(u64) -> (MixKind, bool),

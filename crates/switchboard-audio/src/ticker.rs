@@ -8,9 +8,8 @@ use crate::FRAME;
 const GAP_MIN: Duration = Duration::from_millis(10);
 
 /// Maximum lateness that is caught up. At a greater lateness, frames are skipped. Sources buffer at most 200 ms by
-/// default (`latency_max`), so a mixer that catches up more would find their buffers empty and chop the audio. 60 ms of
-/// the
-/// 200 ms are left in the buffers, to absorb network jitter.
+/// default (`latency_max`), so a mixer that catches up more would find their buffers empty and chop the audio. 60 ms
+/// of the 200 ms are left in the buffers, to absorb network jitter.
 const LATENESS_MAX: Duration = Duration::from_millis(200 - 60);
 
 /// An absolute schedule of one frame every 20 ms. Lateness of the caller does not accumulate as drift.

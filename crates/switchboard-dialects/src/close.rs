@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn closes_after_which_clients_reconnect_count_as_lost_connections() {
+    fn closes_after_which_clients_reconnect_are_lost_connections() {
         for close in [
             CloseReason::RESTART,
             CloseReason::SLOW,

@@ -24,7 +24,7 @@ pub(crate) fn name_of(member: &Member) -> Cow<'_, str> {
     displayed_member_name(member, name.unwrap_or(member.address.as_str()))
 }
 
-/// The bytes of a frame with a list of members: so much memory is allocated at once, instead of growing with the list.
+/// The bytes to allocate at once for a frame with a list of members, so that the frame does not grow in steps.
 /// `member_bytes` are the bytes of each member besides its name and address.
 pub(crate) fn list_bytes<'m>(
     members: impl Iterator<Item = &'m Arc<Member>>,

@@ -1,9 +1,9 @@
 //! The dialects of Switchboard: the wire protocols that existing clients speak.
 //!
 //! A [`Dialect`] describes one wire protocol. A [`Session`] is the state of one client of a dialect: it turns the
-//! client's frames into commands, and events of the hubs into frames. Both are free of I/O and clocks. The crate
-//! `switchboard-session` combines a session with the client's [`Peer`](switchboard_core::Peer), which authorizes
-//! commands. Where one path serves several dialects, that crate also detects the dialect by the first frame.
+//! client's frames into commands, and events of the hubs (which have the rooms) into frames. Both are free of I/O and
+//! clocks. The crate `switchboard-session` combines a session with the client's [`Peer`](switchboard_core::Peer), which
+//! authorizes commands. Where one path serves several dialects, that crate also detects the dialect by the first frame.
 //!
 //! A new dialect needs a file, the two lines marked below (first and second line of a dialect), and transcripts, which
 //! the tests of `switchboard-testkit` replay.

@@ -18,7 +18,7 @@
 //! * → `"KeepAlive"`, ignored
 //!
 //! Among clients of this dialect the members send offers to a newcomer. `NewPeer` always means "send an offer to
-//! this peer", so in a mixed room it goes to the side that sends the offer, newcomer or not.
+//! this peer". In a room with clients of several dialects it goes to the side that sends the offer, newcomer or not.
 //!
 //! # Differences from the original server
 //!
@@ -248,7 +248,7 @@ impl Session for MatchboxSession {
                 self.room = None;
                 output.close = Some(CloseReason::for_rejected_join(&error.code));
             }
-            // The dialect has no error frames.
+            // The dialect has no error frames, and claims no names (`Claimed`).
             Event::RequestFailed(_)
             | Event::Evicted(_)
             | Event::Introduced { .. }

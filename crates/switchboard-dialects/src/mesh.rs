@@ -353,7 +353,7 @@ impl MeshSession {
             "OnePeer" => match self.member(&peer) {
                 Some(address) => Target::Address(address),
                 None => {
-                    // The client's text may have any length, so its beginning is enough for the error.
+                    // The client's text may have any length, so the error repeats only its beginning.
                     output
                         .frames
                         .push(no_such_peer(&peer.chars().take(64).collect::<String>()));

@@ -212,7 +212,7 @@ impl StoreError {
     }
 }
 
-/// The authentication errors of Redis.
+/// The error for an error code of Redis that concerns the login; `None` for other codes.
 fn authentication_error(code: &str) -> Option<StoreError> {
     match code {
         "NOAUTH" => Some(StoreError::NoPassword),

@@ -145,7 +145,7 @@ impl Planner<'_> {
                 single_key_command(subscribe, &self.keys.log_channel(log), None),
             );
         }
-        // An earlier `Unsubscribe` of this batch removes the stored subscription in the last stage. So the subscription
+        // An earlier `Unsubscribe` of this batch removes the stored subscription in the last stage. The subscription
         // is stored again after that.
         let is_unsubscribe = |other: &StoreRequest| matches!(other, StoreRequest::Unsubscribe(n, l) if *n == node && l == log);
         if self.servers.is_cluster() && earlier.iter().any(is_unsubscribe) {

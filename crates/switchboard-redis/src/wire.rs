@@ -80,8 +80,8 @@ fn stored_member(packed: &[u8]) -> Result<StoredMember, StoreError> {
     Ok(member)
 }
 
-/// Decodes the reply of `HGETALL` on the node list, sent directly (a map) or by a script (an
-/// array).
+/// Decodes the reply of `HGETALL` on the node list: a map if the command was sent directly, an array if a script has
+/// sent it.
 pub(super) fn nodes(value: &Value) -> Result<Vec<NodeStatus>, StoreError> {
     let fields: Vec<_> = if let Value::Map(fields) = value {
         let both = fields.iter().flat_map(|(name, value)| [name, value]);

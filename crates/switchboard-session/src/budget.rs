@@ -93,7 +93,7 @@ struct SpentDeliveries {
     bytes: Option<TokenBucket>,
     slow_receivers: Option<TokenBucket>,
     debt: Option<Debt>,
-    /// The end of the pause for slow receivers. This pause does not count towards `flood_secs`.
+    /// The end of the pause for slow receivers. The time of this pause is not part of `flood_secs`.
     slowed_until: Option<Instant>,
 }
 
@@ -393,7 +393,7 @@ mod tests {
         assert!(!released(4000, start));
         assert!(!released(4000, at(999)));
         assert!(released(4000, at(1001)));
-        // A debt that is paid after 1 s counts for another second, and the full burst takes 5 s.
+        // A debt that is paid after 1 s is remembered for another second, and the full burst takes 5 s.
         assert!(!released(24_000, at(5999)));
         assert!(released(24_000, at(6001)));
         let mut budgets = Budgets::new(&Limits::default(), start);
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_for_slow_receivers_does_not_count_as_a_flood() {
+    fn a_pause_for_slow_receivers_is_not_taken_for_a_flood() {
         let start = Instant::now();
         let mut budgets = Budgets::new(&Limits::default(), start);
         let charges = PendingCharges {

@@ -109,7 +109,7 @@ impl ClientSession {
         self.authorize_commands(output);
     }
 
-    /// Handles an event from the hubs.
+    /// Handles an event from the hubs, the state machines of the rooms.
     pub fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         self.begin_step(output);
         match event {
@@ -121,7 +121,7 @@ impl ClientSession {
             Event::RequestFailed(error) => {
                 output.error_codes.push(error.code.as_str());
                 // The rejection may be of an older join, and the peer may have joined the room since. The session
-                // then gets the error without `join`, so that it does not count itself out of the room.
+                // then gets the error without `join`, so that it does not take itself for outside of the room.
                 let join = error.join.filter(|_| self.peer.note_rejected_join(error));
                 self.dispatch_event(
                     &Event::RequestFailed(RequestError {

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledged_frames_do_not_count_against_the_bound() {
+    fn acknowledged_frames_free_their_bytes() {
         let mut kept = kept(10);
         for number in 1..100 {
             kept.extend(&frames(&["1234567890"]));

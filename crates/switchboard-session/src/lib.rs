@@ -3,7 +3,8 @@
 //! A [`SessionMachine`] combines the [`ClientSession`] of a client (its protocol state), its budgets (rate limits), its
 //! heartbeat, and the decisions that it waits for: results of access checks and webhook requests. Inputs carry the
 //! time; each step fills a [`SessionOutput`](switchboard_dialects::SessionOutput) in place. The driver, which owns the
-//! connection and does its I/O, executes the output. Events from hubs wait in an [`EventQueue`].
+//! connection and does its I/O, executes the output. Events from hubs (the state machines of the rooms) wait in an
+//! [`EventQueue`].
 #![warn(missing_docs)]
 
 mod bucket;

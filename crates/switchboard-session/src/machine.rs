@@ -28,7 +28,7 @@ const FIRST_FRAME_AFTER_PAUSE: Duration = Duration::from_secs(5);
 pub struct Heartbeat {
     /// The interval between two pings.
     pub ping: Duration,
-    /// The time without any frame from the client after which it counts as gone.
+    /// The time without any frame from the client after which it is taken for gone.
     pub timeout: Duration,
 }
 
@@ -58,8 +58,8 @@ pub struct SessionMachine {
     first_frame: Option<Instant>,
     /// The interval in which the session wants ticks, and the time of the next one.
     tick: Option<(Duration, Instant)>,
-    /// The names and addresses of this client that other clients claim. The next sign of life is reported to the hub:
-    /// it proves that this client still uses them.
+    /// The names and addresses of this client that other clients claim. The next sign of life is reported to the hub
+    /// (the state machine of the rooms): it proves that this client still uses them.
     probes: Vec<ResourceKey>,
     /// A pending decision, and the steps behind it. Meanwhile the session gets no frames.
     suspended: Option<Box<Suspended>>,
@@ -131,7 +131,7 @@ impl SessionMachine {
         peers
     }
 
-    /// Whether a budget is in debt, so that the client must not be read.
+    /// Whether a budget is in debt. The frames of the client must not be read then.
     pub fn is_paused(&self) -> bool {
         self.paused_until.is_some()
     }
@@ -283,7 +283,7 @@ impl SessionMachine {
         self.tick.map(|(_, at)| at)
     }
 
-    /// The time at which the client counts as gone or, while reading is paused, as flooding the server.
+    /// The time at which the client is taken for gone or, while reading is paused, for flooding the server.
     fn silence_deadline(&self) -> Instant {
         let gone = self.last_sign + self.heartbeat.timeout;
         match self.paused_until {

@@ -120,7 +120,7 @@ impl InMemoryStore {
         };
     }
 
-    /// Whether the store holds no nodes, subscriptions or members. Empty logs do not count, because
+    /// Whether the store holds no nodes, subscriptions or members. It may hold empty logs, because
     /// they expire.
     #[must_use]
     pub fn is_empty(&self) -> bool {

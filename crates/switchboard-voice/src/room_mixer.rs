@@ -72,8 +72,8 @@ impl<S: AudioSink> RoomMixer<S> {
         input
     }
 
-    /// Forgets the user's microphone, so that [`RoomMixer::level`] no longer reads it. The mixer removes the source when
-    /// the last clone of its handle is dropped.
+    /// Forgets the user's microphone, so that [`RoomMixer::level`] no longer reads it. The mixer removes the source
+    /// when the last clone of its handle is dropped.
     pub(crate) fn remove_source(&self, user: &User, input: &SourceHandle) {
         let mut requests = self.requests();
         let current = requests.inputs.get(user);

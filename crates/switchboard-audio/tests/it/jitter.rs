@@ -63,8 +63,8 @@ impl JitterFixture {
     }
 }
 
-/// The pushed sample at a position: its number modulo 30,000, plus 1. So no sample is silent, and a lost or repeated
-/// one is detected.
+/// The pushed sample at a position: its number modulo 30,000, plus 1. No pushed sample is zero (silence), and a lost or
+/// repeated one is detected.
 fn sample_at(at: usize) -> i16 {
     (at % 30_000) as i16 + 1
 }

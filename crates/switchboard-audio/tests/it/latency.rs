@@ -69,7 +69,7 @@ fn pages_last_as_long_as_requested_and_the_first_one_comes_at_once() {
 
 /// A player that begins with the first page always has sound: the first page is as long as the later ones.
 #[test]
-fn player_of_long_pages_never_runs_dry() {
+fn player_of_long_pages_always_has_sound() {
     for format in [Format::Wav, Format::Opus] {
         for (millis, joined) in [(100, 0), (200, 0), (200, 3), (200, 200), (1_000, 200)] {
             let (mut mixer, first, late) = (mixer(), RecordingSink::new(), RecordingSink::new());
@@ -107,7 +107,8 @@ fn long_pages_decode_to_the_same_sound() {
         mixer.end();
         let [short, long] = [short, long].map(|recorder| saved::read(format, &recorder.received()));
         assert!(short.has_ended && long.has_ended);
-        // The long pages begin with silence in place of the 9 frames before; of Vorbis, in whole packets of it.
+        // The long pages begin with silence in place of the 9 frames that are missing in the first page. In Vorbis, it
+        // has the length of whole packets of silence.
         let is_same = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4;
         let same_after = |before: &usize| {
             let (silence, sound) = long.samples.split_at(*before);
@@ -165,7 +166,7 @@ fn pages_are_short_while_the_owner_has_a_source() {
         let is_short = |steps: &[usize]| steps.iter().all(|step| *step == short);
         let long = play(&mut mixer, 35);
         assert!(is_long(&long), "{long:?}");
-        // Even before the source is heard.
+        // The pages become short as soon as the owner has a source, even before the source has sound.
         let mut own_tone = ToneFrames::new(1_000.0, 0.6);
         let own = mixer.add_source(2);
         let muted = play(&mut mixer, 30);

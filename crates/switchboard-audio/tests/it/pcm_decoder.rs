@@ -11,7 +11,8 @@ use crate::{
 /// Half a second in frames of 20 ms.
 const HALF_A_SECOND: usize = 25;
 
-/// The samples that a listener gets in half a second more than these chunks last, of which one comes every 20 ms.
+/// Decodes these chunks, one in each frame of 20 ms. Returns the samples that a listener gets from the first chunk
+/// until half a second after the last one.
 fn record(rate: u32, channels: u16, chunks: &[&[u8]]) -> Vec<f32> {
     let (mut mixer, recorder) = (mixer(), RecordingSink::new());
     let input = mixer.add_source(1);

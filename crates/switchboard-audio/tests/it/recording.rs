@@ -34,7 +34,10 @@ impl RecordingSink {
 
     /// The bytes received so far.
     pub(crate) fn received(&self) -> Vec<u8> {
-        self.received.lock().expect("no panic").clone()
+        self.received
+            .lock()
+            .expect("another thread has panicked")
+            .clone()
     }
 
     pub(crate) fn close(&self) {
@@ -51,7 +54,7 @@ impl AudioSink for RecordingSink {
         self.sends_left.store(sends_left - 1, Ordering::Relaxed);
         self.received
             .lock()
-            .expect("no panic")
+            .expect("another thread has panicked")
             .extend(chunk.into_bytes());
         true
     }

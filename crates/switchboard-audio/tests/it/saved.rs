@@ -94,19 +94,30 @@ fn packets(segments: &[u8], mut body: &[u8]) -> Vec<Vec<u8>> {
 
 fn check(pages: &[SavedPage]) {
     for (at, page) in pages.iter().enumerate() {
-        assert_eq!(page.serial, pages[0].serial, "one logical stream");
-        assert_eq!(page.flags & BEGINS != 0, at == 0, "begins once");
+        assert_eq!(
+            page.serial, pages[0].serial,
+            "page {at} is of another logical stream"
+        );
+        assert_eq!(
+            page.flags & BEGINS != 0,
+            at == 0,
+            "only the first page has the flag BEGINS"
+        );
         assert!(
             page.flags & ENDS == 0 || at + 1 == pages.len(),
-            "ends at its end"
+            "only the last page may have the flag ENDS"
         );
         assert!(!page.packets.is_empty(), "no empty page");
     }
     assert!(
         pages.is_sorted_by_key(|page| page.granule),
-        "granule positions go up"
+        "granule positions must not decrease"
     );
-    assert_eq!(pages[0].packets.len(), 1, "the first header is alone");
+    assert_eq!(
+        pages[0].packets.len(),
+        1,
+        "the first header must have its own page"
+    );
 }
 
 fn opus(bytes: &[u8]) -> SavedStream {

@@ -7,7 +7,8 @@ use crate::{
     saved,
 };
 
-/// The frequency of the tone of each of three owners. All three listen, and so does a silent owner.
+/// The frequency of the tone of each of three owners (users with sources and listeners). These three and a fourth
+/// owner, which makes no sound, listen.
 const HERTZ: [f64; 3] = [400.0, 1_000.0, 2_600.0];
 const AMPLITUDE: f64 = 0.2;
 

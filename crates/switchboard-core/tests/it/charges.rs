@@ -119,9 +119,9 @@ fn deliveries(count: usize, bytes: usize) -> Charge {
 
 #[test]
 fn a_join_is_charged_for_the_notified_members_and_for_its_list_of_members() {
-    let mut driver = CommittingHub::new();
+    let mut node = CommittingHub::new();
     for others in 0..5 {
-        let charges = driver.join(&WITH_PRESENCE);
+        let charges = node.join(&WITH_PRESENCE);
         let expected = (others > 0).then(|| deliveries(2 * others, 2 * others * 128));
         assert_eq!(charges, Vec::from_iter(expected), "{others} others");
     }
@@ -129,22 +129,22 @@ fn a_join_is_charged_for_the_notified_members_and_for_its_list_of_members() {
 
 #[test]
 fn a_broadcast_is_charged_for_each_receiver_and_a_direct_frame_is_not() {
-    let mut driver = CommittingHub::new();
+    let mut node = CommittingHub::new();
     for _ in 0..5 {
-        driver.join(&WITH_PRESENCE);
+        node.join(&WITH_PRESENCE);
     }
-    let broadcast = driver.request(0, send_to(Target::Everyone));
+    let broadcast = node.request(0, send_to(Target::Everyone));
     assert_eq!(broadcast, [deliveries(4, 40)]);
-    assert_eq!(driver.request(0, send_to(Target::Address(address(3)))), []);
+    assert_eq!(node.request(0, send_to(Target::Address(address(3)))), []);
 }
 
 #[test]
 fn a_list_a_repeated_join_and_a_leave_are_charged_once_for_each_other_member() {
-    let mut driver = CommittingHub::new();
+    let mut node = CommittingHub::new();
     for _ in 0..5 {
-        driver.join(&WITH_PRESENCE);
+        node.join(&WITH_PRESENCE);
     }
-    let again = Command::Join {
+    let repeated_join = Command::Join {
         room: room(),
         address: address(2),
         name: None,
@@ -154,30 +154,30 @@ fn a_list_a_repeated_join_and_a_leave_are_charged_once_for_each_other_member() {
         room: room(),
         kind: LeaveKind::Announced,
     };
-    for command in [Command::List(room()), again, leave] {
-        assert_eq!(driver.request(2, command), [deliveries(4, 4 * 128)]);
+    for command in [Command::List(room()), repeated_join, leave] {
+        assert_eq!(node.request(2, command), [deliveries(4, 4 * 128)]);
     }
 }
 
 #[test]
 fn a_member_without_presence_is_charged_for_each_peer_that_its_frames_reach() {
-    let mut driver = CommittingHub::new();
-    driver.join(&WITH_PRESENCE);
+    let mut node = CommittingHub::new();
+    node.join(&WITH_PRESENCE);
     assert_eq!(
-        driver.join(&WITHOUT_PRESENCE),
+        node.join(&WITHOUT_PRESENCE),
         [deliveries(1, 128)],
-        "the new member is not told of others, so only the notification of the other member counts"
+        "the new member is not told of others, so only the notification of the other member is charged"
     );
-    let charges = driver.request(1, send_to(Target::Address(address(0))));
+    let charges = node.request(1, send_to(Target::Address(address(0))));
     assert_eq!(charges, [Charge::Reached(PeerId::from_random([0; 16]))]);
     let absent = Target::Address(address(9));
-    assert_eq!(driver.request(1, send_to(absent)), []);
+    assert_eq!(node.request(1, send_to(absent)), []);
 }
 
 #[test]
 fn a_sender_to_a_slow_receiver_of_another_node_is_charged() {
-    let mut driver = CommittingHub::new();
-    driver.join(&WITH_PRESENCE);
+    let mut node = CommittingHub::new();
+    node.join(&WITH_PRESENCE);
     let log = LogId::Room(RoomId::shared(SpaceName::default(), room()));
     for (sender, expected) in [(0, vec![Charge::SlowReceiver { bytes: 9 }]), (5, vec![])] {
         let body = NodeMessageBody::SlowReceiver {
@@ -186,8 +186,8 @@ fn a_sender_to_a_slow_receiver_of_another_node_is_charged() {
         };
         let log = log.clone();
         let input = Input::NodeMessage(NodeId::from(2), NodeMessage { log, body });
-        driver.hub.handle(input, driver.now);
-        let effects = std::iter::from_fn(|| driver.hub.poll_effect());
+        node.hub.handle(input, node.now);
+        let effects = std::iter::from_fn(|| node.hub.poll_effect());
         let charges = effects.filter_map(|effect| match effect {
             Effect::Charge(0, charge) => Some(charge),
             Effect::Charge(..)

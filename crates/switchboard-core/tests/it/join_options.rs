@@ -244,7 +244,7 @@ fn members_without_presence_are_visible_but_not_notified() {
 }
 
 #[test]
-fn groups_fill_one_after_the_other_and_see_only_themselves() {
+fn groups_fill_one_after_the_other_and_their_members_see_only_each_other() {
     let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, group(2));
     node.join("ben", &WITH_PRESENCE, group(2));
@@ -272,7 +272,7 @@ fn groups_fill_one_after_the_other_and_see_only_themselves() {
 }
 
 #[test]
-fn a_complete_group_stays_sealed() {
+fn a_group_that_was_full_once_takes_no_more_members() {
     let mut node = CommittingNode::new();
     node.join("ann", &WITH_PRESENCE, group(2));
     node.join("ben", &WITH_PRESENCE, group(2));
@@ -651,7 +651,7 @@ fn a_dialect_limit_does_not_count_invisible_members() {
 }
 
 #[test]
-fn members_of_groups_do_not_count_against_room_members() {
+fn members_of_groups_do_not_use_up_the_limit_of_room_members() {
     let mut node = CommittingNode::new();
     node.limits.room_members = 2;
     node.hub = Hub::new(Arc::new(node.limits.clone()));

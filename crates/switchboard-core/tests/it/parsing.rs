@@ -136,39 +136,39 @@ fn broadcast(is_translatable: fn(&'static str, &str) -> bool) -> Input<u8> {
 
 #[test]
 fn unparsed_input_has_no_effect_until_it_is_parsed() {
-    let mut driver = UncommittedHub::new();
-    driver.join(1, &SENDERS);
-    driver.join(2, &SENDERS);
-    driver.join(3, &OTHERS);
+    let mut node = UncommittedHub::new();
+    node.join(1, &SENDERS);
+    node.join(2, &SENDERS);
+    node.join(3, &OTHERS);
     let input = broadcast(|_, _| true);
-    let unparsed = driver.hub.try_handle(input, epoch());
-    assert_eq!(driver.receivers_and_refused(), (vec![], vec![]));
+    let unparsed = node.hub.try_handle(input, epoch());
+    assert_eq!(node.receivers_and_refused(), (vec![], vec![]));
     let input = unparsed.expect("the input is returned").parse();
-    assert!(driver.hub.try_handle(input, epoch()).is_none());
-    assert_eq!(driver.receivers_and_refused(), (vec![2, 3], vec![]));
+    assert!(node.hub.try_handle(input, epoch()).is_none());
+    assert_eq!(node.receivers_and_refused(), (vec![2, 3], vec![]));
 }
 
 #[test]
 fn frame_for_the_same_dialect_is_not_parsed() {
-    let mut driver = UncommittedHub::new();
-    driver.join(1, &SENDERS);
-    driver.join(2, &SENDERS);
+    let mut node = UncommittedHub::new();
+    node.join(1, &SENDERS);
+    node.join(2, &SENDERS);
     let input = broadcast(|_, _| panic!("the frame is parsed"));
-    assert!(driver.hub.try_handle(input, epoch()).is_none());
-    assert_eq!(driver.receivers_and_refused(), (vec![2], vec![]));
+    assert!(node.hub.try_handle(input, epoch()).is_none());
+    assert_eq!(node.receivers_and_refused(), (vec![2], vec![]));
 }
 
 #[test]
 fn untranslatable_broadcast_is_refused_only_if_a_receiver_needed_its_content() {
     for (other, refused) in [(&SENDERS, vec![]), (&OTHERS, vec![1])] {
-        let mut driver = UncommittedHub::new();
-        driver.join(2, &SENDERS);
-        driver.join(3, other);
-        driver.propose_join(1, &SENDERS);
+        let mut node = UncommittedHub::new();
+        node.join(2, &SENDERS);
+        node.join(3, other);
+        node.propose_join(1, &SENDERS);
         // The join is not committed yet. A frame that waits for a join is always parsed before it is queued.
-        driver.hub.handle(broadcast(|_, _| false), epoch());
-        driver.commit_proposals();
-        let (_, errors) = driver.receivers_and_refused();
+        node.hub.handle(broadcast(|_, _| false), epoch());
+        node.commit_proposals();
+        let (_, errors) = node.receivers_and_refused();
         assert_eq!(errors, refused, "{}", other.name);
     }
 }

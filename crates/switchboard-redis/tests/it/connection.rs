@@ -414,7 +414,7 @@ async fn check_queue_limits(server: &RedisProcess) {
     assert!(reason.contains("push queue is full"), "{reason}");
     assert!(connection.execute(&posts).await.is_err());
 
-    // The queue is also bounded in bytes. Received pushes do not count.
+    // The queue is also bounded in bytes. A push that was taken from the queue frees its bytes.
     let (connection, mut pushes) = connect(server, 42).await;
     let large_post = [StoreRequest::Post(NodeId::from(42), vec![0; 7 << 20])];
     for _ in 0..12 {
@@ -627,8 +627,8 @@ async fn a_wrong_password_is_reported_and_a_password_is_never_shown() {
     );
 }
 
-/// The trusted certificates are read from the environment variable `SSL_CERT_FILE` of a process. So the test starts
-/// itself as another process, which connects.
+/// The trusted certificates are read from the environment variable `SSL_CERT_FILE` of the process, which a test cannot
+/// change for itself. It therefore starts its own program as another process, which connects.
 #[tokio::test]
 #[cfg_attr(
     not(has_redis),

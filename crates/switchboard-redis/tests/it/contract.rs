@@ -1,4 +1,5 @@
-//! Runs the engine contract (the tests of the testkit that every engine must pass) over nodes that use Redis.
+//! Runs the engine contract over nodes that use Redis: the tests of the testkit that every engine, the part of the
+//! server that shares rooms between nodes, must pass.
 
 use std::{
     sync::{

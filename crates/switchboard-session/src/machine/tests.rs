@@ -290,7 +290,7 @@ fn a_client_that_stays_over_its_rate_is_closed_after_60_seconds() {
 }
 
 #[test]
-fn a_paused_client_counts_as_alive_and_is_pinged() {
+fn a_paused_client_is_taken_for_alive_and_is_pinged() {
     let start = Instant::now();
     let limits = Limits {
         flood_secs: 0,

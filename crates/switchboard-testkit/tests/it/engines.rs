@@ -1,4 +1,5 @@
-//! The engine contract, over the engines that need no external store.
+//! The engine contract, over the engines that need no external store. An engine is the part of the server that shares
+//! rooms between nodes.
 
 use std::{sync::Arc, time::Duration};
 

@@ -45,8 +45,8 @@ use crate::id::{CallId, User};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallLimits {
     /// Max other users that a user rings or is in a call with (0: no limit). Each other user counts once, so a client
-    /// that reloads can ring again. A ring to the user does not count, and a call counts only after the user has rung
-    /// or connected audio: other users cannot use up the limit of a user. A user may be rung by four times as many
+    /// that reloads can ring again. A ring to the user is not counted, and a call is counted only after the user has
+    /// rung or connected audio: other users cannot use up the limit of a user. A user may be rung by four times as many
     /// callers.
     pub calls_per_user: usize,
     /// Max callers at one address that ring one user at the same time (0: no limit).

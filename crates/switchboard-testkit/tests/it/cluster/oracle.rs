@@ -561,7 +561,7 @@ impl ClusterOracle<'_> {
 }
 
 /// Whether another client was observed for a whole interval. An introduction at the start of the
-/// interval does not count, because it may have followed the message.
+/// interval is not enough, because it may have followed the message.
 fn observed_during(
     own: &OwnMembership,
     other_client: ClientKey,
