@@ -109,7 +109,7 @@ struct ServedUrls {
     address: SocketAddr,
     /// The only dialect that is served; `None` for all dialects and the pages.
     sole_dialect: Option<&'static str>,
-    /// Names of pages and their URLs. A name may occur more than once, in `dialects` too.
+    /// Names of pages and their URLs. Here and in `dialects`, a name may occur more than once.
     pages: Vec<(&'static str, String)>,
     dialects: Vec<(&'static str, String)>,
 }

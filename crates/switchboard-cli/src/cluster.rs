@@ -41,7 +41,7 @@ fn fail(error: &anyhow::Error, code: ExitCode) -> ExitCode {
     code
 }
 
-/// The settings of the engine. Errors in other settings are ignored.
+/// The settings of the engine, the part that shares rooms between nodes. Errors in other settings are ignored.
 fn settings(options: &Options) -> anyhow::Result<EngineConfig> {
     let (config, errors) = settings::read(options);
     let mut errors = errors.into_iter();

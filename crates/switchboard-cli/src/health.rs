@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Checks a server on this machine that has the environment variables of this process, no flags and no settings file,
 /// such as the server of the same container. Errors in the variables are ignored here, because the server does not
-/// start with them. The certificate is not verified, because it need not be for the loopback address.
+/// start with them. The certificate is not verified, because it need not name the loopback address.
 pub(crate) fn check_own_server() -> anyhow::Result<()> {
     let mut config = Config::default();
     config.read_environment(std::env::vars_os());

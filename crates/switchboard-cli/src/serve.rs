@@ -79,7 +79,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let bound: Result<Vec<_>, _> = listeners.map(|(index, it)| bind(it, index == 0)).collect();
     let listeners = bound?;
     let certificate = Certificate::load(&config.tls)?.map(Arc::new);
-    // Before the banner: from then on a SIGHUP must not end the process.
+    // Caught before the banner is printed: after that, a SIGHUP must reload the certificate and not end the process.
     if let Some(certificate) = &certificate {
         certificate.clone().reload_on_signal()?;
     }

@@ -101,7 +101,10 @@ async fn renames_in_a_large_room_stay_within_the_delivery_budgets() {
         });
     }
     while server.metric("paused_total").await < RENAMERS {
-        assert!(start.elapsed() < Duration::from_secs(60), "none is paused");
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "fewer than {RENAMERS} clients are paused"
+        );
     }
 
     let (begin, ticks) = (Instant::now(), server.ticks());

@@ -70,7 +70,7 @@ impl ServerProcess {
 }
 
 #[test]
-fn stops_on_a_signal_with_exit_code_0() {
+fn a_server_stops_on_a_signal_with_exit_code_0() {
     for signal in ["-TERM", "-INT"] {
         let running = ServerProcess::start(&[]);
         running.signal(signal);

@@ -53,7 +53,7 @@ impl Coturn {
         server
     }
 
-    /// Whether it answers a STUN binding request (RFC 8489, section 6) within the attempts.
+    /// Whether the server answers a STUN binding request (RFC 8489, section 6) within [`ATTEMPTS`].
     fn answers(&self) -> bool {
         let request = [&b"\x00\x01\x00\x00\x21\x12\xa4\x42"[..], &[7; 12]].concat();
         let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");

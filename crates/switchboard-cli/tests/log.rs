@@ -131,7 +131,7 @@ async fn a_session_is_one_line_each_for_connect_join_leave_and_disconnect() {
 }
 
 #[tokio::test]
-async fn a_lost_client_and_one_closed_by_the_server_have_their_reasons() {
+async fn disconnects_by_a_reset_a_limit_and_a_shutdown_are_logged_with_their_reasons() {
     let mut server = LoggingServer::json(&[]);
     drop(server.join("ada").await);
     assert_eq!(server.next_line("left")["reason"], "requested");
@@ -192,7 +192,7 @@ fn rejected_voice_requests_are_one_line_per_address() {
 }
 
 #[tokio::test]
-async fn a_refused_dialect_and_a_failed_handshake_have_their_reasons() {
+async fn a_refused_dialect_and_failed_handshakes_are_logged_with_their_reasons() {
     let server = |variables: &[_]| LoggingServer::json(variables);
     let mut no_singo = server(&[("SWITCHBOARD_SINGO_ENABLED", "false")]);
     assert!(no_singo.connect("/ws?dialect=singo").await.is_err());
@@ -217,7 +217,7 @@ async fn a_refused_dialect_and_a_failed_handshake_have_their_reasons() {
 }
 
 #[tokio::test]
-async fn names_of_clients_cannot_forge_lines_and_are_cut() {
+async fn names_of_clients_cannot_forge_log_lines_and_are_truncated() {
     let name = format!("eve\n2026 INFO joined\u{1b}[31m{}", "x".repeat(300));
     for format in ["text", "json"] {
         let server = LoggingServer::start(&["--log-format", format], &[]);

@@ -3,7 +3,7 @@
 //! The driver ([`Driver`](crate::Driver)) does the I/O. It passes in the inputs ([`NodeInput`]) and the
 //! time, and then fetches the effects ([`Node::poll_effect`]). While the store is connected and no batch is
 //! in flight, the driver fetches the next requests ([`Node::next_batch`]), executes them in order, and passes
-//! in the responses in the same order. When the connection breaks, all requests in flight count as lost.
+//! in the responses in the same order. When the connection breaks, all requests in flight are treated as lost.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -30,7 +30,8 @@ mod responses;
 /// How long a join may wait for the store before it is rejected.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(1800);
 
-/// The time in which a probed member must answer, or it is evicted: `CHALLENGE_TIMEOUT` of `switchboard-core`.
+/// The time in which a challenged member (one that is asked whether it is alive) must answer before it is evicted:
+/// `CHALLENGE_TIMEOUT` of `switchboard-core`.
 const CHALLENGE: Duration = Duration::from_secs(2);
 
 /// How long an event may be missing before the log is read again.
@@ -111,8 +112,8 @@ pub enum NodeEffect {
     StoreLost,
 }
 
-/// The use of the response to a request that is queued or in flight. A number is the epoch of this node at
-/// the request.
+/// The use of the response to a request that is queued or in flight. A number is the epoch of this node when the
+/// request was queued.
 #[derive(Debug)]
 enum PendingRequest {
     Heartbeat(u32),
@@ -120,7 +121,7 @@ enum PendingRequest {
     Fence(Lease),
     /// The logs of a fenced node, from which its members are evicted.
     Logs(Lease),
-    /// The logs to which the store thinks that this node is subscribed.
+    /// The logs to which this node is subscribed according to the store.
     OwnLogs,
     /// A whole log, and the peers whose join is rejected after it is applied, because their address is taken.
     Read(LogId, Vec<PeerId>),
@@ -167,7 +168,7 @@ pub struct Node {
     connected: Result<Instant, Instant>,
     is_closing: bool,
     replicas: BTreeMap<LogId, Replica>,
-    /// The log that was probed last, where the rotation continues.
+    /// The log that was probed last. The rotation continues after it.
     last_probed: Option<LogId>,
     /// Requests for the next round trips, each with the use of its response.
     queue: VecDeque<(StoreRequest, PendingRequest)>,
@@ -354,14 +355,14 @@ impl Node {
         requests.filter(is_counted).count() + self.outbox.len()
     }
 
-    /// The numbers of logs that this node replicates and of members in them.
+    /// The number of logs that this node replicates, and the number of members in them.
     #[must_use]
     pub fn logs(&self) -> (usize, usize) {
         let members = self.replicas.values().map(Replica::len).sum();
         (self.replicas.len(), members)
     }
 
-    /// The numbers of rooms in which this node has members and of these members.
+    /// The number of rooms in which this node has members, and the number of these members.
     #[must_use]
     pub fn rooms(&self) -> (usize, usize) {
         let rooms = self.replicas.iter();

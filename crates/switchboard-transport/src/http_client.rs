@@ -84,7 +84,7 @@ impl HttpClientError {
 type SecureConnector = HttpsConnector<HttpConnector>;
 
 /// A client of HTTP servers. Redirects are not followed. HTTPS servers are verified by the root certificates of this
-/// machine, which are loaded for the first of them.
+/// machine, which are loaded before the first HTTPS request.
 #[derive(Debug)]
 pub struct HttpClient {
     connector: HttpConnector,

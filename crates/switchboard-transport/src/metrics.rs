@@ -1,7 +1,7 @@
 //! The registry in which each layer declares its metrics.
 //!
 //! A metric is a handle of atomics that its owner keeps, so counting needs no lookup. Only a metric with labels needs
-//! a lookup by label. It is used for connections and rejected frames, never for every frame.
+//! a lookup by label, so such metrics count connections and rejected frames, but not all frames.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
@@ -24,7 +24,7 @@ impl MetricsRegistry {
     /// Declares a counter. Its name ends with `_total`.
     ///
     /// # Panics
-    /// If the name is invalid or in use, as the other methods do.
+    /// If the name is invalid or in use. The other methods panic for the same reasons.
     #[must_use]
     pub fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.register(IntCounter::new(name, help))

@@ -48,7 +48,7 @@ impl KeptBudgets {
     /// Keeps the spent budgets of an ended connection, unless there are [`KEPT_MAX`] already.
     fn keep(&mut self, address: IpAddr, spent: SpentBudgets, now: Instant) {
         if self.count >= KEPT_MAX {
-            self.forget_paid(now);
+            self.forget_full(now);
         }
         if self.count < KEPT_MAX {
             self.spent.entry(address).or_default().push(spent);
@@ -56,8 +56,8 @@ impl KeptBudgets {
         }
     }
 
-    /// Removes the budgets that are full again, and so need not be continued.
-    fn forget_paid(&mut self, now: Instant) {
+    /// Removes the budgets that are full again: no connection needs to continue them.
+    fn forget_full(&mut self, now: Instant) {
         for spent in self.spent.values_mut() {
             spent.retain(|spent| spent.until() > Some(now));
         }
@@ -93,14 +93,14 @@ pub enum ConnectionLimit {
 #[derive(Debug)]
 pub struct Permit {
     permits: Arc<PermitPool>,
-    /// The network for whose limit the connection counts; `None` if it counts only in total.
+    /// The network whose count includes the connection; `None` if only the total includes it.
     counted: Mutex<Option<IpAddr>>,
     /// The address of the client, if it is known.
     client: Option<IpAddr>,
 }
 
 impl Permit {
-    /// Stops counting the connection for its address; it still counts in total. Used for a connection that
+    /// Removes the connection from the count of its address; the total still includes it. Used for a connection that
     /// forwards requests of other clients.
     pub fn uncount_address(&self) {
         let counted = self.counted().take();
@@ -112,7 +112,8 @@ impl Permit {
         self.client
     }
 
-    /// Takes the spent budgets of an ended connection of the same address, which this connection continues.
+    /// Removes and returns the spent budgets of an ended connection of the same address. This connection continues
+    /// them.
     pub(crate) fn take_spent(&self, now: Instant) -> Option<SpentBudgets> {
         let address = (*self.counted())?;
         self.permits.lock().kept_budgets.take(address, now)
@@ -143,7 +144,8 @@ impl PermitPool {
         })
     }
 
-    /// Acquires a permit for a connection from this address. Without an address the connection counts only in total.
+    /// Acquires a permit for a connection from this address. A connection without an address is counted only in the
+    /// total.
     ///
     /// # Errors
     /// The reached limit.
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_not_counted_for_its_address_still_counts_in_total() {
+    fn a_connection_removed_from_the_count_of_its_address_stays_in_the_total() {
         let permits = PermitPool::new(2, 1, Vec::new());
         let first = permits.try_acquire(ip("192.0.2.1")).expect("the first");
         first.uncount_address();

@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_request_may_begin_after_the_idle_time_but_its_head_has_the_usual_timeout() {
+    async fn the_head_of_a_second_request_times_out_from_its_first_byte() {
         let (mut client, mut stream, activity) = connection(TIMEOUTS);
         client.write_all(b"head").await.expect("it is open");
         activity.begin();

@@ -79,7 +79,8 @@ pub enum ClientDialect {
     Ayame,
     /// `matchbox`. The server assigns the address; the client has no name.
     Matchbox,
-    /// `peerjs`. The room is its key, and the name is its id. Only the key `peerjs` is served by default.
+    /// `peerjs`. The room is the API key of the client, and the name is its id. Only the key `peerjs` is served by
+    /// default.
     PeerJs,
     /// `y-webrtc`. The server assigns the address; the client has no name. The room is a topic.
     YWebrtc,

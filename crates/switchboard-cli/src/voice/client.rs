@@ -109,7 +109,7 @@ impl VoiceClient {
         ))
     }
 
-    /// Sends a handshake request with the local user's key. The request's own parameters hold its signature.
+    /// Sends a handshake request with the local user's public key. `parameters` contain the signature, if there is one.
     pub(super) async fn handshake_request(
         &self,
         path: &'static str,

@@ -15,7 +15,7 @@ use super::{
     wav::{self, SampleReader},
 };
 
-/// Timeout for the next chunk. The server sends silence too, so it is gone if nothing arrives.
+/// Timeout for the next chunk. The server sends silence too, so a server that sends nothing is lost.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// The format of a received stream.

@@ -11,7 +11,7 @@ use switchboard::{PublicKey, SecretKey};
 /// Number of digits of a challenge: the maximum that the voice page signs.
 const CHALLENGE_DIGITS: usize = 16;
 
-/// Maximum length of a challenge in bytes; a signature does not bind further bytes.
+/// Maximum length of a challenge in bytes; a signature does not cover further bytes.
 const CHALLENGE_MAX: usize = 32;
 
 /// The credential of the local user.

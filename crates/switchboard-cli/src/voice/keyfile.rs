@@ -29,8 +29,8 @@ pub(super) fn default_path() -> anyhow::Result<PathBuf> {
         .context("no home directory: neither XDG_CONFIG_HOME nor HOME is an absolute path; use --key FILE")
 }
 
-/// Reads a key. If the file does not exist and `create_missing` is set, creates it; otherwise a mistyped path
-/// would become a new identity.
+/// Reads a key. A missing file is created only if `create_missing` is set: a mistyped path must not become a new
+/// identity.
 pub(super) fn load(path: &Path, create_missing: bool) -> anyhow::Result<SecretKey> {
     let text = match read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && !create_missing => {

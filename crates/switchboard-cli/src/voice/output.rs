@@ -114,7 +114,7 @@ impl OutputTarget {
     }
 }
 
-/// Writes a file. It is truncated only when the first chunk arrives.
+/// Writes a file. It is truncated only when the first chunk arrives: if no audio arrives, an old recording is kept.
 fn record(mut file: File, mut chunks: mpsc::Receiver<Bytes>) -> io::Result<()> {
     let Some(first) = chunks.blocking_recv() else {
         return Ok(());

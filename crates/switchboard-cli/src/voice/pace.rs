@@ -10,7 +10,7 @@ const LEAD: Duration = Duration::from_millis(60);
 /// waited in a full pipe: that holds 64 KiB, which are 0.7 s of mono at 48 kHz.
 const READY_MAX: Duration = Duration::from_secs(1);
 
-/// An input with less than [`READY_MAX`] ready after this time counts as a live source.
+/// An input that has never had [`READY_MAX`] ready for this long is taken for a live source.
 const TRIAL: Duration = Duration::from_millis(1500);
 
 /// The send schedule of one source. Time is an argument.

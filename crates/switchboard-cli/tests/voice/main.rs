@@ -47,7 +47,7 @@ fn key_is_created_once_with_owner_permissions() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
-    let folder = file.parent().expect("it has one").to_owned();
+    let folder = file.parent().expect("a folder").to_owned();
     assert_eq!(fs::read_dir(folder).expect("a folder").count(), 1);
     let signature = home
         .start(&["key", "--sign", "12345678"], Stdio::null())
@@ -355,7 +355,7 @@ fn missing_server_and_missing_voice_are_reported() {
     let closed = TcpListener::bind("127.0.0.1:0")
         .expect("a port")
         .local_addr()
-        .expect("one");
+        .expect("a bound address");
     let url = format!("http://{closed}");
     for args in [
         &["listen", "standup"][..],
@@ -459,7 +459,7 @@ fn users_of_a_website_call_each_other_by_number() {
 /// A website that maps the token tN to user N and allows every request.
 fn fake_site() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("one");
+    let address = listener.local_addr().expect("a bound address");
     let answer = |path: &str| match path.rsplit_once('/') {
         Some(("/Membres/crossLogin", token)) => token.strip_prefix('t').unwrap_or("0").to_owned(),
         _ => "1".to_owned(),
@@ -485,7 +485,7 @@ fn fake_site() -> SocketAddr {
 /// A server that sends the same response to every request.
 fn fixed_response_server(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("one");
+    let address = listener.local_addr().expect("a bound address");
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let lines = BufReader::new(stream.try_clone().expect("a socket")).lines();

@@ -26,7 +26,7 @@ fn file(name: &str) -> PathBuf {
 /// Starts a server with this certificate that answers every request with a ticket.
 fn secure_server(certificate: &str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("one");
+    let address = listener.local_addr().expect("a bound address");
     let chain = vec![CertificateDer::from_pem_file(file(certificate)).expect("a certificate")];
     let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -144,7 +144,7 @@ fn reserved_or_invalid_paths_are_errors() {
 }
 
 #[test]
-fn conflict_names_both_settings_at_the_line_of_the_later_one() {
+fn conflict_names_both_settings_and_has_the_line_of_the_later_one() {
     assert_eq!(Config::default().validate(), []);
     assert_eq!(
         all_errors("[heartbeat]\n\nping = 60\n"),
@@ -165,7 +165,7 @@ fn conflict_names_both_settings_at_the_line_of_the_later_one() {
 }
 
 #[test]
-fn setting_with_an_error_of_its_own_has_no_conflict_error() {
+fn conflict_with_a_setting_that_has_an_error_itself_is_not_reported() {
     for text in [
         "[heartbeat]\nping = 90\ngone = \"2 minutes\"\n",
         "[heartbeat]\nping = 90\ngon = 120\n",

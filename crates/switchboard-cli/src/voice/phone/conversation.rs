@@ -30,7 +30,8 @@ const ABSENCE_MAX: Duration = Duration::from_secs(60);
 const AFTER_HANG_UP: Duration = Duration::from_secs(1);
 
 impl Phone {
-    /// Transfers audio until one side hangs up. Standard input may end before that.
+    /// Transfers audio until one side hangs up. The call goes on after the end of standard input, unless `until_eof` is
+    /// set.
     pub(super) async fn talk(
         mut self,
         other: &CallUser,
@@ -87,7 +88,7 @@ impl Phone {
         }
     }
 
-    /// Opens the stream of received audio, and then the connection for sent audio: no received audio is missed.
+    /// Opens the stream of received audio first, so that none is missed, and then the connection for sent audio.
     async fn connect(&self, other: &CallUser) -> anyhow::Result<(Incoming, Option<UplinkSocket>)> {
         let with = |mut parameters: FormParameters| {
             parameters.push(("otherID", other.name().to_owned()));
