@@ -130,6 +130,9 @@ impl SessionOutput {
         if self.frames.capacity() > KEPT_CAPACITY {
             self.frames = Vec::new();
         }
+        if self.commands.capacity() > KEPT_CAPACITY {
+            self.commands = Vec::new();
+        }
         if self.requests.capacity() > KEPT_CAPACITY {
             self.requests = Vec::new();
         }

@@ -285,12 +285,9 @@ impl ClientSession {
         {
             self.report_error(ErrorCode::BadField("received").into(), output);
         }
-        loop {
+        while !output.errors.is_empty() || !output.commands.is_empty() {
             for error in std::mem::take(&mut output.errors) {
                 self.report_error(error, output);
-            }
-            if output.commands.is_empty() {
-                return self.finish_step(output);
             }
             let mut commands = std::mem::take(&mut output.commands);
             for command in commands.drain(..) {
@@ -299,11 +296,12 @@ impl ClientSession {
                     Err(error) => self.report_error(error, output),
                 }
             }
-            // A caller that uses the output again allocates no further list.
             if output.commands.is_empty() {
+                // A caller that uses the output again allocates no further list.
                 output.commands = commands;
             }
         }
+        self.finish_step(output);
     }
 
     /// Bounds the times of a step. Keeps its frames, if the session outlives its connection.

@@ -7,7 +7,14 @@
 //! [`SessionMachine`]: switchboard_session::SessionMachine
 #![warn(missing_docs)]
 
-use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use switchboard_core::{HubRequest, Peer, PeerId, RoomId};
 use switchboard_dialects::WebhookRequest;
@@ -73,6 +80,11 @@ pub trait HubClient: Send + Sync + fmt::Debug {
     /// Sends a request to the hub of its room or name. Answers and other events arrive in outboxes, before
     /// this returns or later.
     fn request(&self, peer: PeerId, outbox: &OutboxHandle, request: HubRequest);
+
+    /// Sends a request at the time `now`, which saves a reading of the clock.
+    fn request_at(&self, peer: PeerId, outbox: &OutboxHandle, request: HubRequest, _now: Instant) {
+        self.request(peer, outbox, request);
+    }
 
     /// The connection of this peer has ended. Called once, while the memberships of the peer are released.
     fn on_disconnected(&self, _peer: &Peer, _ended: &EndedConnection<'_>) {}

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Instant,
@@ -28,6 +28,10 @@ pub struct Outbox {
     opened_at: Instant,
     /// The bytes that wait for a socket that is blocked; 0 while it is not.
     socket_bytes: AtomicUsize,
+    /// Whether there may be events or an end, for a look without the lock. Changes under the lock.
+    may_have_events: AtomicBool,
+    /// Whether there may be charges, likewise.
+    may_have_charges: AtomicBool,
     state: Mutex<OutboxState>,
     /// The connection, while its task serves it. A thread that holds its lock may lock `state`, and not the reverse.
     connection: ConnectionCell,
@@ -41,6 +45,13 @@ struct OutboxState {
     ended: Option<ByteString>,
     /// The waker of the connection task, if it waits for an event. [`PendingWake`] says how it is handed on.
     waiting: Option<Waker>,
+}
+
+impl OutboxState {
+    /// Whether [`Outbox::pop`] returns an event or an error.
+    fn is_filled(&self, mode: PopMode) -> bool {
+        self.queue.is_filled(mode) || self.ended.is_some()
+    }
 }
 
 /// The result of [`Outbox::pop_or_park`].
@@ -87,6 +98,8 @@ impl Outbox {
             client,
             opened_at: now,
             socket_bytes: AtomicUsize::new(0),
+            may_have_events: AtomicBool::new(false),
+            may_have_charges: AtomicBool::new(false),
             state: Mutex::new(state),
             connection: ConnectionCell::default(),
         }
@@ -134,6 +147,7 @@ impl Outbox {
     pub(crate) fn end(&self, reason: ByteString) {
         let mut state = self.lock();
         state.ended.get_or_insert(reason);
+        self.may_have_events.store(true, Ordering::Relaxed);
         let waiting = state.waiting.take();
         drop(state);
         if let Some(waker) = waiting {
@@ -169,6 +183,7 @@ impl Outbox {
 
     fn push_unwoken(&self, event: Arc<Event>) -> (FillLevel, Option<Waker>) {
         let mut state = self.lock();
+        self.may_have_events.store(true, Ordering::Relaxed);
         (state.queue.push(event), state.waiting.take())
     }
 
@@ -182,12 +197,19 @@ impl Outbox {
 
     /// Adds the charge for a frame of this connection.
     pub fn charge(&self, charge: Charge) {
-        self.lock().queue.charge(charge);
+        let mut state = self.lock();
+        state.queue.charge(charge);
+        self.may_have_charges.store(true, Ordering::Relaxed);
     }
 
-    /// Takes the charges since the last call.
-    pub(crate) fn take_charges(&self) -> PendingCharges {
-        self.lock().queue.take_charges()
+    /// Takes the charges since the last call. `None` if there are none.
+    pub(crate) fn take_charges(&self) -> Option<PendingCharges> {
+        if !self.may_have_charges.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut state = self.lock();
+        self.may_have_charges.store(false, Ordering::Relaxed);
+        Some(state.queue.take_charges())
     }
 
     /// Removes the next event that `mode` allows, if there is one.
@@ -215,6 +237,7 @@ impl Outbox {
         match state.queue.pop(mode) {
             Ok(Some(event)) => Popped::Event(event, state.queue.len()),
             Ok(None) if state.waiting.is_none() => {
+                self.note_emptiness(&state);
                 state.waiting = waker.take();
                 Popped::Parked
             }
@@ -225,9 +248,14 @@ impl Outbox {
     /// Puts the waker of the connection's task back, unless there is an event that `mode` allows or the session ends.
     pub(crate) fn park(&self, mode: PopMode, waker: &mut Option<Waker>) {
         let mut state = self.lock();
-        if !state.queue.is_filled(mode) && state.ended.is_none() && state.waiting.is_none() {
+        if !state.is_filled(mode) && state.waiting.is_none() {
             state.waiting = waker.take();
         }
+    }
+
+    /// Whether [`Outbox::pop`] returns an event or an error. An event of the last moment may be missed.
+    pub(crate) fn is_filled(&self, mode: PopMode) -> bool {
+        self.may_have_events.load(Ordering::Relaxed) && self.lock().is_filled(mode)
     }
 
     /// The number of queued events.
@@ -238,14 +266,21 @@ impl Outbox {
     /// Ready when [`Outbox::pop`] returns an event or an error.
     pub(crate) fn poll_filled(&self, context: &Context<'_>, mode: PopMode) -> Poll<()> {
         let mut state = self.lock();
-        if state.queue.is_filled(mode) || state.ended.is_some() {
+        if state.is_filled(mode) {
             return Poll::Ready(());
         }
+        self.note_emptiness(&state);
         let waiting = state.waiting.as_ref();
         if !waiting.is_some_and(|waker| waker.will_wake(context.waker())) {
             state.waiting = Some(context.waker().clone());
         }
         Poll::Pending
+    }
+
+    fn note_emptiness(&self, state: &OutboxState) {
+        if !state.is_filled(PopMode::All) {
+            self.may_have_events.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Whether the task of the connection waits for an event.

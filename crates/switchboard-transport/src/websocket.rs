@@ -21,8 +21,7 @@ use switchboard_core::{
 };
 use switchboard_dialects::{ClientFrame, CloseReason, ResumeError, SessionOutput, WebhookRequest};
 use switchboard_session::{
-    Awaited, ClientSession, Decision, Heartbeat, PendingCharges, PopMode, QueueMemory,
-    SessionMachine,
+    Awaited, ClientSession, Decision, Heartbeat, PopMode, QueueMemory, SessionMachine,
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -222,6 +221,7 @@ impl WebSocketConnection {
             }
         }
     }
+
     fn count_pause(&mut self) {
         let is_paused = self.session.is_paused();
         if is_paused && !self.was_paused {
@@ -252,16 +252,15 @@ impl WebSocketConnection {
         {
             return Poll::Ready(wake);
         }
-        if events_first && self.poll_event(context).is_ready() {
+        if events_first && self.outbox.is_filled(self.pop_mode()) {
             return Poll::Ready(WakeReason::Event);
         }
         if may_read && let Poll::Ready(message) = self.poll_receive(context) {
             return Poll::Ready(WakeReason::Message(message));
         }
-        if !events_first && self.poll_event(context).is_ready() {
-            return Poll::Ready(WakeReason::Event);
-        }
-        Poll::Pending
+        self.outbox
+            .poll_filled(context, self.pop_mode())
+            .map(|()| WakeReason::Event)
     }
 
     /// Reads ahead, and polls the decision. Reading comes first, so that a client that has left joins no room.
@@ -275,10 +274,6 @@ impl WebSocketConnection {
             Some(decision) => decision.as_mut().poll(context).map(WakeReason::Decision),
             None => Poll::Pending,
         }
-    }
-
-    fn poll_event(&self, context: &TaskContext<'_>) -> Poll<()> {
-        self.outbox.poll_filled(context, self.pop_mode())
     }
 
     fn pop_mode(&self) -> PopMode {
@@ -357,7 +352,7 @@ impl WebSocketConnection {
             WakeReason::Drain => return Err(ConnectionEnd::Close(CloseReason::RESTART)),
             WakeReason::Broken(error) => return Err(ConnectionEnd::of_error(error)),
         }
-        self.apply_output(output)?;
+        self.apply_output(output, now)?;
         if is_handled {
             let frame_seconds = &self.context.counters.frame_seconds;
             frame_seconds.observe(now.elapsed().as_secs_f64());
@@ -382,11 +377,11 @@ impl WebSocketConnection {
             let event = match self.next_event(mode) {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
-                Err(end) => return Err(self.announce_end(end, output)),
+                Err(end) => return Err(self.announce_end(end, output, now)),
             };
             self.log.observe_event(&event, &self.context.counters);
             self.session.on_event(&event, now, output);
-            self.apply_output(output)?;
+            self.apply_output(output, now)?;
         }
         Ok(())
     }
@@ -417,12 +412,17 @@ impl WebSocketConnection {
 
     /// Informs the client in its dialect if `end` is by the host program (the program that embeds the server). Returns
     /// `end`.
-    fn announce_end(&mut self, end: ConnectionEnd, output: &mut SessionOutput) -> ConnectionEnd {
+    fn announce_end(
+        &mut self,
+        end: ConnectionEnd,
+        output: &mut SessionOutput,
+        now: Instant,
+    ) -> ConnectionEnd {
         if let ConnectionEnd::EndedByHost(_) = end {
             let event = Event::Evicted(EvictionReason::Kicked);
-            self.session.on_event(&event, Instant::now(), output);
+            self.session.on_event(&event, now, output);
             // The event makes the session close the connection. That close is ignored: `end` has the host's reason.
-            let _ = self.apply_output(output);
+            let _ = self.apply_output(output, now);
         }
         end
     }
@@ -484,16 +484,19 @@ impl WebSocketConnection {
     }
 
     /// Executes the output of a step, and leaves it empty.
-    fn apply_output(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
+    fn apply_output(
+        &mut self,
+        output: &mut SessionOutput,
+        now: Instant,
+    ) -> Result<(), ConnectionEnd> {
         if output.resume.take().is_some() {
             // A session ends with its connection, so there is no earlier session to resume.
-            let now = Instant::now();
             self.session
                 .refuse_resume(ResumeError::NotFound, now, output);
         }
         self.send_frames(output)?;
         self.session.queue_behind_decision(output);
-        self.run_steps(output)
+        self.run_steps(output, now)
     }
 
     /// Queues the frames and the ping of `output` for the socket, and counts its errors.
@@ -519,10 +522,10 @@ impl WebSocketConnection {
 
     /// Sends the requests of `output`, makes its webhook request, and closes the connection, as far as `output` has
     /// these. At the first request that needs a decision it stops: the session keeps what follows.
-    fn run_steps(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
+    fn run_steps(&mut self, output: &mut SessionOutput, now: Instant) -> Result<(), ConnectionEnd> {
         if !output.requests.is_empty() {
-            let checked = self.send_requests(output);
-            self.charge_budgets();
+            let checked = self.send_requests(output, now);
+            self.charge_budgets(now);
             if let Some((request, check, error)) = checked {
                 let check = async move { Decision::Access(check.await) };
                 self.decision = Some(Box::pin(check));
@@ -548,14 +551,15 @@ impl WebSocketConnection {
     fn send_requests(
         &mut self,
         output: &mut SessionOutput,
+        now: Instant,
     ) -> Option<(HubRequest, JoinCheck, RequestError)> {
-        let mut requests = std::mem::take(&mut output.requests).into_iter();
+        let mut requests = output.requests.drain(..);
         while let Some(request) = requests.next() {
             if let Some((check, error)) = self.access_check(&request) {
                 output.requests = requests.collect();
                 return Some((request, check, error));
             }
-            self.request(request);
+            self.request(request, now);
         }
         None
     }
@@ -572,25 +576,24 @@ impl WebSocketConnection {
             return Ok(());
         };
         if let Some(request) = resumed.authorized {
-            self.request(request);
-            self.charge_budgets();
+            self.request(request, now);
+            self.charge_budgets(now);
         }
         if let Some(error) = resumed.rejected {
             let _ = self.outbox.push(Arc::new(Event::RequestFailed(error)));
         }
         // The session's reaction to the decision comes before the output that has waited.
-        self.apply_output(output)?;
+        self.apply_output(output, now)?;
         match self.session.append_to_decision(resumed.queued) {
-            Some(mut queued) => self.run_steps(&mut queued),
+            Some(mut queued) => self.run_steps(&mut queued, now),
             None => Ok(()),
         }
     }
 
     /// Charges the budgets of the connection with the cost of its requests.
-    fn charge_budgets(&mut self) {
-        let charges = self.outbox.take_charges();
-        if charges != PendingCharges::default() {
-            let peers = self.session.on_charges(&charges, Instant::now());
+    fn charge_budgets(&mut self, now: Instant) {
+        if let Some(charges) = self.outbox.take_charges() {
+            let peers = self.session.on_charges(&charges, now);
             self.outbox.expect_peers(peers);
         }
     }
@@ -645,12 +648,12 @@ impl WebSocketConnection {
         Some((check, error))
     }
 
-    fn request(&mut self, request: HubRequest) {
+    fn request(&mut self, request: HubRequest, now: Instant) {
         if let HubRequest::Join(room, ..) = &request {
             self.log.record_join(self.session.peer(), room);
         }
         let (hubs, peer) = (&self.context.hubs, self.session.peer().id());
-        hubs.request(peer, &self.outbox, request);
+        hubs.request_at(peer, &self.outbox, request, now);
     }
 
     /// Releases the memberships and names of the peer, so that other members see it leave now.
@@ -664,8 +667,8 @@ impl WebSocketConnection {
             let hubs = &self.context.hubs;
             hubs.request(self.session.peer().id(), &self.outbox, request);
         }
-        self.charge_budgets();
         let now = Instant::now();
+        self.charge_budgets(now);
         if let Some(spent) = self.session.spent(now) {
             self.permit.keep_spent(spent, now);
         }

@@ -254,7 +254,7 @@ impl Shards {
 
     /// Passes an input about `room` to its hub.
     pub(crate) fn handle(&self, room: &RoomId, input: Input<OutboxHandle>) {
-        self.pass_input(self.index_of_room(room), input);
+        self.pass_input(self.index_of_room(room), input, Instant::now());
     }
 
     fn index_of_room(&self, room: &RoomId) -> usize {
@@ -296,14 +296,13 @@ impl Shards {
 
     /// Passes an input to a hub. If its frame must be parsed, that happens while the shard is not locked. The result is
     /// that of [`Self::with_shard`].
-    fn pass_input(&self, index: usize, input: Input<OutboxHandle>) -> usize {
+    fn pass_input(&self, index: usize, input: Input<OutboxHandle>, now: Instant) -> usize {
         let mut unparsed = None;
-        let now = Instant::now();
         let bytes = self.with_shard(index, now, |shard, _| {
             unparsed = shard.hub.try_handle(input, now);
         });
         match unparsed {
-            Some(unparsed) => self.pass_input(index, unparsed.parse()),
+            Some(unparsed) => self.pass_input(index, unparsed.parse(), now),
             None => bytes,
         }
     }
@@ -544,6 +543,10 @@ fn leave_reason(cause: LeaveCause) -> &'static str {
 
 impl HubClient for Shards {
     fn request(&self, peer: PeerId, local: &OutboxHandle, request: HubRequest) {
+        self.request_at(peer, local, request, Instant::now());
+    }
+
+    fn request_at(&self, peer: PeerId, local: &OutboxHandle, request: HubRequest, now: Instant) {
         let index = self.index_of_request(&request);
         let left = match &request {
             HubRequest::Leave(room, _) => Some(room.clone()),
@@ -559,7 +562,7 @@ impl HubClient for Shards {
             local: local.clone(),
             request,
         };
-        let bytes = self.pass_input(index, input);
+        let bytes = self.pass_input(index, input, now);
         if let Some(room) = left {
             self.keep_context_of_leaving(index, &room, peer);
         }
@@ -624,7 +627,7 @@ impl EngineEventHandler {
         let Some(shards) = self.shards.upgrade() else {
             return 0;
         };
-        shards.pass_input(shards.index_of_log(log), input)
+        shards.pass_input(shards.index_of_log(log), input, Instant::now())
     }
 
     /// Reports to the node of a sender that a frame of the sender was passed to a slow receiver on this node. That node

@@ -126,7 +126,7 @@ impl WebSocketConnection {
     pub(super) fn finish_left_over(&mut self) -> Result<(), ConnectionEnd> {
         match self.left_over.take() {
             None => Ok(()),
-            Some(LeftOver::Output(mut output)) => self.apply_output(&mut output),
+            Some(LeftOver::Output(mut output)) => self.apply_output(&mut output, Instant::now()),
             Some(LeftOver::End(end)) => Err(*end),
         }
     }

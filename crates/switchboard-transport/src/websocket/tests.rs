@@ -191,7 +191,7 @@ async fn the_output_of_a_step_keeps_its_time_when_the_session_is_suspended() {
         body: bytestring::ByteString::new(),
         timeout: Duration::ZERO,
     });
-    assert!(connection.apply_output(&mut output).is_ok());
+    assert!(connection.apply_output(&mut output, Instant::now()).is_ok());
     assert!(connection.session.is_suspended());
     assert_eq!(output.unix_secs, 7);
 }
