@@ -279,6 +279,15 @@ impl ClientSession {
     /// Turns the commands in `output` into requests. A command that the peer is not authorized to send is
     /// reported to the session as an error at once.
     fn authorize_commands(&mut self, output: &mut SessionOutput) {
+        let is_done =
+            output.acknowledged.is_none() && output.errors.is_empty() && output.commands.is_empty();
+        if !is_done {
+            self.authorize_all(output);
+        }
+        self.finish_step(output);
+    }
+
+    fn authorize_all(&mut self, output: &mut SessionOutput) {
         if let Some(received) = output.acknowledged.take()
             && let Some(kept) = &mut self.kept
             && kept.acknowledge(received).is_err()
@@ -301,7 +310,6 @@ impl ClientSession {
                 output.commands = commands;
             }
         }
-        self.finish_step(output);
     }
 
     /// Bounds the times of a step. Keeps its frames, if the session outlives its connection.

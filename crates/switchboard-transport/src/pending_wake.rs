@@ -18,7 +18,7 @@ use std::{
 
 use tokio::{runtime::Handle, task::coop};
 
-use crate::OutboxHandle;
+use crate::{OutboxHandle, websocket::IdleStep};
 
 /// The number of receivers whose events one step of a sender handles in place of their tasks, and that one further task
 /// handles. The rest of a fan-out goes to further tasks, which take their turns with all others.
@@ -43,8 +43,10 @@ impl PendingWake {
     }
 
     /// Handles the events in place of the task if the connection is idle. Else wakes the task.
-    fn handle(mut self, now: Instant) {
-        self.outbox.connection().handle_events(&mut self.waker, now);
+    fn handle(mut self, step: &mut IdleStep) {
+        self.outbox
+            .connection()
+            .handle_events(&mut self.waker, step);
     }
 }
 
@@ -89,14 +91,23 @@ impl PendingWakes {
 /// Handles the events of receivers until the caller should let other tasks run. Returns the next receiver, if there is
 /// one.
 fn handle_some(wakes: &mut impl Iterator<Item = PendingWake>, now: Instant) -> Option<PendingWake> {
+    let mut wake = wakes.next()?;
+    let mut step = IdleStep::at(now);
     for _ in 0..RECEIVERS_PER_STEP {
-        let wake = wakes.next()?;
         if !consume_budget() {
-            return Some(wake);
+            break;
         }
-        wake.handle(now);
+        wake.handle(&mut step);
+        match wakes.next() {
+            Some(next) => wake = next,
+            None => {
+                step.finish();
+                return None;
+            }
+        }
     }
-    wakes.next()
+    step.finish();
+    Some(wake)
 }
 
 /// Consumes one unit of the cooperative budget of the current task. Returns false if the task should yield.

@@ -218,7 +218,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             Poll::Ready(Ok(())) => {
                 let mut input = bytes.filled();
                 let decoded = self.decoder.decode(&mut input);
-                self.unread = Bytes::copy_from_slice(input);
+                if !input.is_empty() {
+                    self.unread = Bytes::copy_from_slice(input);
+                }
                 Poll::Ready(decoded.map_err(SocketError::Violation))
             }
         };

@@ -28,10 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 use connection_end::ConnectionEnd;
 use connection_task::Wakers;
-use spare_output::{STEP_OUTPUT, with_output};
+use spare_output::with_output;
 
 pub(crate) use connection_task::ConnectionCell;
 pub use connection_task::serve;
+pub(crate) use spare_output::IdleStep;
 
 use crate::{
     Counters, HubClient, JoinAuthorizer, JoinCheck, Outbox, OutboxHandle, Permit, SessionRegistry,
@@ -325,7 +326,7 @@ impl WebSocketConnection {
 
     fn on_wake(&mut self, wake: WakeReason) -> Result<(), ConnectionEnd> {
         let now = Instant::now();
-        with_output(&STEP_OUTPUT, now, |output| self.run_step(wake, now, output))
+        with_output(now, |output| self.run_step(wake, now, output))
     }
 
     /// Runs a step. `output` is empty.
@@ -502,16 +503,20 @@ impl WebSocketConnection {
     /// Queues the frames and the ping of `output` for the socket, and counts its errors.
     fn send_frames(&mut self, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
         let counters = &self.context.counters;
-        Counters::add(&counters.refused_total, output.error_codes.len() as u64);
-        Counters::add(&counters.frames_out_total, output.frames.len() as u64);
-        self.log
-            .add_rejections(self.session.peer(), &output.error_codes, counters);
-        output.error_codes.clear();
-        if !output.frames.is_empty() && self.has_enough_pending() {
-            return Err(self.too_slow());
+        if !output.error_codes.is_empty() {
+            Counters::add(&counters.refused_total, output.error_codes.len() as u64);
+            self.log
+                .add_rejections(self.session.peer(), &output.error_codes, counters);
+            output.error_codes.clear();
         }
-        for frame in output.frames.drain(..) {
-            self.push(WebSocketMessage::Text(frame));
+        if !output.frames.is_empty() {
+            Counters::add(&counters.frames_out_total, output.frames.len() as u64);
+            if self.has_enough_pending() {
+                return Err(self.too_slow());
+            }
+            for frame in output.frames.drain(..) {
+                self.push(WebSocketMessage::Text(frame));
+            }
         }
         // A client with a long queue gets no ping: reading the queue is a sign of life.
         if std::mem::take(&mut output.ping) && !self.has_enough_pending() {

@@ -22,7 +22,9 @@ use tracing::Instrument as _;
 
 use crate::{OutboxHandle, Permit, Socket, connection_log::ConnectionLog};
 
-use super::{ConnectionContext, ConnectionEnd, LeftOver, WakeReason, WebSocketConnection};
+use super::{
+    ConnectionContext, ConnectionEnd, IdleStep, LeftOver, WakeReason, WebSocketConnection,
+};
 
 /// Serves one connection to its end. `opened` is the result of [`ClientSession::open`].
 ///
@@ -63,7 +65,7 @@ impl fmt::Debug for ConnectionCell {
 impl ConnectionCell {
     /// Handles the events of the outbox if the connection is idle, and takes the waker of its task if no events are
     /// left. Else the caller must wake the task.
-    pub(crate) fn handle_events(&self, waker: &mut Option<Waker>, now: Instant) {
+    pub(crate) fn handle_events(&self, waker: &mut Option<Waker>, step: &mut IdleStep) {
         let Some(mut cell) = self.0.try_lock() else {
             return;
         };
@@ -72,9 +74,10 @@ impl ConnectionCell {
         };
         connection.in_step = true;
         // A panic of a dialect ends the connection of its session, and not the sender's.
-        let handled = AssertUnwindSafe(|| connection.handle_events(waker, now));
-        if catch_unwind(handled).is_ok() {
-            connection.in_step = false;
+        let handled = AssertUnwindSafe(|| connection.handle_events(waker, step));
+        match catch_unwind(handled) {
+            Ok(()) => connection.in_step = false,
+            Err(_) => step.clear(),
         }
     }
 }

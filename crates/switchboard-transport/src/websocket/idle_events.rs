@@ -8,10 +8,7 @@ use switchboard_session::PopMode;
 
 use crate::{Counters, outbox::Popped};
 
-use super::{
-    ConnectionEnd, EVENTS_PER_WRITE, LeftOver, WebSocketConnection,
-    spare_output::{IDLE_OUTPUT, with_output},
-};
+use super::{ConnectionEnd, EVENTS_PER_WRITE, IdleStep, LeftOver, WebSocketConnection};
 
 /// The task of the connection must continue.
 struct NeedsTask;
@@ -20,40 +17,26 @@ impl WebSocketConnection {
     /// Handles the events of the outbox in place of the task, and writes their frames. Never waits, and makes no requests:
     /// a rest that needs the task is left to it. If nothing is left, the outbox has the waker again, else the caller must
     /// wake the task.
-    pub(super) fn handle_events(&mut self, waker: &mut Option<Waker>, now: Instant) {
+    pub(super) fn handle_events(&mut self, waker: &mut Option<Waker>, step: &mut IdleStep) {
         if self.left_over.is_some() || self.session.is_suspended() || !self.socket.is_plain_tcp() {
             return;
         }
         if self.pop_mode() == PopMode::Urgent {
             return self.park_while_blocked(waker);
         }
-        // The outcome is in `waker` and `left_over`.
-        drop(with_output(&IDLE_OUTPUT, now, |output| {
-            self.handle_some_events(waker, now, output)
-        }));
-    }
-
-    /// Handles events until none are left. An error if the task must continue.
-    fn handle_some_events(
-        &mut self,
-        waker: &mut Option<Waker>,
-        now: Instant,
-        output: &mut SessionOutput,
-    ) -> Result<(), NeedsTask> {
         for count in 0..EVENTS_PER_WRITE {
             let Popped::Event(event, left) = self.outbox.pop_or_park(PopMode::All, waker) else {
-                return Ok(());
+                return;
             };
             if count == 0 {
                 self.observe_depth(left + 1);
             }
-            let handled = self.handle_event(&event, now, output);
-            if handled.is_err() || left == 0 || !self.socket.has_room() {
-                self.flush_or_leave()?;
+            let handled = self.handle_event(&event, step.now, &mut step.output);
+            let may_wait = handled.is_ok() && left != 0 && self.socket.has_room();
+            if !may_wait && self.flush_or_leave().is_err() || handled.is_err() {
+                return;
             }
-            handled?;
         }
-        Ok(())
     }
 
     /// Puts the waker back while the socket is blocked, unless there is an urgent event. The socket wakes the task

@@ -13,26 +13,59 @@ type SpareOutput = Cell<Option<Box<SessionOutput>>>;
 
 thread_local! {
     /// The output of steps of the task.
-    pub(super) static STEP_OUTPUT: SpareOutput = const { Cell::new(None) };
+    static STEP_OUTPUT: SpareOutput = const { Cell::new(None) };
     /// The output of events that are handled for idle connections, in the middle of a step of a task.
-    pub(super) static IDLE_OUTPUT: SpareOutput = const { Cell::new(None) };
+    static IDLE_OUTPUT: SpareOutput = const { Cell::new(None) };
     static SECOND: Cell<Second> = const { Cell::new(Second { span: None, unix_secs: 0 }) };
 }
 
 /// Calls `step` with an empty output at the time `now`. Its memory is that of the last step of this thread. A step that
 /// succeeds leaves the output empty.
 pub(super) fn with_output<E>(
-    spare: &'static LocalKey<SpareOutput>,
     now: Instant,
     step: impl FnOnce(&mut SessionOutput) -> Result<(), E>,
 ) -> Result<(), E> {
+    let mut output = take(&STEP_OUTPUT, now);
+    step(&mut output)?;
+    put_back(&STEP_OUTPUT, output);
+    Ok(())
+}
+
+/// The time at which the events of idle connections are handled, and an empty output for them.
+#[derive(Debug)]
+pub(crate) struct IdleStep {
+    pub(super) now: Instant,
+    pub(super) output: Box<SessionOutput>,
+}
+
+impl IdleStep {
+    /// The memory of the output is that of the last step of this thread.
+    pub(crate) fn at(now: Instant) -> Self {
+        let output = take(&IDLE_OUTPUT, now);
+        Self { now, output }
+    }
+
+    /// Empties the output after a dialect has panicked.
+    pub(super) fn clear(&mut self) {
+        *self.output = SessionOutput::at(unix_secs(self.now));
+    }
+
+    /// Gives the memory to the next step.
+    pub(crate) fn finish(self) {
+        put_back(&IDLE_OUTPUT, self.output);
+    }
+}
+
+fn take(spare: &'static LocalKey<SpareOutput>, now: Instant) -> Box<SessionOutput> {
     let mut output = spare.take().unwrap_or_default();
     output.unix_secs = unix_secs(now);
-    step(&mut output)?;
+    output
+}
+
+fn put_back(spare: &'static LocalKey<SpareOutput>, mut output: Box<SessionOutput>) {
     if output.trim() {
         spare.set(Some(output));
     }
-    Ok(())
 }
 
 /// The time `now` in seconds since 1970. Reads the clock once in a second.
