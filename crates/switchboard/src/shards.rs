@@ -78,6 +78,8 @@ impl MembershipChange {
 struct Deferred {
     /// The receivers of events whose tasks wait for them.
     receivers: PendingWakes,
+    /// Whether the receivers' own tasks handle the events.
+    wakes_receivers: bool,
     changes: Vec<MembershipChange>,
     released_contexts: Vec<HostContext>,
 }
@@ -85,7 +87,11 @@ struct Deferred {
 impl Deferred {
     /// `runtime` is that of the server.
     fn finish(self, runtime: Option<&Handle>, now: Instant) {
-        self.receivers.handle(runtime, now);
+        if self.wakes_receivers {
+            drop(self.receivers);
+        } else {
+            self.receivers.handle(runtime, now);
+        }
         self.changes.iter().for_each(log_change);
         drop(self.released_contexts);
     }
@@ -252,9 +258,21 @@ impl Shards {
             .members(room)
     }
 
-    /// Passes an input about `room` to its hub.
+    /// Passes an input of the host program about `room` to its hub.
     pub(crate) fn handle(&self, room: &RoomId, input: Input<OutboxHandle>) {
-        self.pass_input(self.index_of_room(room), input, Instant::now());
+        self.pass_host_input(self.index_of_room(room), input);
+    }
+
+    /// The thread of the host program may hold a lock that the program's own dialects need, so it calls no session.
+    fn pass_host_input(&self, index: usize, input: Input<OutboxHandle>) {
+        let (mut unparsed, now) = (None, Instant::now());
+        self.with_shard(index, now, |shard, deferred| {
+            deferred.wakes_receivers = true;
+            unparsed = shard.hub.try_handle(input, now);
+        });
+        if let Some(unparsed) = unparsed {
+            self.pass_host_input(index, unparsed.parse());
+        }
     }
 
     fn index_of_room(&self, room: &RoomId) -> usize {

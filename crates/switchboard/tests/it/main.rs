@@ -12,6 +12,7 @@ mod dialects;
 mod expensive_requests;
 mod exports;
 mod host;
+mod host_locks;
 mod host_messages;
 mod http;
 mod ice;

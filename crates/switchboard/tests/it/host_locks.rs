@@ -1,0 +1,87 @@
+//! Locks of a host program that its own dialect needs too.
+
+use std::sync::{Arc, Mutex, mpsc};
+
+use switchboard::{
+    RoomName, Server,
+    dialect::{
+        ClientFrame, Command, Content, Dialect, DialectTraits, Event, Handshake, JoinOptions,
+        RequestError, Session, SessionOutput,
+    },
+    testing::TestServer,
+};
+
+use crate::client::TEST_TIMEOUT;
+
+/// A dialect whose sessions lock a value of the host program for each message.
+#[derive(Debug)]
+struct Locking(Arc<Mutex<()>>);
+
+static TRAITS: DialectTraits = DialectTraits {
+    name: "locking",
+    ..DialectTraits::DEFAULT
+};
+
+impl Dialect for Locking {
+    fn traits(&self) -> &'static DialectTraits {
+        &TRAITS
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        &["/locking"]
+    }
+
+    fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
+        output.commands.push(Command::Join {
+            room: RoomName::parse("r", 0).expect("a name"),
+            address: handshake.peer.into(),
+            name: None,
+            options: JoinOptions::default(),
+        });
+        Box::new(Self(self.0.clone()))
+    }
+
+    fn parse_content<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+        None
+    }
+}
+
+impl Session for Locking {
+    fn on_frame(
+        &mut self,
+        _frame: ClientFrame<'_>,
+        _output: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
+        if let Event::Received { message, .. } = event {
+            let _locked = self.0.lock().expect("no panic");
+            output.frames.push(message.frame.clone());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_of_the_host_program_waits_for_no_lock_of_its_dialect() {
+    let lock = Arc::new(Mutex::new(()));
+    let builder = Server::builder().dialect(Box::leak(Box::new(Locking(lock.clone()))));
+    let server = TestServer::start(builder).expect("a server");
+    let joined = server.join_with("locking", "/locking", &[""; 0], "r").await;
+    let mut client = joined.expect("a member");
+    let rooms = server.server().rooms();
+    let (room, _) = rooms.list().remove(0);
+    let address = client.member().address.clone();
+    // In a thread of its own, so that a deadlock fails the test.
+    let (sent_sender, sent) = mpsc::channel();
+    std::thread::spawn(move || {
+        let _locked = lock.lock().expect("no panic");
+        let result = rooms.send_frame(&room, &address, |_| Some("news".to_owned()));
+        sent_sender.send(result)
+    });
+    let sent = tokio::task::spawn_blocking(move || sent.recv_timeout(TEST_TIMEOUT));
+    assert_eq!(sent.await.expect("no panic"), Ok(Ok(())));
+    let frame = client.receive_containing("news").await;
+    assert_eq!(frame.as_deref(), Some("news"));
+}
