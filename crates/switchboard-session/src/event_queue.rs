@@ -71,8 +71,8 @@ pub enum PopMode {
 #[derive(Debug)]
 pub struct EventQueue {
     events: VecDeque<Arc<Event>>,
-    /// Events that do not wait behind others: probes and evictions.
-    urgent: VecDeque<Arc<Event>>,
+    /// Events that do not wait behind others: probes and evictions. `None` while there are none, as nearly always.
+    urgent: Option<Box<UrgentEvents>>,
     bytes: usize,
     /// The number of peers that may send to the client: peers that were announced to it and have not left, and
     /// peers that it has sent a frame to by their address. A leave of the client itself does not lower it.
@@ -83,13 +83,17 @@ pub struct EventQueue {
     memory: Arc<QueueMemory>,
 }
 
+/// The urgent events, oldest first.
+#[derive(Debug, Default)]
+struct UrgentEvents(VecDeque<Arc<Event>>);
+
 impl EventQueue {
     /// An empty queue with the bounds of `limits`. Its bytes are counted in `memory`.
     #[must_use]
     pub fn new(limits: &Limits, memory: Arc<QueueMemory>) -> Self {
         Self {
             events: VecDeque::new(),
-            urgent: VecDeque::new(),
+            urgent: None,
             bytes: 0,
             peers: 0,
             overflowed: false,
@@ -108,7 +112,7 @@ impl EventQueue {
             return FillLevel::High;
         }
         if matches!(*event, Event::Probe(_) | Event::Evicted(_)) {
-            self.urgent.push_back(event);
+            self.urgent.get_or_insert_default().0.push_back(event);
         } else {
             self.push_in_order(event);
         }
@@ -182,7 +186,8 @@ impl EventQueue {
         if self.overflowed {
             return Err(Overflow);
         }
-        if let Some(event) = self.urgent.pop_front() {
+        if let Some(event) = self.urgent.as_mut().and_then(|urgent| urgent.0.pop_front()) {
+            self.urgent.take_if(|urgent| urgent.0.is_empty());
             return Ok(Some(event));
         }
         if mode == PopMode::Urgent {
@@ -204,14 +209,15 @@ impl EventQueue {
     #[must_use]
     pub fn is_filled(&self, mode: PopMode) -> bool {
         let has_event = mode == PopMode::All && !self.events.is_empty();
-        self.overflowed || has_event || !self.urgent.is_empty()
+        self.overflowed || has_event || self.urgent.is_some()
     }
 
     /// The number of queued events.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "the length is only measured")]
     pub fn len(&self) -> usize {
-        self.events.len() + self.urgent.len()
+        let urgent = self.urgent.as_ref().map_or(0, |urgent| urgent.0.len());
+        self.events.len() + urgent
     }
 
     /// The bytes of the queued events that are not urgent.
