@@ -47,5 +47,4 @@ fn driver_reconnects_and_keeps_its_members_after_an_outage() {
 fn driver_restores_its_members_and_reads_the_secret_after_the_store_lost_its_data() {
     let store = SharedStore::default();
     engine_contract::check_data_loss(nodes(&store), || store.wipe());
-    assert!(!store.is_empty());
 }
