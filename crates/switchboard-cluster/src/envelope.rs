@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 use switchboard_core::{
     Address, DisplayName, ElectionId, LogId, Member, MembershipRef, MessageKind, NameId, NodeId,
@@ -16,48 +17,56 @@ use crate::DialectRegistry;
 /// Format version of the envelope, its first byte. In every version, the id of the sending node follows.
 pub(crate) const VERSION: u8 = 4;
 
-/// The messages of one node to another.
+/// The messages of one node to another. All texts are borrowed: from the messages that are encoded, or from the bytes that
+/// are decoded.
 #[derive(Serialize, Deserialize)]
-struct Envelope {
+struct Envelope<'a> {
     from: u64,
-    messages: Vec<WireMessage>,
+    #[serde(borrow)]
+    messages: Vec<WireMessage<'a>>,
 }
 
 /// A message, and the head of its log (the position of the last change) on the sending node.
 #[derive(Serialize, Deserialize)]
-struct WireMessage {
-    log: WireLogId,
+struct WireMessage<'a> {
+    #[serde(borrow)]
+    log: WireLogId<'a>,
     at: u64,
-    message: WireBody,
+    #[serde(borrow)]
+    message: WireBody<'a>,
 }
 
-#[derive(Serialize, Deserialize)]
-enum WireLogId {
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum WireLogId<'a> {
     /// The space, the name, and the only dialect that can join if the room is closed to others.
-    Room(String, String, Option<String>),
+    Room(&'a str, &'a str, Option<&'a str>),
     /// The space, the room if the name is unique in a room only, and the name.
-    Name(String, Option<String>, String),
-    Election(String),
+    Name(&'a str, Option<&'a str>, &'a str),
+    Election(&'a str),
 }
 
 /// An encoded [`NodeMessageBody`].
-#[derive(Serialize, Deserialize)]
-enum WireBody {
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum WireBody<'a> {
     Relay {
         from: WireMembership,
-        to: Option<(WireMembership, WireTarget)>,
-        frame: WireFrame,
+        #[serde(borrow)]
+        to: Option<(WireMembership, WireTarget<'a>)>,
+        #[serde(borrow)]
+        frame: WireFrame<'a>,
     },
     Bounce {
         to: PeerIdBytes,
-        target: WireTarget,
+        #[serde(borrow)]
+        target: WireTarget<'a>,
     },
     Announce {
         to: Option<PeerIdBytes>,
         from: PeerIdBytes,
-        address: String,
-        dialect: String,
-        frame: WireFrame,
+        address: &'a str,
+        dialect: &'a str,
+        #[serde(borrow)]
+        frame: WireFrame<'a>,
     },
     Probe(PeerIdBytes),
     Alive(PeerIdBytes),
@@ -70,22 +79,22 @@ enum WireBody {
 type PeerIdBytes = [u8; 16];
 type WireMembership = (PeerIdBytes, u64);
 
-#[derive(Serialize, Deserialize)]
-enum WireTarget {
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum WireTarget<'a> {
     Everyone,
     Peer(PeerIdBytes),
-    Address(String),
-    AddressOrWait(String),
+    Address(&'a str),
+    AddressOrWait(&'a str),
 }
 
-#[derive(Serialize, Deserialize)]
-struct WireFrame {
-    origin: String,
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct WireFrame<'a> {
+    origin: &'a str,
     kind: WireKind,
-    text: String,
+    text: &'a str,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 enum WireKind {
     Offer,
     Answer,
@@ -99,12 +108,39 @@ pub(super) fn write<'a>(
     from: NodeId,
     messages: impl Iterator<Item = (Position, &'a NodeMessage)>,
 ) -> Vec<u8> {
-    let messages = messages
-        .map(|(at, message)| encode_message(at, message))
-        .collect();
+    let mut bytes = 0;
+    let messages = messages.map(|(at, message)| {
+        bytes += approximate_bytes(message);
+        encode_message(at, message)
+    });
+    let messages = messages.collect();
     let from = from.get();
+    let mut encoded = Vec::with_capacity(bytes);
+    encoded.push(VERSION);
     // Postcard cannot fail on these types.
-    postcard::to_extend(&Envelope { from, messages }, vec![VERSION]).unwrap_or_default()
+    postcard::serialize_with_flavor(&Envelope { from, messages }, VecFlavor(encoded))
+        .unwrap_or_default()
+}
+
+/// Appends to a vector. The flavor of `postcard::to_extend` copies texts byte by byte.
+struct VecFlavor(Vec<u8>);
+
+impl Flavor for VecFlavor {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 /// The messages of an envelope.
@@ -124,7 +160,7 @@ pub(super) struct ReadMessages {
 pub(super) fn read(bytes: &[u8], dialects: &dyn DialectRegistry) -> ReadMessages {
     let (version, body) = bytes.split_first().unwrap_or((&0, &[]));
     let envelope = match *version {
-        VERSION => postcard::from_bytes::<Envelope>(body).ok(),
+        VERSION => postcard::from_bytes::<Envelope<'_>>(body).ok(),
         _ => None,
     };
     let Some(envelope) = envelope else {
@@ -166,48 +202,48 @@ pub(crate) fn approximate_bytes(message: &NodeMessage) -> usize {
     }
 }
 
-fn encode_message(at: Position, message: &NodeMessage) -> WireMessage {
+fn encode_message(at: Position, message: &NodeMessage) -> WireMessage<'_> {
     WireMessage {
         log: match &message.log {
             LogId::Room(room) => WireLogId::Room(
-                room.space.to_string(),
-                room.name.to_string(),
-                room.scope.dialect().map(str::to_owned),
+                room.space.as_str(),
+                room.name.as_str(),
+                room.scope.dialect(),
             ),
             LogId::Name(NameId { space, room, name }) => WireLogId::Name(
-                space.to_string(),
-                room.as_ref().map(RoomName::to_string),
-                name.to_string(),
+                space.as_str(),
+                room.as_ref().map(RoomName::as_str),
+                name.as_str(),
             ),
-            LogId::Election(election) => WireLogId::Election(election.to_string()),
+            LogId::Election(election) => WireLogId::Election(election.as_str()),
         },
         at: at.get(),
         message: encode_body(&message.body),
     }
 }
 
-fn decode_log_id(log: WireLogId) -> Option<LogId> {
-    let parse_space = |space: String| SpaceName::parse(&space, 0).ok();
-    let parse_room = |room: Option<String>| match room {
-        Some(room) => RoomName::parse(&room, 0).ok().map(Some),
+fn decode_log_id(log: WireLogId<'_>) -> Option<LogId> {
+    let parse_space = |space: &str| SpaceName::parse(space, 0).ok();
+    let parse_room = |room: Option<&str>| match room {
+        Some(room) => RoomName::parse(room, 0).ok().map(Some),
         None => Some(None),
     };
     Some(match log {
         WireLogId::Room(space, name, dialect) => LogId::Room(RoomId {
             space: parse_space(space)?,
-            name: RoomName::parse(&name, 0).ok()?,
-            scope: dialect.map_or(RoomScope::Shared, |dialect| RoomScope::only(&dialect)),
+            name: RoomName::parse(name, 0).ok()?,
+            scope: dialect.map_or(RoomScope::Shared, RoomScope::only),
         }),
         WireLogId::Name(space, room, name) => LogId::Name(NameId {
             space: parse_space(space)?,
             room: parse_room(room)?,
-            name: DisplayName::parse(&name, 0).ok()?,
+            name: DisplayName::parse(name, 0).ok()?,
         }),
-        WireLogId::Election(name) => LogId::Election(ElectionId::parse(&name, 0).ok()?),
+        WireLogId::Election(name) => LogId::Election(ElectionId::parse(name, 0).ok()?),
     })
 }
 
-fn encode_body(message: &NodeMessageBody) -> WireBody {
+fn encode_body(message: &NodeMessageBody) -> WireBody<'_> {
     match message {
         NodeMessageBody::Relay { from, to, message } => WireBody::Relay {
             from: encode_membership(from),
@@ -226,8 +262,8 @@ fn encode_body(message: &NodeMessageBody) -> WireBody {
         NodeMessageBody::Announce { to, from, message } => WireBody::Announce {
             to: to.map(PeerId::bytes),
             from: from.peer.bytes(),
-            address: from.address.to_string(),
-            dialect: from.dialect.name.to_owned(),
+            address: from.address.as_str(),
+            dialect: from.dialect.name,
             frame: encode_frame(message),
         },
         NodeMessageBody::Probe(peer) => WireBody::Probe(peer.bytes()),
@@ -239,7 +275,7 @@ fn encode_body(message: &NodeMessageBody) -> WireBody {
     }
 }
 
-fn decode_body(body: WireBody, dialects: &dyn DialectRegistry) -> Option<NodeMessageBody> {
+fn decode_body(body: WireBody<'_>, dialects: &dyn DialectRegistry) -> Option<NodeMessageBody> {
     Some(match body {
         WireBody::Relay { from, to, frame } => NodeMessageBody::Relay {
             from: decode_membership(from),
@@ -263,8 +299,8 @@ fn decode_body(body: WireBody, dialects: &dyn DialectRegistry) -> Option<NodeMes
             dialect,
             frame,
         } => {
-            let address = Address::parse(&address, 0).ok()?;
-            let from = Member::new(from.into(), address, dialects.dialect(&dialect));
+            let address = Address::parse(address, 0).ok()?;
+            let from = Member::new(from.into(), address, dialects.dialect(dialect));
             NodeMessageBody::Announce {
                 to: to.map(PeerId::from),
                 from: Arc::new(from),
@@ -291,29 +327,29 @@ fn decode_membership((peer, since): WireMembership) -> MembershipRef {
     }
 }
 
-fn encode_target(target: &Target) -> WireTarget {
+fn encode_target(target: &Target) -> WireTarget<'_> {
     match target {
         Target::Everyone => WireTarget::Everyone,
         Target::Peer(peer) => WireTarget::Peer(peer.bytes()),
-        Target::Address(address) => WireTarget::Address(address.to_string()),
-        Target::AddressOrWait(address) => WireTarget::AddressOrWait(address.to_string()),
+        Target::Address(address) => WireTarget::Address(address.as_str()),
+        Target::AddressOrWait(address) => WireTarget::AddressOrWait(address.as_str()),
     }
 }
 
-fn decode_target(target: WireTarget) -> Option<Target> {
+fn decode_target(target: WireTarget<'_>) -> Option<Target> {
     Some(match target {
         WireTarget::Everyone => Target::Everyone,
         WireTarget::Peer(peer) => Target::Peer(peer.into()),
-        WireTarget::Address(address) => Target::Address(Address::parse(&address, 0).ok()?),
+        WireTarget::Address(address) => Target::Address(Address::parse(address, 0).ok()?),
         WireTarget::AddressOrWait(address) => {
-            Target::AddressOrWait(Address::parse(&address, 0).ok()?)
+            Target::AddressOrWait(Address::parse(address, 0).ok()?)
         }
     })
 }
 
-fn encode_frame(message: &RelayedMessage) -> WireFrame {
+fn encode_frame(message: &RelayedMessage) -> WireFrame<'_> {
     WireFrame {
-        origin: message.origin.to_owned(),
+        origin: message.origin,
         kind: match message.kind {
             MessageKind::Offer => WireKind::Offer,
             MessageKind::Answer => WireKind::Answer,
@@ -321,11 +357,14 @@ fn encode_frame(message: &RelayedMessage) -> WireFrame {
             MessageKind::Message => WireKind::Message,
             MessageKind::Opaque => WireKind::Opaque,
         },
-        text: message.frame.to_string(),
+        text: &message.frame,
     }
 }
 
-fn decode_message(frame: WireFrame, dialects: &dyn DialectRegistry) -> Option<Arc<RelayedMessage>> {
+fn decode_message(
+    frame: WireFrame<'_>,
+    dialects: &dyn DialectRegistry,
+) -> Option<Arc<RelayedMessage>> {
     let kind = match frame.kind {
         WireKind::Offer => MessageKind::Offer,
         WireKind::Answer => MessageKind::Answer,
@@ -334,7 +373,7 @@ fn decode_message(frame: WireFrame, dialects: &dyn DialectRegistry) -> Option<Ar
         WireKind::Opaque => MessageKind::Opaque,
     };
     let text = ByteString::from(frame.text);
-    dialects.message(&frame.origin, kind, text).map(Arc::new)
+    dialects.message(frame.origin, kind, text).map(Arc::new)
 }
 
 #[cfg(test)]
@@ -365,6 +404,37 @@ mod tests {
         ) -> Option<RelayedMessage> {
             None
         }
+    }
+
+    /// Nodes of other releases read and write these bytes. A change needs another [`VERSION`].
+    #[test]
+    fn version_4_has_these_bytes() {
+        let log = LogId::Election(ElectionId::parse("voice", 0).expect("a name"));
+        let since = Position::from(300);
+        let member = |byte| MembershipRef {
+            peer: PeerId::from([byte; 16]),
+            since,
+        };
+        let frame = ByteString::from_static("frame");
+        let message = RelayedMessage::new("dialect", MessageKind::Answer, frame, |_, _| true);
+        let body = NodeMessageBody::Relay {
+            from: member(7),
+            to: Recipient::One {
+                member: member(8),
+                target: Target::Peer(PeerId::from([9; 16])),
+            },
+            message: message.into(),
+        };
+        let message = NodeMessage { log, body };
+        let bytes = write(NodeId::from(1), [(9.into(), &message)].into_iter());
+        let expected = [
+            &[VERSION, 1, 1][..],
+            b"\x02\x05voice\x09",
+            &[[0].as_slice(), &[7; 16], &[0xAC, 2]].concat(),
+            &[[1].as_slice(), &[8; 16], &[0xAC, 2, 1], &[9; 16]].concat(),
+            b"\x07dialect\x01\x05frame",
+        ];
+        assert_eq!((VERSION, bytes), (4, expected.concat()));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl RedisStore {
         let pushes = Arc::new(PushReader::new(keys.clone(), node, queue));
         let on_push = {
             let pushes = Arc::clone(&pushes);
-            Arc::new(move |push| pushes.handle_push(&push))
+            Arc::new(move |push| pushes.handle_push(push))
         };
         let servers = RedisServers::connect(&self.address, on_push).await?;
         let connection = RedisConnection {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use parking_lot::{Mutex, MutexGuard};
-use redis::{PushInfo, PushKind};
+use redis::{PushInfo, PushKind, Value};
 use switchboard_cluster::{PushQueue, store::StorePush};
 use switchboard_core::{NodeId, error_chain};
 
@@ -35,13 +35,14 @@ impl PushReader {
     }
 
     /// Processes a push of a connection.
-    pub(super) fn handle_push(&self, info: &PushInfo) {
-        let is_kind = |kinds: &[PushKind]| kinds.contains(&info.kind);
+    pub(super) fn handle_push(&self, info: PushInfo) {
+        let PushInfo { kind, data } = info;
+        let is_kind = |kinds: &[PushKind]| kinds.contains(&kind);
         let result = if is_kind(&[PushKind::Message, PushKind::SMessage]) {
-            self.read(info)
+            self.read(data)
                 .map(|(push, size)| self.queue.push(push, size))
         } else if is_kind(&[PushKind::Unsubscribe, PushKind::SUnsubscribe]) {
-            self.handle_unsubscribed(info)
+            self.handle_unsubscribed(&data)
         } else if is_kind(&[PushKind::Disconnection]) {
             Err(StoreError::Closed)
         } else {
@@ -62,14 +63,17 @@ impl PushReader {
     }
 
     /// Decodes a push. Returns it with its size in bytes.
-    fn read(&self, info: &PushInfo) -> Result<(StorePush, usize), StoreError> {
-        let [channel, payload] = info.data.as_slice() else {
-            return Err(StoreError::expected("a channel and a message"));
-        };
-        let (channel, payload) = (wire::text(channel)?, wire::bytes(payload)?);
-        if channel == self.node_channel {
-            return Ok((StorePush::Envelope(payload.to_vec()), payload.len()));
+    fn read(&self, data: Vec<Value>) -> Result<(StorePush, usize), StoreError> {
+        let [channel, payload] = <[Value; 2]>::try_from(data)
+            .map_err(|_| StoreError::expected("a channel and a message"))?;
+        let channel = wire::text(&channel)?;
+        if channel == self.node_channel
+            && let Value::BulkString(payload) = payload
+        {
+            let size = payload.len();
+            return Ok((StorePush::Envelope(payload), size));
         }
+        let payload = wire::bytes(&payload)?;
         let log = self.keys.log_of_channel(channel);
         let log = log.ok_or(StoreError::expected("a channel of a log"))?;
         let event = wire::log_event(payload).map_err(|error| error.in_key(channel))?;
@@ -78,8 +82,8 @@ impl PushReader {
 
     /// Handles the confirmation of an unsubscribe command. A confirmation without a command is an error: it means that
     /// the server has moved a slot to another server and ended the subscriptions to the channels of that slot.
-    fn handle_unsubscribed(&self, info: &PushInfo) -> Result<(), StoreError> {
-        let channel = info.data.first().map(wire::text).transpose()?;
+    fn handle_unsubscribed(&self, data: &[Value]) -> Result<(), StoreError> {
+        let channel = data.first().map(wire::text).transpose()?;
         let channel = channel.ok_or(StoreError::expected("a channel"))?;
         let mut pending_unsubscribes = self.pending_unsubscribes();
         match pending_unsubscribes.get_mut(channel) {
