@@ -3,14 +3,17 @@
 //!
 //! It has a thread of its own, for two reasons: the embedding program need not have an async runtime, and a busy
 //! program does not delay the heartbeats.
+//!
+//! The thread works in turns. A turn processes all that is ready (tasks of the callers, pushes and responses of the
+//! store) and sends one batch of requests. Under load, a turn begins at the earliest [`PACE`] after the end of
+//! the one before: the cost of a turn, which is mostly system calls, is shared by the messages of that time.
 
 use std::{
     fmt,
     future::Future,
-    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,23 +25,27 @@ use switchboard_core::{
     Address, Change, DialectTraits, Limits, LogId, Member, MessageKind, NodeId, NodeMessage,
     PeerId, Position, RejectReason, RelayedMessage, error_chain,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     CloseFuture, DialectRegistry, Engine, EngineHandler, Node, NodeEffect, NodeInput, NodeLine,
     NodeSettings, ProposeOutcome, Status,
     discard_log::DiscardLog,
-    envelope::{self, approximate_bytes},
-    store::{Lease, Store, StoreConnection, StorePush, StoreResponse},
+    envelope,
+    inbox::{EngineTask, Inbox, InboxSender, WakeMode, inbox},
+    store::{Lease, Store, StoreConnection, StorePush},
+    store_session::{ConnectionError, StoreEvent, StoreSession},
 };
 
-/// Maximum number of tasks queued for the engine thread; leaves are queued even above it.
-const INBOX_MAX: usize = 64 * 1024;
-/// Maximum number of bytes (approximate) of the messages among these tasks.
-const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// Maximum number of tasks or pushes that are processed before their effects are dispatched.
+/// Maximum number of tasks that are processed before their effects are dispatched.
 const TASKS_PER_BATCH: usize = 256;
+
+/// The pause between two turns under load. It is short beside a round trip between two machines.
+const PACE: Duration = Duration::from_micros(150);
+
+/// The number of tasks and effects in a turn from which on the node is under load. A lower number gains nothing by a
+/// pause.
+const TURN_UNDER_LOAD: usize = 2;
 
 /// The first and the longest wait before an attempt to reconnect, without jitter.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -61,29 +68,13 @@ pub struct DriverSettings {
     pub url: String,
 }
 
-/// A task for the engine thread.
-enum EngineTask {
-    Propose(LogId, Change),
-    Send(NodeId, NodeMessage),
-    Close(oneshot::Sender<()>),
-}
-
-impl EngineTask {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Send(_, message) => approximate_bytes(message),
-            Self::Propose(..) | Self::Close(_) => 0,
-        }
-    }
-}
-
 /// The engine of a cluster of nodes that share a store.
 pub struct Driver<S> {
     store: Arc<S>,
     settings: DriverSettings,
     node: NodeId,
-    inbox: mpsc::UnboundedSender<EngineTask>,
-    tasks: Mutex<Option<mpsc::UnboundedReceiver<EngineTask>>>,
+    inbox: InboxSender,
+    tasks: Mutex<Option<Inbox>>,
     shared: Arc<DriverState>,
 }
 
@@ -98,10 +89,6 @@ impl<S: fmt::Debug> fmt::Debug for Driver<S> {
 
 /// State shared between the engine thread and the callers.
 struct DriverState {
-    /// The number of tasks in the inbox.
-    waiting: AtomicUsize,
-    /// The approximate bytes of the messages in the inbox.
-    bytes: AtomicUsize,
     /// [`Status::unavailable_total`].
     unavailable: AtomicU64,
     /// The time since which the store has not answered; `None` while it answers.
@@ -122,13 +109,9 @@ impl DriverState {
 impl<S: Store> Driver<S> {
     /// Creates a node. It connects when it is attached, and reconnects until it is closed.
     #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "leaves are never refused and bounded by the number of members; all other tasks are bounded by INBOX_MAX"
-    )]
     pub fn new(store: S, settings: DriverSettings) -> Self {
         let node = NodeId::from(rand::rng().random::<u64>());
-        let (inbox, tasks) = mpsc::unbounded_channel();
+        let (inbox, tasks) = inbox();
         let status = Status {
             node,
             epoch: 1,
@@ -150,26 +133,11 @@ impl<S: Store> Driver<S> {
             inbox,
             tasks: Mutex::new(Some(tasks)),
             shared: Arc::new(DriverState {
-                waiting: AtomicUsize::new(0),
-                bytes: AtomicUsize::new(0),
                 unavailable: AtomicU64::new(0),
                 down_since: Mutex::new(Some(Instant::now())),
                 status: Mutex::new(status),
             }),
         }
-    }
-
-    fn is_full(&self) -> bool {
-        self.shared.waiting.load(Ordering::Relaxed) >= INBOX_MAX
-            || self.shared.bytes.load(Ordering::Relaxed) >= INBOX_BYTES_MAX
-    }
-
-    /// Queues a task for the engine thread, or returns it if the thread has ended.
-    fn submit(&self, task: EngineTask) -> Option<EngineTask> {
-        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-        self.shared.bytes.fetch_add(task.bytes(), Ordering::Relaxed);
-        let returned = self.inbox.send(task);
-        returned.err().map(|returned| returned.0)
     }
 
     fn count_unavailable(&self) {
@@ -191,33 +159,25 @@ impl<S: Store> Engine for Driver<S> {
     }
 
     fn propose(&self, log: &LogId, _at: Position, change: &Change) -> ProposeOutcome {
-        let is_join = matches!(change, Change::Join(_));
-        if !(is_join && self.is_full()) {
-            let task = EngineTask::Propose(log.clone(), change.clone());
-            if self.submit(task).is_none() {
-                return ProposeOutcome::Pending;
-            }
+        let task = EngineTask::Propose(log.clone(), change.clone());
+        if self.inbox.submit(task).is_none() {
+            return ProposeOutcome::Pending;
         }
         self.count_unavailable();
-        ProposeOutcome::Rejected(match is_join {
-            true => RejectReason::Unavailable,
+        ProposeOutcome::Rejected(match change {
+            Change::Join(_) => RejectReason::Unavailable,
             // A leave is refused only after the engine thread has ended.
-            false => RejectReason::NotAMember,
+            Change::Leave(..) => RejectReason::NotAMember,
         })
     }
 
     fn send(&self, to: NodeId, message: NodeMessage) -> Option<NodeMessage> {
-        let unsent = match self.is_full() {
-            true => Some(message),
-            false => match self.submit(EngineTask::Send(to, message)) {
-                Some(EngineTask::Send(_, message)) => Some(message),
-                Some(EngineTask::Propose(..) | EngineTask::Close(_)) | None => None,
-            },
-        };
-        if unsent.is_some() {
-            self.count_unavailable();
+        let returned = self.inbox.submit(EngineTask::Send(to, message))?;
+        self.count_unavailable();
+        match returned {
+            EngineTask::Send(_, message) => Some(message),
+            EngineTask::Propose(..) | EngineTask::Close(_) => None,
         }
-        unsent
     }
 
     fn status(&self) -> Option<Status> {
@@ -231,19 +191,13 @@ impl<S: Store> Engine for Driver<S> {
 
     fn close(&self) -> CloseFuture<'_> {
         let (closed_sender, closed) = oneshot::channel();
-        drop(self.submit(EngineTask::Close(closed_sender)));
+        drop(self.inbox.submit(EngineTask::Close(closed_sender)));
         Box::pin(async move {
             // A timeout is harmless: the other nodes notice the closed node by its lease.
             drop(tokio::time::timeout(CLOSE_TIMEOUT, closed).await);
         })
     }
 }
-
-type ConnectionError<S> = <<S as Store>::Connection as StoreConnection>::Error;
-
-type BatchResult<S> = Result<Vec<StoreResponse>, ConnectionError<S>>;
-
-type InFlightBatch<S> = Pin<Box<dyn Future<Output = BatchResult<S>> + Send>>;
 
 /// The event that ended a wait of the engine thread.
 enum DriverWake<T> {
@@ -260,8 +214,10 @@ struct EngineThread<S> {
     node: NodeId,
     machine: Node,
     handler: Arc<dyn EngineHandler>,
-    tasks: mpsc::UnboundedReceiver<EngineTask>,
+    tasks: Inbox,
     batch: Vec<EngineTask>,
+    /// The number of tasks and effects since the last pause.
+    handled: usize,
     shared: Arc<DriverState>,
     last_report: Option<Instant>,
     /// Attempts to connect since the last answer.
@@ -274,11 +230,7 @@ struct EngineThread<S> {
 }
 
 impl<S: Store> EngineThread<S> {
-    fn new(
-        engine: &Driver<S>,
-        handler: Arc<dyn EngineHandler>,
-        tasks: mpsc::UnboundedReceiver<EngineTask>,
-    ) -> Self {
+    fn new(engine: &Driver<S>, handler: Arc<dyn EngineHandler>, tasks: Inbox) -> Self {
         let settings = engine.settings.clone();
         let machine = NodeSettings {
             node: engine.node,
@@ -294,6 +246,7 @@ impl<S: Store> EngineThread<S> {
             handler,
             tasks,
             batch: Vec::with_capacity(TASKS_PER_BATCH),
+            handled: 0,
             shared: engine.shared.clone(),
             last_report: None,
             attempt: 0,
@@ -310,7 +263,12 @@ impl<S: Store> EngineThread<S> {
             .enable_all()
             .build();
         match runtime {
-            Ok(runtime) => runtime.block_on(self.run_until_closed()),
+            Ok(runtime) => {
+                // As a task of its own, it yields to the tasks of the connection. An error is a panic, which ends
+                // the thread.
+                let task = runtime.spawn(async move { self.run_until_closed().await });
+                drop(runtime.block_on(task));
+            }
             Err(error) => {
                 self.shared.status().last_error =
                     format!("cannot start the engine thread: {error}");
@@ -324,14 +282,14 @@ impl<S: Store> EngineThread<S> {
             let connecting = async move {
                 let (connection, pushes) = store.connect(node).await?;
                 let secret = connection.secret().await?;
-                Ok::<_, ConnectionError<S>>((connection, pushes, secret))
+                Ok::<_, ConnectionError<S>>((StoreSession::new(connection, pushes), secret))
             };
             let reason = match self.handle_until(connecting).await {
                 None => return,
-                Some(Ok((connection, pushes, secret))) => {
+                Some(Ok((session, secret))) => {
                     tracing::info!(node = %self.node, address = %self.store, "connected to the engine");
                     self.shared.status().secret = Some(secret);
-                    self.serve(connection, pushes).await
+                    self.serve(session).await
                 }
                 Some(Err(error)) => error_chain(&error),
             };
@@ -362,7 +320,7 @@ impl<S: Store> EngineThread<S> {
     async fn handle_until<F: Future>(&mut self, future: F) -> Option<F::Output> {
         let mut future = std::pin::pin!(future);
         loop {
-            match self.wait_for(future.as_mut()).await {
+            match self.wait_for(future.as_mut(), WakeMode::Any).await {
                 DriverWake::Completed(output) => return Some(output),
                 DriverWake::Task | DriverWake::Timer => self.dispatch_effects(),
             }
@@ -375,7 +333,7 @@ impl<S: Store> EngineThread<S> {
 
     /// Waits for a task, the timer of the state machine, or `other`. Passes tasks and timers to the
     /// state machine.
-    async fn wait_for<F: Future>(&mut self, other: F) -> DriverWake<F::Output> {
+    async fn wait_for<F: Future>(&mut self, other: F, mode: WakeMode) -> DriverWake<F::Output> {
         let timer = self
             .machine
             .poll_timeout()
@@ -384,10 +342,8 @@ impl<S: Store> EngineThread<S> {
         let timer = tokio::time::sleep_until(timer.unwrap_or_else(tokio::time::Instant::now));
         tokio::select! {
             output = other => DriverWake::Completed(output),
-            count = self.tasks.recv_many(&mut self.batch, TASKS_PER_BATCH) => {
-                // 0 means that all senders are gone: the engine was dropped without a close, so the node closes.
-                self.is_finished |= count == 0;
-                self.take_tasks();
+            () = self.tasks.wait(mode) => {
+                self.take_tasks(mode);
                 DriverWake::Task
             }
             () = timer, if is_set => {
@@ -397,12 +353,13 @@ impl<S: Store> EngineThread<S> {
         }
     }
 
-    fn take_tasks(&mut self) {
-        self.shared
-            .waiting
-            .fetch_sub(self.batch.len(), Ordering::Relaxed);
-        let bytes = self.batch.iter().map(EngineTask::bytes).sum();
-        self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    fn take_tasks(&mut self, mode: WakeMode) {
+        // The engine may have been dropped without a close. The node closes then.
+        let is_open = self
+            .tasks
+            .try_receive(mode, &mut self.batch, TASKS_PER_BATCH);
+        self.is_finished |= !is_open;
+        self.handled += self.batch.len();
         for task in self.batch.drain(..) {
             match task {
                 EngineTask::Propose(log, change) => {
@@ -425,74 +382,85 @@ impl<S: Store> EngineThread<S> {
     }
 
     /// Runs the node over a connection until the connection breaks or the node has closed. Returns the reason.
-    async fn serve(
-        &mut self,
-        connection: S::Connection,
-        mut pushes: mpsc::Receiver<StorePush>,
-    ) -> String {
-        let connection = Arc::new(connection);
-        let mut in_flight: Option<(Instant, InFlightBatch<S>)> = None;
-        let mut received = Vec::with_capacity(TASKS_PER_BATCH);
+    async fn serve(&mut self, mut session: StoreSession<S>) -> String {
         self.machine.handle(NodeInput::Connected, Instant::now());
         loop {
-            self.dispatch_effects();
-            if std::mem::take(&mut self.is_store_lost) {
-                // The store has lost the secret too. The first node that asks creates a new one.
-                match connection.secret().await {
-                    Ok(secret) => self.shared.status().secret = Some(secret),
-                    Err(error) => return error_chain(&error),
-                }
+            if let Err(reason) = self.take_turn(&mut session).await {
+                return reason;
             }
-            if in_flight.is_none() {
-                let batch = self.machine.next_batch();
-                if !batch.is_empty() {
-                    let connection = connection.clone();
-                    let execution = async move { connection.execute(&batch).await };
-                    in_flight = Some((Instant::now(), Box::pin(execution)));
-                } else if self.closing.is_some() {
-                    self.finish();
-                    return "closed".to_owned();
-                }
+            if self.closing.is_some() && session.is_idle() {
+                self.finish();
+                return "closed".to_owned();
             }
-            // `Ok` holds the result of the batch, `Err` the number of received pushes: 0 if the connection has ended.
-            let next = async {
-                tokio::select! {
-                    responses = await_in_flight::<S>(&mut in_flight) => Ok(responses),
-                    count = pushes.recv_many(&mut received, TASKS_PER_BATCH) => Err(count),
+            let is_under_load = std::mem::take(&mut self.handled) >= TURN_UNDER_LOAD;
+            let event = if is_under_load {
+                session.pause(PACE).await
+            } else {
+                let mode = wake_mode(&session);
+                match self.wait_for(session.next_event(), mode).await {
+                    DriverWake::Completed(event) => Some(event),
+                    DriverWake::Task | DriverWake::Timer => None,
                 }
             };
-            match self.wait_for(next).await {
-                DriverWake::Completed(Ok(Ok(responses))) => {
-                    let started = in_flight
-                        .take()
-                        .map_or_else(Instant::now, |(started, _)| started);
-                    self.shared.status().lag = started.elapsed();
-                    *self.shared.down_since() = None;
-                    self.attempt = 0;
-                    self.machine
-                        .handle(NodeInput::Responses(responses), Instant::now());
-                }
-                DriverWake::Completed(Ok(Err(error))) => return error_chain(&error),
-                DriverWake::Completed(Err(0)) => {
-                    return "the connection to the store was closed".to_owned();
-                }
-                DriverWake::Completed(Err(_)) => {
-                    for push in received.drain(..) {
-                        match push {
-                            StorePush::LogEvent(log, event) => {
-                                self.machine
-                                    .handle(NodeInput::LogEvent(log, event), Instant::now());
-                            }
-                            StorePush::Envelope(envelope) => self
-                                .machine
-                                .handle(NodeInput::Envelope(envelope), Instant::now()),
-                            StorePush::Lost(reason) => return reason,
-                        }
-                    }
-                }
-                DriverWake::Task | DriverWake::Timer => {}
+            if let Err(reason) = self.handle_event(event) {
+                return reason;
             }
         }
+    }
+
+    /// Processes all that is ready, and sends the next batch if none is in flight. The error is the reason for
+    /// which the connection has ended.
+    async fn take_turn(&mut self, session: &mut StoreSession<S>) -> Result<(), String> {
+        // There may be responses, and pushes.
+        for _ in 0..2 {
+            let event = session.try_next_event().await;
+            self.handle_event(event)?;
+        }
+        self.take_tasks(wake_mode(session));
+        self.machine.handle_timeout(Instant::now());
+        self.dispatch_effects();
+        if std::mem::take(&mut self.is_store_lost) {
+            // The store has lost the secret too. The first node that asks creates a new one.
+            let secret = session.connection().secret().await;
+            self.shared.status().secret = Some(secret.map_err(|error| error_chain(&error))?);
+        }
+        if session.is_idle() {
+            let batch = self.machine.next_batch();
+            if !batch.is_empty() {
+                session.begin(batch);
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_event(&mut self, event: Option<StoreEvent>) -> Result<(), String> {
+        match event {
+            None => {}
+            Some(StoreEvent::Ended(reason)) => return Err(reason),
+            Some(StoreEvent::Responses(responses, lag)) => {
+                self.shared.status().lag = lag;
+                *self.shared.down_since() = None;
+                self.attempt = 0;
+                self.machine
+                    .handle(NodeInput::Responses(responses), Instant::now());
+            }
+            Some(StoreEvent::Pushes(pushes)) => {
+                for push in pushes {
+                    self.handle_push(push)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_push(&mut self, push: StorePush) -> Result<(), String> {
+        let input = match push {
+            StorePush::LogEvent(log, event) => NodeInput::LogEvent(log, event),
+            StorePush::Envelope(envelope) => NodeInput::Envelope(envelope),
+            StorePush::Lost(reason) => return Err(reason),
+        };
+        self.machine.handle(input, Instant::now());
+        Ok(())
     }
 
     fn finish(&mut self) {
@@ -507,6 +475,7 @@ impl<S: Store> EngineThread<S> {
     /// Dispatches the effects of the state machine to the handler.
     fn dispatch_effects(&mut self) {
         while let Some(effect) = self.machine.poll_effect() {
+            self.handled += 1;
             match effect {
                 NodeEffect::Committed(log, entries) => self.handler.on_committed(&log, entries),
                 NodeEffect::Rejected(log, peer, reason) => {
@@ -589,13 +558,11 @@ impl Drop for FinalStatusGuard {
     }
 }
 
-/// Awaits the responses to the batch in flight; pending forever if no batch is in flight.
-async fn await_in_flight<S: Store>(
-    in_flight: &mut Option<(Instant, InFlightBatch<S>)>,
-) -> BatchResult<S> {
-    match in_flight {
-        Some((_, in_flight)) => in_flight.await,
-        None => std::future::pending().await,
+/// The tasks for which the engine thread wakes.
+fn wake_mode<S: Store>(session: &StoreSession<S>) -> WakeMode {
+    match session.is_idle() {
+        true => WakeMode::Any,
+        false => WakeMode::Gather,
     }
 }
 

@@ -36,6 +36,7 @@ mod discard_log;
 mod driver;
 mod envelope;
 mod failure_detector;
+mod inbox;
 mod memory;
 mod node;
 mod outbox;
@@ -44,6 +45,7 @@ mod replica;
 mod small_map;
 mod status;
 pub mod store;
+mod store_session;
 
 pub use driver::{Driver, DriverSettings};
 pub use memory::Memory;
