@@ -37,14 +37,15 @@ impl SpecialBytes {
         self.mask &= self.mask.wrapping_sub(1);
     }
 
-    /// Skips the special byte that [`SpecialBytes::peek`] has found, and the byte after it.
+    /// Skips `BYTES` bytes from the special byte on that [`SpecialBytes::peek`] has found.
     #[inline]
-    pub(super) fn skip_two(&mut self) {
+    pub(super) fn skip_bytes<const BYTES: usize>(&mut self) {
         let offset = self.mask.trailing_zeros();
-        if offset == u64::BITS - 1 {
-            self.next_block += 1;
+        let end = offset as usize + BYTES;
+        if end > BLOCK {
+            self.next_block += end - BLOCK;
         }
-        self.mask &= !3_u64.wrapping_shl(offset);
+        self.mask &= !((1_u64 << BYTES) - 1).wrapping_shl(offset);
     }
 
     /// Skips the special bytes before `position`, which is not before the current block.
@@ -120,19 +121,23 @@ mod tests {
         Some(position)
     }
 
-    #[test]
-    fn two_bytes_are_skipped_across_blocks() {
-        let bytes = [b'\\'; 200];
-        for from in 0..2 {
+    fn skip_all<const BYTES: usize>(bytes: &[u8]) {
+        for from in 0..BYTES {
             let mut special = SpecialBytes::default();
             special.skip_to(from);
-            let pairs = std::iter::from_fn(|| {
-                let position = special.peek(&bytes)?;
-                special.skip_two();
+            let found = std::iter::from_fn(|| {
+                let position = special.peek(bytes)?;
+                special.skip_bytes::<BYTES>();
                 Some(position)
             });
-            assert!(pairs.eq((from..200).step_by(2)), "from {from}");
+            assert!(found.eq((from..bytes.len()).step_by(BYTES)), "from {from}");
         }
+    }
+
+    #[test]
+    fn bytes_are_skipped_across_blocks() {
+        skip_all::<2>(&[b'\\'; 200]);
+        skip_all::<4>(&[b'\\'; 200]);
     }
 
     #[test]

@@ -170,24 +170,28 @@ impl<'a> Scanner<'a> {
         let mut escapes = Escapes::None;
         loop {
             let position = special.peek(bytes)?;
-            match bytes.get(position)? {
+            let rest = bytes.get(position..)?;
+            match rest.first()? {
                 b'"' => {
                     special.skip();
                     (self.position, self.special) = (position + 1, special);
                     return Some(escapes);
                 }
-                b'\\' => match ESCAPES[usize::from(*bytes.get(position + 1)?)] {
-                    Escape::Short => {
-                        escapes = escapes.max(Escapes::Short);
-                        special.skip_two();
-                    }
+                b'\\' if rest.first_chunk() == Some(SDP_LINE_END) => {
+                    special.skip_bytes::<{ SDP_LINE_END.len() }>();
+                }
+                b'\\' => match ESCAPES[usize::from(*rest.get(1)?)] {
+                    Escape::Short => special.skip_bytes::<2>(),
                     Escape::Unicode => {
+                        special.skip_to(position + unicode_escape_length(rest)?);
                         escapes = Escapes::Unicode;
-                        special.skip_to(unicode_escape_end(bytes, position)?);
                     }
                     Escape::Invalid => return None,
                 },
                 _ => return None,
+            }
+            if escapes == Escapes::None {
+                escapes = Escapes::Short;
             }
         }
     }
@@ -269,11 +273,14 @@ static ESCAPES: [Escape; 256] = {
     escapes
 };
 
-/// The position after the escape `\u` at `position`.
-fn unicode_escape_end(bytes: &[u8], position: usize) -> Option<usize> {
-    let digits = bytes.get(position + 2..position + 6)?;
+/// The end of a line of SDP in a JSON string. Most escapes stand in these, so both of them are skipped at once.
+const SDP_LINE_END: &[u8; 4] = br"\r\n";
+
+/// The length of the escape `\u` at the beginning of `bytes`.
+fn unicode_escape_length(bytes: &[u8]) -> Option<usize> {
+    let digits = bytes.get(2..6)?;
     let is_valid = digits.iter().all(u8::is_ascii_hexdigit);
-    is_valid.then_some(position + 6)
+    is_valid.then_some(6)
 }
 
 #[derive(Clone, Copy)]
