@@ -82,6 +82,14 @@ impl ConnectionCell {
     }
 }
 
+#[cfg(test)]
+impl ConnectionCell {
+    /// Locks the connection, as its task does during a poll.
+    pub(super) fn lock(&self) -> impl Drop + '_ {
+        self.0.lock()
+    }
+}
+
 /// Ends the connection when it is dropped, even if the task has panicked or the runtime shuts down.
 pub(super) struct ConnectionTask {
     outbox: OutboxHandle,

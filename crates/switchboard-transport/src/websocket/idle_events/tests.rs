@@ -74,6 +74,10 @@ impl Session for ScriptedSession {
         match text {
             "panic" => panic!("requested by the test"),
             "close" => output.close = Some(CloseReason::POLICY),
+            "push" => {
+                let outbox = self.outbox.get().expect("an outbox");
+                outbox.push(self::event("pushed by the session"));
+            }
             "tick" => output.tick = Some(Duration::from_millis(10)),
             "end" => self.outbox.get().expect("an outbox").end("the end".into()),
             text => output.frames.push(text.into()),
@@ -266,6 +270,25 @@ async fn no_wake_up_is_lost() {
             sender.await.expect("no panic");
         }
     }
+}
+
+/// The task has put its waker back, and has not finished its poll.
+#[tokio::test]
+async fn an_event_that_is_pushed_at_the_end_of_a_poll_wakes_the_task() {
+    let mut client = Client::connect().await;
+    let polled = client.outbox.connection().lock();
+    deliver(&client.outbox, [event("late")]);
+    drop(polled);
+    assert_eq!(client.next_text().await, "late");
+}
+
+/// The push finds no waker, because the thread that handles the events has it.
+#[tokio::test]
+async fn an_event_that_is_pushed_while_others_are_handled_is_handled_with_them() {
+    let mut client = Client::connect().await;
+    deliver(&client.outbox, [event("push")]);
+    assert!(client.outbox.has_waiting_task());
+    assert_eq!(client.next_text().await, "pushed by the session");
 }
 
 #[tokio::test]
