@@ -137,7 +137,7 @@ fn mix() -> [SettingDef; 6] {
         row(
             "mix",
             "listener_latency",
-            "Milliseconds of audio gathered before they are sent to a listener without an open microphone, 20 to 1000, unless it requests a `latency`: at 200 a listener costs about a third of the CPU time, and hears up to 140 ms later. 0 is 60 for Ogg and 20 for WAV, as for listeners with a microphone.",
+            "Milliseconds of audio gathered before they are sent to a listener without an open microphone, 20 to 1000, unless it requests a `latency`: at 200 a listener costs about 40 % of the CPU time, and hears up to 140 ms later. 0 is 60 for Ogg and 20 for WAV, as for listeners with a microphone.",
             |config, raw| {
                 let millis = match raw.int()? {
                     0 => 0,
