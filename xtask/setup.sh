@@ -15,6 +15,7 @@ NODE_MAJOR_MIN=20
 RUST_TESTS="
 redis-server redis-server
 redis-cli redis-tools
+valgrind valgrind
 ip iproute2
 turnserver coturn
 node nodejs

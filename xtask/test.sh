@@ -43,9 +43,21 @@ rust_tests() {
     done < <(programs <"$results/messages")
     together 5 "own dialect" "${OWN_DIALECT[@]}"
     together 12 "examples in documentation" cargo test --workspace --doc
+    instructions
     [ -n "${server:-}" ] || return
     together 5 "second of two nodes" env SWITCHBOARD_TEST_NODES=2 "${server[@]}" "${SAME_ON_TWO_NODES[@]/#/--skip=}"
     together 5 "rooms of 1,000 members" "${server[@]}" large_rooms --ignored
+}
+
+# Compares the instructions of the release binary with the committed figures.
+instructions() {
+    local program
+    program=$(programs <"$results/messages" | awk '$2 == "instructions" { print $3 }')
+    if ! type -P valgrind >/dev/null; then
+        skip_missing "instructions" "no valgrind; run xtask/setup.sh test"
+    elif [ -n "${is_built:-}" ]; then
+        together 5 "instructions" env -C crates/switchboard-cli SWITCHBOARD_BIN="$TARGET/release/switchboard" "$program" --ignored
+    fi
 }
 
 # A failure with both servers is an error of the clients, not of Switchboard.
