@@ -104,7 +104,7 @@ impl RemoteEncoder {
     pub(crate) fn panic(&mut self) {
         self.queue
             .send((self.id, WorkItem::Panic))
-            .expect("a thread");
+            .expect("the worker thread has ended");
     }
 
     fn submit(&mut self, work: WorkItem) -> Result<(), EncodeError> {
@@ -216,16 +216,19 @@ mod tests {
         are_accepted && packets.len() > 35
     }
 
+    fn open_on(worker: &VorbisWorker, id: u64) -> RemoteEncoder {
+        RemoteEncoder::open_on(worker, id, 0.4).expect("cannot start the worker thread")
+    }
+
     #[test]
     fn panic_removes_one_encoder_and_not_the_others_of_its_worker() {
         let worker = VorbisWorker::not_started();
-        let [mut bad, mut good] =
-            [0, 1].map(|id| RemoteEncoder::open_on(&worker, id, 0.4).expect("a thread"));
+        let [mut bad, mut good] = [0, 1].map(|id| open_on(&worker, id));
         assert!(works(&mut bad) && works(&mut good));
         bad.panic();
         assert!(!works(&mut bad));
         assert!(works(&mut good));
-        let mut another = RemoteEncoder::open_on(&worker, 2, 0.4).expect("a thread");
+        let mut another = open_on(&worker, 2);
         assert!(works(&mut another));
     }
 
@@ -233,7 +236,7 @@ mod tests {
     fn ended_worker_is_restarted() {
         let (ended, _) = channel();
         let worker = VorbisWorker(Mutex::new(Some(ended)));
-        let mut remote = RemoteEncoder::open_on(&worker, 0, 0.4).expect("another thread");
+        let mut remote = open_on(&worker, 0);
         assert!(works(&mut remote));
         assert!(worker.send((0, WorkItem::Close)).is_ok());
     }
@@ -242,7 +245,7 @@ mod tests {
     fn encode_does_not_wait_for_the_submitted_frame() {
         let (queue, _unhandled_work) = channel();
         let worker = VorbisWorker(Mutex::new(Some(queue)));
-        let mut remote = RemoteEncoder::open_on(&worker, 0, 0.4).expect("a queue");
+        let mut remote = RemoteEncoder::open_on(&worker, 0, 0.4).expect("the queue is closed");
         assert!(remote.encode(vec![0.0; 960], &mut Vec::new()).is_ok());
     }
 }

@@ -127,7 +127,10 @@ fn an_unread_log_pipe_blocks_neither_the_server_nor_its_shutdown() {
         thread::spawn(move || sender.write_all((request.repeat(REQUESTS) + last).as_bytes()));
     let mut responses = String::new();
     client.read_to_string(&mut responses).expect("answers");
-    sending.join().expect("no panic").expect("all sent");
+    sending
+        .join()
+        .expect("the sending thread has panicked")
+        .expect("all sent");
     assert_eq!(responses.matches("HTTP/1.1 403").count(), REQUESTS);
     assert!(responses.ends_with("\r\n\r\nok\n"));
 

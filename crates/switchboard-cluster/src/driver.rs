@@ -40,11 +40,11 @@ use crate::{
 /// Maximum number of tasks that are processed before their effects are dispatched.
 const TASKS_PER_BATCH: usize = 256;
 
-/// The pause between two turns under load. It is short beside a round trip between two machines.
+/// The pause between two turns under load. It is short compared with a round trip between two machines.
 const PACE: Duration = Duration::from_micros(150);
 
-/// The number of tasks and effects in a turn from which on the node is under load. A lower number gains nothing by a
-/// pause.
+/// The node is under load if a turn has handled at least this many tasks and effects. With fewer, a pause saves
+/// nothing.
 const TURN_UNDER_LOAD: usize = 2;
 
 /// The first and the longest wait before an attempt to reconnect, without jitter.

@@ -4,7 +4,8 @@
 //!
 //! The server sends the first frame, `notify-client-id`. The client joins with `join` and gets no answer. The
 //! members of the room get `new-client` and send an offer to the newcomer. `new-client` always means "send an
-//! offer to this client", so in a mixed room it goes to the side that sends the offer, newcomer or not.
+//! offer to this client", so in a room with members of other dialects it goes to the side that sends the offer,
+//! newcomer or not.
 //!
 //! (→ from the client, ← to the client, ↔ relayed between clients)
 //!
@@ -22,8 +23,8 @@
 //! * The members of a room get `leave-client` as soon as a client has left.
 //! * A client that does not read does not block other clients.
 //! * ICE candidates are relayed.
-//! * Offers and answers are JSON objects, as the documentation of the original says. The first version of the original
-//!   sent base64 text.
+//! * The payloads of `notify-client-id` and `error` are JSON objects, as the documentation of the original says. The
+//!   first version of the original sent them as base64 strings.
 //!
 //! # Migration from the original server
 //!
@@ -278,8 +279,8 @@ impl SingoSession {
         Ok(())
     }
 
-    /// The frame as receivers get it: with the documented spelling of its keys, the sender in place of the target,
-    /// and all other fields unchanged.
+    /// The frame as receivers get it: with the sender in place of the target, and all other fields unchanged. Clients
+    /// may write the keys in any case; receivers get the documented spelling of those that the server reads.
     fn with_own_sender(
         &self,
         frame_type: &str,

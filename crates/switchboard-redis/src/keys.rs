@@ -3,14 +3,14 @@
 //!
 //! * `{PREFIX}:nodes` (the node list), `{PREFIX}:logs:NODE` (the logs to which a node is subscribed), and
 //!   `{PREFIX}:secret` (which all nodes share)
-//! * `{PREFIX:LOG}:log` (a membership log: the members of a room, name or election, and its version), and the channel
-//!   `{PREFIX:LOG}:news` (its events)
+//! * `{PREFIX:LOG}:log` (a membership log: the members of a room, the holder of a name or the candidates of an
+//!   election, and the version of the log), and the channel `{PREFIX:LOG}:news` (its events)
 //! * the channel `{PREFIX:node:NODE}:mail` (messages to a node)
 //!
-//! `LOG` is `r:SPACE:NAME` (a room), `c:DIALECT:SPACE:NAME` (a room of one dialect only),
-//! `n:SPACE:NAME` (a name), `m:SPACE:ROOM:NAME` (a name that is unique in a room) or `d:NAME` (an
-//! election). Names are percent-encoded except for `A-Z a-z 0-9 _ . -`, so that every text can be a
-//! name and no name contains a brace.
+//! `NODE` is a node id. `LOG` is `r:SPACE:ROOM` (a room), `c:DIALECT:SPACE:ROOM` (a room of one dialect only),
+//! `n:SPACE:NAME` (a name that a client has claimed, unique in its space), `m:SPACE:ROOM:NAME` (a claimed name that is
+//! unique in a room) or `d:ELECTION` (an election, by its name). The parts are percent-encoded except for
+//! `A-Z a-z 0-9 _ . -`, so that every text can be a name and no part contains a brace.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use switchboard_core::{

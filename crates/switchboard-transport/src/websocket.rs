@@ -95,7 +95,7 @@ struct WebSocketConnection {
     decision: Option<PendingDecision>,
     /// The frames that were received while the connection waited for a decision.
     read_ahead: VecDeque<Result<Decoded, SocketError>>,
-    /// What a thread that has handled events in place of the task has left to it.
+    /// The rest of a step that another thread has run in place of the task.
     left_over: Option<LeftOver>,
     /// The bytes of an unfinished message, as counted in the gauge `unfinished_bytes`.
     unfinished_bytes: usize,
@@ -112,13 +112,13 @@ struct WebSocketConnection {
     events_first: bool,
     /// Whether reading was paused after the last step.
     was_paused: bool,
-    /// Whether a step is running. After a step that has panicked this stays, and the connection is used no more.
+    /// Whether a step is running. It stays true after a step has panicked; the connection is then not used any more.
     in_step: bool,
     /// The time at which the timer of the task fires.
     timer_at: Instant,
 }
 
-/// The rest of a step for the task of the connection.
+/// The part of a step that another thread leaves to the task of the connection.
 enum LeftOver {
     /// An output of which the frames were sent.
     Output(Box<SessionOutput>),
@@ -411,8 +411,8 @@ impl WebSocketConnection {
         })
     }
 
-    /// Informs the client in its dialect if `end` is by the host program (the program that embeds the server). Returns
-    /// `end`.
+    /// Informs the client in its dialect if the host program (the program that embeds the server) has ended the
+    /// connection. Returns `end`.
     fn announce_end(
         &mut self,
         end: ConnectionEnd,

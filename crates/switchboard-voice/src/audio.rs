@@ -266,7 +266,7 @@ impl VoiceService {
             decoder,
             rate,
             channels,
-            bytes_per_second: byte_limit(
+            bytes_per_second_max: byte_limit(
                 self.config.gostream.audio_bytes_per_second,
                 rate,
                 channels,
@@ -295,12 +295,12 @@ pub(crate) struct PcmParameters {
     rate: u32,
     channels: u16,
     /// Byte limit per second; 0 is no limit.
-    pub(crate) bytes_per_second: u32,
+    pub(crate) bytes_per_second_max: u32,
 }
 
 impl PcmParameters {
-    /// Bytes per second of audio.
-    pub(crate) fn real_time(&self) -> u64 {
+    /// Bytes per second of audio that is played in real time.
+    pub(crate) fn real_time_bytes_per_second(&self) -> u64 {
         u64::from(self.rate) * u64::from(self.channels) * 2
     }
 }
@@ -320,7 +320,7 @@ impl AudioSource {
         attachment: &AudioAttachment,
         pcm: PcmParameters,
     ) -> Self {
-        let rate = pcm.bytes_per_second;
+        let rate = pcm.bytes_per_second_max;
         let owner = voice.state.owner(&attachment.user);
         let input = attachment.mixer.add_source(&attachment.user, owner);
         Self {

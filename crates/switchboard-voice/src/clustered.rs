@@ -118,7 +118,7 @@ impl ClusteredVoice {
             }
         };
         let answer = self.respond(&voice, endpoint, sender, parts, body).await;
-        voice.add_headers(endpoint, client, answer)
+        voice.finish_response(endpoint, client, answer)
     }
 
     async fn respond(

@@ -23,7 +23,7 @@ use crate::{
 enum RequestCost {
     /// Not limited.
     Free,
-    /// Charged only if the response is 403: a wrong signature costs several verifications.
+    /// Charged only if the response is 403, because the server verifies a wrong signature several times.
     OneIfForbidden,
     /// Always charged.
     One,

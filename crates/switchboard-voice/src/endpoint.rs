@@ -20,6 +20,7 @@ pub(crate) enum VoiceEndpoint {
     KeyExchange,
     NewCall,
     Answer,
+    /// `/answer2`: the caller has signed the callee's challenge and sends another one.
     Answer2,
     Accept,
     Reject,

@@ -2,8 +2,8 @@
 //!
 //! Each request has its own connection between the nodes, so a close on one side closes the other, and
 //! backpressure of the client reaches the leader. Little is buffered here: the leader's bounded queues decide
-//! which clients are too slow. A client that reads nothing for a while is disconnected here as well, because it
-//! would not notice that the leader has closed its stream.
+//! which clients are too slow. The leader can close only its connection to this node. So this node also disconnects
+//! a client that reads nothing for [`STALL_TIMEOUT`].
 
 use std::{
     future::Future,
@@ -61,7 +61,8 @@ const STALL_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Time after a change of the leader in which the former leader can end its streams itself.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// Time for the closing handshake after one side of a WebSocket has ended.
+/// Time for the closing handshake after one side of a WebSocket has ended, and for a client to take the error that
+/// ends its incomplete response.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Headers that apply to one connection only and are not forwarded (RFC 9110, section 7.6.1).
@@ -367,7 +368,8 @@ impl ForwardedRequest {
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => {
-                    // This is a frame boundary: the leader sends only pings and close frames, each in one write.
+                    // The last bytes written to the client end a frame: the leader sends only control frames, which
+                    // are short and each sent in one write, so a read normally returns whole frames.
                     drop(timeout(SHUTDOWN_TIMEOUT, to_client.write_all(CLOSE_STOPS)).await);
                     break;
                 }

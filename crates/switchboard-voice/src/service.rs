@@ -1,4 +1,4 @@
-//! The voice service of one node: checks, authenticates and dispatches requests.
+//! The voice service of one node: checks, authenticates and dispatches the requests of `gostream`, the voice dialect.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -76,7 +76,7 @@ impl VoiceService {
         Some(Self::with_identity(identity, audio_threads, context))
     }
 
-    /// Creates a service with the same configuration, without calls, rooms or challenges.
+    /// Creates a service with the same configuration, without calls, rooms or login challenges.
     pub(crate) fn with_fresh_state(&self) -> Arc<Self> {
         let identity = self.identity.with_fresh_state(&self.config.gostream);
         let context = VoiceContext {
@@ -132,7 +132,8 @@ impl VoiceService {
     }
 }
 
-/// Response to `/voice/mode`: tells the voice page whether users are keys or accounts of a website.
+/// Response to `/voice/mode`: tells the voice page whether users are identified by their keys or by accounts of a
+/// website.
 fn mode(gostream: &Gostream) -> String {
     let is_site = gostream.identity == VoiceIdentity::Site;
     let identity = if is_site { "site" } else { "keys" };
@@ -151,12 +152,12 @@ impl VoiceService {
         let answer = self
             .respond(endpoint, Request::from_parts(parts, body))
             .await;
-        self.add_headers(endpoint, client, answer)
+        self.finish_response(endpoint, client, answer)
     }
 
     /// Counts an error and logs it, at most once a minute for each address. Adds the headers that every voice response
     /// has.
-    pub(crate) fn add_headers(
+    pub(crate) fn finish_response(
         &self,
         endpoint: VoiceEndpoint,
         client: Option<IpAddr>,

@@ -21,8 +21,8 @@ use crate::{
     service::{SERVER_STOPS, VoiceService},
 };
 
-/// How far ahead of real time audio is passed to the mixer, so that the mixer always has audio between two chunks.
-/// Never more than half of the mixer's queue.
+/// Audio is passed to the mixer at most this long before it is due, so that the mixer does not run empty between two
+/// chunks. [`UploadPace::new`] also limits it to half of the mixer's queue.
 const LEAD_MAX: Duration = Duration::from_millis(80);
 
 /// If a wait lasts this much longer than planned, the process itself has paused. The schedule is then delayed by the
@@ -41,6 +41,7 @@ const TAIL: Duration = Duration::from_millis(100);
 
 impl VoiceService {
     /// Passes the audio of a request body to the mixer until the body, the call, the room or the server ends.
+    /// `attachment` is the user's microphone in that call or room.
     pub(crate) async fn publish_by_body(
         &self,
         attachment: AudioAttachment,
@@ -50,7 +51,8 @@ impl VoiceService {
         let latency_max = self.state.mix().latency_max;
         let mut upload = Upload {
             pace: UploadPace::new(&pcm, latency_max),
-            chunk: usize::try_from(pcm.real_time() / CHUNKS_PER_SECOND).unwrap_or(usize::MAX),
+            chunk: usize::try_from(pcm.real_time_bytes_per_second() / CHUNKS_PER_SECOND)
+                .unwrap_or(usize::MAX),
             source: AudioSource::new(self, &attachment, pcm),
             body: body.into_data_stream(),
             latency_max,
@@ -126,10 +128,10 @@ impl Upload {
 /// second than the limit of the source. The time is an argument, for the tests.
 #[derive(Debug)]
 struct UploadPace {
-    /// Bytes per second of audio.
-    real_time: u64,
+    /// Bytes per second of audio that is played in real time.
+    real_time_bytes_per_second: u64,
     /// Byte limit per second; 0 is no limit.
-    limit: u64,
+    bytes_per_second_max: u64,
     /// How far ahead of real time a chunk may be passed on.
     lead: Duration,
     /// The time at which the first byte was passed on, plus the pauses of the process.
@@ -138,15 +140,16 @@ struct UploadPace {
     passed: u64,
     /// Remaining delay that pauses of this process may still add.
     pauses_left: Duration,
-    /// The time at which the full burst of the limit is available again.
+    /// Token bucket of the byte limit: the time at which the bucket is full again. Its size is `BURST_SECS` of the
+    /// limit.
     burst_full_at: Option<Instant>,
 }
 
 impl UploadPace {
     fn new(pcm: &PcmParameters, latency_max: Duration) -> Self {
         Self {
-            real_time: pcm.real_time().max(1),
-            limit: pcm.bytes_per_second.into(),
+            real_time_bytes_per_second: pcm.real_time_bytes_per_second().max(1),
+            bytes_per_second_max: pcm.bytes_per_second_max.into(),
             lead: LEAD_MAX.min(latency_max / 2),
             began: None,
             passed: 0,
@@ -158,7 +161,8 @@ impl UploadPace {
     /// The time at which the next chunk may be passed on.
     fn due(&self, now: Instant) -> Instant {
         let by_clock = self.began.map_or(now, |began| {
-            let due = (began + duration_of(self.passed, self.real_time)).checked_sub(self.lead);
+            let due = (began + duration_of(self.passed, self.real_time_bytes_per_second))
+                .checked_sub(self.lead);
             due.unwrap_or(now)
         });
         let burst = Duration::from_secs(BURST_SECS.into());
@@ -183,9 +187,10 @@ impl UploadPace {
         let bytes = bytes as u64;
         self.began.get_or_insert(now);
         self.passed += bytes;
-        if self.limit > 0 {
+        if self.bytes_per_second_max > 0 {
             let burst_full_at = self.burst_full_at.map_or(now, |until| until.max(now));
-            self.burst_full_at = Some(burst_full_at + duration_of(bytes, self.limit));
+            self.burst_full_at =
+                Some(burst_full_at + duration_of(bytes, self.bytes_per_second_max));
         }
     }
 
@@ -193,7 +198,7 @@ impl UploadPace {
     fn end(&self, now: Instant) -> Instant {
         let end = self
             .began
-            .map(|began| began + duration_of(self.passed, self.real_time));
+            .map(|began| began + duration_of(self.passed, self.real_time_bytes_per_second));
         end.map_or(now, |end| end.max(now))
     }
 }
@@ -213,10 +218,10 @@ mod tests {
     const CHUNK_DURATION: Duration = Duration::from_millis(20);
     const LATENCY_MAX: Duration = Duration::from_millis(200);
 
-    fn pace(limit: u64) -> UploadPace {
+    fn pace(bytes_per_second_max: u64) -> UploadPace {
         UploadPace {
-            real_time: 96_000,
-            limit,
+            real_time_bytes_per_second: 96_000,
+            bytes_per_second_max,
             lead: LEAD_MAX.min(LATENCY_MAX / 2),
             began: None,
             passed: 0,

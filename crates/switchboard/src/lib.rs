@@ -57,6 +57,7 @@ pub use events::{ClientInfo, Events, ServerEvent};
 pub use rooms::{Rooms, SendError, room, room_of_dialect};
 pub use server::{Builder, Server};
 pub use sessions::{SessionInfo, Sessions};
+// A space (`SpaceName`) is a namespace of rooms.
 pub use switchboard_core::{
     Address, DisplayName, EvictionReason, Identity, LeaveCause, LeaveKind, Limits, Member,
     NameError, PeerId, PeerIdError, RoomId, RoomName, RoomScope, SpaceName,

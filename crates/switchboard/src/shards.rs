@@ -76,7 +76,7 @@ impl MembershipChange {
 /// may be slow, and the host program's `Drop` of a context may do anything.
 #[derive(Debug, Default)]
 struct Deferred {
-    /// The receivers of events whose tasks wait for them.
+    /// The receivers of events of this step whose tasks wait for an event.
     receivers: PendingWakes,
     /// Whether the receivers' own tasks handle the events.
     wakes_receivers: bool,
@@ -326,8 +326,8 @@ impl Shards {
     }
 
     /// Runs `act` on a locked shard and applies the effects. Finishes the deferred work after the lock is released.
-    /// Returns the bytes of the largest frame that was passed to a slow receiver,
-    /// whose outbox is filled to a high level; 0 if there is none.
+    /// Returns the bytes of the largest frame that was passed to a slow receiver (one whose outbox is filled to a high
+    /// level); 0 if there is none.
     fn with_shard(
         &self,
         index: usize,
@@ -442,8 +442,8 @@ impl Shards {
         }
     }
 
-    /// Keeps the context of a peer while a change of it is not committed, so that the event of its leave has the context
-    /// after the connection has ended. Returns the context if it is not kept any more.
+    /// Keeps the context of a peer while one of its joins or leaves is not committed. The event of its leave then has
+    /// the context even after the connection has ended. Returns the context if it is not kept any more.
     fn update_context(&self, shard: &Shard, room: &RoomId, peer: PeerId) -> Option<HostContext> {
         let is_pending = shard.hub.has_pending_change(room, peer);
         self.contexts.set_leaving(peer, room, is_pending)

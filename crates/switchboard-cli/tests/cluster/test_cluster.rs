@@ -36,7 +36,7 @@ pub(crate) struct TestCluster {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("no panic")
+    mutex.lock().expect("another thread has panicked")
 }
 
 impl TestCluster {

@@ -53,8 +53,8 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Reports a relayed message that could not be sent to another node to its sender. A probe that could not be
-    /// sent needs no report: its challenge expires.
+    /// Tells the sender of a relayed message that the message could not be sent to another node. A probe that could
+    /// not be sent needs no report: its challenge (the time that the holder has to answer) expires.
     pub(super) fn handle_undeliverable(&mut self, message: NodeMessage, now: Instant) {
         let (NodeMessageBody::Relay { from, to, .. }, LogId::Room(room)) =
             (message.body, message.log)
@@ -76,8 +76,8 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Reports to a member of this node that its message was not delivered. A frame for `AddressOrWait`, which may wait
-    /// for a member with the address, is only noted as lost: its sender gets the error when the waiting time is over.
+    /// Reports to a member of this node that its message was not delivered. A frame for `AddressOrWait` may wait for a
+    /// member to take the address, so this only records the loss. The sender gets the error when the waiting time ends.
     fn report_undelivered(
         &mut self,
         room: &RoomId,
@@ -97,7 +97,8 @@ impl<L: Clone> Hub<L> {
         self.refuse(local, error.to(target));
     }
 
-    /// Delivers a message of a member of another node. Sends it back as a bounce if its only receiver has left.
+    /// Delivers a message of a member of another node. Answers with a bounce if the message has one receiver and cannot
+    /// be delivered to it here.
     fn handle_relay(
         &mut self,
         node: NodeId,

@@ -106,7 +106,7 @@ fn suspend_on_claim(state: &mut SessionMachine) {
 }
 
 #[test]
-fn a_suspended_connection_only_sends_pings_and_other_timeouts_are_handled_after_the_decision() {
+fn while_suspended_only_pings_are_sent_and_other_timeouts_wait_for_the_decision() {
     let start = Instant::now();
     let mut state = machine("singo", start);
     suspend_on_claim(&mut state);
@@ -479,18 +479,18 @@ fn an_attached_connection_gets_the_missed_frames_and_a_new_heartbeat() {
         received,
     };
     let (request, too_many) = (request(299), request(302));
-    let (by, attached) = (kept_machine(start), lost + Duration::from_secs(59));
+    let (new_connection, attached) = (kept_machine(start), lost + Duration::from_secs(59));
     let mut output = SessionOutput::default();
-    let refused = state.attach(&too_many, by.peer(), attached, &mut output);
+    let refused = state.attach(&too_many, new_connection.peer(), attached, &mut output);
     assert_eq!(refused, Err(ResumeError::NotSent));
-    let resumed = state.attach(&request, by.peer(), attached, &mut output);
+    let resumed = state.attach(&request, new_connection.peer(), attached, &mut output);
     assert_eq!((resumed, output.frames.len()), (Ok(()), 2));
     drop(timeout(&mut state, attached));
     assert_eq!(state.poll_timeout(), attached + Heartbeat::default().ping);
 }
 
 #[test]
-fn a_session_of_a_dialect_that_keeps_none_ends_with_its_connection() {
+fn a_session_ends_with_its_connection_if_its_dialect_does_not_keep_sessions() {
     let start = Instant::now();
     let state = machine("mesh", start);
     assert_eq!(state.detach(start), None);

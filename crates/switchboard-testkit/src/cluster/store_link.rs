@@ -17,7 +17,7 @@ use super::{
 };
 
 impl ClusterSimulation {
-    /// Schedules a fetch: the node may have new requests.
+    /// Schedules taking the node's new requests, if any, to send them to the store.
     pub(super) fn schedule_fetch(&mut self, key: NodeKey) {
         let sim_node = &mut self.nodes[key];
         if sim_node.link.is_open_at_node && !sim_node.is_fetching {
@@ -49,7 +49,8 @@ impl ClusterSimulation {
     }
 
     /// Executes some or all of the remaining requests of a batch. The requests of a broken connection may or may not
-    /// have reached the store before it broke: they are executed with a probability of one half.
+    /// have reached the store before it broke: they are executed with a probability of one half. After the node has
+    /// connected again, they are executed only if the faults include `runs_stale_requests`.
     pub(super) fn execute(
         &mut self,
         key: NodeKey,

@@ -42,7 +42,8 @@ fn two_unresponsive_members_are_evicted_at_the_same_time() {
         simulation.freeze(holder);
     }
     let claimants = ["one", "two"].map(|id| join_lightstream(&mut simulation, "room", id));
-    // The connections stay open for a while, so their leaves do not free the names.
+    // From here on, events stay in the outboxes. The holders do not receive their evictions, so their connections stay
+    // open, and no leave frees the names.
     simulation.hold();
     simulation.advance(CHALLENGE_TIME);
     let room = simulation.rooms().remove(0);

@@ -149,7 +149,7 @@ async fn after_a_violation_further_data_is_discarded_until_the_client_closes() {
     client.read_to_end(&mut end).await.expect("an end");
     assert!(!finishing.is_finished());
     drop(client);
-    finishing.await.expect("no panic");
+    finishing.await.expect("the task has panicked");
 }
 
 #[tokio::test(start_paused = true)]

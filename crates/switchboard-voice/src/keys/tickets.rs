@@ -19,7 +19,8 @@ const TICKETS_PER_KEY: usize = 8;
 /// Maximum tickets of all keys.
 const TICKETS_MAX: usize = 65_536;
 
-/// Maximum expired tickets that one operation removes: it can add only one, so expired tickets do not accumulate.
+/// Maximum expired tickets that one operation removes. An operation adds at most one ticket, so expired tickets do not
+/// accumulate.
 const SWEEP: usize = 4;
 
 /// The valid tickets, by key.

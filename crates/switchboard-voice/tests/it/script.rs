@@ -66,7 +66,7 @@ pub(crate) fn outcome<T, E: Debug>(
     }
 }
 
-/// The output line for an event, without its receiver.
+/// The output line for an event. It does not name the user to whom the event is sent.
 pub(crate) fn event_line(event: &VoiceEvent) -> String {
     match event {
         VoiceEvent::Ringing { from, challenge } => format!("{from} rings, sign {challenge}"),

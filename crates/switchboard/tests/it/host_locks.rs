@@ -57,7 +57,7 @@ impl Session for Locking {
 
     fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         if let Event::Received { message, .. } = event {
-            let _locked = self.0.lock().expect("no panic");
+            let _locked = self.0.lock().expect("another thread has panicked");
             output.frames.push(message.frame.clone());
         }
     }
@@ -76,12 +76,12 @@ async fn a_message_of_the_host_program_waits_for_no_lock_of_its_dialect() {
     // In a thread of its own, so that a deadlock fails the test.
     let (sent_sender, sent) = mpsc::channel();
     std::thread::spawn(move || {
-        let _locked = lock.lock().expect("no panic");
+        let _locked = lock.lock().expect("another thread has panicked");
         let result = rooms.send_frame(&room, &address, |_| Some("news".to_owned()));
         sent_sender.send(result)
     });
     let sent = tokio::task::spawn_blocking(move || sent.recv_timeout(TEST_TIMEOUT));
-    assert_eq!(sent.await.expect("no panic"), Ok(Ok(())));
+    assert_eq!(sent.await.expect("the task has panicked"), Ok(Ok(())));
     let frame = client.receive_containing("news").await;
     assert_eq!(frame.as_deref(), Some("news"));
 }

@@ -198,7 +198,7 @@ async fn a_shutdown_closes_connections_with_1012_and_ends() {
     assert_eq!(ada.close_code().await, 1012);
     drop(ada);
     assert!(
-        stopped.await.expect("no panic"),
+        stopped.await.expect("the task has panicked"),
         "all connections have ended in time"
     );
     assert!(

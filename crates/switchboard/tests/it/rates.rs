@@ -139,7 +139,7 @@ async fn a_paused_client_stays_a_full_member() {
     }
     drop(ada);
     assert!(
-        stopped.await.expect("no panic"),
+        stopped.await.expect("the task has panicked"),
         "all connections have ended"
     );
 }

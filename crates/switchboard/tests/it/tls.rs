@@ -126,7 +126,7 @@ async fn pages_and_dialects_are_served_over_tls() {
     let ended = tokio::spawn(async move { server.shutdown(TEST_TIMEOUT).await });
     assert_eq!(bob.close_code().await, 1012);
     drop((ada, bob));
-    assert!(ended.await.expect("no panic"));
+    assert!(ended.await.expect("the task has panicked"));
 }
 
 #[tokio::test]

@@ -267,7 +267,7 @@ async fn no_wake_up_is_lost() {
         }
         for sender in senders {
             assert_eq!(client.next_text().await, number.to_string());
-            sender.await.expect("no panic");
+            sender.await.expect("the task has panicked");
         }
     }
 }

@@ -30,6 +30,7 @@ const SILENCE_DB: f64 = -40.0;
 
 /// Two nodes; the first is the voice leader.
 struct VoiceCluster {
+    /// The engine of both nodes: the part of a server that shares rooms between nodes.
     nodes: SharedEngine,
     leader: RunningNode,
     other: RunningNode,
@@ -89,7 +90,7 @@ async fn caller_and_callee_may_be_on_different_nodes() {
         let (status, text) = bob.post("/acceptCall", &accept).await;
         assert_eq!(status, 200, "{text}");
         assert_eq!(ada_events.next().await.name, "acceptedCall");
-        // Every node forwards the request for the list.
+        // The other node forwards `/listRoom` too; a call creates no listed room.
         let (_, rooms) = HttpRequest::get("/listRoom").text(two.other.address).await;
         assert_eq!(rooms, "[]");
         drop((ada_events, bob_events));
@@ -426,8 +427,8 @@ async fn node_headers_need_the_node_secret() {
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
-    // The limit of event streams per user and address: without the secret, the address is that of the connection, and
-    // the header is ignored.
+    // Event streams are limited per user and client address. Without the secret, `X-Switchboard-Client` is ignored and
+    // the address of the connection counts.
     let key = switchboard::SecretKey::generate().public().to_string();
     let events = |address: &str| {
         let request = HttpRequest::get(format!("/messages?PKey={key}")).header("pass", "");
@@ -478,8 +479,8 @@ async fn forwarded_response_has_every_header_once() {
 #[tokio::test]
 async fn request_without_a_reachable_leader_gets_retry_after() {
     let nodes = SharedEngine::new();
-    // The first node has no voice and never becomes a candidate. The engine of this test waits for it, so no leader is
-    // elected.
+    // The engine of this test commits no candidacy before that of the first node. The first node has no voice and never
+    // becomes a candidate, so no leader is elected.
     let (_absent, _) = nodes.build(
         Server::builder().config(config_without_voice()),
         "http://127.0.0.1:9",
