@@ -11,6 +11,7 @@
 use std::{
     fmt,
     future::Future,
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -385,7 +386,7 @@ impl<S: Store> EngineThread<S> {
     async fn serve(&mut self, mut session: StoreSession<S>) -> String {
         self.machine.handle(NodeInput::Connected, Instant::now());
         loop {
-            if let Err(reason) = self.take_turn(&mut session).await {
+            if let ControlFlow::Break(reason) = self.take_turn(&mut session).await {
                 return reason;
             }
             if self.closing.is_some() && session.is_idle() {
@@ -402,15 +403,15 @@ impl<S: Store> EngineThread<S> {
                     DriverWake::Task | DriverWake::Timer => None,
                 }
             };
-            if let Err(reason) = self.handle_event(event) {
+            if let ControlFlow::Break(reason) = self.handle_event(event) {
                 return reason;
             }
         }
     }
 
-    /// Processes all that is ready, and sends the next batch if none is in flight. The error is the reason for
+    /// Processes all that is ready, and sends the next batch if none is in flight. `Break` has the reason for
     /// which the connection has ended.
-    async fn take_turn(&mut self, session: &mut StoreSession<S>) -> Result<(), String> {
+    async fn take_turn(&mut self, session: &mut StoreSession<S>) -> ControlFlow<String> {
         // There may be responses, and pushes.
         for _ in 0..2 {
             let event = session.try_next_event().await;
@@ -422,7 +423,10 @@ impl<S: Store> EngineThread<S> {
         if std::mem::take(&mut self.is_store_lost) {
             // The store has lost the secret too. The first node that asks creates a new one.
             let secret = session.connection().secret().await;
-            self.shared.status().secret = Some(secret.map_err(|error| error_chain(&error))?);
+            match secret {
+                Ok(secret) => self.shared.status().secret = Some(secret),
+                Err(error) => return ControlFlow::Break(error_chain(&error)),
+            }
         }
         if session.is_idle() {
             let batch = self.machine.next_batch();
@@ -430,13 +434,13 @@ impl<S: Store> EngineThread<S> {
                 session.begin(batch);
             }
         }
-        Ok(())
+        ControlFlow::Continue(())
     }
 
-    fn handle_event(&mut self, event: Option<StoreEvent>) -> Result<(), String> {
+    fn handle_event(&mut self, event: Option<StoreEvent>) -> ControlFlow<String> {
         match event {
             None => {}
-            Some(StoreEvent::Ended(reason)) => return Err(reason),
+            Some(StoreEvent::Ended(reason)) => return ControlFlow::Break(reason),
             Some(StoreEvent::Responses(responses, lag)) => {
                 self.shared.status().lag = lag;
                 *self.shared.down_since() = None;
@@ -450,17 +454,17 @@ impl<S: Store> EngineThread<S> {
                 }
             }
         }
-        Ok(())
+        ControlFlow::Continue(())
     }
 
-    fn handle_push(&mut self, push: StorePush) -> Result<(), String> {
+    fn handle_push(&mut self, push: StorePush) -> ControlFlow<String> {
         let input = match push {
             StorePush::LogEvent(log, event) => NodeInput::LogEvent(log, event),
             StorePush::Envelope(envelope) => NodeInput::Envelope(envelope),
-            StorePush::Lost(reason) => return Err(reason),
+            StorePush::Lost(reason) => return ControlFlow::Break(reason),
         };
         self.machine.handle(input, Instant::now());
-        Ok(())
+        ControlFlow::Continue(())
     }
 
     fn finish(&mut self) {

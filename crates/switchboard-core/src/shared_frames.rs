@@ -8,9 +8,9 @@ use crate::id::DialectName;
 
 /// One value for each dialect that has asked for it. A room has one dialect or few, so this is a list, which needs no
 /// memory while it is empty. It only grows, so it is read without a lock.
-pub(crate) struct OncePerDialect<T>(OnceLock<Box<Entry<T>>>);
+pub(crate) struct OncePerDialect<T>(OnceLock<Box<DialectEntry<T>>>);
 
-struct Entry<T> {
+struct DialectEntry<T> {
     dialect: DialectName,
     value: T,
     next: OncePerDialect<T>,
@@ -39,7 +39,7 @@ impl<T> OncePerDialect<T> {
         loop {
             let entry = list.0.get_or_init(|| {
                 let make = make.take().expect("the list ends once");
-                Box::new(Entry {
+                Box::new(DialectEntry {
                     dialect,
                     value: make(),
                     next: Self::default(),

@@ -66,7 +66,7 @@ pub struct PendingWakes {
 }
 
 impl PendingWakes {
-    /// Adds one.
+    /// Adds a wake.
     pub fn push(&mut self, wake: PendingWake) {
         match &self.first {
             None => self.first = Some(wake),

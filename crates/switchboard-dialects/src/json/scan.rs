@@ -139,7 +139,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// What follows a value within brackets, up to the next value. Returns whether all brackets are closed.
+    /// Reads the text between a value within brackets and the next value. Returns whether all brackets are closed.
     fn close(&mut self, open: &mut OpenBrackets) -> Option<bool> {
         while let Some(bracket) = open.last() {
             match (self.next_token()?, bracket) {
@@ -251,7 +251,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// What may follow a backslash.
+/// The kinds of bytes after a backslash.
 #[derive(Clone, Copy)]
 enum Escape {
     Invalid,

@@ -71,7 +71,7 @@ fn ranges_of<'t>(text: &str, values: impl Iterator<Item = &'t str>) -> Vec<Range
 }
 
 fn compare_objects(object: Option<&JsonObject<'_>>, text: &str, depth: usize) {
-    let expected: Option<Fields<'_>> = serde_json::from_str(text).ok();
+    let expected: Option<SerdeFields<'_>> = serde_json::from_str(text).ok();
     let (Some(object), Some(expected)) = (object, &expected) else {
         assert_eq!(object.is_some(), expected.is_some(), "{text}");
         return;
@@ -119,12 +119,12 @@ fn assert_copied(object: &JsonObject<'_>, text: &str) {
 }
 
 /// The fields of an object as `serde_json` reads them.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct SerdeFields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for SerdeFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(FieldsVisitor).map(Self)
     }

@@ -65,7 +65,7 @@ const SPACES: [&str; 7] = [
     "                                  ",
 ];
 
-/// What a mutation inserts, or writes over a part of the text.
+/// The texts that a mutation inserts, or writes over a part of the text.
 const FRAGMENTS: [&str; 44] = [
     "\"",
     "\\",
