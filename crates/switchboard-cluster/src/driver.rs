@@ -323,7 +323,13 @@ impl<S: Store> EngineThread<S> {
         loop {
             match self.wait_for(future.as_mut(), WakeMode::Any).await {
                 DriverWake::Completed(output) => return Some(output),
-                DriverWake::Task | DriverWake::Timer => self.dispatch_effects(),
+                DriverWake::Task | DriverWake::Timer => {
+                    self.machine.handle_timeout(Instant::now());
+                    self.dispatch_effects();
+                    // An inbox that is never empty would keep this thread from its sockets and timers, and so from the
+                    // new connection.
+                    tokio::task::yield_now().await;
+                }
             }
             if self.closing.is_some() {
                 self.finish();
