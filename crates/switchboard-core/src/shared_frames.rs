@@ -53,23 +53,33 @@ impl<T> OncePerDialect<T> {
     }
 }
 
-/// The frames of an event in each dialect. They are encoded once for all receivers of the event.
+/// The bytes of the frames of an event in one dialect up to which they are kept. The outboxes count an event of a join or
+/// leave as 128 bytes, so what it keeps must be small. Longer frames have long names, and are encoded for each receiver.
+const KEPT_BYTES_MAX: usize = 512;
+
+/// The frames of an event in each dialect. Short frames are encoded once for all receivers of the event.
 #[derive(Debug, Default)]
-pub struct SharedFrames(OncePerDialect<Box<[ByteString]>>);
+pub struct SharedFrames(OncePerDialect<Option<Box<[ByteString]>>>);
 
 impl SharedFrames {
-    /// The frames in the dialect `name`. `encode` adds them to a list. It is called once per dialect, for all receivers
-    /// of the event, so they must not depend on the receiver.
-    pub fn encoded_once(
+    /// Appends the frames in the dialect `name` to `output`. `encode` adds them to a list; it is called once per dialect,
+    /// or for each receiver if they are long, so they must not depend on the receiver.
+    pub fn append_to(
         &self,
+        output: &mut Vec<ByteString>,
         name: DialectName,
-        encode: impl FnOnce(&mut Vec<ByteString>),
-    ) -> &[ByteString] {
-        self.0.get_or_make(name, || {
+        encode: impl Fn(&mut Vec<ByteString>),
+    ) {
+        let shared = self.0.get_or_make(name, || {
             let mut frames = Vec::with_capacity(1);
             encode(&mut frames);
-            frames.into()
-        })
+            let bytes: usize = frames.iter().map(|frame| frame.len()).sum();
+            (bytes <= KEPT_BYTES_MAX).then(|| frames.into())
+        });
+        match shared {
+            Some(frames) => output.extend_from_slice(frames),
+            None => encode(output),
+        }
     }
 }
 
@@ -87,11 +97,12 @@ mod tests {
         let frames = SharedFrames::default();
         let calls = AtomicUsize::new(0);
         let encoded = |name: DialectName| {
-            let frames = frames.encoded_once(name, |frames| {
+            let mut output = vec![ByteString::from_static("before")];
+            frames.append_to(&mut output, name, |frames| {
                 calls.fetch_add(1, Ordering::Relaxed);
                 frames.push(name.into());
             });
-            assert_eq!(frames, [ByteString::from(name)]);
+            assert_eq!(output, ["before", name]);
         };
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -100,5 +111,27 @@ mod tests {
         });
         assert_eq!(calls.load(Ordering::Relaxed), 3);
         assert_eq!(format!("{frames:?}").matches('"').count(), 6);
+    }
+
+    #[test]
+    fn long_frames_are_not_kept() {
+        let frames = SharedFrames::default();
+        let long = ByteString::from("x".repeat(KEPT_BYTES_MAX + 1));
+        let calls = AtomicUsize::new(0);
+        for _ in 0..2 {
+            let mut output = Vec::new();
+            frames.append_to(&mut output, "a", |frames| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                frames.push(long.clone());
+            });
+            assert_eq!(output, std::slice::from_ref(&long));
+        }
+        assert_eq!(
+            calls.load(Ordering::Relaxed),
+            3,
+            "the first receiver encodes twice"
+        );
+        let kept = frames.0.get_or_make("a", || None);
+        assert!(kept.is_none());
     }
 }

@@ -217,22 +217,20 @@ impl Session for LightstreamSession {
                 role,
                 frames,
             } => {
-                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                frames.append_to(&mut output.frames, TRAITS.name, |frames| {
                     frames.push(presence_frame("user-joined", room, peer));
                     if *role == OfferRole::Offerer {
                         // A client sends offers only to peers in a `peers` frame.
                         frames.push(peers_frame(room, [peer]));
                     }
                 });
-                output.frames.extend_from_slice(frames);
             }
             Event::Departed {
                 room, peer, frames, ..
             } => {
-                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                frames.append_to(&mut output.frames, TRAITS.name, |frames| {
                     frames.push(presence_frame("user-left", room, peer));
                 });
-                output.frames.extend_from_slice(frames);
             }
             Event::Received {
                 room,

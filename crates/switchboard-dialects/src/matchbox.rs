@@ -222,16 +222,14 @@ impl Session for MatchboxSession {
                 frames,
                 ..
             } => {
-                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                frames.append_to(&mut output.frames, TRAITS.name, |frames| {
                     frames.push(peer_event("NewPeer", peer.peer));
                 });
-                output.frames.extend_from_slice(frames);
             }
             Event::Departed { peer, frames, .. } => {
-                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                frames.append_to(&mut output.frames, TRAITS.name, |frames| {
                     frames.push(peer_event("PeerLeft", peer.peer));
                 });
-                output.frames.extend_from_slice(frames);
             }
             Event::Received { message, .. } if message.origin == TRAITS.name => {
                 output.frames.push(message.frame.clone());

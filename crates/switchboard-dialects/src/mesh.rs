@@ -245,10 +245,9 @@ impl Session for MeshSession {
                 // A leave in this dialect is silent if the client has sent `Disconnect` without `notifyAll`: then the
                 // original notifies no client. Silent leaves in other dialects have other reasons, and are notified.
                 if *kind != LeaveKind::Silent || peer.dialect != &TRAITS {
-                    let frames = frames.encoded_once(TRAITS.name, |frames| {
+                    frames.append_to(&mut output.frames, TRAITS.name, |frames| {
                         frames.push(departure_frame(&address_of(peer)));
                     });
-                    output.frames.extend_from_slice(frames);
                 }
             }
             Event::Received { from, message, .. } => {

@@ -241,22 +241,20 @@ impl Session for P2pSession {
                 role,
                 frames,
             } => {
-                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                frames.append_to(&mut output.frames, TRAITS.name, |frames| {
                     frames.push(presence_frame("NEW_PEER_IN_ROOM", room, peer));
                     if *role == OfferRole::Offerer {
                         // A client sends offers only to peers in `ROOM_MEMBERS`.
                         frames.push(members_frame(room, None, [peer]));
                     }
                 });
-                output.frames.extend_from_slice(frames);
             }
             Event::Departed {
                 room, peer, frames, ..
             } => {
-                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                frames.append_to(&mut output.frames, TRAITS.name, |frames| {
                     frames.push(presence_frame("PEER_LEFT_ROOM", room, peer));
                 });
-                output.frames.extend_from_slice(frames);
             }
             Event::Received { message, .. } if message.origin == TRAITS.name => {
                 output.frames.push(message.frame.clone());

@@ -169,16 +169,14 @@ impl Session for SingoSession {
                 frames,
                 ..
             } => {
-                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                frames.append_to(&mut output.frames, TRAITS.name, |frames| {
                     frames.push(client_frame("new-client", &peer.address));
                 });
-                output.frames.extend_from_slice(frames);
             }
             Event::Departed { peer, frames, .. } => {
-                let frames = frames.encoded_once(TRAITS.name, |frames| {
+                frames.append_to(&mut output.frames, TRAITS.name, |frames| {
                     frames.push(client_frame("leave-client", &peer.address));
                 });
-                output.frames.extend_from_slice(frames);
             }
             Event::Received { message, .. } if message.origin == TRAITS.name => {
                 output.frames.push(message.frame.clone());

@@ -7,6 +7,9 @@ use super::{
     raw::RawJson,
 };
 
+/// A finished text keeps at most this many unused bytes besides its own length.
+const SPARE_BYTES_MAX: usize = 1024;
+
 /// The text as a JSON string literal.
 #[must_use]
 pub fn quote(text: &str) -> String {
@@ -153,6 +156,10 @@ impl JsonWriter {
     #[must_use]
     pub fn finish(mut self) -> ByteString {
         self.0.push('}');
+        // A queued frame is counted by its length, so it must not keep much more memory.
+        if self.0.capacity() > 2 * self.0.len() + SPARE_BYTES_MAX {
+            self.0.shrink_to_fit();
+        }
         self.0.into()
     }
 
