@@ -18,7 +18,7 @@ use crate::{
     log::{LeaveCause, LogId, NodeId, NodeMessage, NodeMessageBody},
     reservation::Reservations,
     room::{Membership, Pending, Room},
-    seeded_hash::SeededHashMap,
+    seeded_hash::NameHashMap,
 };
 
 mod deferred;
@@ -50,7 +50,7 @@ static NAME_HOLDER: DialectTraits = DialectTraits {
 pub struct Hub<L> {
     limits: Arc<Limits>,
     /// The rooms and claimed names, by their membership logs. A name is a room with one member, the holder.
-    rooms: SeededHashMap<LogId, Room<L>>,
+    rooms: NameHashMap<LogId, Room<L>>,
     challenges: Challenges<L>,
     /// The nodes that have probed a resource held by a peer of this node. They are notified when that peer answers.
     waiting_nodes: BTreeMap<ResourceKey, Vec<NodeId>>,
@@ -77,7 +77,7 @@ impl<L: Clone> Hub<L> {
     pub fn new(limits: Arc<Limits>) -> Self {
         Self {
             limits,
-            rooms: SeededHashMap::default(),
+            rooms: NameHashMap::default(),
             challenges: Challenges::default(),
             waiting_nodes: BTreeMap::new(),
             reservations: Reservations::default(),

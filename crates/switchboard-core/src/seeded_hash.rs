@@ -1,8 +1,8 @@
-//! The hash of all tables whose keys clients can choose.
+//! The hashes of tables, with seeds that are random for each process.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::RandomState},
-    hash::BuildHasher,
+    hash::{BuildHasher, DefaultHasher},
     sync::LazyLock,
 };
 
@@ -14,8 +14,9 @@ static SEEDS: LazyLock<(u64, SharedSeed)> = LazyLock::new(|| {
     (random(), SharedSeed::from_u64(random()))
 });
 
-/// A fast hash with a seed that is random for each process, so that no client can choose names that collide. It is not
-/// cryptographic: a hash must not leave the process. Unlike [`RandomState`] it takes no memory in a table.
+/// A fast hash for keys that the server makes, and for the choice of a shard. It is not cryptographic: clients that choose
+/// keys and measure times could find its seed in the end, and then keys that collide. See [`NameHash`] for their keys.
+/// Unlike [`RandomState`] it takes no memory in a table.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SeededHash;
 
@@ -27,6 +28,25 @@ impl BuildHasher for SeededHash {
         FoldHasher::with_seed(*seed, shared)
     }
 }
+
+/// The key of this process for [`NameHash`]. It is independent of the seeds of [`SeededHash`].
+static NAME_KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// The hash of the standard library, SipHash, for tables whose keys clients choose: names of rooms and members. Unlike
+/// [`RandomState`] it takes no memory in a table.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NameHash;
+
+impl BuildHasher for NameHash {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        NAME_KEY.build_hasher()
+    }
+}
+
+/// A map with [`NameHash`].
+pub(crate) type NameHashMap<K, V> = HashMap<K, V, NameHash>;
 
 /// A map with [`SeededHash`].
 pub type SeededHashMap<K, V> = HashMap<K, V, SeededHash>;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Membership;
 use crate::{
     id::{Address, PeerId, Position},
-    seeded_hash::SeededHashMap,
+    seeded_hash::{NameHashMap, SeededHashMap},
 };
 
 /// The number of members up to which a room has no index. Most rooms have one or two members, and a claimed name has
@@ -159,7 +159,7 @@ pub(crate) struct IndexedMembers<L> {
     /// data.
     by_order: BTreeMap<OrderKey, Membership<L>>,
     by_peer: SeededHashMap<PeerId, OrderKey>,
-    by_address: SeededHashMap<Address, OrderKey>,
+    by_address: NameHashMap<Address, OrderKey>,
     /// The members that are notified of joins and leaves, so that finding them does not visit all members: a room of
     /// thousands may have no observer.
     observers: BTreeSet<OrderKey>,
@@ -174,7 +174,7 @@ impl<L> Default for IndexedMembers<L> {
         Self {
             by_order: BTreeMap::new(),
             by_peer: SeededHashMap::default(),
-            by_address: SeededHashMap::default(),
+            by_address: NameHashMap::default(),
             observers: BTreeSet::new(),
             grouped: BTreeSet::new(),
             dialect_limits: Vec::new(),
