@@ -111,7 +111,7 @@ fn handle_some(wakes: &mut impl Iterator<Item = PendingWake>, now: Instant) -> O
 }
 
 /// Consumes one unit of the cooperative budget of the current task. Returns false if the task should yield.
-fn consume_budget() -> bool {
+pub(crate) fn consume_budget() -> bool {
     match coop::poll_proceed(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(unit) => {
             unit.made_progress();
@@ -125,8 +125,7 @@ fn consume_budget() -> bool {
 /// other connections run in between.
 fn hand_over(runtime: &Handle, mut wakes: Vec<PendingWake>) {
     while wakes.len() >= RECEIVERS_PER_TASK_MIN {
-        let rest = wakes.split_off(wakes.len().min(RECEIVERS_PER_STEP));
-        let some = std::mem::replace(&mut wakes, rest);
+        let some = wakes.split_off(wakes.len().saturating_sub(RECEIVERS_PER_STEP));
         runtime.spawn(async move {
             let mut some = some.into_iter();
             // The receivers that are left are woken when `some` is dropped.

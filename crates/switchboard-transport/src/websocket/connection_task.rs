@@ -148,7 +148,8 @@ impl ConnectionTask {
         };
         connection.in_step = true;
         let polled = connection.poll_steps(context, wakers);
-        connection.in_step = false;
+        // After its end the session gets no more events.
+        connection.in_step = polled.is_ready();
         polled.map(Some)
     }
 }

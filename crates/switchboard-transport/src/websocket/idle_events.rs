@@ -6,7 +6,7 @@ use switchboard_core::Event;
 use switchboard_dialects::SessionOutput;
 use switchboard_session::PopMode;
 
-use crate::{Counters, outbox::Popped};
+use crate::{Counters, outbox::Popped, pending_wake::consume_budget};
 
 use super::{ConnectionEnd, EVENTS_PER_WRITE, IdleStep, LeftOver, WebSocketConnection};
 
@@ -25,6 +25,10 @@ impl WebSocketConnection {
             return self.park_while_blocked(waker);
         }
         for count in 0..EVENTS_PER_WRITE {
+            // The caller has consumed the unit of the first event.
+            if count != 0 && !consume_budget() {
+                return;
+            }
             let Popped::Event(event, left) = self.outbox.pop_or_park(PopMode::All, waker) else {
                 return;
             };
@@ -59,8 +63,11 @@ impl WebSocketConnection {
         if output.resume.is_some() {
             return Err(self.leave(LeftOver::Output(Box::new(output.take()))));
         }
-        self.send_frames(output)
-            .map_err(|end| self.leave(LeftOver::End(Box::new(end))))?;
+        if let Err(end) = self.send_frames(output) {
+            // The output is used for the next receiver, which must not get these frames.
+            drop(output.take());
+            return Err(self.leave(LeftOver::End(Box::new(end))));
+        }
         if !output.requests.is_empty() || output.webhook.is_some() || output.close.is_some() {
             return Err(self.leave(LeftOver::Output(Box::new(output.take()))));
         }
