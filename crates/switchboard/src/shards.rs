@@ -260,18 +260,21 @@ impl Shards {
 
     /// Passes an input of the host program about `room` to its hub.
     pub(crate) fn handle(&self, room: &RoomId, input: Input<OutboxHandle>) {
-        self.pass_host_input(self.index_of_room(room), input);
+        self.pass_waking_input(self.index_of_room(room), input);
     }
 
-    /// The thread of the host program may hold a lock that the program's own dialects need, so it calls no session.
-    fn pass_host_input(&self, index: usize, input: Input<OutboxHandle>) {
+    /// Passes an input of the host program or of the engine to a hub, and leaves the events to the receivers' own tasks. A
+    /// thread of the host program may hold a lock that the program's own dialects need, and the thread of the engine
+    /// must renew its lease, so they call no session. The result is that of [`Self::with_shard`].
+    fn pass_waking_input(&self, index: usize, input: Input<OutboxHandle>) -> usize {
         let (mut unparsed, now) = (None, Instant::now());
-        self.with_shard(index, now, |shard, deferred| {
+        let bytes = self.with_shard(index, now, |shard, deferred| {
             deferred.wakes_receivers = true;
             unparsed = shard.hub.try_handle(input, now);
         });
-        if let Some(unparsed) = unparsed {
-            self.pass_host_input(index, unparsed.parse());
+        match unparsed {
+            Some(unparsed) => self.pass_waking_input(index, unparsed.parse()),
+            None => bytes,
         }
     }
 
@@ -636,7 +639,10 @@ struct EngineEventHandler {
 impl EngineEventHandler {
     fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard, &mut Deferred)) {
         if let Some(shards) = self.shards.upgrade() {
-            let act = |shard: &mut Shard, deferred: &mut Deferred| act(&shards, shard, deferred);
+            let act = |shard: &mut Shard, deferred: &mut Deferred| {
+                deferred.wakes_receivers = true;
+                act(&shards, shard, deferred);
+            };
             shards.with_shard(shards.index_of_log(log), Instant::now(), act);
         }
     }
@@ -645,7 +651,7 @@ impl EngineEventHandler {
         let Some(shards) = self.shards.upgrade() else {
             return 0;
         };
-        shards.pass_input(shards.index_of_log(log), input, Instant::now())
+        shards.pass_waking_input(shards.index_of_log(log), input)
     }
 
     /// Reports to the node of a sender that a frame of the sender was passed to a slow receiver on this node. That node
