@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -15,11 +16,16 @@ use prometheus::IntCounter;
 use switchboard_audio::{AudioChunk, AudioSink};
 use switchboard_transport::ConnectionAbort;
 
+use crate::clock;
+
 /// Maximum chunks queued for a listener that does not read.
 const QUEUED_CHUNKS_MAX: usize = 128;
 
-/// Maximum bytes queued for a listener that does not read: 2.5 s of WAV, which comes in chunks of at most 1 s.
-const QUEUED_BYTES_MAX: usize = 240 * 1024;
+/// Maximum bytes queued for a listener that does not read: 3 s of WAV, which comes in chunks of at most 1 s.
+const QUEUED_BYTES_MAX: usize = 3 * 96_000;
+
+/// The longest time that a chunk is queued. It holds for pages of every duration: 128 pages of 1 s would be two minutes.
+const QUEUED_TIME_MAX: Duration = Duration::from_secs(8);
 
 /// The end of the queue at the mixer. A listener whose queue is full is disconnected.
 pub(crate) struct ListenerSink {
@@ -36,7 +42,8 @@ pub(crate) struct ListenerChunks {
 
 #[derive(Debug, Default)]
 struct ChunkQueue {
-    chunks: VecDeque<AudioChunk>,
+    /// The chunks, each with the time since which it is queued.
+    chunks: VecDeque<(Instant, AudioChunk)>,
     bytes: usize,
     /// The task of the response. It is kept for the next chunk.
     reader: Option<Waker>,
@@ -64,23 +71,27 @@ impl ListenerSink {
     }
 }
 
-impl AudioSink for ListenerSink {
-    fn send(&mut self, chunk: AudioChunk) -> bool {
+impl ListenerSink {
+    fn send_at(&mut self, now: Instant, chunk: AudioChunk) -> bool {
         let mut queue = self.queue.lock();
         if queue.is_closed {
             return false;
         }
-        let is_full =
-            queue.chunks.len() >= QUEUED_CHUNKS_MAX || queue.bytes + chunk.len() > QUEUED_BYTES_MAX;
-        if is_full {
+        if queue.is_full(now, chunk.len()) {
             self.slow_total.inc();
             self.abort_handle.abort();
             return false;
         }
         queue.bytes += chunk.len();
-        queue.chunks.push_back(chunk);
+        queue.chunks.push_back((now, chunk));
         queue.wake();
         true
+    }
+}
+
+impl AudioSink for ListenerSink {
+    fn send(&mut self, chunk: AudioChunk) -> bool {
+        self.send_at(clock::now(), chunk)
     }
 
     fn is_open(&self) -> bool {
@@ -100,7 +111,7 @@ impl ListenerChunks {
     /// The next chunk; `None` if the mixer has dropped its end and all chunks have been read.
     pub(crate) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut queue = self.queue.lock();
-        if let Some(chunk) = queue.chunks.pop_front() {
+        if let Some((_, chunk)) = queue.chunks.pop_front() {
             queue.bytes -= chunk.len();
             drop(queue);
             // Allocated and freed on the thread of the response, and not on that of the mixer.
@@ -124,6 +135,15 @@ impl Drop for ListenerChunks {
 }
 
 impl ChunkQueue {
+    /// Whether the listener reads too slowly for one more chunk of this many bytes.
+    fn is_full(&self, now: Instant, bytes: usize) -> bool {
+        let is_late =
+            |(since, _): &(Instant, _)| now.saturating_duration_since(*since) > QUEUED_TIME_MAX;
+        self.chunks.len() >= QUEUED_CHUNKS_MAX
+            || self.bytes + bytes > QUEUED_BYTES_MAX
+            || self.chunks.front().is_some_and(is_late)
+    }
+
     fn await_chunk(&mut self, reader: &Waker) {
         let is_same = |known: &Waker| known.will_wake(reader);
         if !self.reader.as_ref().is_some_and(is_same) {
@@ -220,7 +240,7 @@ mod tests {
 
     #[test]
     fn listener_that_does_not_read_is_disconnected_at_either_bound() {
-        for (size, count) in [(100, QUEUED_CHUNKS_MAX), (96_000, 2)] {
+        for (size, count) in [(100, QUEUED_CHUNKS_MAX), (96_000, 3)] {
             let mut queue = TestQueue::new();
             for _ in 0..count {
                 assert!(queue.sink.send(chunk(vec![0; size])));
@@ -229,6 +249,25 @@ mod tests {
             assert!(!queue.sink.send(chunk(vec![0; size])));
             assert_eq!(queue.slow_total.get(), 1);
         }
+    }
+
+    #[test]
+    fn listener_that_reads_too_late_is_disconnected() {
+        let mut queue = TestQueue::new();
+        let start = clock::now();
+        let sent = |queue: &mut TestQueue, at| queue.sink.send_at(start + at, chunk(vec![0]));
+        assert!(sent(&mut queue, Duration::ZERO));
+        assert!(sent(&mut queue, QUEUED_TIME_MAX));
+        assert!(queue.poll().is_ready());
+        assert!(
+            sent(&mut queue, 2 * QUEUED_TIME_MAX),
+            "the first chunk was read"
+        );
+        assert!(!sent(
+            &mut queue,
+            2 * QUEUED_TIME_MAX + Duration::from_millis(1)
+        ));
+        assert_eq!(queue.slow_total.get(), 1);
     }
 
     #[test]
