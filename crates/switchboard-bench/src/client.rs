@@ -160,7 +160,8 @@ impl BenchClient {
             self.send(frame)?;
         }
         if !net.wire.traits().answers_joins {
-            return self.flush().await.map(|()| Vec::new());
+            net.within("read of a join", self.flush()).await??;
+            return Ok(Vec::new());
         }
         net.within("answer to a join", self.await_join()).await?
     }

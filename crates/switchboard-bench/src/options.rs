@@ -130,6 +130,8 @@ pub struct BenchOptions {
 const CLIENTS_MAX: usize = 100_000;
 /// The maximum of [`BenchOptions::duration`] and [`BenchOptions::warm_up`].
 const DURATION_MAX: Duration = Duration::from_hours(1);
+/// The minimum of [`BenchOptions::rate`], if it is not zero.
+const RATE_MIN: f64 = 0.1;
 /// The maximum of [`BenchOptions::rate`].
 const RATE_MAX: f64 = 10_000_000.0;
 /// The maximum of [`BenchOptions::window`].
@@ -168,8 +170,11 @@ impl BenchOptions {
         in_range("--window", self.window, 1, WINDOW_MAX)?;
         in_range("--size", self.payload, 0, PAYLOAD_MAX)?;
         in_range("--members", self.members.unwrap_or(2), 2, self.clients)?;
-        if !(0.0..=RATE_MAX).contains(&self.rate) {
-            let problem = format!("{} is not from 0 to {RATE_MAX}", self.rate);
+        if self.rate != 0.0 && !(RATE_MIN..=RATE_MAX).contains(&self.rate) {
+            let problem = format!(
+                "{} is neither 0 nor from {RATE_MIN} to {RATE_MAX}",
+                self.rate
+            );
             return Err(BenchError::option("--rate", problem));
         }
         for (option, time) in [("--duration", self.duration), ("--warm-up", self.warm_up)] {

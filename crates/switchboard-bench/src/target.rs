@@ -39,7 +39,7 @@ impl BenchTarget {
     ///
     /// One address has about 28,000 ports for connections to one port. On IPv4 loopback there are more addresses.
     pub(crate) fn source(&self, number: usize) -> Option<SocketAddr> {
-        let block = u8::try_from(number / PORTS_PER_SOURCE).ok()?;
+        let block = u8::try_from(number / PORTS_PER_SOURCE % SOURCES).unwrap_or_default();
         let is_ipv4_loopback = self.address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST);
         let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 1 + block), 0));
         (block > 0 && is_ipv4_loopback).then_some(source)
@@ -48,6 +48,9 @@ impl BenchTarget {
 
 /// Connections from one local address.
 const PORTS_PER_SOURCE: usize = 20_000;
+
+/// The local addresses in use. After the last one the first one is used again: its connections have been closed.
+const SOURCES: usize = 200;
 
 fn parse_url(url: &str) -> Result<Uri, BenchError> {
     let with_scheme = if url.contains("://") {

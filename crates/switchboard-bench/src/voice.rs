@@ -2,7 +2,7 @@
 
 use base16ct::lower::encode_string;
 use futures_util::SinkExt as _;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{
     Request, Response,
     body::{Body as _, Bytes, Incoming},
@@ -28,6 +28,9 @@ use crate::{
 
 /// The length in bytes of the number that is signed.
 const DIGEST_LENGTH: usize = 32;
+
+/// The longest body that is read for a challenge, to show it in an error.
+const CHALLENGE_BODY_MAX: usize = 4 * 1024;
 
 /// The mark at the start of each Ogg page.
 const PAGE_MARK: &[u8] = b"OggS";
@@ -82,11 +85,10 @@ impl<'a> VoiceUser<'a> {
         let response = self
             .get(&format!("{}/getCallTicket", self.target.base))
             .await?;
-        let challenge = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(closed)?
+        let body = Limited::new(response.into_body(), CHALLENGE_BODY_MAX).collect();
+        let challenge = within("challenge", body).await?;
+        let challenge = challenge
+            .map_err(|error| BenchError::Closed(error.to_string()))?
             .to_bytes();
         let signature = sign(&self.key, &challenge).ok_or_else(|| {
             let text = String::from_utf8_lossy(&challenge).into_owned();

@@ -148,7 +148,7 @@ impl Churn {
             due_nanos: 0,
         };
         from.send(Template::new(frame).stamped(stamp))?;
-        from.flush().await?;
+        self.net.within("read of a message", from.flush()).await??;
         self.net
             .within("relayed message", await_stamp(to, stamp))
             .await?
