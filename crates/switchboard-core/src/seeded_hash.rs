@@ -15,7 +15,7 @@ static SEEDS: LazyLock<(u64, SharedSeed)> = LazyLock::new(|| {
 });
 
 /// A fast hash for keys that the server makes, and for the choice of a shard. It is not cryptographic: clients that choose
-/// keys and measure times could find its seed in the end, and then keys that collide. See [`NameHash`] for their keys.
+/// keys and measure times could find its seed in the end, and then keys that collide. So tables of their names use SipHash.
 /// Unlike [`RandomState`] it takes no memory in a table.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SeededHash;
