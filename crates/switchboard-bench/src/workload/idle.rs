@@ -3,14 +3,8 @@
 use std::rc::Rc;
 
 use crate::{
-    BenchError, BenchOptions, Report,
-    assembly::assemble,
-    client::Net,
-    drive::{SpeakerGroup, drive},
-    member::Participant,
-    progress::Reporter,
-    server_process::Probe,
-    workload::pace,
+    BenchError, BenchOptions, Report, assembly::assemble, client::Net, drive::SpeakerGroup,
+    member::Participant, progress::Reporter, server_process::Probe, workload::measure,
 };
 
 pub(crate) async fn run(
@@ -28,20 +22,7 @@ pub(crate) async fn run(
             members: room.into_iter().map(silent).collect(),
         })
         .collect();
-    let (pace, warm_up) = (pace(options), options.warm_up);
-    let settled = drive(net, &mut groups, warm_up, pace, "warm-up", reporter).await;
-    probe.start().await?;
-    let mut tally = drive(
-        net,
-        &mut groups,
-        options.duration,
-        pace,
-        "measure",
-        reporter,
-    )
-    .await;
-    let usage = probe.stop().await?;
-    tally.add_errors(&settled);
+    let (mut tally, usage) = measure(net, options, &mut groups, probe, reporter).await?;
     let living: usize = groups.iter().map(|group| group.members.len()).sum();
     tally.units = (living as f64 * tally.elapsed.as_secs_f64()).round() as u64;
     Ok(Report::new(

@@ -6,12 +6,12 @@ use crate::{
     BenchError, BenchOptions, Report, Workload,
     assembly::assemble,
     client::{BenchClient, Net},
-    drive::{SpeakerGroup, drive},
+    drive::SpeakerGroup,
     member::{Participant, Speech},
     progress::Reporter,
     server_process::Probe,
     stamp::{self, ALL, Template},
-    workload::pace,
+    workload::measure,
 };
 
 pub(crate) async fn run(
@@ -23,20 +23,7 @@ pub(crate) async fn run(
     let rooms = assemble(net, options.clients, options.room_size(), reporter).await?;
     let connected = rooms.iter().map(Vec::len).sum();
     let mut groups = groups(net, options, rooms);
-    let pace = pace(options);
-    let warm_up = drive(net, &mut groups, options.warm_up, pace, "warm-up", reporter).await;
-    probe.start().await?;
-    let mut tally = drive(
-        net,
-        &mut groups,
-        options.duration,
-        pace,
-        "measure",
-        reporter,
-    )
-    .await;
-    let usage = probe.stop().await?;
-    tally.add_errors(&warm_up);
+    let (tally, usage) = measure(net, options, &mut groups, probe, reporter).await?;
     let unit = match options.workload {
         Workload::Fanout => "delivery",
         Workload::Relay | Workload::Join | Workload::Idle | Workload::Churn | Workload::Voice => {
