@@ -8,6 +8,7 @@ const PROBLEMS = ['error', 'exception', 'warning'];
 /** A member of a room: a name and a page. */
 export class Guest {
   #news = new EventEmitter();
+  #openSockets = 0;
 
   /** @param {string} name @param {import('playwright-core').Page} page */
   constructor(name, page) {
@@ -22,6 +23,8 @@ export class Guest {
     page.on('pageerror', (error) => this.#note('exception', error.message));
     page.on('console', (message) => this.#note(message.type(), `${message.text()} ${message.location().url}`.trim()));
     page.on('websocket', (socket) => {
+      this.#openSockets += 1;
+      socket.on('close', () => this.#socketCloses());
       socket.on('framesent', ({ payload }) => this.#frame('->', payload));
       socket.on('framereceived', ({ payload }) => this.#frame('<-', payload));
     });
@@ -51,6 +54,12 @@ export class Guest {
     while (!this.log.includes(line)) await once(this.#news, 'line', { signal });
   }
 
+  /** Waits until the page has seen the close of each of its WebSockets. */
+  async hasNoSocket() {
+    const signal = AbortSignal.timeout(WAIT_MS_MAX);
+    while (this.#openSockets > 0) await once(this.#news, 'socket closed', { signal });
+  }
+
   /** Console messages that no test expects. */
   get complaints() {
     return this.problems.filter((problem) => !this.excused.some((pattern) => pattern.test(problem)));
@@ -74,6 +83,11 @@ export class Guest {
   #note(type, text) {
     this.#write(`${type}: ${text}`);
     if (PROBLEMS.includes(type)) this.problems.push(`${type}: ${text}`);
+  }
+
+  #socketCloses() {
+    this.#openSockets -= 1;
+    this.#news.emit('socket closed');
   }
 
   /** @param {string} line */

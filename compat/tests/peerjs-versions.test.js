@@ -77,12 +77,14 @@ async function exchangesData(scene, release) {
 
 /**
  * The page disconnects from the server and reconnects with its id; another page can reach it.
+ * The releases up to 1.0.0 close the new socket if the old one closes after reconnect().
  * @param {Scene} scene @param {Release} release @param {Guest} guest
  */
 async function reconnects(scene, release, guest) {
   const id = await idOf(guest);
   await guest.page.evaluate(() => window.peer.disconnect());
   await reports(guest, 'disconnected');
+  await guest.hasNoSocket();
   await guest.page.evaluate(() => window.peer.reconnect());
   await guest.until('there again', () => window.peer.open);
   assert.equal(await idOf(guest), id);
