@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what `cargo xtask lint` or `cargo xtask test` need, on Debian.
+# Installs what `cargo xtask lint`, `cargo xtask test` or `cargo xtask bench-report` need, on Debian.
 #     xtask/setup.sh lint
 #     xtask/setup.sh test [--no-browser]
+#     xtask/setup.sh bench-report
 # What cannot be installed is named, and the rest is installed. The status is 1 if something is missing at the end.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,6 +10,8 @@ exec </dev/null
 export DEBIAN_FRONTEND=noninteractive
 
 CARGO_DENY=0.20.2
+# The version of the original matchbox server, as in test.sh.
+MATCHBOX=0.15.0
 NODE_MAJOR_MIN=20
 
 # Lines of `PROGRAM[|ANOTHER] PACKAGE`.
@@ -18,6 +21,9 @@ redis-cli redis-tools
 valgrind valgrind
 ip iproute2
 turnserver coturn
+node nodejs
+npm npm"
+BENCH_REPORT="
 node nodejs
 npm npm"
 # The tools after the browsers check the audio of voice. PulseAudio is the sound device of Firefox, and needs no hardware.
@@ -66,13 +72,32 @@ install_packages() {
 }
 
 setup_test() {
-    local programs="$RUST_TESTS" packages version
+    local programs="$RUST_TESTS"
     [ "$with_browser" = no ] || programs+="$BROWSER_TESTS"
-    mapfile -t packages < <(missing "$programs")
-    [ "${#packages[@]}" = 0 ] || install_packages "${packages[@]}"
-    mapfile -t packages < <(missing "$programs")
-    [ "${#packages[@]}" = 0 ] || report "Debian packages ${packages[*]}"
+    setup_programs "$programs"
+    setup_npm_packages
+}
 
+# The original servers, as their registries have them. They are compared with a release build, so matchbox's is one too.
+setup_bench_report() {
+    setup_programs "$BENCH_REPORT"
+    setup_npm_packages
+    local root="${CARGO_TARGET_DIR:-target}/originals"
+    has "$root/bin/matchbox_server" ||
+        cargo install --locked matchbox_server --version "$MATCHBOX" --root "$root" ||
+        report "the crate matchbox_server"
+}
+
+setup_programs() {
+    local packages
+    mapfile -t packages < <(missing "$1")
+    [ "${#packages[@]}" = 0 ] || install_packages "${packages[@]}"
+    mapfile -t packages < <(missing "$1")
+    [ "${#packages[@]}" = 0 ] || report "Debian packages ${packages[*]}"
+}
+
+setup_npm_packages() {
+    local version
     version=$(node --version 2>/dev/null | tr -cd 0-9. | cut -d. -f1)
     if [ "${version:-0}" -lt "$NODE_MAJOR_MIN" ]; then
         report "Node.js $NODE_MAJOR_MIN or newer"
@@ -97,10 +122,11 @@ report() {
 status=0
 tools="${CARGO_TARGET_DIR:-target}/tools"
 with_browser=yes
-[ "${2:-}" != --no-browser ] || with_browser=no
+[ "${1:-} ${2:-}" != "test --no-browser" ] && [ "${1:-}" != bench-report ] || with_browser=no
 case "${1:-}" in
     lint) setup_lint ;;
     test) setup_test ;;
-    *) echo "usage: xtask/setup.sh lint | test [--no-browser]" && exit 2 ;;
+    bench-report) setup_bench_report ;;
+    *) echo "usage: xtask/setup.sh lint | test [--no-browser] | bench-report" && exit 2 ;;
 esac
 exit "$status"

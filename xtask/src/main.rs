@@ -27,6 +27,9 @@ Commands
     test     install what the tests need, run all of them, and count: Rust, web type check, matchbox clients, browser
     lint     rustfmt, clippy with and without cargo features, tidy, rustdoc and cargo-deny
     tidy     rules that no other tool checks: dependencies between crates, file sizes, paths, comments, type names
+    bench-report
+             measure Switchboard beside the servers of PeerJS, y-webrtc and matchbox, and write tables and plots to
+             target/bench-report; about 20 minutes
     help     this page
 
 Flags
@@ -34,8 +37,10 @@ Flags
     --no-browser    (test) without the tests in compat/, browsers and other tools that only these tests need
     --long          (test) also long chaos runs, high case counts, and comparisons with the original servers of PeerJS,
                     y-webrtc and matchbox
+    --quick         (bench-report) about two minutes, with less exact figures
 
 Environment
+    SWITCHBOARD_BIN     (bench-report) the binary to measure; else a release build
     CHROMIUM, FIREFOX   the browsers to test with; else those in /usr/bin
     CI=true             a test whose tool is missing fails, and is not skipped
 
@@ -59,6 +64,7 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
     let known: &[&str] = match *command {
         "test" => &["--no-install", "--no-browser", "--long"],
         "lint" => &["--no-install"],
+        "bench-report" => &["--no-install", "--quick"],
         _ => &[],
     };
     if let Some(unknown) = flags.iter().find(|flag| !known.contains(flag)) {
@@ -69,7 +75,7 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
     match *command {
         "help" | "--help" | "-h" => print!("{USAGE}"),
         "tidy" => tidy::run()?,
-        "test" | "lint" => run_script(command, flags)?,
+        "test" | "lint" | "bench-report" => run_script(command, flags)?,
         unknown => {
             return Err(format!(
                 "unknown command `{unknown}`; `cargo xtask help` lists the commands"

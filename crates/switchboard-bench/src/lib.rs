@@ -15,6 +15,7 @@
 
 mod assembly;
 mod client;
+pub mod comparison;
 mod dialect;
 mod drive;
 mod error;

@@ -1,0 +1,133 @@
+//! Compares servers on one machine: each load runs in turn on the [`floor`](crate::floor), on Switchboard and on the original
+//! server of its dialect, in several rounds.
+//!
+//! Servers and loads are processes, so that each can have a core of its own, and so that each figure has a command that
+//! repeats it. The loads are those of `switchboard bench`. The figures are medians of the rounds; a ratio is the median
+//! of the ratios within each round.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::BenchError;
+
+mod command_line;
+mod host;
+mod load;
+mod markdown;
+mod section;
+mod series;
+mod subject;
+mod summary;
+
+use self::{host::Host, section::Section, summary::SectionSummary};
+
+/// The options of a comparison.
+#[derive(Clone, Debug)]
+pub struct ComparisonOptions {
+    /// The binary of Switchboard.
+    pub switchboard: PathBuf,
+    /// The folder `node_modules` with the npm packages of the original servers.
+    pub node_modules: Option<PathBuf>,
+    /// The binary of matchbox's original server.
+    pub matchbox_server: Option<PathBuf>,
+    /// The folder that gets the report.
+    pub output: PathBuf,
+    /// The extent of each load.
+    pub extent: Extent,
+    /// Only the sections whose names begin with this text.
+    pub only: String,
+}
+
+/// The number of rounds, and the extent of a load in each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extent {
+    /// The rounds of each section.
+    pub rounds: usize,
+    /// The measured seconds of each load.
+    pub seconds: f64,
+    /// The seconds of load before them.
+    pub warm_up: f64,
+    /// The connections of the section `idle`.
+    pub idle_clients: usize,
+    /// The members of the larger room of the sections `fanout`.
+    pub large_room: usize,
+}
+
+impl Extent {
+    /// About 20 minutes.
+    pub const FULL: Self = Self {
+        rounds: 5,
+        seconds: 2.0,
+        warm_up: 0.5,
+        idle_clients: 10_000,
+        large_room: 1_000,
+    };
+
+    /// About two minutes. CPU times have an error of some percent.
+    pub const QUICK: Self = Self {
+        rounds: 1,
+        seconds: 0.5,
+        warm_up: 0.2,
+        idle_clients: 2_000,
+        large_room: 1_000,
+    };
+}
+
+/// Runs all loads, and writes `report.md` and `report.json` to the output folder. Returns the path of `report.md`. `progress`
+/// gets a line for each load.
+///
+/// # Errors
+/// If the output cannot be written, or the binary of Switchboard cannot be started. A load that fails is a row of the report.
+pub fn compare(
+    options: &ComparisonOptions,
+    progress: &mut dyn FnMut(&str),
+) -> Result<PathBuf, BenchError> {
+    let action = "create the output folder";
+    fs::create_dir_all(&options.output).map_err(|source| BenchError::Io { action, source })?;
+    let host = Host::observe();
+    let sections: Vec<Section> = section::all(options.extent)
+        .into_iter()
+        .filter(|section| section.name.starts_with(&options.only))
+        .collect();
+    let mut results = Results {
+        host,
+        rounds: options.extent.rounds,
+        sections: Vec::new(),
+        runs: Vec::new(),
+    };
+    for section in &sections {
+        let runs = series::run(section, &results.host, options, progress)?;
+        results.sections.push(SectionSummary::new(section, &runs));
+        let records = runs.iter().map(|run| run.record(section));
+        results.runs.extend(records);
+    }
+    write_all(&results, &options.output)
+}
+
+/// The results of all sections.
+#[derive(Debug, Serialize)]
+struct Results {
+    host: Host,
+    rounds: usize,
+    sections: Vec<SectionSummary>,
+    /// All runs with their commands and complete reports.
+    runs: Vec<Value>,
+}
+
+fn write_all(results: &Results, output: &Path) -> Result<PathBuf, BenchError> {
+    let json = serde_json::to_string_pretty(results).unwrap_or_default();
+    write(&output.join("report.json"), &json)?;
+    let report = output.join("report.md");
+    write(&report, &markdown::report(results))?;
+    Ok(report)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), BenchError> {
+    let action = "write the report";
+    fs::write(path, text).map_err(|source: io::Error| BenchError::Io { action, source })
+}

@@ -1,0 +1,186 @@
+//! The report as Markdown: one table for each section, and the commands of its figures.
+
+use std::fmt::Write as _;
+
+use super::{
+    Results,
+    host::{Host, load_average},
+    summary::{Row, SectionSummary},
+};
+
+/// A column: its heading, and its text in a row.
+type Column<'a> = (String, Box<dyn Fn(&Row) -> Option<String> + 'a>);
+
+pub(super) fn report(results: &Results) -> String {
+    let mut text = head(&results.host, results.rounds);
+    for section in &results.sections {
+        text += &table(section);
+        text += &commands(section);
+    }
+    text
+}
+
+fn head(host: &Host, rounds: usize) -> String {
+    let Host {
+        processor,
+        cores,
+        kernel,
+        load_average: before,
+        ..
+    } = host;
+    let after = load_average();
+    let pinned = match (&host.server_core, &host.load_core) {
+        (Some(server), Some(load)) => {
+            format!("the servers on core {server}, the load on core {load}")
+        }
+        (Some(_) | None, None) | (None, Some(_)) => "servers and load share all cores".to_owned(),
+    };
+    format!(
+        "# Servers compared\n\n{processor}, {cores} cores, Linux {kernel}; {pinned}. Load average {before} before and {after} after it. \
+        Medians of {rounds} rounds in turn; a ratio is the median of the ratios within each round.\n\n"
+    )
+}
+
+fn columns(section: &SectionSummary) -> Vec<Column<'_>> {
+    let reference = section
+        .rows
+        .first()
+        .map(|row| row.server.as_str())
+        .unwrap_or_default();
+    let figure = |digits: usize, figure: fn(&Row) -> Option<f64>| {
+        Box::new(move |row: &Row| figure(row).map(|value| number(value, digits)))
+    };
+    let unit = &section.unit;
+    vec![
+        (
+            "dialect".to_owned(),
+            Box::new(|row| Some(row.dialect.clone())),
+        ),
+        (
+            "server".to_owned(),
+            Box::new(|row| Some(row.server.clone())),
+        ),
+        (format!("CPU per {unit}, µs"), figure(2, |row| row.cpu_us)),
+        (format!("× {reference}"), figure(2, |row| row.cpu_ratio)),
+        (
+            "CPU per notification, µs".to_owned(),
+            figure(2, |row| row.cpu_us_per_notification),
+        ),
+        ("per second".to_owned(), figure(0, |row| row.per_second)),
+        ("p50, µs".to_owned(), figure(0, |row| row.p50_us)),
+        ("p99, µs".to_owned(), figure(0, |row| row.p99_us)),
+        (
+            "bytes per connection".to_owned(),
+            figure(0, |row| row.bytes_per_connection),
+        ),
+        (
+            "faults".to_owned(),
+            Box::new(|row| row.not_run.clone().or_else(|| Some(row.faults.to_string()))),
+        ),
+    ]
+}
+
+/// The table of a section, without columns that are empty in all rows. Servers that were not run for the same reason share
+/// a row.
+fn table(section: &SectionSummary) -> String {
+    let mut columns = columns(section);
+    let measured = section.rows.iter().filter(|row| row.not_run.is_none());
+    let measured: Vec<&Row> = measured.collect();
+    columns.retain(|(_, text)| measured.iter().any(|row| text(row).is_some()));
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let row = |row: &Row| {
+        let cells = columns
+            .iter()
+            .map(|(_, text)| text(row).unwrap_or_default());
+        line(cells.collect())
+    };
+    let mut text = format!("## {}\n\n", section.title);
+    let headings = columns.iter().map(|(heading, _)| heading.clone());
+    text += &line(headings.collect());
+    text += &line(vec!["---".to_owned(); columns.len()]);
+    text.extend(measured.into_iter().map(row));
+    text.extend(not_run(&section.rows).iter().map(row));
+    text
+}
+
+/// A row for each server and reason, with all dialects.
+fn not_run(rows: &[Row]) -> Vec<Row> {
+    let mut merged: Vec<Row> = Vec::new();
+    for row in rows.iter().filter(|row| row.not_run.is_some()) {
+        let is_same =
+            |other: &&mut Row| (&other.server, &other.not_run) == (&row.server, &row.not_run);
+        match merged.iter_mut().find(is_same) {
+            Some(other) => other.dialect += &format!(", {}", row.dialect),
+            None => merged.push(row.clone()),
+        }
+    }
+    merged
+}
+
+fn commands(section: &SectionSummary) -> String {
+    let mut text = "\nThe commands of the last round:\n\n```sh\n".to_owned();
+    for command in &section.commands {
+        // Writing to a string does not fail.
+        let _written = writeln!(text, "{command}");
+    }
+    text + "```\n\n"
+}
+
+/// A number with separated thousands.
+fn number(value: f64, digits: usize) -> String {
+    let text = format!("{value:.digits$}");
+    let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let mut grouped = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped + fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(dialect: &str, not_run: Option<&str>) -> Row {
+        Row {
+            dialect: dialect.to_owned(),
+            server: "S".to_owned(),
+            cpu_us: not_run.is_none().then_some(1234.5),
+            not_run: not_run.map(str::to_owned),
+            ..Row::default()
+        }
+    }
+
+    #[test]
+    fn table_has_the_measured_columns_and_one_row_for_servers_that_were_not_run() {
+        let section = SectionSummary {
+            name: "relay".to_owned(),
+            title: "Relay".to_owned(),
+            unit: "message".to_owned(),
+            rows: vec![
+                row("a", None),
+                row("b", Some("not run")),
+                row("c", Some("not run")),
+            ],
+            commands: Vec::new(),
+        };
+        let expected = "## Relay\n\n| dialect | server | CPU per message, µs | faults |\n| --- | --- | --- | --- |\n\
+            | a | S | 1,234.50 | 0 |\n| b, c | S |  | not run |\n";
+        assert_eq!(table(&section), expected);
+    }
+
+    #[test]
+    fn thousands_are_separated() {
+        for (value, digits, text) in [
+            (0.0, 2, "0.00"),
+            (999.4, 0, "999"),
+            (1_000.0, 0, "1,000"),
+            (1_234_567.0, 1, "1,234,567.0"),
+        ] {
+            assert_eq!(number(value, digits), text);
+        }
+    }
+}

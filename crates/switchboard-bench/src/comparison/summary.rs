@@ -1,0 +1,205 @@
+//! Medians of the rounds.
+
+use serde::Serialize;
+
+use super::{
+    load::LoadFigures,
+    section::{Case, Section},
+    series::Run,
+};
+
+/// The rows of a section's table.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct SectionSummary {
+    pub(super) name: String,
+    pub(super) title: String,
+    /// The name of what the figures are counted by.
+    pub(super) unit: String,
+    pub(super) rows: Vec<Row>,
+    /// The commands of the servers and loads in the last round.
+    pub(super) commands: Vec<String>,
+}
+
+/// The medians of one case. A figure that was not measured is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Row {
+    pub(super) dialect: String,
+    pub(super) server: String,
+    pub(super) cpu_us: Option<f64>,
+    /// The CPU time as a multiple of that of the section's first case in the same round.
+    pub(super) cpu_ratio: Option<f64>,
+    pub(super) cpu_us_per_notification: Option<f64>,
+    pub(super) per_second: Option<f64>,
+    pub(super) p50_us: Option<f64>,
+    pub(super) p99_us: Option<f64>,
+    pub(super) bytes_per_connection: Option<f64>,
+    /// The faults of all rounds.
+    pub(super) faults: u64,
+    /// The reason for which there are no figures.
+    pub(super) not_run: Option<String>,
+}
+
+impl SectionSummary {
+    pub(super) fn new(section: &Section, runs: &[Run]) -> Self {
+        let figures = runs.iter().filter_map(|run| run.figures.as_ref());
+        let unit = figures.map(|figures| figures.unit.clone()).next();
+        let rows = section
+            .cases
+            .iter()
+            .map(|case| Row::new(section, *case, runs));
+        Self {
+            name: section.name.clone(),
+            title: section.title.clone(),
+            unit: unit.unwrap_or_default(),
+            rows: rows.collect(),
+            commands: commands(section, runs),
+        }
+    }
+}
+
+impl Row {
+    fn new(section: &Section, case: Case, runs: &[Run]) -> Self {
+        let of_case = || runs.iter().filter(|run| run.case == case);
+        let figures: Vec<&LoadFigures> = of_case().filter_map(|run| run.figures.as_ref()).collect();
+        let median_of = |figure: &dyn Fn(&LoadFigures) -> Option<f64>| {
+            median(
+                figures
+                    .iter()
+                    .filter_map(|figures| figure(figures))
+                    .collect(),
+            )
+        };
+        let is_idle = section.has_new_servers;
+        Self {
+            dialect: case.dialect.to_string(),
+            server: case.subject.label(),
+            cpu_us: median_of(&|figures| figures.cpu_us_per_unit().filter(|_| !is_idle)),
+            cpu_ratio: section
+                .has_reference
+                .then(|| ratio(section, case, runs))
+                .flatten(),
+            cpu_us_per_notification: median_of(&LoadFigures::cpu_us_per_notification),
+            per_second: median_of(&|figures| (!is_idle).then_some(figures.per_second)),
+            p50_us: median_of(&|figures| figures.latency_us.map(|latency| latency.p50)),
+            p99_us: median_of(&|figures| figures.latency_us.map(|latency| latency.p99)),
+            bytes_per_connection: median_of(&|figures| {
+                figures.server?.rss_per_connection.filter(|_| is_idle)
+            }),
+            faults: figures.iter().map(|figures| figures.faults()).sum(),
+            not_run: of_case().find_map(|run| run.problem.clone()),
+        }
+    }
+}
+
+/// The median of the ratios of a case to the first one, each within a round.
+fn ratio(section: &Section, case: Case, runs: &[Run]) -> Option<f64> {
+    let reference = *section.cases.first()?;
+    let cpu = |case: Case, round: usize| {
+        let run = runs
+            .iter()
+            .find(|run| run.case == case && run.round == round)?;
+        run.figures.as_ref()?.cpu_us_per_unit()
+    };
+    let rounds = 1..=section.rounds;
+    let ratios = rounds.filter_map(|round| {
+        let reference = cpu(reference, round).filter(|cpu| *cpu > 0.0)?;
+        Some(cpu(case, round)? / reference)
+    });
+    median(ratios.collect())
+}
+
+fn commands(section: &Section, runs: &[Run]) -> Vec<String> {
+    let last = runs.iter().filter(|run| run.round == section.rounds);
+    let mut commands = Vec::new();
+    for command in last.flat_map(|run| [&run.server, &run.load]).flatten() {
+        let command = command.to_string();
+        if !commands.contains(&command) {
+            commands.push(command);
+        }
+    }
+    commands
+}
+
+/// The median; `None` of no values.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        length if length % 2 == 1 => Some(values[middle]),
+        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        BenchDialect,
+        comparison::{Extent, load::ServerFigures, section, subject::Subject},
+    };
+
+    fn run(case: Case, round: usize, cpu: Option<f64>) -> Run {
+        let figures = |cpu| LoadFigures {
+            lost: 1,
+            server: Some(ServerFigures {
+                cpu_us_per_unit: Some(cpu),
+                ..ServerFigures::default()
+            }),
+            ..LoadFigures::default()
+        };
+        Run {
+            case,
+            round,
+            server: None,
+            load: None,
+            figures: cpu.map(figures),
+            problem: cpu.is_none().then(|| "not run".to_owned()),
+            raw: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn ratio_is_the_median_of_ratios_within_each_round() {
+        let mut section = section::all(Extent::FULL).swap_remove(0);
+        section.rounds = 3;
+        section.cases.truncate(3);
+        let [floor, switchboard, original] = section.cases[..] else {
+            panic!("{section:?}");
+        };
+        assert_eq!(floor.subject, Subject::Floor);
+        assert_eq!(
+            original.subject,
+            Subject::Original(BenchDialect::Lightstream)
+        );
+        let mut runs = Vec::new();
+        // The third round is disturbed: both take ten times as long.
+        for (round, reference, cpu) in [(1, 4.0, 8.0), (2, 5.0, 11.0), (3, 40.0, 80.0)] {
+            runs.push(run(floor, round, Some(reference)));
+            runs.push(run(switchboard, round, Some(cpu)));
+            runs.push(run(original, round, None));
+        }
+        let summary = SectionSummary::new(&section, &runs);
+        let [floor, switchboard, original] = &summary.rows[..] else {
+            panic!("{summary:?}");
+        };
+        assert_eq!((floor.cpu_us, floor.cpu_ratio), (Some(5.0), Some(1.0)));
+        assert_eq!(
+            (switchboard.cpu_us, switchboard.cpu_ratio),
+            (Some(11.0), Some(2.0))
+        );
+        assert_eq!(
+            (switchboard.faults, switchboard.not_run.as_deref()),
+            (3, None)
+        );
+        assert_eq!((original.cpu_us, original.cpu_ratio), (None, None));
+        assert_eq!(original.not_run.as_deref(), Some("not run"));
+    }
+
+    #[test]
+    fn median_is_the_middle_or_the_mean_of_both_middles() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]), Some(3.0));
+    }
+}
