@@ -251,6 +251,14 @@ impl FrameDecoder {
                 .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
             _ => u64::from(bytes[1] & !MASKED),
         };
+        let is_valid_length = match length {
+            8 => payload_len > CONTROL_BYTES_MAX,
+            HEAD_BYTES_MAX => (1 << 16..1 << 63).contains(&payload_len),
+            _ => true,
+        };
+        if !is_valid_length {
+            return Err(Violation::LengthEncoding);
+        }
         let mut mask = [0; 4];
         mask.copy_from_slice(&bytes[length - 4..length]);
         let opcode = Opcode::parse(bytes[0] & 0x0F).ok_or(Violation::UnknownOpcode)?;
@@ -405,5 +413,8 @@ pub(crate) fn encode(message: WebSocketMessage, copied_max: usize, output: &mut 
     Bytes::new()
 }
 
+#[cfg(test)]
+#[allow(dead_code, reason = "only the tests of the server use all of it")]
+mod cases;
 #[cfg(test)]
 mod tests;

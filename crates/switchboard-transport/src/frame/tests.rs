@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    cases::{Answer, Case, Chop, End},
+    *,
+};
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -205,7 +208,7 @@ fn only_close_codes_that_may_be_sent_are_accepted() {
 fn a_message_that_is_too_large_is_rejected_before_its_payload_arrives() {
     let fragments = [client_frame(0x02, &[0; 6]), client_frame(0x80, &[0; 5])].concat();
     let announced = client_frame(0x82, &[0; 11]);
-    let huge = [&b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..], &MASK].concat();
+    let huge = [&b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff"[..], &MASK].concat();
     for bytes in [&fragments[..fragments.len() - 5], &announced[..6], &huge] {
         let decoded = decode_pieces(bytes, usize::MAX, 10);
         assert_eq!(decoded, Err(Violation::TooLarge), "{bytes:x?}");
@@ -244,6 +247,78 @@ fn only_data_payload_counts_as_progress_of_an_unfinished_message() {
     assert_eq!(feed(&client_frame(0x00, b"")), begun, "an empty fragment");
     assert_eq!(feed(&client_frame(0x00, b"c")), Some(3));
     assert_eq!(feed(&client_frame(0x80, b"")), None);
+}
+
+/// The answers that the decoded frames of a case cause, and the end of the connection.
+fn answers(case: &Case) -> (Vec<Vec<Answer>>, End) {
+    let mut decoder = FrameDecoder::new(cases::MESSAGE_BYTES_MAX);
+    let mut steps = Vec::new();
+    for step in &case.steps {
+        let mut answers = Vec::new();
+        for piece in case.pieces(step) {
+            let mut input = &*piece;
+            loop {
+                match decoder.decode(&mut input) {
+                    Ok(None) => break,
+                    Ok(Some(decoded)) => match answer(decoded) {
+                        Ok(answer) => answers.extend(answer),
+                        Err(end) => return (vec_with(steps, answers), end),
+                    },
+                    Err(violation) => {
+                        let end = End::Failed(violation.close().code);
+                        return (vec_with(steps, answers), end);
+                    }
+                }
+            }
+        }
+        steps.push(answers);
+    }
+    (steps, End::Open)
+}
+
+fn vec_with<T>(mut all: Vec<T>, last: T) -> Vec<T> {
+    all.push(last);
+    all
+}
+
+/// The answer to a frame, if it has one; an error for a close frame.
+fn answer(decoded: Decoded) -> Result<Option<Answer>, End> {
+    let Decoded::Message(message) = decoded else {
+        return Ok(None);
+    };
+    Ok(match message {
+        WebSocketMessage::Text(text) => Some(Answer::Text(text.into_bytes().into())),
+        WebSocketMessage::Binary(bytes) => Some(Answer::Binary(bytes.into())),
+        WebSocketMessage::Ping(payload) => Some(Answer::Pong(payload.into())),
+        WebSocketMessage::Pong(_) => None,
+        close @ WebSocketMessage::Close(_) => {
+            let mut frame = Vec::new();
+            encode(close, usize::MAX, &mut frame);
+            return Err(End::Closed(frame[2..].to_vec()));
+        }
+    })
+}
+
+/// The answers and the end that a case expects.
+fn expected(case: &Case) -> (Vec<Vec<Answer>>, End) {
+    let steps = case.steps.iter().map(|step| step.answers.clone());
+    (steps.collect(), case.end.clone())
+}
+
+#[test]
+fn the_cases_of_the_autobahn_test_suite_have_their_answers() {
+    let mut failed = Vec::new();
+    for case in cases::all() {
+        let chops = [Chop::Bytes(1), Chop::Bytes(3), Chop::Bytes(7), Chop::Whole];
+        for chop in [case.chop].into_iter().chain(chops) {
+            let case = case.in_pieces_of(chop);
+            let (answers, expected) = (answers(&case), expected(&case));
+            if answers != expected {
+                failed.push(format!("{} in {chop:?}: {:?}", case.name, answers.1));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 /// A generator of numbers that depend only on the seed.

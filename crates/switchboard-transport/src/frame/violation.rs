@@ -17,6 +17,8 @@ pub enum Violation {
     FragmentedControl,
     /// A control frame has more than 125 bytes (section 5.5).
     LongControl,
+    /// The length is encoded in more bytes than it needs, or its most significant bit is set (section 5.2).
+    LengthEncoding,
     /// A continuation frame comes without a message that it could continue (section 5.4).
     NoMessageToContinue,
     /// A new message begins before the one before it is complete (section 5.4).
@@ -46,6 +48,9 @@ impl Violation {
             }
             Self::LongControl => {
                 protocol_error("protocol error: a control frame has more than 125 bytes")
+            }
+            Self::LengthEncoding => {
+                protocol_error("protocol error: invalid encoding of the payload length")
             }
             Self::NoMessageToContinue => {
                 protocol_error("protocol error: a continuation frame without a message")
