@@ -22,6 +22,7 @@ mod metrics;
 mod names;
 mod nodes;
 mod rates;
+mod rfc6455;
 mod session_webhooks;
 mod sessions;
 mod slow_clients;

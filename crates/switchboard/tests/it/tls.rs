@@ -35,7 +35,7 @@ fn certificate() -> ServerCertificate {
     loaded.expect("files").expect("TLS")
 }
 
-fn listener() -> (Listener, SocketAddr) {
+pub(crate) fn listener() -> (Listener, SocketAddr) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
     (listener.with_tls(certificate().tls()), address)
@@ -74,6 +74,13 @@ async fn connect_with(
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").expect("a name");
     connector(protocols).connect(name, stream).await
+}
+
+/// A TLS connection over `stream`.
+pub(crate) async fn connect_over(stream: TcpStream) -> TlsStream<TcpStream> {
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connected = connector(&[]).connect(name, stream).await;
+    connected.expect("a handshake")
 }
 
 async fn connect(address: SocketAddr) -> TlsStream<TcpStream> {
