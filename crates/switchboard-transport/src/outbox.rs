@@ -43,6 +43,8 @@ struct OutboxState {
     dialect: DialectName,
     /// The reason with which the host program ends the session.
     ended: Option<ByteString>,
+    /// Whether the server closes the session because it shuts down.
+    is_restarting: bool,
     /// The waker of the connection task, if it waits for an event. [`PendingWake`] says how it is handed on.
     waiting: Option<Waker>,
 }
@@ -50,7 +52,7 @@ struct OutboxState {
 impl OutboxState {
     /// Whether [`Outbox::pop`] returns an event or an error.
     fn is_filled(&self, mode: PopMode) -> bool {
-        self.queue.is_filled(mode) || self.ended.is_some()
+        self.queue.is_filled(mode) || self.ended.is_some() || self.is_restarting
     }
 }
 
@@ -73,6 +75,8 @@ pub(crate) enum OutboxEnd {
     Overflow,
     /// The host program ends the session for this reason.
     Ended(ByteString),
+    /// The server shuts down.
+    Restart,
 }
 
 impl Outbox {
@@ -90,6 +94,7 @@ impl Outbox {
             queue: EventQueue::new(limits, memory),
             dialect: peer.dialect().name,
             ended: None,
+            is_restarting: false,
             waiting: None,
         };
         Self {
@@ -145,8 +150,20 @@ impl Outbox {
 
     /// Ends the session for a reason that its client gets. A second reason is ignored.
     pub(crate) fn end(&self, reason: ByteString) {
+        self.change_and_wake(|state| {
+            state.ended.get_or_insert(reason);
+        });
+    }
+
+    /// Closes the session after its queued events, because the server shuts down.
+    pub(crate) fn close_for_restart(&self) {
+        self.change_and_wake(|state| state.is_restarting = true);
+    }
+
+    /// Changes the state so that [`Outbox::pop`] returns an error, and wakes the task of the connection.
+    fn change_and_wake(&self, change: impl FnOnce(&mut OutboxState)) {
         let mut state = self.lock();
-        state.ended.get_or_insert(reason);
+        change(&mut state);
         self.may_have_events.store(true, Ordering::Relaxed);
         let waiting = state.waiting.take();
         drop(state);
@@ -215,16 +232,16 @@ impl Outbox {
     /// Removes the next event that `mode` allows, if there is one.
     ///
     /// # Errors
-    /// If the outbox has overflowed, or the host program ends the session.
+    /// If the outbox has overflowed, the host program ends the session, or the server shuts down.
     pub(crate) fn pop(&self, mode: PopMode) -> Result<Option<Arc<Event>>, OutboxEnd> {
         let mut state = self.lock();
         if let Some(reason) = state.ended.take() {
             return Err(OutboxEnd::Ended(reason));
         }
-        state
-            .queue
-            .pop(mode)
-            .map_err(|Overflow| OutboxEnd::Overflow)
+        match state.queue.pop(mode) {
+            Ok(None) if state.is_restarting => Err(OutboxEnd::Restart),
+            popped => popped.map_err(|Overflow| OutboxEnd::Overflow),
+        }
     }
 
     /// Removes the next event that `mode` allows, for a thread that handles events in the place of the connection's
@@ -236,7 +253,7 @@ impl Outbox {
         }
         match state.queue.pop(mode) {
             Ok(Some(event)) => Popped::Event(event, state.queue.len()),
-            Ok(None) if state.waiting.is_none() => {
+            Ok(None) if state.waiting.is_none() && !state.is_restarting => {
                 self.note_emptiness(&state);
                 state.waiting = waker.take();
                 Popped::Parked
@@ -332,5 +349,17 @@ mod tests {
         let is_end = |popped| matches!(popped, Err(OutboxEnd::Ended(reason)) if reason == "first");
         assert!(is_end(outbox.pop(PopMode::Urgent)));
         assert!(matches!(outbox.pop(PopMode::All), Ok(Some(_))));
+    }
+
+    #[test]
+    fn the_end_of_the_server_closes_a_session_after_its_events() {
+        let outbox = outbox();
+        outbox.push(Arc::new(Event::RequestFailed(ErrorCode::Taken.into())));
+        outbox.close_for_restart();
+        assert!(outbox.is_filled(PopMode::Urgent));
+        assert!(matches!(outbox.pop(PopMode::All), Ok(Some(_))));
+        let popped = outbox.pop_or_park(PopMode::All, &mut None);
+        assert!(matches!(popped, Popped::Wake), "its task closes it");
+        assert!(matches!(outbox.pop(PopMode::All), Err(OutboxEnd::Restart)));
     }
 }

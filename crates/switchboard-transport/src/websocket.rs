@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use connection_end::ConnectionEnd;
-use connection_task::Wakers;
+use connection_task::TaskTimer;
 use spare_output::with_output;
 
 pub(crate) use connection_task::ConnectionCell;
@@ -133,14 +133,13 @@ type PendingDecision = Pin<Box<dyn Future<Output = Decision> + Send>>;
 enum WakeReason {
     /// A slow client has read some data, which is a sign of life.
     Written,
-    /// The outbox has an event or has overflowed.
+    /// The outbox has an event or has overflowed, or the session ends.
     Event,
     /// The client has sent a frame or has disconnected.
     Message(Result<Decoded, SocketError>),
     Timer,
     /// The decision that the connection waits for has been made.
     Decision(Decision),
-    Drain,
     /// A write to the socket has failed.
     Broken(ErrorKind),
 }
@@ -164,6 +163,9 @@ impl WebSocketConnection {
             now,
         ));
         context.sessions.add(outbox.clone());
+        if context.drain.is_cancelled() {
+            outbox.close_for_restart();
+        }
         if let Some(spent) = permit.take_spent(now) {
             session.continue_from(&spent, now);
         }
@@ -199,7 +201,7 @@ impl WebSocketConnection {
     fn poll_steps(
         &mut self,
         context: &mut TaskContext<'_>,
-        wakers: &mut Wakers<'_, '_>,
+        timer: &mut TaskTimer<'_>,
     ) -> Poll<ConnectionEnd> {
         if let Err(end) = self.finish_left_over() {
             return Poll::Ready(end);
@@ -211,8 +213,8 @@ impl WebSocketConnection {
                 // A connection that always has something to do runs out of its cooperative budget, so that the timer
                 // is polled even then.
                 Poll::Pending => {
-                    let polled = wakers.poll(context, self.session.poll_timeout());
-                    self.timer_at = wakers.timer_at();
+                    let polled = timer.poll(context, self.session.poll_timeout());
+                    self.timer_at = timer.deadline();
                     ready!(polled)
                 }
             };
@@ -350,7 +352,6 @@ impl WebSocketConnection {
                 self.log.log_rejections(self.session.peer());
                 self.session.handle_timeout(now, output);
             }
-            WakeReason::Drain => return Err(ConnectionEnd::Close(CloseReason::RESTART)),
             WakeReason::Broken(error) => return Err(ConnectionEnd::of_error(error)),
         }
         self.apply_output(output, now)?;
@@ -408,6 +409,7 @@ impl WebSocketConnection {
         self.outbox.pop(mode).map_err(|end| match end {
             OutboxEnd::Overflow => self.too_slow(),
             OutboxEnd::Ended(reason) => ConnectionEnd::EndedByHost(reason),
+            OutboxEnd::Restart => ConnectionEnd::Close(CloseReason::RESTART),
         })
     }
 

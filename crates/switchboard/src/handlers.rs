@@ -146,23 +146,23 @@ async fn begin_session(
     let opened = ClientSession::open(dialect, handshake, admission.space);
     let (response, connecting) = upgrade.accept(app.limits().frame_bytes);
     let context = app.context().clone();
-    // The future of the task holds this closure while it waits for the upgrade. A box makes that future smaller.
-    let begin = Box::new(move |socket| {
+    let tasks = app.tasks().clone();
+    // The connection gets a task of its own, because this one keeps its memory for the handshake.
+    app.tasks().spawn(async move {
+        let Some(socket) = connecting.socket().await else {
+            return;
+        };
         // Logged only now: a client that is lost before the upgrade is complete is never logged as disconnected.
         log_connected(&client);
         events.send(|| Some(ServerEvent::Connected(client)));
-        websocket::serve(socket, opened, context, permit)
-    });
-    app.tasks().spawn(async move {
-        let _context_guard = context_guard;
-        if let Some(socket) = connecting.socket().await {
-            // The block frees the box before the connection is served.
-            let serving = {
-                let begin = begin;
-                (*begin)(socket)
-            };
-            serving.await;
-        }
+        let serving = websocket::serve(socket, opened, context, permit);
+        match context_guard {
+            None => tasks.spawn(serving),
+            Some(guard) => tasks.spawn(async move {
+                serving.await;
+                drop(guard);
+            }),
+        };
     });
     Ok(response)
 }

@@ -2,22 +2,22 @@
 
 use std::{
     fmt,
-    future::poll_fn,
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll, Waker, ready},
     time::Instant,
 };
 
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 use switchboard_dialects::SessionOutput;
 use switchboard_session::ClientSession;
 use tokio::{
     task::coop,
     time::{Sleep, sleep_until},
 };
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tracing::Instrument as _;
 
 use crate::{OutboxHandle, Permit, Socket, connection_log::ConnectionLog};
@@ -28,23 +28,24 @@ use super::{
 
 /// Serves one connection to its end. `opened` is the result of [`ClientSession::open`].
 ///
-/// This function is not async, because the future of an async function would keep memory for the values that only
-/// its beginning needs.
+/// An idle connection keeps its task, so the future is small: most of the connection is in a box, which the outbox
+/// shares. A caller that spawns it in a task of its own keeps no memory for what came before.
 pub fn serve(
     socket: Socket,
     opened: (ClientSession, SessionOutput),
     context: Arc<ConnectionContext>,
     permit: Permit,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    let drain = context.drain.clone();
+) -> impl Future<Output = ()> + Send + 'static {
+    context.sessions.close_all_on(&context.drain);
     let (mut connection, first) = WebSocketConnection::new(socket, opened, context, permit);
     connection.left_over = Some(LeftOver::Output(Box::new(first)));
     let span = ConnectionLog::span(connection.session.peer(), connection.outbox.client());
-    let task = ConnectionTask::new(connection).serve(drain);
+    let task = ConnectionTask::new(connection);
     if span.is_disabled() {
-        Box::pin(task)
+        task
     } else {
-        Box::pin(task.instrument(span))
+        let future = Box::pin(task.instrument(span));
+        ConnectionTask::Boxed { future }
     }
 }
 
@@ -90,107 +91,135 @@ impl ConnectionCell {
     }
 }
 
-/// Ends the connection when it is dropped, even if the task has panicked or the runtime shuts down.
-pub(super) struct ConnectionTask {
-    outbox: OutboxHandle,
-    first_timeout: Instant,
+pin_project! {
+    /// The task of a connection.
+    #[project = ConnectionTaskState]
+    pub(super) enum ConnectionTask {
+        /// The connection is open.
+        Serving {
+            connection: ServedConnection,
+            #[pin]
+            sleep: Sleep,
+            timer: TimerState,
+        },
+        /// The connection is being closed, or its task has a tracing span.
+        Boxed {
+            future: Pin<Box<dyn Future<Output = ()> + Send>>,
+        },
+    }
 }
 
 impl ConnectionTask {
     pub(super) fn new(connection: WebSocketConnection) -> Self {
+        Self::Serving {
+            sleep: sleep_until(connection.session.poll_timeout().into()),
+            connection: ServedConnection::new(connection),
+            timer: TimerState::default(),
+        }
+    }
+}
+
+impl Future for ConnectionTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<()> {
+        match self.as_mut().project() {
+            ConnectionTaskState::Boxed { future } => future.as_mut().poll(context),
+            ConnectionTaskState::Serving {
+                connection,
+                sleep,
+                timer,
+            } => {
+                let mut timer = TaskTimer {
+                    sleep,
+                    state: timer,
+                };
+                let Some((connection, end)) = ready!(connection.poll(context, &mut timer)) else {
+                    return Poll::Ready(());
+                };
+                let mut future = Box::pin(end_connection(connection, end));
+                let polled = future.as_mut().poll(context);
+                self.set(Self::Boxed { future });
+                polled
+            }
+        }
+    }
+}
+
+async fn end_connection(mut connection: Box<WebSocketConnection>, end: ConnectionEnd) {
+    connection.release_memberships(end.disconnect_reason());
+    connection.close(end).await;
+}
+
+/// Ends the connection when it is dropped, even if the task has panicked or the runtime shuts down.
+pub(super) struct ServedConnection(OutboxHandle);
+
+impl ServedConnection {
+    fn new(connection: WebSocketConnection) -> Self {
         let outbox = connection.outbox.clone();
-        let first_timeout = connection.session.poll_timeout();
         *outbox.connection().0.lock() = Some(Box::new(connection));
-        Self {
-            outbox,
-            first_timeout,
-        }
+        Self(outbox)
     }
 
-    /// Serves the connection to its end. `drain` is that of its context.
-    pub(super) async fn serve(self, drain: CancellationToken) {
-        if let Some((mut connection, end)) = self.run(drain).await {
-            connection.release_memberships(end.disconnect_reason());
-            connection.close(end).await;
-        }
+    fn take(&self) -> Option<Box<WebSocketConnection>> {
+        self.0.connection().0.lock().take()
     }
 
-    fn take_connection(&self) -> Option<Box<WebSocketConnection>> {
-        self.outbox.connection().0.lock().take()
-    }
-
-    /// Serves the connection until it ends. `None` if a step has panicked in the thread of a sender.
-    async fn run(
-        self,
-        drain: CancellationToken,
-    ) -> Option<(Box<WebSocketConnection>, ConnectionEnd)> {
-        let timer = pin!(sleep_until(self.first_timeout.into()));
-        let drained = pin!(drain.cancelled());
-        let mut wakers = Wakers {
-            timer,
-            drained,
-            drain: &drain,
-            registered: None,
-            has_fired: false,
-        };
-        let end = poll_fn(|context| self.poll(context, &mut wakers)).await?;
-        Some((self.take_connection()?, end))
-    }
-
+    /// Ready when the connection ends. `None` if a step has panicked in the thread of a sender.
     fn poll(
         &self,
         context: &mut TaskContext<'_>,
-        wakers: &mut Wakers<'_, '_>,
-    ) -> Poll<Option<ConnectionEnd>> {
-        let mut cell = self.outbox.connection().0.lock();
+        timer: &mut TaskTimer<'_>,
+    ) -> Poll<Option<(Box<WebSocketConnection>, ConnectionEnd)>> {
+        let mut cell = self.0.connection().0.lock();
         let Some(connection) = cell.as_deref_mut().filter(|connection| !connection.in_step) else {
             return Poll::Ready(None);
         };
         connection.in_step = true;
-        let polled = connection.poll_steps(context, wakers);
+        let polled = connection.poll_steps(context, timer);
         // After its end the session gets no more events.
         connection.in_step = polled.is_ready();
-        polled.map(Some)
+        let end = ready!(polled);
+        Poll::Ready(cell.take().map(|connection| (connection, end)))
     }
 }
 
-impl Drop for ConnectionTask {
+impl Drop for ServedConnection {
     fn drop(&mut self) {
         // The lock is free when the connection is dropped.
-        drop(self.take_connection());
+        drop(self.take());
     }
 }
 
-/// The events besides those of the socket and the outbox that wake the task of a connection.
-pub(super) struct Wakers<'pinned, 'token> {
-    timer: Pin<&'pinned mut Sleep>,
-    drained: Pin<&'pinned mut WaitForCancellationFuture<'token>>,
-    drain: &'token CancellationToken,
-    /// The waker with which the timer and the end of the server were polled. Polling them again costs more than to
-    /// compare it.
+/// The state of a [`TaskTimer`] between two polls.
+#[derive(Default)]
+pub(super) struct TimerState {
+    /// The waker with which the timer was polled. Polling it again costs more than to compare the waker.
     registered: Option<Waker>,
     /// Whether the timer has fired, and must be set again.
     has_fired: bool,
 }
 
-impl Wakers<'_, '_> {
-    /// Ready when the time `at` is reached or the server closes its connections. Called when a connection has nothing
-    /// else to do.
+/// The timer of the task of a connection.
+pub(super) struct TaskTimer<'task> {
+    sleep: Pin<&'task mut Sleep>,
+    state: &'task mut TimerState,
+}
+
+impl TaskTimer<'_> {
+    /// Ready when the time `at` is reached. Called when a connection has nothing else to do.
     pub(super) fn poll(&mut self, context: &mut TaskContext<'_>, at: Instant) -> Poll<WakeReason> {
-        if self.drain.is_cancelled() {
-            return Poll::Ready(WakeReason::Drain);
-        }
-        if self.timer.is_elapsed() && !self.has_fired {
-            self.has_fired = true;
+        if self.sleep.is_elapsed() && !self.state.has_fired {
+            self.state.has_fired = true;
             return Poll::Ready(WakeReason::Timer);
         }
-        if self.has_fired || at < self.timer_at() {
-            self.has_fired = false;
-            self.registered = None;
-            self.timer.as_mut().reset(at.into());
+        if self.state.has_fired || at < self.deadline() {
+            self.state.has_fired = false;
+            self.state.registered = None;
+            self.sleep.as_mut().reset(at.into());
         }
         let is_registered = |waker: &Waker| waker.will_wake(context.waker());
-        if self.registered.as_ref().is_some_and(is_registered) {
+        if self.state.registered.as_ref().is_some_and(is_registered) {
             return Poll::Pending;
         }
         self.register(context)
@@ -198,17 +227,14 @@ impl Wakers<'_, '_> {
 
     fn register(&mut self, context: &mut TaskContext<'_>) -> Poll<WakeReason> {
         // Without budget the timer does not keep the waker, but the task is polled again soon.
-        self.registered = coop::has_budget_remaining().then(|| context.waker().clone());
-        if self.drained.as_mut().poll(context).is_ready() {
-            return Poll::Ready(WakeReason::Drain);
-        }
-        ready!(self.timer.as_mut().poll(context));
-        self.has_fired = true;
+        self.state.registered = coop::has_budget_remaining().then(|| context.waker().clone());
+        ready!(self.sleep.as_mut().poll(context));
+        self.state.has_fired = true;
         Poll::Ready(WakeReason::Timer)
     }
 
     /// The time at which the timer fires.
-    pub(super) fn timer_at(&self) -> Instant {
-        self.timer.deadline().into_std()
+    pub(super) fn deadline(&self) -> Instant {
+        self.sleep.deadline().into_std()
     }
 }

@@ -40,6 +40,24 @@ async fn connect() -> (TcpStream, WebSocketConnection) {
 pub(super) async fn connect_with(
     dialect: Option<&'static dyn Dialect>,
 ) -> (TcpStream, WebSocketConnection) {
+    let context = ConnectionContext {
+        hubs: Arc::new(IdleNode),
+        joins: Arc::new(IdleNode),
+        webhooks: Arc::new(IdleNode),
+        counters: Arc::default(),
+        limits: Arc::default(),
+        heartbeat: Heartbeat::default(),
+        queue_memory: Arc::default(),
+        sessions: Arc::default(),
+        drain: CancellationToken::new(),
+    };
+    connect_in(Arc::new(context), dialect).await
+}
+
+async fn connect_in(
+    context: Arc<ConnectionContext>,
+    dialect: Option<&'static dyn Dialect>,
+) -> (TcpStream, WebSocketConnection) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let client = TcpStream::connect(address).await.expect("a connection");
@@ -56,23 +74,12 @@ pub(super) async fn connect_with(
         settings: Arc::default(),
     };
     let opened = ClientSession::open(dialect, handshake, SpaceName::default());
-    let context = ConnectionContext {
-        hubs: Arc::new(IdleNode),
-        joins: Arc::new(IdleNode),
-        webhooks: Arc::new(IdleNode),
-        counters: Arc::default(),
-        limits: Arc::default(),
-        heartbeat: Heartbeat::default(),
-        queue_memory: Arc::default(),
-        sessions: Arc::default(),
-        drain: CancellationToken::new(),
-    };
     let socket = Socket::new(UpgradedStream::Tcp(stream), &[], 0);
     let permit = PermitPool::new(0, 0, Vec::new()).try_acquire(None);
     let permit = permit.expect("no limit");
     (
         client,
-        WebSocketConnection::new(socket, opened, Arc::new(context), permit).0,
+        WebSocketConnection::new(socket, opened, context, permit).0,
     )
 }
 
@@ -194,4 +201,31 @@ async fn the_output_of_a_step_keeps_its_time_when_the_session_is_suspended() {
     assert!(connection.apply_output(&mut output, Instant::now()).is_ok());
     assert!(connection.session.is_suspended());
     assert_eq!(output.unix_secs, 7);
+}
+
+/// tokio rounds the memory of a task up to 128 bytes. With 144 bytes of the future, a task of a tracker has 256.
+#[tokio::test]
+async fn the_task_of_a_connection_has_at_most_256_bytes() {
+    let (_client, connection) = connect().await;
+    let task = connection_task::ConnectionTask::new(connection);
+    assert!(size_of_val(&task) <= 144, "{}", size_of_val(&task));
+}
+
+#[tokio::test]
+async fn a_connection_that_begins_after_the_end_of_the_server_is_closed() {
+    let (_client, connection) = connect_with(find("mesh")).await;
+    let (context, outbox) = (connection.context.clone(), connection.outbox.clone());
+    let (sessions, drain) = (&context.sessions, &context.drain);
+    assert!(!outbox.is_filled(PopMode::All));
+    sessions.close_all_on(drain);
+    drain.cancel();
+    while !outbox.is_filled(PopMode::All) {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(outbox.pop(PopMode::All), Err(OutboxEnd::Restart)));
+    let (_client, later) = connect_in(context, find("mesh")).await;
+    assert!(matches!(
+        later.outbox.pop(PopMode::All),
+        Err(OutboxEnd::Restart)
+    ));
 }

@@ -53,17 +53,22 @@ struct KeptContext {
 
 impl Contexts {
     /// Keeps a context until the returned guard is dropped and the leaves of the connection are committed.
-    pub(crate) fn keep(self: &Arc<Self>, peer: PeerId, context: HostContext) -> ContextGuard {
-        let contexts = context.0.is_some().then(|| self.clone());
-        if contexts.is_some() {
+    /// `None` if it is empty.
+    pub(crate) fn keep(
+        self: &Arc<Self>,
+        peer: PeerId,
+        context: HostContext,
+    ) -> Option<ContextGuard> {
+        context.0.is_some().then(|| {
             let kept = KeptContext {
                 context,
                 is_connected: true,
                 leaving: HashSet::new(),
             };
             self.lock().insert(peer, kept);
-        }
-        ContextGuard { contexts, peer }
+            let contexts = self.clone();
+            ContextGuard { contexts, peer }
+        })
     }
 
     /// The context of a connection; empty if it has none.
@@ -111,16 +116,15 @@ impl Contexts {
 /// Removes the context of a connection when it is dropped.
 #[derive(Debug)]
 pub(crate) struct ContextGuard {
-    contexts: Option<Arc<Contexts>>,
+    contexts: Arc<Contexts>,
     peer: PeerId,
 }
 
 impl Drop for ContextGuard {
     fn drop(&mut self) {
-        if let Some(contexts) = &self.contexts {
-            // The value is dropped at the end of this function, when the lock is released.
-            let _released = contexts.update(self.peer, |kept| kept.is_connected = false);
-        }
+        let contexts = &self.contexts;
+        // The value is dropped at the end of this function, when the lock is released.
+        let _released = contexts.update(self.peer, |kept| kept.is_connected = false);
     }
 }
 

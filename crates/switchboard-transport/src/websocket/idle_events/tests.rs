@@ -136,8 +136,7 @@ impl Client {
             connection.context.counters.clone(),
         );
         dialect.outbox.get_or_init(|| outbox.clone());
-        let drain = connection.context.drain.clone();
-        let task = tokio::spawn(ConnectionTask::new(connection).serve(drain));
+        let task = tokio::spawn(ConnectionTask::new(connection));
         let mut client = Self {
             stream,
             outbox,
