@@ -13,7 +13,10 @@ use std::borrow::Cow;
 
 use switchboard_core::ErrorCode;
 
-use self::fields::{Field, Fields};
+use self::{
+    fields::{Field, Fields, Key},
+    raw::Escapes,
+};
 pub use self::{
     raw::RawJson,
     writer::{JsonWriter, quote},
@@ -22,26 +25,69 @@ pub use self::{
 /// A JSON object whose field values are raw JSON.
 ///
 /// Keys match case-insensitively, and the last of several equal keys wins. The original servers do the same
-/// (`encoding/json` of Go).
+/// (`encoding/json` of Go). Two letters outside ASCII (`ſ` and the Kelvin sign) match `s` and `k` too, because a receiver
+/// may use the simple case folding of Unicode.
 ///
 /// When an object is parsed, the syntax of its values is checked without recursion, so they may be nested to any depth.
 /// A value is interpreted only when a dialect reads it; the depth to which this is possible is limited.
 #[derive(Debug)]
 pub struct JsonObject<'a> {
-    fields: Fields<'a>,
+    /// The text with the fields: this object, or an object that has it as a value.
+    text: &'a str,
+    fields: Fields,
+    /// The level of this object's own fields among `fields`.
+    level: u8,
     /// The number of levels below this object that may be interpreted; `None` for no limit.
     levels: Option<usize>,
+}
+
+/// A field of an object.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonField<'a> {
+    text: &'a str,
+    field: Field,
+}
+
+impl<'a> JsonField<'a> {
+    /// The key, without escapes.
+    #[must_use]
+    pub fn name(&self) -> Cow<'a, str> {
+        let name = self.field.name(self.text);
+        match self.field.name_escapes() {
+            Escapes::None => Cow::Borrowed(name),
+            escapes @ (Escapes::Short | Escapes::Unicode) => {
+                let quoted = quoted(self.text, name);
+                RawJson::new(quoted, escapes).text().unwrap_or_default()
+            }
+        }
+    }
+
+    /// The value, as it stands in the text.
+    #[must_use]
+    pub fn value(&self) -> RawJson<'a> {
+        self.field.value(self.text)
+    }
+
+    /// The field as it stands in the text: the key, the colon and the value.
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        self.field.whole(self.text)
+    }
 }
 
 impl<'a> JsonObject<'a> {
     /// Parses an object. At most `depth` levels of it may be interpreted (0: no limit).
     ///
     /// # Errors
-    /// [`ErrorCode::Malformed`] if the text is not a JSON object.
+    /// [`ErrorCode::Malformed`] if the text is not a JSON object, or has 4 GiB.
     pub fn parse(text: &'a str, depth: usize) -> Result<Self, ErrorCode> {
         let fields = fields::parse(text).ok_or(ErrorCode::Malformed)?;
-        let levels = depth.checked_sub(1);
-        Ok(Self { fields, levels })
+        Ok(Self {
+            text,
+            fields,
+            level: 0,
+            levels: depth.checked_sub(1),
+        })
     }
 
     /// Parses a value of this object as an object.
@@ -49,49 +95,101 @@ impl<'a> JsonObject<'a> {
     /// # Errors
     /// [`ErrorCode::Malformed`] if it is not an object; [`ErrorCode::TooDeep`] if it is nested too deeply.
     pub fn nested(&self, raw: RawJson<'a>) -> Result<Self, ErrorCode> {
-        let listed = fields::listed(&self.fields, raw);
-        let fields = listed.unwrap_or_else(|| fields::parse(raw.as_str()));
-        let fields = fields.ok_or(ErrorCode::Malformed)?;
-        let levels = match self.levels {
-            Some(levels) => Some(levels.checked_sub(1).ok_or(ErrorCode::TooDeep)?),
-            None => None,
+        let is_value = |field: &Field| std::ptr::eq(field.value(self.text).as_str(), raw.as_str());
+        match self.fields.iter().position(is_value) {
+            Some(index) => self.nested_at(index),
+            None => self.nested_text(raw),
+        }
+    }
+
+    /// Parses the value of a field as an object.
+    fn nested_at(&self, index: usize) -> Result<Self, ErrorCode> {
+        let Some(fields) = fields::listed(&self.fields, index) else {
+            return self.nested_text(self.fields[index].value(self.text));
         };
-        Ok(Self { fields, levels })
+        Ok(Self {
+            text: self.text,
+            fields: fields.ok_or(ErrorCode::Malformed)?,
+            level: self.level + 1,
+            levels: self.levels_below()?,
+        })
+    }
+
+    fn nested_text(&self, raw: RawJson<'a>) -> Result<Self, ErrorCode> {
+        let fields = fields::parse(raw.as_str()).ok_or(ErrorCode::Malformed)?;
+        Ok(Self {
+            text: raw.as_str(),
+            fields,
+            level: 0,
+            levels: self.levels_below()?,
+        })
+    }
+
+    /// The number of levels below the objects in this one that may be interpreted.
+    fn levels_below(&self) -> Result<Option<usize>, ErrorCode> {
+        match self.levels {
+            Some(levels) => Ok(Some(levels.checked_sub(1).ok_or(ErrorCode::TooDeep)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The fields of this key, in the order of the text, with their indices.
+    #[inline]
+    fn matching<'s>(&'s self, key: &'s str) -> impl Iterator<Item = (usize, &'s Field)> + 's {
+        let key = Key::new(key, self.level);
+        let fields = self.fields.iter().enumerate();
+        fields.filter(move |(_, field)| key.matches(field, self.text))
+    }
+
+    /// The last field of this key, if it is present and not `null`.
+    #[inline]
+    fn field(&self, key: &str) -> Option<(usize, RawJson<'a>)> {
+        let (index, field) = self.matching(key).last()?;
+        Some((index, field.value(self.text))).filter(|(_, raw)| !raw.is_null())
     }
 
     /// All values of this key, in the order of the text.
+    #[inline]
     pub fn all<'s>(&'s self, key: &'s str) -> impl Iterator<Item = RawJson<'a>> + 's {
-        self.own_fields()
-            .filter(move |(name, _)| is_same_key(name, key))
-            .map(|(_, raw)| raw)
-    }
-
-    /// The names and values of the fields.
-    fn own_fields(&self) -> impl Iterator<Item = (&str, RawJson<'a>)> {
-        let own = self.fields.iter().filter(|field| field.level == 0);
-        own.filter_map(|Field { name, value, .. }| Some((name.as_deref()?, *value)))
+        self.matching(key).map(|(_, field)| field.value(self.text))
     }
 
     /// The value of this key, if it is present and not `null`.
     #[must_use]
+    #[inline]
     pub fn get(&self, key: &str) -> Option<RawJson<'a>> {
-        self.all(key).last().filter(|raw| !raw.is_null())
+        self.field(key).map(|(_, raw)| raw)
+    }
+
+    /// The value of a key that occurs once, with exactly this spelling. Otherwise `None`: a receiver may read another of
+    /// the matching keys than this server.
+    #[must_use]
+    #[inline]
+    pub fn only_exactly(&self, key: &str) -> Option<RawJson<'a>> {
+        let mut fields = self.matching(key);
+        let (_, field) = fields.next()?;
+        let is_only = fields.next().is_none();
+        (is_only && Key::new(key, self.level).equals(field, self.text))
+            .then(|| field.value(self.text))
     }
 
     /// The string of this key, if it is present and not `null`.
     ///
     /// # Errors
     /// [`ErrorCode::BadField`] if the value is not a string.
+    #[inline]
     pub fn text(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, ErrorCode> {
-        self.get(key)
-            .map(|raw| raw.text().ok_or(ErrorCode::BadField(key)))
-            .transpose()
+        match self.get(key) {
+            Some(raw) => raw.text().map(Some).ok_or(ErrorCode::BadField(key)),
+            None => Ok(None),
+        }
     }
 
     /// Checks that the value of this key is a string, if it is present and not `null`.
     ///
     /// # Errors
     /// [`ErrorCode::BadField`] if the value is not a string.
+    #[inline]
     pub fn check_text(&self, key: &'static str) -> Result<(), ErrorCode> {
         let is_valid = self.get(key).is_none_or(RawJson::is_text);
         is_valid.then_some(()).ok_or(ErrorCode::BadField(key))
@@ -102,11 +200,14 @@ impl<'a> JsonObject<'a> {
     ///
     /// # Errors
     /// [`ErrorCode::UnknownType`] without a type; [`ErrorCode::BadField`] if the values differ.
+    #[inline]
     pub fn only_type(&self) -> Result<Cow<'a, str>, ErrorCode> {
         let frame_type = self.text("type").ok().flatten();
         let frame_type = frame_type.ok_or(ErrorCode::UnknownType)?;
         let mut spellings = self.all("type");
-        if spellings.all(|raw| raw.text().as_ref() == Some(&frame_type)) {
+        let is_only = spellings.next().is_some() && spellings.next().is_none();
+        let is_same = |raw: RawJson<'a>| raw.text().as_ref() == Some(&frame_type);
+        if is_only || self.all("type").all(is_same) {
             Ok(frame_type)
         } else {
             Err(ErrorCode::BadField("type"))
@@ -118,10 +219,11 @@ impl<'a> JsonObject<'a> {
     ///
     /// # Errors
     /// [`ErrorCode::BadField`] if a value is not a string, or the values differ.
+    #[inline]
     pub fn only_name(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, ErrorCode> {
-        let name = |raw: RawJson<'a>| match raw.as_str() {
-            "null" => Ok(None),
-            _ => raw.text().map(Some).ok_or(ErrorCode::BadField(key)),
+        let name = |raw: RawJson<'a>| match raw.is_null() {
+            true => Ok(None),
+            false => raw.text().map(Some).ok_or(ErrorCode::BadField(key)),
         };
         let mut spellings = self.all(key).map(name);
         let first = spellings.next().transpose()?.flatten();
@@ -136,8 +238,11 @@ impl<'a> JsonObject<'a> {
 
     /// Whether there is a key with exactly this spelling.
     #[must_use]
+    #[inline]
     pub fn has_exactly(&self, key: &str) -> bool {
-        self.own_fields().any(|(name, _)| name == key)
+        let key = Key::new(key, self.level);
+        let mut fields = self.fields.iter();
+        fields.any(|field| key.equals(field, self.text))
     }
 
     /// The object under this key, if it is present and not `null`.
@@ -145,62 +250,51 @@ impl<'a> JsonObject<'a> {
     /// # Errors
     /// [`ErrorCode::BadField`] if the value is not an object; [`ErrorCode::TooDeep`] if it is nested too deeply.
     pub fn object(&self, key: &'static str) -> Result<Option<Self>, ErrorCode> {
-        self.get(key)
-            .map(|raw| self.nested(raw))
-            .transpose()
-            .map_err(|error| {
-                let is_not_object = error == ErrorCode::Malformed;
-                if is_not_object {
-                    ErrorCode::BadField(key)
-                } else {
-                    error
-                }
-            })
+        let Some((index, _)) = self.field(key) else {
+            return Ok(None);
+        };
+        match self.nested_at(index) {
+            Err(ErrorCode::Malformed) => Err(ErrorCode::BadField(key)),
+            result => result.map(Some),
+        }
     }
 
-    /// The field of an object with exactly one field. The key keeps its spelling.
+    /// The field of an object with exactly one field.
     #[must_use]
-    pub fn only_field(&self) -> Option<(&str, RawJson<'a>)> {
+    #[inline]
+    pub fn only_field(&self) -> Option<JsonField<'a>> {
         let mut fields = self.own_fields();
         let only = fields.next()?;
         fields.next().is_none().then_some(only)
     }
 
+    #[inline]
+    fn own_fields(&self) -> impl Iterator<Item = JsonField<'a>> {
+        let own = self.fields.iter();
+        let own = own.filter(|field| field.level() == self.level);
+        own.map(|field| JsonField {
+            text: self.text,
+            field: *field,
+        })
+    }
+
     /// The fields whose keys match none of `excluded`.
-    pub fn rest<'s>(
-        &'s self,
-        excluded: &'s [&str],
-    ) -> impl Iterator<Item = (&'s str, RawJson<'a>)> {
-        let is_excluded = |name: &str| excluded.iter().any(|key| is_same_key(name, key));
+    #[inline]
+    pub fn rest<'s>(&'s self, excluded: &'s [&str]) -> impl Iterator<Item = JsonField<'a>> + 's {
+        let is_excluded = |field: &Field| {
+            let mut keys = excluded.iter();
+            keys.any(|key| Key::new(key, self.level).matches(field, self.text))
+        };
         self.own_fields()
-            .filter(move |(name, _)| !is_excluded(name))
+            .filter(move |own| !is_excluded(&own.field))
     }
 }
 
-/// Whether `name` matches the ASCII key `key` case-insensitively. Two letters outside ASCII (`ſ` and the Kelvin sign)
-/// match `s` and `k` too, because a receiver may use the simple case folding of Unicode.
-#[inline]
-fn is_same_key(name: &str, key: &str) -> bool {
-    let (Some(first), Some(other)) = (name.as_bytes().first(), key.as_bytes().first()) else {
-        return name == key;
-    };
-    // A letter outside ASCII takes more bytes than the letter that it matches.
-    let is_possible =
-        name.len() >= key.len() && (first | 0x20 == other | 0x20 || !first.is_ascii());
-    is_possible && (name == key || is_folded_key(name, key))
-}
-
-#[inline(never)]
-fn is_folded_key(name: &str, key: &str) -> bool {
-    if name.is_ascii() {
-        return name.eq_ignore_ascii_case(key);
-    }
-    let folded = name.chars().map(|letter| match letter {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        other => other.to_ascii_lowercase(),
-    });
-    folded.eq(key.chars().map(|letter| letter.to_ascii_lowercase()))
+/// The JSON string whose content is `name`, which is a part of `text`.
+fn quoted<'a>(text: &'a str, name: &'a str) -> &'a str {
+    let start = name.as_ptr().addr() - text.as_ptr().addr();
+    text.get(start - 1..start + name.len() + 1)
+        .unwrap_or_default()
 }
 
 /// Whether brackets in this JSON are nested deeper than `depth` (0: no limit). Brackets in strings do not
@@ -258,7 +352,7 @@ mod tests {
         assert_eq!(
             object
                 .rest(&["type"])
-                .map(|(key, _)| key)
+                .map(|field| field.name())
                 .collect::<Vec<_>>(),
             ["other"]
         );
@@ -339,12 +433,13 @@ mod tests {
             assert_eq!(object.rest(&[]).count(), 2);
             let inner = object.object("a").expect("an object").expect("a field");
             assert_eq!(inner.rest(&[]).count(), inner_fields);
-            for (_, value) in inner.rest(&[]) {
-                let mut innermost = inner.nested(value).expect("an object");
+            for field in inner.rest(&[]) {
+                let mut innermost = inner.nested(field.value()).expect("an object");
                 for key in ["x", "y"] {
                     innermost = innermost.object(key).expect("an object").expect("a field");
                 }
-                assert_eq!(innermost.only_field().map(|(name, _)| name), Some("z"));
+                let only = innermost.only_field().expect("one field");
+                assert_eq!(only.name(), "z");
             }
         }
     }

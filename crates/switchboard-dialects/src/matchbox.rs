@@ -170,8 +170,9 @@ fn signal_kind<'a>(
     data: RawJson<'a>,
 ) -> Option<(MessageKind, RawJson<'a>)> {
     let object = signal.nested(data).ok()?;
-    let (name, value) = object.only_field()?;
-    match name {
+    let only = object.only_field()?;
+    let value = only.value();
+    match &*only.name() {
         "Offer" => Some((MessageKind::Offer, value)),
         "Answer" => Some((MessageKind::Answer, value)),
         "IceCandidate" => Some((MessageKind::Candidate, value)),
@@ -199,9 +200,10 @@ impl Session for MatchboxSession {
             return Ok(());
         }
         let object = JsonObject::parse(text, self.limits.json_depth)?;
-        match object.only_field() {
-            Some(("KeepAlive", _)) => Ok(()),
-            Some(("Signal", _)) => self.relay(&object, output),
+        let only = object.only_field().map(|field| field.name());
+        match only.as_deref() {
+            Some("KeepAlive") => Ok(()),
+            Some("Signal") => self.relay(&object, output),
             Some(_) | None => Err(ErrorCode::UnknownType.into()),
         }
     }

@@ -695,11 +695,8 @@ fn with_own_sender(
         .text("type", frame_type)
         .text("fromPeerId", &me.to_string())
         .text("toPeerId", &to)
-        .fields(
-            ["sdp", "iceCandidate"]
-                .into_iter()
-                .filter_map(|key| Some((key, object.all(key).last()?))),
-        )
+        .maybe_raw("sdp", object.all("sdp").last())
+        .maybe_raw("iceCandidate", object.all("iceCandidate").last())
         .fields(object.rest(&["type", "fromPeerId", "toPeerId", "sdp", "iceCandidate"]))
         .finish())
 }

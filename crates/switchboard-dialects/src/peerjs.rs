@@ -519,7 +519,7 @@ impl PeerJsSession {
             .text("type", frame_type)
             .text("src", self.own_address.as_str())
             .text("dst", to.as_str())
-            .fields(payload.map(|raw| ("payload", raw)))
+            .maybe_raw("payload", payload)
             .finish();
         let to = match kind {
             MessageKind::Opaque => Target::Address(to),

@@ -292,7 +292,7 @@ impl SingoSession {
             .object("payload", |writer| {
                 writer
                     .text("client_id", self.own_address.as_str())
-                    .fields(value.map(|raw| (field, raw)))
+                    .maybe_raw(field, value)
                     .fields(payload.rest(&["client_id", field]))
             })
             .fields(object.rest(&["type", "payload"]))

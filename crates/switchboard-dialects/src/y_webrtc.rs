@@ -520,9 +520,7 @@ fn publish_now(
 fn published(room: &RoomName, clients: usize, object: &JsonObject<'_>) -> ByteString {
     let clients = u64::try_from(clients).unwrap_or(u64::MAX);
     let rest = || object.rest(&["type", "topic", "clients"]);
-    let rest_bytes: usize = rest()
-        .map(|(key, value)| key.len() + value.as_str().len() + 4)
-        .sum();
+    let rest_bytes: usize = rest().map(|field| field.as_str().len() + 1).sum();
     JsonWriter::with_capacity(rest_bytes + 256)
         .text("type", "publish")
         .text("topic", room.as_str())

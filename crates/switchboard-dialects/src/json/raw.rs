@@ -1,6 +1,6 @@
 //! A value in JSON.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, iter, str::Chars};
 
 use super::scan::Scanner;
 
@@ -12,9 +12,10 @@ pub struct RawJson<'a> {
 }
 
 /// The escapes in a string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Escapes {
     /// No escapes, or no string.
+    #[default]
     None,
     /// Only escapes of one letter.
     Short,
@@ -26,13 +27,11 @@ impl<'a> RawJson<'a> {
     /// Checks the syntax of a text with one value. Values may be nested to any depth. `None` if the text is not JSON.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
-        let mut scanner = Scanner::new(text);
+        let mut scanner = Scanner::new(text)?;
         let value = scanner.value()?;
         scanner.end()?;
-        Some(value)
+        Some(Self::new(value.text(text), value.escapes))
     }
-
-    pub(super) const NULL: Self = Self::new("null", Escapes::None);
 
     pub(super) const fn new(json: &'a str, escapes: Escapes) -> Self {
         Self { json, escapes }
@@ -78,18 +77,47 @@ impl<'a> RawJson<'a> {
     /// The elements of an array. `None` for other values.
     #[must_use]
     pub fn elements(self) -> Option<Vec<Self>> {
-        let mut scanner = Scanner::new(self.json);
+        let mut scanner = Scanner::new(self.json)?;
         scanner.expect(b'[')?;
         let mut elements = Vec::new();
         if scanner.skip_if(b']') {
             return Some(elements);
         }
         loop {
-            elements.push(scanner.value()?);
+            let value = scanner.value()?;
+            elements.push(Self::new(value.text(self.json), value.escapes));
             match scanner.next_token()? {
                 b',' => {}
                 _ => return Some(elements),
             }
         }
     }
+}
+
+/// The letters of a string whose syntax has been checked, without its quotes. The code points that need two escapes are
+/// replaced: no key has one.
+pub(super) fn unescaped(text: &str) -> impl Iterator<Item = char> {
+    let mut letters = text.chars();
+    iter::from_fn(move || match letters.next()? {
+        '\\' => escaped(&mut letters),
+        letter => Some(letter),
+    })
+}
+
+/// The letter of an escape, after its backslash.
+fn escaped(letters: &mut Chars<'_>) -> Option<char> {
+    Some(match letters.next()? {
+        'b' => '\u{8}',
+        'f' => '\u{c}',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'u' => {
+            let digits = letters.as_str().get(..4)?;
+            *letters = letters.as_str().get(4..)?.chars();
+            let code = u32::from_str_radix(digits, 16).ok()?;
+            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+        }
+        other => other,
+    })
 }

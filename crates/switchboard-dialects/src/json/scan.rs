@@ -1,72 +1,102 @@
 //! Checks the syntax of JSON (RFC 8259) in one pass, and finds where its values begin and end.
 
-use std::borrow::Cow;
+use fearless_simd::{Level, Simd, dispatch};
 
-use super::{
-    block::SpecialBytes,
-    raw::{Escapes, RawJson},
-};
+use super::{block::SpecialBytes, raw::Escapes};
 
 /// A position in a JSON text. Each function moves it past what it reads, and returns `None` if the syntax is wrong
 /// there.
+///
+/// The short functions are inlined, and the long ones get and return a copy: so the position is in registers, and not
+/// in memory, while fields are read.
+#[derive(Clone, Copy)]
 pub(super) struct Scanner<'a> {
     text: &'a str,
     position: usize,
     special: SpecialBytes,
 }
 
-impl<'a> Scanner<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+/// The place of a value in a text, whose length has 32 bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Value {
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) escapes: Escapes,
+}
+
+impl Value {
+    #[inline]
+    fn new(start: usize, end: usize, escapes: Escapes) -> Self {
         Self {
-            text,
-            position: 0,
-            special: SpecialBytes::default(),
+            start: start as u32,
+            end: end as u32,
+            escapes,
         }
     }
 
+    #[inline]
+    pub(super) fn text(self, text: &str) -> &str {
+        let range = self.start as usize..self.end as usize;
+        text.get(range).unwrap_or_default()
+    }
+}
+
+impl<'a> Scanner<'a> {
+    /// `None` if the text has 4 GiB or more.
+    pub(super) fn new(text: &'a str) -> Option<Self> {
+        u32::try_from(text.len()).ok()?;
+        Some(Self {
+            text,
+            position: 0,
+            special: SpecialBytes::default(),
+        })
+    }
+
+    #[inline]
     pub(super) fn position(&self) -> usize {
         self.position
     }
 
     /// Whether `token` is next after whitespace.
+    #[inline(always)]
     pub(super) fn is_next(&mut self, token: u8) -> bool {
         self.skip_whitespace();
         self.peek() == Some(token)
     }
 
-    /// The object, array, number or literal from `start` to this position.
-    pub(super) fn value_from(&self, start: usize) -> Option<RawJson<'a>> {
-        let json = self.text.get(start..self.position)?;
-        Some(RawJson::new(json, Escapes::None))
-    }
-
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.position).copied()
     }
 
+    #[inline(always)]
     fn next(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.position += 1;
         Some(byte)
     }
 
+    #[inline(always)]
     fn skip_whitespace(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.position += 1;
+        if let Some(0..=b' ') = self.peek() {
+            self.position = after_whitespace(self.text.as_bytes(), self.position);
         }
     }
 
     /// The next byte after whitespace.
+    #[inline(always)]
     pub(super) fn next_token(&mut self) -> Option<u8> {
         self.skip_whitespace();
         self.next()
     }
 
+    #[inline(always)]
     pub(super) fn expect(&mut self, token: u8) -> Option<()> {
         (self.next_token()? == token).then_some(())
     }
 
     /// Moves past `token` if it is next after whitespace, and returns whether it is.
+    #[inline(always)]
     pub(super) fn skip_if(&mut self, token: u8) -> bool {
         let is_next = self.is_next(token);
         self.position += usize::from(is_next);
@@ -79,38 +109,43 @@ impl<'a> Scanner<'a> {
         (self.position == self.text.len()).then_some(())
     }
 
-    /// The key of a field, and the colon. The inner `None` if the key has a surrogate that is not one of a pair.
-    pub(super) fn key(&mut self) -> Option<Option<Cow<'a, str>>> {
+    /// The key of a field, without its quotes, and the colon.
+    #[inline(always)]
+    pub(super) fn key(&mut self) -> Option<Value> {
         self.expect(b'"')?;
         let start = self.position;
-        let key = match self.string()? {
-            Escapes::None => self.text.get(start..self.position - 1).map(Cow::Borrowed),
-            escapes @ (Escapes::Short | Escapes::Unicode) => {
-                RawJson::new(self.text.get(start - 1..self.position)?, escapes).text()
-            }
-        };
+        let escapes = self.string()?;
+        let key = Value::new(start, self.position - 1, escapes);
         self.expect(b':')?;
         Some(key)
     }
 
     /// A value of any kind.
-    pub(super) fn value(&mut self) -> Option<RawJson<'a>> {
+    #[inline(always)]
+    pub(super) fn value(&mut self) -> Option<Value> {
         self.skip_whitespace();
         let start = self.position;
         let escapes = match self.next()? {
             b'"' => self.string()?,
-            b'{' | b'[' => {
-                self.position = start;
-                self.nested()?;
-                Escapes::None
-            }
             first => {
-                self.scalar(first)?;
+                *self = self.other_value(first)?;
                 Escapes::None
             }
         };
-        let json = self.text.get(start..self.position)?;
-        Some(RawJson::new(json, escapes))
+        Some(Value::new(start, self.position, escapes))
+    }
+
+    /// A value that is no string, after its first byte.
+    #[inline(never)]
+    fn other_value(mut self, first: u8) -> Option<Self> {
+        match first {
+            b'{' | b'[' => {
+                self.position -= 1;
+                self.nested()?;
+            }
+            _ => self.scalar(first)?,
+        }
+        Some(self)
     }
 
     /// An object or array. It may be nested to any depth: this function does not call itself.
@@ -163,37 +198,22 @@ impl<'a> Scanner<'a> {
 
     /// The rest of a string, after its first quote. A surrogate in an escape may be alone: such a string can be passed
     /// on, but not be decoded.
+    #[inline(always)]
     fn string(&mut self) -> Option<Escapes> {
-        let bytes = self.text.as_bytes();
-        let mut special = self.special;
-        special.skip_to(self.position);
-        let mut escapes = Escapes::None;
-        loop {
-            let position = special.peek(bytes)?;
-            let rest = bytes.get(position..)?;
-            match rest.first()? {
-                b'"' => {
-                    special.skip();
-                    (self.position, self.special) = (position + 1, special);
-                    return Some(escapes);
-                }
-                b'\\' if rest.first_chunk() == Some(SDP_LINE_END) => {
-                    special.skip_bytes::<{ SDP_LINE_END.len() }>();
-                }
-                b'\\' => match ESCAPES[usize::from(*rest.get(1)?)] {
-                    Escape::Short => special.skip_bytes::<2>(),
-                    Escape::Unicode => {
-                        special.skip_to(position + unicode_escape_length(rest)?);
-                        escapes = Escapes::Unicode;
-                    }
-                    Escape::Invalid => return None,
-                },
-                _ => return None,
-            }
-            if escapes == Escapes::None {
-                escapes = Escapes::Short;
-            }
+        self.special.skip_to(self.position);
+        // Most strings are short: their end is the next special byte, and in the current block.
+        if let Some(end) = self.special.peek_in_block()
+            && self.text.as_bytes().get(end) == Some(&b'"')
+        {
+            self.special.skip();
+            self.position = end + 1;
+            return Some(Escapes::None);
         }
+        let (escapes, special) = long_string(self.text.as_bytes(), self.special)?;
+        self.special = special;
+        self.position = self.special.peek_in_block()? + 1;
+        self.special.skip();
+        Some(escapes)
     }
 
     /// The rest of a number, `true`, `false` or `null`, after its first byte.
@@ -251,11 +271,59 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// The position after the whitespace at `position`.
+#[cold]
+#[inline(never)]
+fn after_whitespace(text: &[u8], position: usize) -> usize {
+    let rest = text.get(position..).unwrap_or_default();
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+    position + rest.iter().take_while(|byte| is_space(byte)).count()
+}
+
+/// Reads a string up to its last quote, which is not skipped.
+#[inline(never)]
+fn long_string(bytes: &[u8], special: SpecialBytes) -> Option<(Escapes, SpecialBytes)> {
+    dispatch!(Level::new(), simd => string_end(simd, bytes, special))
+}
+
+#[inline(always)]
+fn string_end<S: Simd>(
+    simd: S,
+    bytes: &[u8],
+    mut special: SpecialBytes,
+) -> Option<(Escapes, SpecialBytes)> {
+    let mut escapes = Escapes::None;
+    loop {
+        let position = special.peek(simd, bytes)?;
+        let rest = bytes.get(position..)?;
+        if rest.first_chunk() == Some(SDP_LINE_END) {
+            special.skip_bytes::<{ SDP_LINE_END.len() }>();
+            escapes = escapes.max(Escapes::Short);
+            continue;
+        }
+        match rest.first()? {
+            b'"' => return Some((escapes, special)),
+            b'\\' => match ESCAPES[usize::from(*rest.get(1)?)] {
+                Escape::Short => {
+                    special.skip_bytes::<2>();
+                    escapes = escapes.max(Escapes::Short);
+                }
+                Escape::Unicode => {
+                    special.skip_to(position + unicode_escape_length(rest)?);
+                    escapes = Escapes::Unicode;
+                }
+                Escape::Invalid => return None,
+            },
+            _ => return None,
+        }
+    }
+}
+
 /// The kinds of bytes after a backslash.
 #[derive(Clone, Copy)]
 enum Escape {
     Invalid,
-    /// One letter.
+    /// The escape is one letter.
     Short,
     /// `u` and four hexadecimal digits.
     Unicode,

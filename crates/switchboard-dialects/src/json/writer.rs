@@ -1,7 +1,9 @@
 //! Writing JSON objects field by field.
 
 use bytestring::ByteString;
+use fearless_simd::{Level, Simd, dispatch};
 
+use super::JsonField;
 use super::{
     block::{BLOCK, SpecialBytes, is_plain},
     raw::RawJson,
@@ -29,9 +31,15 @@ fn push_escaped(output: &mut String, text: &str) {
     if bytes.len() < BLOCK && is_plain(bytes) {
         return output.push_str(text);
     }
+    dispatch!(Level::new(), simd => push_escaped_parts(simd, output, text));
+}
+
+#[inline(always)]
+fn push_escaped_parts<S: Simd>(simd: S, output: &mut String, text: &str) {
+    let bytes = text.as_bytes();
     let mut special = SpecialBytes::default();
     let mut clean_from = 0;
-    while let Some(position) = special.peek(bytes) {
+    while let Some(position) = special.peek(simd, bytes) {
         special.skip();
         output.push_str(&text[clean_from..position]);
         clean_from = position + 1;
@@ -144,12 +152,23 @@ impl JsonWriter {
         self
     }
 
+    /// Adds a field whose value is already JSON, if there is a value.
+    #[must_use]
+    pub fn maybe_raw(self, key: &str, json: Option<RawJson<'_>>) -> Self {
+        match json {
+            Some(json) => self.raw(key, json.as_str()),
+            None => self,
+        }
+    }
+
     /// Adds fields of another object unchanged.
     #[must_use]
-    pub fn fields<'f, 'v>(self, fields: impl IntoIterator<Item = (&'f str, RawJson<'v>)>) -> Self {
-        fields
-            .into_iter()
-            .fold(self, |writer, (key, raw)| writer.raw(key, raw.as_str()))
+    pub fn fields<'f>(mut self, fields: impl IntoIterator<Item = JsonField<'f>>) -> Self {
+        for field in fields {
+            self.comma();
+            self.0.push_str(field.as_str());
+        }
+        self
     }
 
     /// Closes the object and returns its text.

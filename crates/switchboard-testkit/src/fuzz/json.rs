@@ -78,14 +78,19 @@ fn compare_objects(object: Option<&JsonObject<'_>>, text: &str, depth: usize) {
     };
     let fields: Vec<_> = object
         .rest(&[])
-        .map(|(name, value)| (name.to_owned(), range(text, value.as_str())))
+        .map(|field| {
+            (
+                field.name().into_owned(),
+                range(text, field.value().as_str()),
+            )
+        })
         .collect();
     let expected: Vec<_> = (expected.0.iter())
         .map(|(name, value)| ((**name).to_owned(), range(text, value.get())))
         .collect();
     assert_eq!(fields, expected, "{text}");
     assert_copied(object, text);
-    for (_, value) in object.rest(&[]) {
+    for value in object.rest(&[]).map(|field| field.value()) {
         compare_values(value, 1);
         if let Some(depth) = depth.checked_sub(1) {
             compare_objects(object.nested(value).ok().as_ref(), value.as_str(), depth);
@@ -99,19 +104,21 @@ fn assert_copied(object: &JsonObject<'_>, text: &str) {
     let values = |object: &JsonObject<'_>| {
         let values = object.rest(&[]);
         values
-            .map(|(_, value)| value.as_str().to_owned())
+            .map(|field| field.value().as_str().to_owned())
             .collect::<Vec<_>>()
     };
     let names = |object: &JsonObject<'_>| {
         let names = object.rest(&[]);
-        names.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        names
+            .map(|field| field.name().into_owned())
+            .collect::<Vec<_>>()
     };
     let copied = JsonObject::parse(&copy, 0).expect("an object");
     assert_eq!(
         (names(&copied), values(&copied)),
         (names(object), values(object))
     );
-    let all: Vec<_> = object.rest(&[]).map(|(_, value)| value).collect();
+    let all: Vec<_> = object.rest(&[]).map(|field| field.value()).collect();
     let spliced = splice(text, &all, "0");
     let spliced = JsonObject::parse(&spliced, 0).expect("an object");
     assert_eq!(names(&spliced), names(object), "{text}");
