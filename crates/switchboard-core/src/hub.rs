@@ -21,6 +21,7 @@ use crate::{
     seeded_hash::NameHashMap,
 };
 
+mod broadcast;
 mod deferred;
 mod effects;
 mod log;
@@ -29,6 +30,7 @@ mod parsing;
 mod queries;
 mod relay;
 
+pub use effects::Deliveries;
 use effects::Effects;
 pub use parsing::UnparsedInput;
 use relay::not_in_room;
@@ -167,6 +169,12 @@ impl<L: Clone> Hub<L> {
             *known_position = self.rooms.get(log).map(Room::position).unwrap_or_default();
         }
         effect
+    }
+
+    /// Removes and returns the next effects if they are deliveries of one event to several connections, for a driver that
+    /// makes them at once. [`Hub::poll_effect`] returns them one by one.
+    pub fn poll_deliveries(&mut self) -> Option<Deliveries<L>> {
+        self.effects.pop_deliveries()
     }
 
     /// The time of the next deadline, at or after which [`Hub::handle_timeout`] must be called.

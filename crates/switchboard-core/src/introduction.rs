@@ -49,6 +49,12 @@ impl DialectTraits {
     pub fn reaches_other_dialects(&self) -> bool {
         self.signals || self.messages
     }
+
+    /// Whether both are the traits of one dialect.
+    pub(crate) fn is_same_dialect(&self, other: &Self) -> bool {
+        // A dialect usually has one static value, which is found faster than a text is compared.
+        std::ptr::eq(self, other) || self.name == other.name
+    }
 }
 
 /// The offerer among members of one dialect.
@@ -186,11 +192,13 @@ impl OfferRole {
 /// The role of `newcomer` towards the earlier `member`.
 #[must_use]
 pub fn offer_role(newcomer: &DialectTraits, member: &DialectTraits) -> OfferRole {
-    if newcomer.name != member.name && !(newcomer.signals && member.signals) {
+    let is_same = newcomer.is_same_dialect(member);
+    let can_signal = newcomer.signals && member.signals;
+    if !is_same && !can_signal {
         return OfferRole::None;
     }
     match (newcomer.offer_policy, member.offer_policy) {
-        (OfferPolicy::MemberOffers, _) if newcomer.name == member.name => OfferRole::Answerer,
+        (OfferPolicy::MemberOffers, _) if is_same => OfferRole::Answerer,
         (OfferPolicy::NewcomerOffers | OfferPolicy::MemberOffers, _) => OfferRole::Offerer,
         (OfferPolicy::Unspecified, OfferPolicy::NewcomerOffers | OfferPolicy::MemberOffers) => {
             OfferRole::Answerer

@@ -45,7 +45,7 @@ pub use command::{
 };
 pub use error::{ErrorCode, RequestError, error_chain};
 pub use event::{Event, EvictionReason};
-pub use hub::{Hub, UnparsedInput};
+pub use hub::{Deliveries, Hub, UnparsedInput};
 pub use id::{
     Address, Alias, DialectName, DisplayName, ElectionId, JoinId, NameError, NameId, PEER_ID_BYTES,
     PeerId, PeerIdError, Position, RoomId, RoomName, RoomScope, SpaceName,

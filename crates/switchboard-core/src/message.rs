@@ -87,11 +87,18 @@ impl RelayedMessage {
         Self { aliases, ..self }
     }
 
+    /// Whether the frame is one of this dialect.
+    #[must_use]
+    pub fn is_of_dialect(&self, name: DialectName) -> bool {
+        // The name of a dialect is usually one static text, which is found faster than its bytes are compared.
+        std::ptr::eq(self.origin, name) || self.origin == name
+    }
+
     /// Whether a member of a dialect with these traits can receive the message. The frame must have been parsed if
     /// the answer depends on its content.
     pub(crate) fn is_understood_by(&self, traits: &DialectTraits) -> bool {
         if !self.needs_content_for(traits) {
-            return self.origin == traits.name;
+            return self.is_of_dialect(traits.name);
         }
         debug_assert!(
             !self.is_unparsed(),
@@ -102,7 +109,7 @@ impl RelayedMessage {
 
     /// Whether the frame must be parsed to know if a member of a dialect with these traits can receive it.
     pub(crate) fn needs_content_for(&self, traits: &DialectTraits) -> bool {
-        self.origin != traits.name && self.is_accepted_by(traits)
+        !self.is_of_dialect(traits.name) && self.is_accepted_by(traits)
     }
 
     /// Whether the frame is not parsed yet. False for opaque frames, which are never parsed.

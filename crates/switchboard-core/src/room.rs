@@ -176,6 +176,11 @@ impl<L> Room<L> {
         self.members.is_empty() && self.pending.is_empty() && self.suspended().is_empty()
     }
 
+    /// Number of members, without pending joins.
+    pub(crate) fn members_len(&self) -> usize {
+        self.members.len()
+    }
+
     /// Number of members, including pending joins.
     pub(crate) fn len(&self) -> usize {
         self.members.len() + self.pending.joins().count()

@@ -65,7 +65,18 @@ pub struct PendingWakes {
     others: Vec<PendingWake>,
 }
 
+impl Extend<PendingWake> for PendingWakes {
+    fn extend<T: IntoIterator<Item = PendingWake>>(&mut self, wakes: T) {
+        wakes.into_iter().for_each(|wake| self.push(wake));
+    }
+}
+
 impl PendingWakes {
+    /// Reserves memory for `count` more wakes, of which the first may need none.
+    pub fn reserve(&mut self, count: usize) {
+        self.others.reserve(count);
+    }
+
     /// Adds a wake.
     pub fn push(&mut self, wake: PendingWake) {
         match &self.first {

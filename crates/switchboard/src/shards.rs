@@ -18,10 +18,10 @@ use parking_lot::Mutex;
 use prometheus::{IntCounter, IntCounterVec};
 use switchboard_cluster::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
 use switchboard_core::{
-    Address, Change, Charge, DialectTraits, Effect, Entry, Event, EvictionReason, Hub, HubRequest,
-    Input, LeaveCause, LeaveKind, Limits, LogId, Member, MessageKind, NodeId, NodeMessage,
-    NodeMessageBody, OfferPolicy, Peer, PeerId, Position, RejectReason, RelayedMessage,
-    ResourceKey, RoomId, SeededHash, error_chain,
+    Address, Change, Charge, Deliveries, DialectTraits, Effect, Entry, Event, EvictionReason, Hub,
+    HubRequest, Input, LeaveCause, LeaveKind, Limits, LogId, Member, MessageKind, NodeId,
+    NodeMessage, NodeMessageBody, OfferPolicy, Peer, PeerId, Position, RejectReason,
+    RelayedMessage, ResourceKey, RoomId, SeededHash, error_chain,
 };
 use switchboard_dialects::{Content, DialectTable, HOST, WebhookRequest};
 use switchboard_transport::{
@@ -351,17 +351,20 @@ impl Shards {
     /// to a slow receiver.
     fn drain_effects(&self, shard: &mut Shard, deferred: &mut Deferred) -> usize {
         let mut slow_receiver_bytes = 0;
-        while let Some(effect) = shard.hub.poll_effect() {
+        loop {
+            if let Some(Deliveries { receivers, event }) = shard.hub.poll_deliveries() {
+                deferred.receivers.reserve(receivers.len());
+                let bytes = deliver_all(receivers, &event, deferred);
+                slow_receiver_bytes = bytes.max(slow_receiver_bytes);
+                continue;
+            }
+            let Some(effect) = shard.hub.poll_effect() else {
+                return slow_receiver_bytes;
+            };
             match effect {
                 Effect::Deliver(local, event) => {
-                    let bytes = relayed_bytes(&event);
-                    let (level, wake) = local.push_deferring_wake(event);
-                    if level == FillLevel::High {
-                        slow_receiver_bytes = bytes.max(slow_receiver_bytes);
-                    }
-                    if let Some(wake) = wake {
-                        deferred.receivers.push(wake);
-                    }
+                    let bytes = deliver_all([local], &event, deferred);
+                    slow_receiver_bytes = bytes.max(slow_receiver_bytes);
                 }
                 Effect::Charge(local, charge) => local.charge(charge),
                 Effect::Propose {
@@ -380,7 +383,6 @@ impl Shards {
                 }
             }
         }
-        slow_receiver_bytes
     }
 
     fn propose(
@@ -517,6 +519,23 @@ fn sender_of(message: &NodeMessageBody) -> Option<PeerId> {
         | NodeMessageBody::Alive(_)
         | NodeMessageBody::SlowReceiver { .. } => None,
     }
+}
+
+/// Pushes an event into the outboxes of its receivers. Returns the bytes of its frame if a receiver is slow, else 0.
+fn deliver_all(
+    receivers: impl IntoIterator<Item = OutboxHandle>,
+    event: &Arc<Event>,
+    deferred: &mut Deferred,
+) -> usize {
+    let mut is_slow = false;
+    for receiver in receivers {
+        let (level, wake) = receiver.push_deferring_wake(event.clone());
+        is_slow |= level == FillLevel::High;
+        if let Some(wake) = wake {
+            deferred.receivers.push(wake);
+        }
+    }
+    if is_slow { relayed_bytes(event) } else { 0 }
 }
 
 /// The bytes of the frame that an event carries from another member; 0 for an event without one.

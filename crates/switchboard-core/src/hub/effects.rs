@@ -1,17 +1,57 @@
 //! The effects of an input, until the driver polls them.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, vec};
 
 use crate::{
     command::{Charge, Effect},
     event::Event,
 };
 
-/// An [`Effect`]. A join has an event for each member of a large room, so an event takes little memory here; the
-/// other effects are larger and few.
+/// The most receivers for which memory is reserved before they are known.
+const RESERVED_MAX: usize = 1024;
+
+/// The deliveries of one event to several connections. Each stands for an [`Effect::Deliver`].
+#[derive(Debug)]
+pub struct Deliveries<L> {
+    /// The connections whose outboxes get the event.
+    pub receivers: vec::IntoIter<L>,
+    /// The event that all of them get.
+    pub event: Arc<Event>,
+}
+
+/// The receivers of an event. One needs no memory: most rooms have two members.
+#[derive(Debug, Default)]
+pub(super) enum Receivers<L> {
+    #[default]
+    None,
+    One(L),
+    Many(Vec<L>),
+}
+
+impl<L> Receivers<L> {
+    /// Adds a receiver. Reserves memory for `count` when there is a second one.
+    pub(super) fn add(&mut self, receiver: L, count: usize) {
+        match self {
+            Self::Many(receivers) => receivers.push(receiver),
+            Self::None => *self = Self::One(receiver),
+            Self::One(_) => {
+                let mut receivers = Vec::with_capacity(count.clamp(2, RESERVED_MAX));
+                if let Self::One(first) = std::mem::take(self) {
+                    receivers.push(first);
+                }
+                receivers.push(receiver);
+                *self = Self::Many(receivers);
+            }
+        }
+    }
+}
+
+/// An [`Effect`]. A join has an event for each member of a large room, so these are one effect; those that are large
+/// are few.
 #[derive(Debug)]
 enum QueuedEffect<L> {
     Deliver(L, Arc<Event>),
+    DeliverAll(Deliveries<L>),
     Charge(L, Charge),
     Other(Box<Effect<L>>),
 }
@@ -31,6 +71,19 @@ impl<L> Effects<L> {
         self.0.push_back(QueuedEffect::Deliver(to, event));
     }
 
+    /// Adds a delivery to each of these connections.
+    pub(super) fn deliver_all(&mut self, receivers: Receivers<L>, event: Arc<Event>) {
+        match receivers {
+            Receivers::None => {}
+            Receivers::One(to) => self.deliver(to, event),
+            Receivers::Many(receivers) => {
+                let receivers = receivers.into_iter();
+                let deliveries = Deliveries { receivers, event };
+                self.0.push_back(QueuedEffect::DeliverAll(deliveries));
+            }
+        }
+    }
+
     pub(super) fn charge(&mut self, to: L, charge: Charge) {
         self.0.push_back(QueuedEffect::Charge(to, charge));
     }
@@ -40,11 +93,83 @@ impl<L> Effects<L> {
         self.0.push_back(QueuedEffect::Other(Box::new(effect)));
     }
 
+    /// Removes the next effect if it is a delivery to several connections.
+    pub(super) fn pop_deliveries(&mut self) -> Option<Deliveries<L>> {
+        let is_deliveries = |effect: &mut _| matches!(effect, QueuedEffect::DeliverAll(_));
+        match self.0.pop_front_if(is_deliveries)? {
+            QueuedEffect::DeliverAll(deliveries) => Some(deliveries),
+            QueuedEffect::Deliver(..) | QueuedEffect::Charge(..) | QueuedEffect::Other(_) => None,
+        }
+    }
+
     pub(super) fn pop(&mut self) -> Option<Effect<L>> {
         Some(match self.0.pop_front()? {
             QueuedEffect::Deliver(to, event) => Effect::Deliver(to, event),
+            QueuedEffect::DeliverAll(deliveries) => return self.pop_one_of(deliveries),
             QueuedEffect::Charge(to, charge) => Effect::Charge(to, charge),
             QueuedEffect::Other(effect) => *effect,
         })
+    }
+
+    /// Removes one of several deliveries. The others stay the next effects.
+    fn pop_one_of(&mut self, mut deliveries: Deliveries<L>) -> Option<Effect<L>> {
+        let Some(to) = deliveries.receivers.next() else {
+            return self.pop();
+        };
+        let event = deliveries.event.clone();
+        if deliveries.receivers.len() != 0 {
+            self.0.push_front(QueuedEffect::DeliverAll(deliveries));
+        }
+        Some(Effect::Deliver(to, event))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    fn event() -> Arc<Event> {
+        Arc::new(Event::RequestFailed(ErrorCode::Taken.into()))
+    }
+
+    /// The effects of a broadcast to three members between deliveries to one member and to none.
+    fn effects() -> Effects<u8> {
+        let mut effects = Effects::default();
+        effects.deliver(1, event());
+        for receivers in [2..5, 5..6, 6..6] {
+            let mut all = Receivers::default();
+            receivers.for_each(|receiver| all.add(receiver, 1));
+            effects.deliver_all(all, event());
+        }
+        effects.charge(6, Charge::SlowReceiver { bytes: 1 });
+        effects
+    }
+
+    fn receiver(effect: &Effect<u8>) -> u8 {
+        match effect {
+            Effect::Deliver(to, _) | Effect::Charge(to, _) => *to,
+            Effect::Propose { .. } | Effect::Send(..) => panic!("not queued: {effect:?}"),
+        }
+    }
+
+    #[test]
+    fn deliveries_to_several_connections_are_popped_one_by_one_in_order() {
+        let mut effects = effects();
+        let popped: Vec<_> = std::iter::from_fn(|| effects.pop()).collect();
+        let receivers: Vec<_> = popped.iter().map(receiver).collect();
+        assert_eq!(receivers, [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn deliveries_to_several_connections_are_popped_at_once_only_when_they_are_next() {
+        let mut effects = effects();
+        assert!(effects.pop_deliveries().is_none());
+        assert_eq!(effects.pop().as_ref().map(receiver), Some(1));
+        assert_eq!(effects.pop().as_ref().map(receiver), Some(2));
+        let rest = effects.pop_deliveries().expect("two are left");
+        assert_eq!(rest.receivers.collect::<Vec<_>>(), [3, 4]);
+        assert!(effects.pop_deliveries().is_none());
+        assert_eq!(effects.pop().as_ref().map(receiver), Some(5));
     }
 }

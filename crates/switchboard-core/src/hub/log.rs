@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Hub, effects::Effects, resource_key};
+use super::{
+    Hub,
+    effects::{Effects, Receivers},
+    resource_key,
+};
 use crate::{
     command::{Change, Charge, HubRequest, LeaveKind},
     error::ErrorCode,
@@ -192,9 +196,11 @@ impl<L: Clone> Hub<L> {
             let event = Arc::new(departed_event(id, &membership.member, cause));
             let notified = room.observers_of(&membership.member);
             let notified = notified.filter_map(|membership| membership.local.as_ref());
-            for local in notified.chain(room.counterparts_of(&membership)) {
-                effects.deliver(local.clone(), event.clone());
-            }
+            let mut receivers = Receivers::None;
+            notified
+                .chain(room.counterparts_of(&membership))
+                .for_each(|local| receivers.add(local.clone(), room.members_len()));
+            effects.deliver_all(receivers, event.clone());
             for suspended in room.suspended_mut() {
                 if suspended.remove_known(peer) && observes_presence(&suspended.member) {
                     effects.deliver(suspended.local.clone(), event.clone());
@@ -305,17 +311,17 @@ fn introduce_all<L: Clone>(
         }
     };
     if let LogId::Room(id) = log {
-        let mut events = IntroducedEvents::default();
+        let mut observers = ObserversByRole::default();
         // `for_each` of these combined iterators is faster than a loop.
         room.observers_of(newcomer)
             .filter(is_new)
             .for_each(|membership| {
                 notified += 1;
                 if let Some(local) = &membership.local {
-                    let event = events.get(id, newcomer, role(membership).flipped());
-                    effects.deliver(local.clone(), event.clone());
+                    observers.add(role(membership).flipped(), local, room.members_len());
                 }
             });
+        observers.notify(effects, id, newcomer);
     }
     if !observes_presence(newcomer) || local_join.local.is_none() {
         let others = Vec::new();
@@ -329,18 +335,35 @@ fn introduce_all<L: Clone>(
     Introductions { notified, others }
 }
 
-/// The events that notify members of one newcomer: one for each role, shared by all members with this role.
-#[derive(Default)]
-struct IntroducedEvents([Option<Arc<Event>>; 3]);
+/// The connections of the members that are notified of one newcomer, by their roles. All members with one role share one
+/// event.
+struct ObserversByRole<L>([(OfferRole, Receivers<L>); 3]);
 
-impl IntroducedEvents {
-    fn get(&mut self, room: &RoomId, newcomer: &Arc<Member>, role: OfferRole) -> &Arc<Event> {
-        let event = match role {
-            OfferRole::Offerer => &mut self.0[0],
-            OfferRole::Answerer => &mut self.0[1],
-            OfferRole::None => &mut self.0[2],
+impl<L> Default for ObserversByRole<L> {
+    fn default() -> Self {
+        let roles = [OfferRole::Offerer, OfferRole::Answerer, OfferRole::None];
+        Self(roles.map(|role| (role, Receivers::None)))
+    }
+}
+
+impl<L: Clone> ObserversByRole<L> {
+    /// Adds one of `count` connections.
+    fn add(&mut self, role: OfferRole, local: &L, count: usize) {
+        let index = match role {
+            OfferRole::Offerer => 0,
+            OfferRole::Answerer => 1,
+            OfferRole::None => 2,
         };
-        event.get_or_insert_with(|| Arc::new(introduced_event(room, newcomer, role)))
+        self.0[index].1.add(local.clone(), count);
+    }
+
+    fn notify(self, effects: &mut Effects<L>, room: &RoomId, newcomer: &Arc<Member>) {
+        for (role, locals) in self.0 {
+            if !matches!(locals, Receivers::None) {
+                let event = Arc::new(introduced_event(room, newcomer, role));
+                effects.deliver_all(locals, event);
+            }
+        }
     }
 }
 

@@ -2,12 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{
-    Hub,
-    parsing::must_parse_for,
-    relay::{deliver_to_all, received_event},
-    resource_key,
-};
+use super::{Hub, broadcast::Broadcast, relay::received_event, resource_key};
 use crate::{
     command::{Charge, Input, Target},
     error::{ErrorCode, RequestError},
@@ -121,8 +116,8 @@ impl<L: Clone> Hub<L> {
         let sender = room.and_then(|room| Some((room, room.membership_on_node(node, from)?)));
         let receiver = match (&to, sender) {
             (Recipient::Everyone, Some((room, membership))) => {
-                let (sender, effects) = (&membership.member, &mut self.effects);
-                if must_parse_for(room.visible_to(sender), message) {
+                let sender = &membership.member;
+                let Some(mut broadcast) = Broadcast::of_member(room, sender, message) else {
                     let message = message.clone();
                     let body = NodeMessageBody::Relay {
                         from,
@@ -131,14 +126,9 @@ impl<L: Clone> Hub<L> {
                     };
                     let input = Input::NodeMessage(node, NodeMessage { log, body });
                     return self.return_unparsed(message, input);
-                }
-                // The sender's node charges the sender for all receivers.
-                let _ = match &message.aliases.to {
-                    None => deliver_to_all(room.visible_to(sender), effects, id, sender, message),
-                    Some(to) => {
-                        deliver_to_all(room.receivers(sender, to), effects, id, sender, message)
-                    }
                 };
+                // The sender's node charges the sender for all receivers.
+                broadcast.deliver(&mut self.effects, id, sender, message);
                 if message.kind.is_description() {
                     self.note_description(&log, from.peer, None);
                 }
@@ -185,7 +175,7 @@ impl<L: Clone> Hub<L> {
             return;
         };
         let Some(peer) = to else {
-            if must_parse_for(room.memberships(), &message) {
+            let Some(mut broadcast) = Broadcast::of_host(room, &message) else {
                 let (from, shared) = (from.clone(), message.clone());
                 let body = NodeMessageBody::Announce {
                     to,
@@ -194,8 +184,8 @@ impl<L: Clone> Hub<L> {
                 };
                 let input = Input::NodeMessage(node, NodeMessage { log, body });
                 return self.return_unparsed(message, input);
-            }
-            let _ = deliver_to_all(room.memberships(), &mut self.effects, id, from, &message);
+            };
+            broadcast.deliver(&mut self.effects, id, from, &message);
             return;
         };
         let receiver = room.membership(peer);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Hub, effects::Effects, members, parsing::must_parse_for};
+use super::{Hub, broadcast::Broadcast, members, parsing::must_parse_for};
 use crate::{
     challenge::PendingJoin,
     command::{Charge, Effect, HubRequest, Input, Target},
@@ -11,7 +11,7 @@ use crate::{
     id::{PeerId, RoomId},
     introduction::Member,
     limits::{NOTICE_BYTES, QUEUED_REQUEST_BYTES_MAX, QUEUED_REQUESTS_MAX},
-    log::{LogId, NodeId, NodeMessage, NodeMessageBody, Recipient},
+    log::{LogId, NodeMessage, NodeMessageBody, Recipient},
     message::RelayedMessage,
     room::Membership,
 };
@@ -125,26 +125,22 @@ impl<L: Clone> Hub<L> {
             message,
         };
         if to == Target::Everyone {
-            if must_parse_for(room.visible_to(&from), &message) {
+            let Some(mut broadcast) = Broadcast::of_member(room, &from, &message) else {
                 let request = HubRequest::Send(id.clone(), to, message.clone());
                 return self.return_unparsed(message, Input::request(peer, local, request));
-            }
-            for node in other_nodes(room.visible_to(&from)) {
+            };
+            for node in &broadcast.nodes {
                 let body = body(Recipient::Everyone, message.clone());
                 let log = log.clone();
                 self.effects
-                    .push(Effect::Send(node, NodeMessage { log, body }));
+                    .push(Effect::Send(*node, NodeMessage { log, body }));
             }
-            let effects = &mut self.effects;
-            let delivery = match &message.aliases.to {
-                None => deliver_to_all(room.visible_to(&from), effects, id, &from, &message),
-                Some(to) => deliver_to_all(room.receivers(&from, to), effects, id, &from, &message),
-            };
-            if delivery.is_untranslatable {
+            broadcast.deliver(&mut self.effects, id, &from, &message);
+            if broadcast.is_untranslatable {
                 let error = RequestError::new(ErrorCode::Untranslatable).in_room(&id.name);
                 self.refuse(local.clone(), error);
             }
-            self.charge(local, delivery.receivers, message.frame.len());
+            self.charge(local, broadcast.receivers, message.frame.len());
             if message.kind.is_description() {
                 self.note_description(&log, peer, None);
             }
@@ -219,30 +215,27 @@ impl<L: Clone> Hub<L> {
             from: from.clone(),
             message: message.clone(),
         };
-        let must_parse = match to {
-            Target::Everyone => must_parse_for(room.memberships(), message),
-            Target::Peer(_) | Target::Address(_) | Target::AddressOrWait(_) => {
-                must_parse_for(room.find(to), message)
-            }
+        let unparsed = || Input::Announce {
+            room: id.clone(),
+            to: to.clone(),
+            from: from.clone(),
+            message: message.clone(),
         };
-        if must_parse {
-            let input = Input::Announce {
-                room: id.clone(),
-                to: to.clone(),
-                from: from.clone(),
-                message: message.clone(),
-            };
-            return self.return_unparsed(message.clone(), input);
-        }
         let bodies: Vec<_> = match to {
             Target::Everyone => {
+                let Some(mut broadcast) = Broadcast::of_host(room, message) else {
+                    return self.return_unparsed(message.clone(), unparsed());
+                };
                 // The host program has no budget to charge.
-                let _ = deliver_to_all(room.memberships(), &mut self.effects, id, from, message);
-                let nodes = other_nodes(room.memberships()).into_iter();
+                broadcast.deliver(&mut self.effects, id, from, message);
+                let nodes = broadcast.nodes.into_iter();
                 nodes.map(|node| (node, body(None))).collect()
             }
             // The host program gets no error for a missing receiver; it can list the members itself.
             Target::Peer(_) | Target::Address(_) | Target::AddressOrWait(_) => {
+                if must_parse_for(room.find(to), message) {
+                    return self.return_unparsed(message.clone(), unparsed());
+                }
                 let Ok(membership) = check_receiver(room.find(to), message) else {
                     return;
                 };
@@ -319,50 +312,4 @@ fn check_receiver<'a, L>(
     } else {
         Err(ErrorCode::Untranslatable)
     }
-}
-
-/// The other nodes that these members are connected to, without duplicates.
-fn other_nodes<'a, L: 'a>(memberships: impl Iterator<Item = &'a Membership<L>>) -> Vec<NodeId> {
-    let mut nodes: Vec<_> = memberships
-        .filter_map(|membership| membership.node)
-        .collect();
-    nodes.sort_unstable();
-    nodes.dedup();
-    nodes
-}
-
-/// The result of a delivery to many members.
-pub(super) struct BroadcastDelivery {
-    /// The number of receivers on all nodes.
-    receivers: usize,
-    /// A member did not receive the message because its dialect cannot express the message's content.
-    is_untranslatable: bool,
-}
-
-/// Delivers a message to the members that are connected to this node.
-pub(super) fn deliver_to_all<'a, L: Clone + 'a>(
-    memberships: impl Iterator<Item = &'a Membership<L>>,
-    effects: &mut Effects<L>,
-    id: &RoomId,
-    from: &Arc<Member>,
-    message: &Arc<RelayedMessage>,
-) -> BroadcastDelivery {
-    let event = Arc::new(received_event(id, from, false, message.clone()));
-    let mut delivery = BroadcastDelivery {
-        receivers: 0,
-        is_untranslatable: false,
-    };
-    // `for_each` of the combined iterators is faster than a loop.
-    memberships.for_each(|membership| {
-        let dialect = membership.member.dialect;
-        if !message.is_understood_by(dialect) {
-            delivery.is_untranslatable |= message.needs_content_for(dialect);
-            return;
-        }
-        delivery.receivers += 1;
-        if let Some(local) = &membership.local {
-            effects.deliver(local.clone(), event.clone());
-        }
-    });
-    delivery
 }
