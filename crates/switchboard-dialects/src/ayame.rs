@@ -481,7 +481,7 @@ impl AyameSession {
         if !is_from_host && self.state != AyameState::InRoom(Some(from.peer)) {
             return None;
         }
-        if message.origin == TRAITS.name {
+        if message.is_of_dialect(TRAITS.name) {
             return Some(message.frame.clone());
         }
         message.translated_once(TRAITS.name, || {

@@ -371,7 +371,7 @@ impl LightstreamSession {
         message: &RelayedMessage,
         dialects: DialectTable,
     ) -> Option<ByteString> {
-        if message.origin == TRAITS.name {
+        if message.is_of_dialect(TRAITS.name) {
             return Some(message.frame.clone());
         }
         let me = self

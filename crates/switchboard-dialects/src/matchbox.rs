@@ -233,7 +233,7 @@ impl Session for MatchboxSession {
                     frames.push(peer_event("PeerLeft", peer.peer));
                 });
             }
-            Event::Received { message, .. } if message.origin == TRAITS.name => {
+            Event::Received { message, .. } if message.is_of_dialect(TRAITS.name) => {
                 output.frames.push(message.frame.clone());
             }
             Event::Received { from, message, .. } => {

@@ -382,7 +382,7 @@ impl MeshSession {
         message: &RelayedMessage,
         dialects: DialectTable,
     ) -> Option<ByteString> {
-        if message.origin == TRAITS.name {
+        if message.is_of_dialect(TRAITS.name) {
             return Some(message.frame.clone());
         }
         Some(self.translation(from, &Content::of(message, dialects)?))

@@ -136,8 +136,13 @@ impl SessionOutput {
         if self.requests.capacity() > KEPT_CAPACITY {
             self.requests = Vec::new();
         }
-        self.frames.is_empty()
-            && self.commands.is_empty()
+        self.frames.is_empty() && self.has_only_frames()
+    }
+
+    /// Whether the output has nothing but frames, or nothing at all.
+    #[must_use]
+    pub fn has_only_frames(&self) -> bool {
+        self.commands.is_empty()
             && self.errors.is_empty()
             && self.requests.is_empty()
             && self.error_codes.is_empty()

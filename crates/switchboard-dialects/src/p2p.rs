@@ -256,7 +256,7 @@ impl Session for P2pSession {
                     frames.push(presence_frame("PEER_LEFT_ROOM", room, peer));
                 });
             }
-            Event::Received { message, .. } if message.origin == TRAITS.name => {
+            Event::Received { message, .. } if message.is_of_dialect(TRAITS.name) => {
                 output.frames.push(message.frame.clone());
             }
             Event::Received { from, message, .. } => {

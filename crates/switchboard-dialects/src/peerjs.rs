@@ -570,7 +570,7 @@ impl PeerJsSession {
         message: &RelayedMessage,
         dialects: DialectTable,
     ) -> Option<ByteString> {
-        if message.origin == TRAITS.name {
+        if message.is_of_dialect(TRAITS.name) {
             return Some(message.frame.clone());
         }
         match Content::of(message, dialects)? {

@@ -178,7 +178,7 @@ impl Session for SingoSession {
                     frames.push(client_frame("leave-client", &peer.address));
                 });
             }
-            Event::Received { message, .. } if message.origin == TRAITS.name => {
+            Event::Received { message, .. } if message.is_of_dialect(TRAITS.name) => {
                 output.frames.push(message.frame.clone());
             }
             Event::Received { from, message, .. } => {

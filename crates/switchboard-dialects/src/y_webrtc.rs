@@ -214,7 +214,7 @@ impl Session for YWebrtcSession {
                     others_subscribed.saturating_sub(1)
                 });
             }
-            Event::Received { message, .. } if message.origin == TRAITS.name => {
+            Event::Received { message, .. } if message.is_of_dialect(TRAITS.name) => {
                 output.frames.push(message.frame.clone());
             }
             Event::RequestFailed(error) => {

@@ -109,8 +109,9 @@ impl ClientSession {
         self.authorize_commands(output);
     }
 
-    /// Handles an event from the hubs, the state machines of the rooms.
-    pub fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
+    /// Handles an event from the hubs, the state machines of the rooms. Returns whether the output has only frames, as
+    /// for most events: then nothing is left to be done but to send them.
+    pub fn on_event(&mut self, event: &Event, output: &mut SessionOutput) -> bool {
         self.begin_step(output);
         match event {
             Event::Probe(resource) => output.probe = Some(resource.clone()),
@@ -139,7 +140,12 @@ impl ClientSession {
             | Event::Departed { .. }
             | Event::Received { .. } => self.dispatch_event(event, output),
         }
+        if output.has_only_frames() {
+            self.keep_frames(output);
+            return true;
+        }
         self.authorize_commands(output);
+        false
     }
 
     /// Reports a violation that the transport has detected to the client, and closes the connection.
@@ -312,7 +318,7 @@ impl ClientSession {
         }
     }
 
-    /// Bounds the times of a step. Keeps its frames, if the session outlives its connection.
+    /// Bounds the times of a step, and keeps its frames.
     fn finish_step(&mut self, output: &mut SessionOutput) {
         output.tick = output.tick.map(|every| every.clamp(TICK_MIN, TIME_MAX));
         if let FirstFrameTimeout::Within(wait) = &mut output.first_frame {
@@ -323,6 +329,11 @@ impl ClientSession {
             let kept = KeptOutput::new(*settings, self.limits.outbox_bytes);
             self.kept = Some(Box::new(kept));
         }
+        self.keep_frames(output);
+    }
+
+    /// Keeps the frames of a step, if the session outlives its connection.
+    fn keep_frames(&mut self, output: &SessionOutput) {
         if let Some(kept) = &mut self.kept {
             kept.extend(&output.frames);
         }

@@ -111,34 +111,23 @@ impl EventQueue {
         if self.overflowed {
             return FillLevel::High;
         }
+        self.count_peers(&event);
+        let bound = self.bytes_max();
         if matches!(*event, Event::Probe(_) | Event::Evicted(_)) {
             self.urgent.get_or_insert_default().0.push_back(event);
         } else {
-            self.push_in_order(event);
+            let after = self.bytes + event_bytes(&event);
+            if bound != 0 && after > bound || !self.memory.resize(self.bytes, after) {
+                self.overflow();
+                return FillLevel::High;
+            }
+            self.bytes = after;
+            self.events.push_back(event);
         }
-        let half = self.bytes_max() / 2;
-        match self.overflowed || half != 0 && self.bytes > half {
+        match bound != 0 && self.bytes > bound / 2 {
             true => FillLevel::High,
             false => FillLevel::Low,
         }
-    }
-
-    /// Queues an event that is not urgent.
-    fn push_in_order(&mut self, event: Arc<Event>) {
-        let bytes = event_bytes(&event);
-        self.count_peers(&event);
-        if self.reserve(bytes) {
-            self.bytes += bytes;
-            self.events.push_back(event);
-        } else {
-            self.overflow();
-        }
-    }
-
-    /// Whether `bytes` more fit. If they do, their memory is reserved.
-    fn reserve(&self, bytes: usize) -> bool {
-        let (bound, after) = (self.bytes_max(), self.bytes + bytes);
-        (bound == 0 || after <= bound) && self.memory.resize(self.bytes, after)
     }
 
     fn overflow(&mut self) {

@@ -165,11 +165,14 @@ impl SessionMachine {
             .extend(probes.into_iter().map(HubRequest::Alive));
     }
 
-    /// Handles an event from a hub.
-    pub fn on_event(&mut self, event: &Event, now: Instant, output: &mut SessionOutput) {
+    /// Handles an event from a hub. Returns whether the output has only frames.
+    pub fn on_event(&mut self, event: &Event, now: Instant, output: &mut SessionOutput) -> bool {
         self.budgets.observe(event);
-        self.session.on_event(event, output);
-        self.apply_output(output, now);
+        let has_only_frames = self.session.on_event(event, output);
+        if !has_only_frames {
+            self.apply_output(output, now);
+        }
+        has_only_frames
     }
 
     /// Suspends the session until a decision is made, and keeps the rest of an output, `queued`, until then.

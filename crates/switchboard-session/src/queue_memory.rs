@@ -30,7 +30,13 @@ impl QueueMemory {
 
     /// Changes the size of a queue from `before` to `after` bytes. Returns false, and changes nothing, if the
     /// queue would exceed its share of the free memory.
+    #[inline]
     pub(crate) fn resize(&self, before: usize, after: usize) -> bool {
+        before.max(after) <= UNCOUNTED_BYTES || self.resize_counted(before, after)
+    }
+
+    /// Does the same for a queue that is counted before or after.
+    fn resize_counted(&self, before: usize, after: usize) -> bool {
         let counted = |bytes: usize| bytes.saturating_sub(UNCOUNTED_BYTES);
         let (before, after) = (counted(before), counted(after));
         if after <= before {

@@ -47,7 +47,10 @@ fn frame(state: &mut SessionMachine, text: &str, now: Instant) -> SessionOutput 
 }
 
 fn event(state: &mut SessionMachine, event: &Event, now: Instant) -> SessionOutput {
-    step(|output| state.on_event(event, now, output))
+    step(|output| {
+        let has_only_frames = state.on_event(event, now, output);
+        assert_eq!(has_only_frames, output.has_only_frames());
+    })
 }
 
 fn decide(
