@@ -266,6 +266,7 @@ impl Outbox {
     pub(crate) fn park(&self, mode: PopMode, waker: &mut Option<Waker>) {
         let mut state = self.lock();
         if !state.is_filled(mode) && state.waiting.is_none() {
+            self.note_emptiness(&state);
             state.waiting = waker.take();
         }
     }

@@ -31,7 +31,7 @@ const READ_BYTES: usize = 16 * 1024;
 const WRITE_BYTES: usize = 16 * 1024;
 
 /// Payloads of this size or larger are written from their own memory; smaller ones are copied into the write buffer.
-const COPIED_BYTES_MAX: usize = 4 * 1024;
+pub(crate) const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 /// A write buffer that has grown beyond this size is not reused for the next connection.
 const SPARE_BYTES_MAX: usize = 2 * WRITE_BYTES;
@@ -372,6 +372,33 @@ impl Socket {
             None => Ok(self.is_flushed()),
         }
     }
+
+    /// Writes an encoded frame to a plain TCP connection that is flushed, as far as it accepts it, and keeps the rest.
+    /// Wakes no task when it accepts more. Returns whether all was written.
+    ///
+    /// # Errors
+    /// If the stream fails.
+    pub(crate) fn try_send_encoded(&mut self, frame: &[u8]) -> io::Result<bool> {
+        debug_assert!(self.is_flushed(), "the rest of the last frame comes first");
+        if self.is_closing {
+            return Ok(true);
+        }
+        let written = match self
+            .stream
+            .plain_tcp()
+            .map(|stream| stream.try_write(frame))
+        {
+            Some(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Some(Ok(count)) => count,
+            Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Some(Err(_)) | None => 0,
+        };
+        if written == frame.len() {
+            return Ok(true);
+        }
+        self.output.push_encoded(&frame[written..]);
+        Ok(false)
+    }
 }
 
 #[cfg(test)]
@@ -414,6 +441,15 @@ impl Output {
             self.frames = WRITE_BUFFER.take();
         }
         self.payload = frame::encode(message, COPIED_BYTES_MAX, &mut self.frames);
+        self.is_flushed = false;
+    }
+
+    /// Adds the rest of an encoded frame.
+    fn push_encoded(&mut self, rest: &[u8]) {
+        if self.frames.capacity() == 0 {
+            self.frames = WRITE_BUFFER.take();
+        }
+        self.frames.extend_from_slice(rest);
         self.is_flushed = false;
     }
 

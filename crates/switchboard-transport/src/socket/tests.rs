@@ -2,6 +2,7 @@ use std::{pin::pin, task::Waker};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    net::TcpListener,
     time::{advance, timeout},
 };
 
@@ -226,4 +227,24 @@ async fn a_complete_message_and_time_without_reading_do_not_time_out() {
         idle.is_err(),
         "a connection without an unfinished message must not time out"
     );
+}
+
+#[tokio::test]
+async fn the_rest_of_an_encoded_frame_that_does_not_fit_is_written_later() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let mut client = TcpStream::connect(address).await.expect("a connection");
+    let (stream, _) = listener.accept().await.expect("a connection");
+    stream.writable().await.expect("open");
+    let mut socket = Socket::new(UpgradedStream::Tcp(stream), &[], 0);
+    // More than the buffers of both sockets hold.
+    let frame: Vec<u8> = (0..16 << 20).map(|index: u32| (index >> 8) as u8).collect();
+    assert!(matches!(socket.try_send_encoded(&frame), Ok(false)));
+    assert!(!socket.is_flushed());
+    let mut received = vec![0; frame.len()];
+    let flushed = poll_fn(|context| socket.poll_flush(context));
+    let (flushed, read) = tokio::join!(flushed, client.read_exact(&mut received));
+    flushed.expect("open");
+    read.expect("open");
+    assert!(received == frame);
 }

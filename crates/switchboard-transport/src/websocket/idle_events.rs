@@ -6,7 +6,7 @@ use switchboard_core::Event;
 use switchboard_dialects::SessionOutput;
 use switchboard_session::PopMode;
 
-use crate::{Counters, outbox::Popped, pending_wake::consume_budget};
+use crate::{Counters, outbox::Popped, pending_wake::consume_budget, socket::COPIED_BYTES_MAX};
 
 use super::{ConnectionEnd, EVENTS_PER_WRITE, IdleStep, LeftOver, WebSocketConnection};
 
@@ -25,19 +25,20 @@ impl WebSocketConnection {
             return self.park_while_blocked(waker);
         }
         for count in 0..EVENTS_PER_WRITE {
-            // The caller has consumed the unit of the first event.
-            if count != 0 && !consume_budget() {
-                return;
-            }
             let Popped::Event(event, left) = self.outbox.pop_or_park(PopMode::All, waker) else {
                 return;
             };
             if count == 0 {
                 self.observe_depth(left + 1);
             }
-            let handled = self.handle_event(&event, step.now, &mut step.output);
-            let may_wait = handled.is_ok() && left != 0 && self.socket.has_room();
-            if !may_wait && self.flush_or_leave().is_err() || handled.is_err() {
+            if self.handle_event(&event, left, step).is_err() {
+                return;
+            }
+            if left == 0 {
+                self.outbox.park(PopMode::All, waker);
+            }
+            // The caller has consumed the unit of the first event.
+            if waker.is_none() || !consume_budget() {
                 return;
             }
         }
@@ -51,23 +52,56 @@ impl WebSocketConnection {
         }
     }
 
-    /// Handles an event. An error if the task must continue.
+    /// Handles an event, and writes its frames unless `left` more events can be handled before. An error if the task must
+    /// continue.
     fn handle_event(
         &mut self,
         event: &Event,
-        now: Instant,
-        output: &mut SessionOutput,
+        left: usize,
+        step: &mut IdleStep,
     ) -> Result<(), NeedsTask> {
         self.log.observe_event(event, &self.context.counters);
-        self.session.on_event(event, now, output);
+        let has_only_frames = self.session.on_event(event, step.now, &mut step.output);
+        let handled = if !has_only_frames {
+            self.apply_idle_output(&mut step.output)
+        } else if left == 0 && self.can_share_frame(&step.output) {
+            return self.send_shared_frame(step);
+        } else {
+            self.send_idle_frames(&mut step.output)
+        };
+        let may_wait = handled.is_ok() && left != 0 && self.socket.has_room();
+        if !may_wait {
+            self.flush_or_leave()?;
+        }
+        handled
+    }
+
+    /// Whether the output is one frame that can be written from a buffer that the receivers share.
+    fn can_share_frame(&self, output: &SessionOutput) -> bool {
+        let is_idle = self.pending.is_empty() && self.socket.is_flushed();
+        is_idle && matches!(&output.frames[..], [frame] if frame.len() < COPIED_BYTES_MAX)
+    }
+
+    fn send_shared_frame(&mut self, step: &mut IdleStep) -> Result<(), NeedsTask> {
+        Counters::add(&self.context.counters.frames_out_total, 1);
+        let sent = self.socket.try_send_encoded(step.take_encoded());
+        self.finish_write(sent)
+    }
+
+    fn send_idle_frames(&mut self, output: &mut SessionOutput) -> Result<(), NeedsTask> {
+        self.send_frames(output).map_err(|end| {
+            // The output is used for the next receiver, which must not get these frames.
+            drop(output.take());
+            self.leave(LeftOver::End(Box::new(end)))
+        })
+    }
+
+    /// Applies an output that has not only frames.
+    fn apply_idle_output(&mut self, output: &mut SessionOutput) -> Result<(), NeedsTask> {
         if output.resume.is_some() {
             return Err(self.leave(LeftOver::Output(Box::new(output.take()))));
         }
-        if let Err(end) = self.send_frames(output) {
-            // The output is used for the next receiver, which must not get these frames.
-            drop(output.take());
-            return Err(self.leave(LeftOver::End(Box::new(end))));
-        }
+        self.send_idle_frames(output)?;
         if !output.requests.is_empty() || output.webhook.is_some() || output.close.is_some() {
             return Err(self.leave(LeftOver::Output(Box::new(output.take()))));
         }
@@ -86,7 +120,12 @@ impl WebSocketConnection {
     /// Writes all frames to the socket. An error if the socket does not accept them all, or fails: the task continues
     /// then.
     fn flush_or_leave(&mut self) -> Result<(), NeedsTask> {
-        match self.try_write() {
+        let written = self.try_write();
+        self.finish_write(written)
+    }
+
+    fn finish_write(&mut self, written: io::Result<bool>) -> Result<(), NeedsTask> {
+        match written {
             Ok(true) => Ok(()),
             Ok(false) => Err(NeedsTask),
             // The socket may report the error only once. It replaces a left output, as the end of the connection would.

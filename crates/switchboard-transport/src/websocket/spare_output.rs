@@ -6,7 +6,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use bytestring::ByteString;
 use switchboard_dialects::SessionOutput;
+
+use crate::frame::{self, WebSocketMessage};
+
+/// An encoded frame that has more memory than this is not kept.
+const ENCODED_KEPT_MAX: usize = 16 * 1024;
 
 /// The place of a thread for an output that is not in use.
 type SpareOutput = Cell<Option<Box<SessionOutput>>>;
@@ -16,6 +22,9 @@ thread_local! {
     static STEP_OUTPUT: SpareOutput = const { Cell::new(None) };
     /// The output of events that are handled for idle connections, in the middle of a step of a task.
     static IDLE_OUTPUT: SpareOutput = const { Cell::new(None) };
+
+    /// The memory of an encoded frame that is not in use.
+    static ENCODED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static SECOND: Cell<Second> = const { Cell::new(Second { span: None, unix_secs: 0 }) };
 }
 
@@ -31,18 +40,31 @@ pub(super) fn with_output<E>(
     Ok(())
 }
 
-/// The time at which the events of idle connections are handled, and an empty output for them.
+/// The time at which the events of idle connections are handled, an empty output for them, and the last frame.
 #[derive(Debug)]
 pub(crate) struct IdleStep {
     pub(super) now: Instant,
     pub(super) output: Box<SessionOutput>,
+    encoded: EncodedFrame,
 }
 
 impl IdleStep {
     /// The memory of the output is that of the last step of this thread.
     pub(crate) fn at(now: Instant) -> Self {
-        let output = take(&IDLE_OUTPUT, now);
-        Self { now, output }
+        Self {
+            now,
+            output: take(&IDLE_OUTPUT, now),
+            encoded: EncodedFrame::default(),
+        }
+    }
+
+    /// Removes the only frame of the output, and returns it as the socket sends it. The receivers of one event nearly
+    /// always get the same frame, which is encoded once.
+    pub(super) fn take_encoded(&mut self) -> &[u8] {
+        if let Some(frame) = self.output.frames.pop() {
+            self.encoded.set(frame);
+        }
+        &self.encoded.bytes
     }
 
     /// Empties the output after a dialect has panicked.
@@ -53,6 +75,36 @@ impl IdleStep {
     /// Gives the memory to the next step.
     pub(crate) fn finish(self) {
         put_back(&IDLE_OUTPUT, self.output);
+        self.encoded.free();
+    }
+}
+
+/// A text frame, and the bytes that a socket sends for it.
+#[derive(Debug, Default)]
+struct EncodedFrame {
+    /// Keeps the text, so that no other text has its address.
+    frame: ByteString,
+    bytes: Vec<u8>,
+}
+
+impl EncodedFrame {
+    fn set(&mut self, frame: ByteString) {
+        if self.bytes.is_empty() {
+            self.bytes = ENCODED.take();
+        } else if std::ptr::eq(&*self.frame, &*frame) {
+            return;
+        }
+        self.bytes.clear();
+        let message = WebSocketMessage::Text(frame.clone());
+        frame::encode(message, usize::MAX, &mut self.bytes);
+        self.frame = frame;
+    }
+
+    /// Gives the memory to the next step.
+    fn free(self) {
+        if (1..=ENCODED_KEPT_MAX).contains(&self.bytes.capacity()) {
+            ENCODED.set(self.bytes);
+        }
     }
 }
 
