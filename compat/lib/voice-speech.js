@@ -18,6 +18,10 @@ const BANDS = [
 const FRAME = RATE / 50;
 /** A sound that is quieter than the loudest one by more than this counts as silence. */
 const RANGE_DB = 45;
+/** Frames of a window of one second: within it the delay of the received audio is constant. */
+const WINDOW = 50;
+/** The greatest change of the delay from one window to the next, in frames: 0.3 s. */
+const SHIFT_MAX = 15;
 
 /** The reason why no speech is available here, or false. */
 export const speechMissing = missing('espeak-ng', 'ffmpeg');
@@ -36,20 +40,39 @@ export async function speak(folder, name, text, voice) {
 }
 
 /**
- * The correlation of received audio with a repeated speech: that of the envelopes, in the mean of the bands, at the delay
- * where it is greatest. 1 is equal, 0 is unrelated.
+ * The correlation of received audio with a repeated speech: that of the envelopes, in the mean of the bands and of windows
+ * of one second, at the delays where it is greatest. 1 is equal; two different speeches have up to 0.5. The delay may
+ * change a little between windows: on a busy machine a browser loses or inserts some tenths of a second.
  * @param {Int16Array} heard @param {Int16Array} spoken
  */
 export function likeness(heard, spoken) {
   const there = envelopes(heard);
   const wanted = envelopes(spoken);
   const period = wanted[0].length;
-  let best = 0;
-  for (let delay = 0; delay < period; delay += 1) {
-    const each = there.map((band, at) => correlation(band, band.map((_, frame) => wanted[at][(frame + delay) % period])));
-    best = Math.max(best, each.reduce((sum, one) => sum + one, 0) / each.length);
+  const windows = Math.floor(there[0].length / WINDOW);
+  /** The greatest sum over the windows so far, for each delay of the last one. */
+  let sums = new Array(period).fill(0);
+  for (let window = 0; window < windows; window += 1) {
+    const former = sums;
+    sums = former.map((_, delay) => greatestNear(former, delay) + windowLikeness(there, wanted, window * WINDOW, delay));
   }
-  return best;
+  return Math.max(...sums) / windows;
+}
+
+/** The greatest value at most `SHIFT_MAX` places away in a ring. @param {number[]} ring @param {number} place */
+function greatestNear(ring, place) {
+  const { length } = ring;
+  const near = Array.from({ length: 2 * SHIFT_MAX + 1 }, (_, at) => ring[(place + at - SHIFT_MAX + length) % length]);
+  return Math.max(...near);
+}
+
+/** @param {number[][]} there @param {number[][]} wanted @param {number} start of the window @param {number} delay */
+function windowLikeness(there, wanted, start, delay) {
+  const each = there.map((band, at) => {
+    const heard = band.slice(start, start + WINDOW);
+    return correlation(heard, heard.map((_, frame) => wanted[at][(start + frame + delay) % wanted[at].length]));
+  });
+  return each.reduce((sum, one) => sum + one, 0) / each.length;
 }
 
 /** For each band its level in dB, 50 times a second. @param {Int16Array} samples */
