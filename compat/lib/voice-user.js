@@ -13,7 +13,7 @@ const TICK_MS = 10;
  * server buffers them for listeners; audio from before the first listener is cut to its end.
  */
 const AHEAD_MS = 150;
-const ANSWER_WITHIN_MS = 5_000;
+const ANSWER_WITHIN_MS = 30_000;
 
 /** The audio that a user has received so far. */
 export class Recording {

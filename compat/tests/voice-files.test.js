@@ -13,9 +13,11 @@ import { Recording, VoiceUser } from '../lib/voice-user.js';
 const TONE = { frequency: 440, level: -12 };
 const RECORDED_MS = 7_000;
 const LATE_BY_MS = 1_500;
-const WITHIN_MS = 30_000;
+const WITHIN_MS = 90_000;
 
 const LENGTH_OFF_MAX = 0.02;
+/** The server skips the sound of the time in which a busy machine stops it for longer than 140 ms. */
+const SKIPPED_SECONDS_MAX = 0.5;
 /** The pre-skip of an Opus stream that joins a running encoder: 3840 samples, which are not played. */
 const PRE_SKIP_SECONDS = 0.08;
 const LEVEL_OFF_DB_MAX = 1.5;
@@ -106,7 +108,7 @@ function formats() {
 /** @param {Recording} recording @param {number} found seconds @param {Format} format */
 function isAsLong({ seconds: { min, max } }, found, format) {
   const skipped = format === 'opus' ? PRE_SKIP_SECONDS : 0;
-  const isRight = found > min * (1 - LENGTH_OFF_MAX) - skipped && found < max * (1 + LENGTH_OFF_MAX) + skipped;
+  const isRight = found > min * (1 - LENGTH_OFF_MAX) - skipped - SKIPPED_SECONDS_MAX && found < max * (1 + LENGTH_OFF_MAX) + skipped;
   assert.ok(isRight, `${found.toFixed(3)} s of sound in ${min.toFixed(3)} to ${max.toFixed(3)} s`);
 }
 
