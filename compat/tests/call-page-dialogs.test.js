@@ -110,8 +110,8 @@ scene('on a small laptop the way into the call and the way out of the settings a
 
 scene('a browser that names no speaker plays on that of the system, and the settings say so', async (scene) => {
   const ada = await scene.visit('Ada', () => void (navigator.mediaDevices.enumerateDevices = async () => []));
-  const shown = (/** @type {string} */ testid) => ada.page.getByTestId(testid).innerText();
-  assert.deepEqual([await shown('speaker-select'), await shown('camera-select')], ['System default', 'None found']);
+  const shows = (/** @type {string} */ testid, /** @type {string} */ text) => ada.page.getByTestId(testid).filter({ hasText: text }).waitFor({ state: 'attached' });
+  await Promise.all([shows('speaker-select', 'System default'), shows('camera-select', 'None found')]);
 });
 
 /** Without scrolling, and below nothing. @param {import('playwright-core').Page} page @param {string} testid */

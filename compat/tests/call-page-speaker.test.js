@@ -90,9 +90,10 @@ scene('a tile has the whole screen, and gives it back', async (scene) => {
   await button.click();
   await ada.until('the tile has the screen', () => document.fullscreenElement?.getAttribute('data-username') === 'Grace');
   await tile.locator('[data-testid="tile-full-screen"][aria-pressed="true"]').waitFor();
-  const box = await tile.boundingBox();
-  const size = await ada.page.evaluate(() => ({ width: innerWidth, height: innerHeight }));
-  assert.deepEqual([box?.width, box?.height], [size.width, size.height]);
+  await ada.until('a tile of the size of the window', () => {
+    const box = document.fullscreenElement?.getBoundingClientRect();
+    return box?.width === innerWidth && box.height === innerHeight;
+  });
   await ada.seesMoving(1);
   await ada.page.screenshot({ path: outputFile('call-page-full-screen.png') });
 
@@ -106,7 +107,7 @@ scene('the icons of a microphone and a camera that are off are struck through', 
   /** @param {import('playwright-core').Page} page @param {string} testid */
   const drawing = (page, testid) => page.getByTestId(testid).locator('use').getAttribute('href');
   const ada = await scene.visit('Ada', undefined, async (page) => {
-    await page.locator('[data-testid="prejoin-mic"][aria-pressed="true"]').waitFor();
+    for (const device of ['mic', 'camera']) await page.locator(`[data-testid="prejoin-${device}"][aria-pressed="true"]`).waitFor();
     assert.deepEqual([await drawing(page, 'prejoin-mic'), await drawing(page, 'prejoin-camera')], ['#i-mic', '#i-camera']);
     await page.getByTestId('prejoin-mic').click();
     await page.getByTestId('prejoin-camera').click();
