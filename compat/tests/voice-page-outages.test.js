@@ -6,7 +6,7 @@ import { voiceStage } from '../lib/voice-stage.js';
 const ADA_HZ = 440;
 const GRACE_HZ = 1000;
 const STALL_MS = 10_000;
-const WITHIN_MS = 20_000;
+const WITHIN_MS = 60_000;
 const POLL_MS = 100;
 /** The time within which a call is restored. */
 const REVIVAL_MS = 30_000;

@@ -81,13 +81,11 @@ scene('a call that is cancelled rings no more', async (scene) => {
 scene('nobody is there: the page says so', async (scene) => {
   const { ada, grace } = await twoPeople(scene);
   await grace.page.close();
+  ada.excused.push(/status of 404/);
 
   await ada.calls(grace);
 
   await Promise.all([ada.reads('call-error', 'This user is not online'), ada.isAlone()]);
-  const [refusal, ...others] = ada.problems.splice(0);
-  assert.match(refusal, /404/);
-  assert.deepEqual(others, []);
 });
 
 scene('two tabs of one person ring, and fall silent when one accepts', async (scene) => {
