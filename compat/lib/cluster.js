@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { freePort } from './program.js';
 import { Server } from './server.js';
 
-const LISTENS_WITHIN_MS = 10_000;
+const LISTENS_WITHIN_MS = 60_000;
 
 /** @typedef {(() => Promise<unknown>)[]} Closers functions that end what a test has started; the first is called first */
 

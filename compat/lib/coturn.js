@@ -8,10 +8,11 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { likelyFreePort } from './program.js';
 import { unlessCi } from './requirement.js';
 
 const SECRET = 'north';
-const READY_WITHIN_MS = 15_000;
+const READY_WITHIN_MS = 60_000;
 const ANSWER_MS = 100;
 /** A STUN binding request (RFC 8489, section 5). */
 const BINDING_REQUEST = Buffer.from('000100002112a442' + '07'.repeat(12), 'hex');
@@ -114,12 +115,13 @@ export class Coturn {
   }
 }
 
+/** @returns {Promise<number>} */
 async function freeUdpPort() {
-  const socket = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  return port;
+  const port = likelyFreePort();
+  const socket = createSocket('udp4').bind(port, '127.0.0.1');
+  const isFree = await once(socket, 'listening').then(() => true, () => false);
+  if (isFree) socket.close();
+  return isFree ? port : freeUdpPort();
 }
 
 /**

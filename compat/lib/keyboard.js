@@ -45,7 +45,7 @@ export class Keyboard {
 
   /** Waits until this has the focus. @param {string} testid */
   async isAt(testid) {
-    await this.page.waitForFunction((testid) => document.activeElement?.getAttribute('data-testid') === testid, testid, { timeout: 10_000 });
+    await this.page.waitForFunction((testid) => document.activeElement?.getAttribute('data-testid') === testid, testid, { timeout: 30_000 });
   }
 
   /** Moves the focus to this element. Each element on the way must show its focus. @param {string} testid @param {string} [key] */

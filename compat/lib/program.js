@@ -1,24 +1,37 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { get } from 'node:https';
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
-const READY_WITHIN_MS = 15_000;
+const READY_WITHIN_MS = 60_000;
+/** Below the ports of outgoing connections (Linux: from 32768), one of which could take a free port before its program does. */
+const PORTS = { min: 15_000, max: 32_000 };
+const PORTS_TRIED_MAX = 100;
 
 export async function freePort() {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = /** @type {import('node:net').AddressInfo} */ (probe.address());
-  probe.close();
-  await once(probe, 'close');
-  return port;
+  for (let tried = 0; tried < PORTS_TRIED_MAX; tried += 1) {
+    const port = likelyFreePort();
+    const probe = createServer().listen(port, '127.0.0.1');
+    const isFree = await once(probe, 'listening').then(() => true, () => false);
+    if (!isFree) continue;
+    probe.close();
+    await once(probe, 'close');
+    return port;
+  }
+  throw new Error(`no port from ${PORTS.min} to ${PORTS.max} is free`);
+}
+
+/** A port that no outgoing connection takes. */
+export function likelyFreePort() {
+  return randomInt(PORTS.min, PORTS.max);
 }
 
 /** @param {string} url */
 async function answersOk(url) {
-  const signal = AbortSignal.timeout(1_000);
+  const signal = AbortSignal.timeout(5_000);
   try {
     if (!url.startsWith('https:')) return (await fetch(url, { signal })).status === 200;
     const [response] = await once(get(url, { signal, agent: false, rejectUnauthorized: false }), 'response');

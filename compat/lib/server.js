@@ -6,7 +6,7 @@ import { freePort, Program } from './program.js';
 // The server reads every SWITCHBOARD_ variable as a setting.
 const { SWITCHBOARD_BIN, ...ENV } = process.env;
 const BINARY = SWITCHBOARD_BIN ?? fileURLToPath(new URL('../../target/release/switchboard', import.meta.url));
-const STOPPED_WITHIN_MS = 10_000;
+const STOPPED_WITHIN_MS = 30_000;
 
 /** The real binary, started on a free port of the loopback interface, with these settings in its environment. */
 export class Server extends Program {

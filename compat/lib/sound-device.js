@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-const READY_WITHIN_MS = 15_000;
+const READY_WITHIN_MS = 60_000;
 const READY = 'Daemon startup complete';
 
 /** A sound device without hardware: a PulseAudio of its own, which ends with the tests and affects no other. */

@@ -8,7 +8,7 @@ const MOVING_FRAMES = 10;
 /** `keeps` waits for so many readings within the limits. */
 const READINGS_IN_A_ROW = 4;
 const READINGS_WITHIN_MS = 60_000;
-const HEARD_WITHIN_MS = 20_000;
+const HEARD_WITHIN_MS = 30_000;
 const READ_EVERY_MS = 100;
 
 /** A member that uses the call page at `/`. */

@@ -108,7 +108,7 @@ export class YWebrtcClient {
 
   /** The server sends an announcement to its own sender, too. */
   async #announced() {
-    const signal = AbortSignal.timeout(15_000);
+    const signal = AbortSignal.timeout(30_000);
     const [conn] = this.provider.signalingConns;
     while (!this.frames) await new Promise((resolve, reject) => {
       signal.onabort = () => reject(new Error('the announcement does not come back'));

@@ -16,8 +16,8 @@ const DROP_MS = 30_000;
 const RETRY_MS = 500;
 const STRANGER_TRIES_AT_MS = 20_000;
 /** The time for which a message waits for an absent peer; the original checks once a second. */
-const ABSENT_MS = { min: 4_500, max: 9_000 };
-const NOTICED_WITHIN_MS = 15_000;
+const ABSENT_MS = { min: 4_500, max: 20_000 };
+const NOTICED_WITHIN_MS = 30_000;
 
 /** The browser's message about a socket that the cable cut or did not let through. */
 const CUT_SOCKET = /WebSocket connection to .* failed/;
