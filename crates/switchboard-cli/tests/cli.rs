@@ -550,10 +550,16 @@ async fn an_idle_server_uses_no_processor_time() {
         .await
         .expect("it reads");
     assert!(socket.next().await.is_some());
-    let before = running.ticks();
-    std::thread::sleep(Duration::from_secs(2));
-    let used = running.ticks() - before;
-    assert!(used <= 1, "{used} clock ticks in two idle seconds");
+    // The work of its start and of the join may take some seconds on a busy machine.
+    let used: Vec<_> = (0..5)
+        .map(|_| {
+            let before = running.ticks();
+            std::thread::sleep(Duration::from_secs(2));
+            running.ticks() - before
+        })
+        .take_while(|used| *used > 1)
+        .collect();
+    assert!(used.len() < 5, "{used:?} clock ticks in each two seconds");
 }
 
 #[tokio::test]

@@ -122,12 +122,17 @@ async fn churn_leaves_no_state_behind() {
         timeout(TEST_TIMEOUT, audible)
             .await
             .expect("timeout: the tone is not audible");
-        let began = Instant::now();
-        listener.next_samples(RATE / 2).await;
-        let elapsed = began.elapsed();
-        assert!(
-            elapsed > Duration::from_millis(400),
-            "{room} is faster than real time: {elapsed:?}"
-        );
+        // Samples that have arrived before are read at once.
+        let real_time = async {
+            loop {
+                let began = Instant::now();
+                listener.next_samples(RATE / 2).await;
+                if began.elapsed() > Duration::from_millis(400) {
+                    break;
+                }
+            }
+        };
+        let real_time = timeout(TEST_TIMEOUT, real_time).await;
+        assert!(real_time.is_ok(), "{room} is faster than real time");
     }
 }

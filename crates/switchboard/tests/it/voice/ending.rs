@@ -17,6 +17,9 @@ use crate::{
     nodes::SharedEngine,
 };
 
+/// The time for which a call without connections is kept. Its users connect within this time.
+const CALL_LINGER: Duration = Duration::from_secs(2);
+
 /// Checks that the stream is complete: the body has its last chunk, and an Ogg stream its last page.
 async fn assert_ends(mut listener: Listener, format: &str) {
     let (bytes, end) = listener.end().await;
@@ -73,7 +76,7 @@ async fn hang_up_ends_all_streams_of_the_call() {
 #[tokio::test]
 async fn ringing_ends_by_either_user_or_timeout() {
     let mut config = Config::default();
-    config.voice.call.ring = Duration::from_millis(500);
+    config.voice.call.ring = Duration::from_secs(2);
     let (_server, address) = open(Server::builder().config(config));
     let (mut ada, bob) = User::two(address).await;
     let (mut ada_events, mut bob_events) = (ada.events().await, bob.events().await);
@@ -105,13 +108,13 @@ async fn wait_until_call_has_ended(ada: &User, bob: &User) {
 #[tokio::test]
 async fn call_outlives_its_last_connection_for_a_while() {
     let mut config = Config::default();
-    config.voice.call.linger = Duration::from_millis(500);
+    config.voice.call.linger = CALL_LINGER;
     let (_server, address) = open(Server::builder().config(config));
     let (ada, bob) = in_call(address).await;
     let microphone = bob.speak_to(&ada).await;
     let listener = ada.listen_to(&bob, "wav").await;
     // Longer than a call without connections is kept.
-    listener.samples(RATE).await;
+    listener.samples(RATE * 5 / 2).await;
     drop(listener);
     wait_for_metric(address, "voice_listeners", 0).await;
     // A disconnected user can reconnect.
@@ -127,7 +130,7 @@ async fn call_outlives_its_last_connection_for_a_while() {
 #[tokio::test]
 async fn call_without_connections_ends() {
     let mut config = Config::default();
-    config.voice.call.linger = Duration::from_millis(500);
+    config.voice.call.linger = CALL_LINGER;
     let (_server, address) = open(Server::builder().config(config));
     let (ada, bob) = in_call(address).await;
     assert_eq!(bob.accept(&ada).await.0, 200);

@@ -418,7 +418,7 @@ async fn event_streams_can_require_proof() {
 
 #[tokio::test]
 async fn ticket_is_valid_for_its_key_until_it_expires() {
-    let ttl = Duration::from_millis(500);
+    let ttl = Duration::from_millis(1500);
     let (_server, address) = start_with(|config| config.voice.gostream.keys.challenge_ttl = ttl);
     let ada = User::new(address).await;
     let got = tokio::time::Instant::now();

@@ -391,7 +391,7 @@ async fn token_is_one_segment_of_the_path() {
 async fn unreachable_site_denies_access() {
     let site = FakeSite::start().await;
     let mut config = config(&site);
-    config.voice.gostream.site.timeout = Duration::from_millis(200);
+    config.voice.gostream.site.timeout = Duration::from_secs(1);
     config.voice.gostream.site.cache_ttl = Duration::ZERO;
     let (_server, address) = open(Server::builder().config(config.clone()));
     let listener = Listener::of(join("tok1", "7").send(address).await);

@@ -49,7 +49,7 @@ async fn stalled_listener_is_disconnected_and_others_lose_no_frame() {
     let (elapsed, received) = (began.elapsed(), (after - before) as f64 / RATE as f64);
     eprintln!("disconnected after {elapsed:?}; {received:.3} s of audio received meanwhile");
     assert!(
-        (received - elapsed.as_secs_f64()).abs() < 0.5,
+        (received - elapsed.as_secs_f64()).abs() < 1.5,
         "{received} s of audio in {elapsed:?}"
     );
     wait_for_metric(address, "voice_listeners", 1).await;

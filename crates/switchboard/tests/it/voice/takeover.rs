@@ -1,7 +1,5 @@
 //! A user's newer connection takes over from an older one, which is notified.
 
-use std::time::Duration;
-
 use super::{
     http::{BodyPart, HttpRequest, wait_for_metric},
     listener::{Listener, wait_until_all_are_detached},
@@ -9,7 +7,7 @@ use super::{
     source::Source,
     user::{User, in_call},
 };
-use crate::client::start;
+use crate::client::{TEST_TIMEOUT, start};
 
 const REPLACED: (u16, &str) = (1008, "replaced by a newer connection");
 
@@ -88,7 +86,7 @@ async fn new_microphone_is_audible_while_the_old_one_is_unused() {
     let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
     let audible =
         async { while median_amplitude(&listener.next_samples(RATE / 2).await, 440) < 7500.0 {} };
-    tokio::time::timeout(Duration::from_secs(10), audible)
+    tokio::time::timeout(TEST_TIMEOUT, audible)
         .await
         .expect("timeout: the tone is not audible");
     let (_, members) = HttpRequest::get("/listMembers?roomID=1")
