@@ -53,6 +53,12 @@ impl Net {
         }
     }
 
+    /// A time as stamps hold it.
+    pub(crate) fn nanos(&self, time: Instant) -> u64 {
+        let since = time.saturating_duration_since(self.started);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn seat(&self, number: usize, room: usize) -> Seat {
         let name = format!("{}u{number}", self.run_name);
         let room = format!("{}r{room}", self.run_name);
@@ -191,6 +197,11 @@ impl BenchClient {
         self.backlog.push_back(Message::Text(frame.into()));
         self.is_flushed = false;
         Ok(())
+    }
+
+    /// Whether all frames that were sent are written.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.is_flushed
     }
 
     /// Writes the frames that were sent.

@@ -80,7 +80,7 @@ pub(crate) struct Tally {
     pub(crate) units: u64,
     /// The notifications of joins.
     pub(crate) notifications: u64,
-    /// Deliveries that came after a later message of the same sender, or twice.
+    /// Deliveries after a missing or later message of the same sender, or twice.
     pub(crate) out_of_order: u64,
     /// Turns that were due while too many waited for the speaker.
     pub(crate) skipped: u64,

@@ -27,6 +27,7 @@ mod progress;
 mod report;
 mod run;
 mod schedule;
+mod sequence;
 mod server_process;
 pub mod stamp;
 mod target;

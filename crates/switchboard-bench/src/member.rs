@@ -12,6 +12,7 @@ use crate::{
     client::BenchClient,
     dialect::WireClient,
     drive::{GroupTurns, Order, Phase},
+    sequence::{Place, ReceivedSequences},
     stamp::{ALL, Stamp, Template},
 };
 
@@ -21,6 +22,18 @@ pub(crate) struct Speech {
     pub(crate) template: Template,
     /// The number of the receiving client, or [`ALL`].
     pub(crate) to: u32,
+    /// The number of the last message. Each receiver gets all numbers.
+    sequence: u64,
+}
+
+impl Speech {
+    pub(crate) fn new(frame: String, to: u32) -> Self {
+        Self {
+            template: Template::new(frame),
+            to,
+            sequence: 0,
+        }
+    }
 }
 
 /// A member of a group.
@@ -29,8 +42,7 @@ pub(crate) struct Participant {
     pub(crate) client: BenchClient,
     /// The frames of one turn; empty for a listener.
     pub(crate) speeches: Vec<Speech>,
-    sequence: u64,
-    heard_sequence: u64,
+    received: ReceivedSequences,
 }
 
 impl Participant {
@@ -38,8 +50,7 @@ impl Participant {
         Self {
             client,
             speeches,
-            sequence: 0,
-            heard_sequence: 0,
+            received: ReceivedSequences::from_start(),
         }
     }
 
@@ -70,13 +81,13 @@ impl Participant {
     }
 
     fn speak(&mut self, order: Order, phase: &Phase) -> Result<(), BenchError> {
-        for speech in &self.speeches {
-            self.sequence += 1;
+        for speech in &mut self.speeches {
+            speech.sequence += 1;
             let stamp = Stamp {
                 from: self.client.number,
                 to: speech.to,
                 slot: order.slot,
-                sequence: self.sequence,
+                sequence: speech.sequence,
                 due_nanos: phase.nanos(order.due),
             };
             self.client.send(speech.template.stamped(stamp))?;
@@ -93,8 +104,7 @@ impl Participant {
         if stamp.from == me || (stamp.to != me && stamp.to != ALL) {
             return Ok(());
         }
-        phase.receive(&stamp, stamp.sequence > self.heard_sequence);
-        self.heard_sequence = self.heard_sequence.max(stamp.sequence);
+        phase.receive(&stamp, self.received.receive(&stamp) == Place::Next);
         if let Some(order) = turns.on_delivery(&stamp, phase) {
             self.speak(order, phase)?;
         }

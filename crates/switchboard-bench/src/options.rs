@@ -19,18 +19,21 @@ pub enum Workload {
     Idle,
     /// Pairs connect, join a new room, relay one message and leave.
     Churn,
+    /// One large room of several dialects, with joins and leaves, beside clients that do not read.
+    Mixed,
     /// Two talkers and many listeners of a voice room.
     Voice,
 }
 
 impl Workload {
     /// All workloads.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Relay,
         Self::Fanout,
         Self::Join,
         Self::Idle,
         Self::Churn,
+        Self::Mixed,
         Self::Voice,
     ];
 
@@ -43,6 +46,7 @@ impl Workload {
             Self::Join => "join",
             Self::Idle => "idle",
             Self::Churn => "churn",
+            Self::Mixed => "mixed",
             Self::Voice => "voice",
         }
     }
@@ -51,7 +55,7 @@ impl Workload {
         match self {
             Self::Relay => 64,
             Self::Fanout | Self::Voice => 100,
-            Self::Join => 1_000,
+            Self::Join | Self::Mixed => 1_000,
             Self::Idle => 10_000,
             Self::Churn => 32,
         }
@@ -62,20 +66,27 @@ impl Workload {
         match self {
             Self::Relay | Self::Idle | Self::Churn => Some(2),
             Self::Join => Some(10),
-            Self::Fanout | Self::Voice => None,
+            Self::Fanout | Self::Mixed | Self::Voice => None,
         }
     }
 
     fn default_window(self) -> usize {
         match self {
             Self::Join => 64,
-            Self::Relay | Self::Fanout | Self::Idle | Self::Churn | Self::Voice => 1,
+            Self::Relay | Self::Fanout | Self::Idle | Self::Churn | Self::Mixed | Self::Voice => 1,
+        }
+    }
+
+    fn default_rate(self) -> f64 {
+        match self {
+            Self::Mixed => 5.0,
+            Self::Relay | Self::Fanout | Self::Join | Self::Idle | Self::Churn | Self::Voice => 0.0,
         }
     }
 
     fn default_payload(self) -> usize {
         match self {
-            Self::Fanout => 256,
+            Self::Fanout | Self::Mixed => 256,
             Self::Relay | Self::Churn | Self::Join | Self::Idle | Self::Voice => 1_536,
         }
     }
@@ -108,7 +119,8 @@ pub struct BenchOptions {
     pub clients: usize,
     /// The members of one room; `None` for the default of the workload. A dialect with smaller rooms has its maximum.
     pub members: Option<usize>,
-    /// Units per second of all clients together: messages, broadcasts, joins or cycles. Zero is a closed loop.
+    /// Units per second of all clients together: messages, broadcasts, joins or cycles. Zero is a closed loop. For `mixed`,
+    /// the members per second that leave and are replaced.
     pub rate: f64,
     /// Closed loop: messages in flight in each pair or room. For `join`, the rooms that fill at a time.
     pub window: usize,
@@ -150,7 +162,7 @@ impl BenchOptions {
             path: None,
             clients: workload.default_clients(),
             members: None,
-            rate: 0.0,
+            rate: workload.default_rate(),
             window: workload.default_window(),
             duration: Duration::from_secs(10),
             warm_up: Duration::from_secs(2),
@@ -190,6 +202,10 @@ impl BenchOptions {
         if self.callgrind && self.pid.is_none() {
             let problem = "needs --pid with the process of valgrind";
             return Err(BenchError::option("--callgrind", problem));
+        }
+        if self.workload == Workload::Mixed && self.dialect != BenchDialect::Lightstream {
+            let problem = "mixed has clients of several dialects, with lightstream as the first";
+            return Err(BenchError::option("--dialect", problem));
         }
         if (self.workload == Workload::Voice) != (self.dialect == BenchDialect::Gostream) {
             let problem = format!("{} has no workload {}", self.dialect, self.workload);

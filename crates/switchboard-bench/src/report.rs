@@ -48,7 +48,7 @@ pub struct Report {
     pub lost: u64,
     /// Turns that could not begin because too many waited.
     pub skipped: u64,
-    /// Deliveries in a wrong order, or twice.
+    /// Deliveries after a missing or later message of the same sender, or twice.
     pub out_of_order: u64,
     /// Connections that were refused or lost, and requests that were rejected.
     pub errors: u64,

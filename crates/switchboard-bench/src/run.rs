@@ -10,7 +10,7 @@ use crate::{
     progress::Reporter,
     server_process::Probe,
     target::BenchTarget,
-    workload::{churn, idle, join, messages, voice},
+    workload::{churn, idle, join, messages, mixed, voice},
 };
 
 /// Open files of the run that are not connections.
@@ -54,6 +54,7 @@ async fn run_on(
         Workload::Join => join::run(&net, options, &mut probe, reporter).await,
         Workload::Idle => idle::run(&net, options, &mut probe, reporter).await,
         Workload::Churn => churn::run(&net, options, &mut probe, reporter).await,
+        Workload::Mixed => mixed::run(options, &mut probe, reporter).await,
         Workload::Voice => voice::run(&net.target, options, &mut probe, reporter).await,
     }
 }

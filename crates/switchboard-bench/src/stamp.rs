@@ -22,7 +22,7 @@ pub struct Stamp {
     pub to: u32,
     /// The number of the conversation in its room: in a closed loop several may be in progress.
     pub slot: u32,
-    /// The number of the message, which grows with each message of the sender.
+    /// The number of the message: 1 for the first one of the sender to this receiver, and then the next one.
     pub sequence: u64,
     /// The time at which the message was due, in nanoseconds since the start of the run.
     pub due_nanos: u64,

@@ -12,6 +12,7 @@ pub(crate) mod churn;
 pub(crate) mod idle;
 pub(crate) mod join;
 pub(crate) mod messages;
+pub(crate) mod mixed;
 pub(crate) mod voice;
 
 /// The pace that the options ask for.

@@ -29,7 +29,8 @@ fn measure(
 #[test]
 fn every_workload_delivers_all_messages() {
     for workload in Workload::ALL {
-        if workload == Workload::Voice {
+        // The floor serves neither several dialects nor voice.
+        if matches!(workload, Workload::Mixed | Workload::Voice) {
             continue;
         }
         let report = measure(workload, |_| ()).expect("a report");

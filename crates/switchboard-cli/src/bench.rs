@@ -38,6 +38,11 @@ enum BenchAction {
     Idle(LoadArgs),
     /// Pairs connect, join a new room, relay one message and leave; the unit is such a cycle
     Churn(LoadArgs),
+    /// One room of several dialects with joins and leaves, beside clients that do not read; the unit is a delivery
+    ///
+    /// Three members speak to the room all the time, and every member checks that their messages arrive without a gap and
+    /// in order. It is a background for other loads, and ends after its duration or on an interrupt.
+    Mixed(LoadArgs),
     /// Two talkers and many listeners of a voice room; the unit is an Ogg page of 60 ms of Opus that a listener gets
     Voice(LoadArgs),
     /// Serve a relay with nothing in it but the system calls and the frame headers, to compare a server with
@@ -69,16 +74,17 @@ struct LoadOptions {
     /// Path of the dialect on the server [default: that of the URL, else the one on Switchboard]
     #[arg(long)]
     path: Option<String>,
-    /// Number of connections [default: relay 64, fanout and voice 100, join 1000, idle 10000, churn 32]
+    /// Number of connections [default: relay 64, fanout and voice 100, join and mixed 1000, idle 10000, churn 32]
     #[arg(long, value_name = "N")]
     clients: Option<usize>,
-    /// Members of one room [default: relay, idle and churn 2, join 10, fanout and voice all clients]
+    /// Members of one room [default: relay, idle and churn 2, join 10, fanout, mixed and voice all clients]
     #[arg(long, value_name = "N")]
     members: Option<usize>,
     /// Messages, broadcasts, joins or cycles per second, of all clients together. Latencies then count from the time at
-    /// which each was due. 0 is a closed loop: the next one begins when the last one has arrived
-    #[arg(long, value_name = "N", default_value_t = 0.0)]
-    rate: f64,
+    /// which each was due. 0 is a closed loop: the next one begins when the last one has arrived [default: 0]. For mixed,
+    /// the members per second that leave and are replaced [default: 5]
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
     /// Closed loop: messages in flight in each pair or room [default: 1]; for join, rooms that fill at a time [default: 64]
     #[arg(long, value_name = "N")]
     window: Option<usize>,
@@ -123,6 +129,7 @@ pub(crate) fn run(bench: BenchCommand) -> anyhow::Result<()> {
         BenchAction::Join(args) => send_load(Workload::Join, args),
         BenchAction::Idle(args) => send_load(Workload::Idle, args),
         BenchAction::Churn(args) => send_load(Workload::Churn, args),
+        BenchAction::Mixed(args) => send_load(Workload::Mixed, args),
         BenchAction::Voice(args) => send_load(Workload::Voice, args),
         BenchAction::Floor { address } => serve_floor(address),
     }
@@ -169,7 +176,7 @@ impl LoadOptions {
             path: self.path,
             clients: self.clients.unwrap_or(defaults.clients),
             members: self.members,
-            rate: self.rate,
+            rate: self.rate.unwrap_or(defaults.rate),
             window: self.window.unwrap_or(defaults.window),
             duration: self.duration,
             warm_up: self.warm_up,

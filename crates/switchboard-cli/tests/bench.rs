@@ -87,6 +87,17 @@ fn listeners_of_voice_get_pages() {
 }
 
 #[test]
+fn members_of_a_mixed_room_get_all_messages_in_order() {
+    let server = ServerProcess::start_on("127.0.0.1", &SERVER, Stdio::inherit());
+    let report = report(
+        &server,
+        "mixed --dialect lightstream --clients 15 --rate 10 --warm-up 0.3 --duration 1",
+    );
+    assert_eq!(report["unit"], "delivery");
+    assert_eq!(report["members"], 15);
+}
+
+#[test]
 fn joins_notify_all_members_that_are_present() {
     let server = ServerProcess::start_on("127.0.0.1", &SERVER, Stdio::inherit());
     let report = report(

@@ -10,7 +10,7 @@ use crate::{
     member::{Participant, Speech},
     progress::Reporter,
     server_process::Probe,
-    stamp::{self, ALL, Template},
+    stamp::{self, ALL},
     workload::measure,
 };
 
@@ -26,9 +26,12 @@ pub(crate) async fn run(
     let (tally, usage) = measure(net, options, &mut groups, probe, reporter).await?;
     let unit = match options.workload {
         Workload::Fanout => "delivery",
-        Workload::Relay | Workload::Join | Workload::Idle | Workload::Churn | Workload::Voice => {
-            "message"
-        }
+        Workload::Relay
+        | Workload::Join
+        | Workload::Idle
+        | Workload::Churn
+        | Workload::Mixed
+        | Workload::Voice => "message",
     };
     Ok(Report::new(options, unit, connected, &tally, usage))
 }
@@ -68,12 +71,7 @@ fn pairs(net: &Net, room: Vec<BenchClient>, content: &str) -> Vec<SpeakerGroup> 
 fn audience(net: &Net, room: Vec<BenchClient>, content: &str) -> SpeakerGroup {
     let speeches = room.split_first().map(|(speaker, listeners)| {
         let frame = net.wire.broadcast(&speaker.seat, content);
-        let to_all = |frame| {
-            vec![Speech {
-                template: Template::new(frame),
-                to: ALL,
-            }]
-        };
+        let to_all = |frame| vec![Speech::new(frame, ALL)];
         let to_each = || {
             listeners
                 .iter()
@@ -90,8 +88,5 @@ fn audience(net: &Net, room: Vec<BenchClient>, content: &str) -> SpeakerGroup {
 
 fn direct(net: &Net, from: &BenchClient, to: &BenchClient, content: &str) -> Speech {
     let frame = net.wire.direct(&from.seat, &to.address, content);
-    Speech {
-        template: Template::new(frame),
-        to: to.number,
-    }
+    Speech::new(frame, to.number)
 }

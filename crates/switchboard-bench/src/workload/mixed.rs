@@ -1,0 +1,326 @@
+//! `mixed`: one large room of several dialects with joins and leaves, beside clients that do not read.
+//!
+//! A member of each dialect with text messages speaks to the room all the time. The unit is a delivery of such a message.
+//! Every receiver checks that the messages of each speaker arrive without a gap and in order.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt as _, stream};
+use tokio::{
+    signal::ctrl_c,
+    task::spawn_local,
+    time::{Interval, interval, sleep, sleep_until, timeout},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    BenchDialect, BenchError, BenchOptions, Report,
+    client::{BenchClient, Net},
+    drive::Tally,
+    member::KeepAlive,
+    progress::Reporter,
+    schedule::Schedule,
+    sequence::{Place, ReceivedSequences},
+    server_process::Probe,
+    stamp::{self, ALL, Stamp, Template},
+    target::BenchTarget,
+};
+
+/// The dialects of the members in turn. Those of the first three have text messages.
+const DIALECTS: [BenchDialect; 5] = [
+    BenchDialect::Lightstream,
+    BenchDialect::P2p,
+    BenchDialect::Mesh,
+    BenchDialect::Singo,
+    BenchDialect::Matchbox,
+];
+const SPEAKERS: usize = 3;
+/// The time between two messages of a speaker.
+const SPEECH_PERIOD: Duration = Duration::from_millis(200);
+
+/// Clients that do not read.
+const SLOW_READERS: usize = 8;
+/// The time that one of them does not read: long enough for more than the server queues for it.
+const STALL: Duration = Duration::from_secs(6);
+/// The time after it in which the client reads on.
+const READ_ON: Duration = Duration::from_secs(1);
+/// The messages to slow readers: 1 MiB per second.
+const FLOOD_BYTES: usize = 64 << 10;
+const FLOOD_PERIOD: Duration = Duration::from_millis(62);
+
+/// Joins in progress while the room fills.
+const CONCURRENCY: usize = 16;
+
+/// The numbers of the rooms.
+const ROOM: usize = 0;
+const SLOW_ROOM: usize = 1;
+
+pub(crate) async fn run(
+    options: &BenchOptions,
+    probe: &mut Probe,
+    reporter: &mut Reporter<'_>,
+) -> Result<Report, BenchError> {
+    let room = Rc::new(MixedRoom::new(options)?);
+    let members = room.fill(options.clients, reporter).await?;
+    spawn_local(Rc::clone(&room).replace_members(members, options.rate));
+    spawn_local(Rc::clone(&room).flood_slow_readers());
+    for _ in 0..SLOW_READERS {
+        spawn_local(Rc::clone(&room).read_slowly());
+    }
+    room.wait(options.warm_up, "warm-up", reporter).await;
+    let warm_up = room.tally.replace(Tally::new());
+    probe.start().await?;
+    let started = Instant::now();
+    room.wait(options.duration, "measure", reporter).await;
+    let usage = probe.stop().await?;
+    let mut tally = room.tally.replace(Tally::new());
+    tally.elapsed = started.elapsed();
+    tally.add_errors(&warm_up);
+    let connected = options.clients + SLOW_READERS + 1;
+    Ok(Report::new(options, "delivery", connected, &tally, usage))
+}
+
+/// The shared state of all clients.
+#[derive(Debug)]
+struct MixedRoom {
+    nets: Vec<Net>,
+    content: String,
+    clients_so_far: Cell<usize>,
+    tally: RefCell<Tally>,
+}
+
+/// A member that leaves when this is dropped.
+type MemberGuard = DropGuard;
+
+impl MixedRoom {
+    fn new(options: &BenchOptions) -> Result<Self, BenchError> {
+        let mut nets: Vec<Net> = Vec::new();
+        for dialect in DIALECTS {
+            let options = BenchOptions {
+                dialect,
+                ..options.clone()
+            };
+            let Some(wire) = dialect.wire() else { continue };
+            let mut net = Net::new(wire, BenchTarget::resolve(&options)?);
+            if let Some(first) = nets.first() {
+                net.run_name.clone_from(&first.run_name);
+                net.started = first.started;
+            }
+            nets.push(net);
+        }
+        Ok(Self {
+            nets,
+            content: stamp::text(options.payload),
+            clients_so_far: Cell::new(0),
+            tally: RefCell::new(Tally::new()),
+        })
+    }
+
+    fn next_number(&self) -> usize {
+        let number = self.clients_so_far.get();
+        self.clients_so_far.set(number + 1);
+        number
+    }
+
+    /// Sets up the room. The speakers come first and stay.
+    async fn fill(
+        self: &Rc<Self>,
+        clients: usize,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<VecDeque<MemberGuard>, BenchError> {
+        for _ in 0..SPEAKERS.min(clients) {
+            self.clone().enter(true).await?.disarm();
+        }
+        let rest = SPEAKERS.min(clients)..clients;
+        let entering = rest.map(|_| self.clone().enter(false));
+        let mut entering = stream::iter(entering).buffered(CONCURRENCY);
+        let mut members = VecDeque::new();
+        while let Some(member) = entering.next().await {
+            members.push_back(member?);
+            reporter.connected(members.len(), clients);
+        }
+        Ok(members)
+    }
+
+    /// Lets a new client join the room.
+    async fn enter(self: Rc<Self>, speaks: bool) -> Result<MemberGuard, BenchError> {
+        let number = self.next_number();
+        let net = &self.nets[number % DIALECTS.len()];
+        let mut client = BenchClient::open(net, number, net.seat(number, ROOM)).await?;
+        client.join(net).await?;
+        let left = CancellationToken::new();
+        let speech = speaks.then(|| Speaker::new(net, &client, &self.content));
+        spawn_local(self.clone().attend(client, speech.flatten(), left.clone()));
+        Ok(left.drop_guard())
+    }
+
+    /// Receives, and speaks if the client is a speaker, until the client leaves.
+    async fn attend(
+        self: Rc<Self>,
+        mut client: BenchClient,
+        mut speaker: Option<Speaker>,
+        left: CancellationToken,
+    ) {
+        let net = &self.nets[client.number as usize % DIALECTS.len()];
+        let mut keep_alive = KeepAlive::new(net.wire);
+        let mut received = ReceivedSequences::from_any();
+        loop {
+            let step = tokio::select! {
+                () = left.cancelled() => return client.close().await,
+                frame = client.next_frame() => {
+                    frame.and_then(|frame| self.hear(&frame, &mut client, &mut received))
+                }
+                frame = keep_alive.due() => client.send(frame),
+                stamped = speech(&mut speaker, net) => client.send(stamped),
+            };
+            if let Err(error) = step {
+                return self.tally.borrow_mut().fail(&error);
+            }
+        }
+    }
+
+    fn hear(
+        &self,
+        frame: &str,
+        client: &mut BenchClient,
+        received: &mut ReceivedSequences,
+    ) -> Result<(), BenchError> {
+        let Some(stamp) = Stamp::find(frame.as_bytes()) else {
+            return client.understand(frame).map(drop);
+        };
+        if stamp.from == client.number {
+            return Ok(());
+        }
+        let now = self.nets[0].nanos(Instant::now());
+        let latency = Duration::from_nanos(now.saturating_sub(stamp.due_nanos));
+        let mut tally = self.tally.borrow_mut();
+        tally.units += 1;
+        tally.latencies.record(latency);
+        match received.receive(&stamp) {
+            Place::Next => {}
+            Place::AfterGap(missing) => tally.lost += missing,
+            Place::Repeated => tally.out_of_order += 1,
+        }
+        Ok(())
+    }
+
+    /// Lets the oldest member leave and a new one join, at a rate.
+    async fn replace_members(self: Rc<Self>, mut members: VecDeque<MemberGuard>, rate: f64) {
+        if rate == 0.0 {
+            // A member leaves when its place in the queue is dropped.
+            return std::future::pending().await;
+        }
+        let mut schedule = Schedule::new(Instant::now(), rate);
+        loop {
+            sleep_until(schedule.take().into()).await;
+            drop(members.pop_front());
+            match self.clone().enter(false).await {
+                Ok(member) => members.push_back(member),
+                Err(error) => self.tally.borrow_mut().fail(&error),
+            }
+        }
+    }
+
+    /// Sends to the slow readers. The server may close the connection for that; then there is a new one.
+    async fn flood_slow_readers(self: Rc<Self>) {
+        let content = stamp::text(FLOOD_BYTES);
+        loop {
+            drop(self.flood(&content).await);
+            sleep(FLOOD_PERIOD).await;
+        }
+    }
+
+    async fn flood(&self, content: &str) -> Result<(), BenchError> {
+        let net = &self.nets[0];
+        let mut client = self.open_slow().await?;
+        let frame = net.wire.broadcast(&client.seat, content);
+        let frame = frame.unwrap_or_default();
+        let mut ticks = interval(FLOOD_PERIOD);
+        loop {
+            tokio::select! {
+                frame = client.next_frame() => client.understand(&frame?).map(drop)?,
+                // A server that does not read gets no more.
+                _ = ticks.tick() => if client.is_flushed() { client.send(frame.clone())? },
+            }
+        }
+    }
+
+    /// Joins, does not read for some time, reads on, and begins again. The server may close the connection.
+    async fn read_slowly(self: Rc<Self>) {
+        loop {
+            if let Ok(mut client) = self.open_slow().await {
+                sleep(STALL).await;
+                let read_on = async { while client.next_frame().await.is_ok() {} };
+                drop(timeout(READ_ON, read_on).await);
+            }
+            sleep(FLOOD_PERIOD).await;
+        }
+    }
+
+    async fn open_slow(&self) -> Result<BenchClient, BenchError> {
+        let (net, number) = (&self.nets[0], self.next_number());
+        let mut client = BenchClient::open(net, number, net.seat(number, SLOW_ROOM)).await?;
+        client.join(net).await?;
+        Ok(client)
+    }
+
+    /// Waits for some time, or for an interrupt.
+    async fn wait(&self, time: Duration, part: &'static str, reporter: &mut Reporter<'_>) {
+        let started = Instant::now();
+        let mut ticks = interval(Reporter::INTERVAL);
+        reporter.start();
+        loop {
+            tokio::select! {
+                () = sleep_until((started + time).into()) => return,
+                _ = ctrl_c() => return,
+                _ = ticks.tick() => {
+                    let units = self.tally.borrow().units;
+                    reporter.running(part, started.elapsed(), units);
+                }
+            }
+        }
+    }
+}
+
+/// The messages of a speaker.
+#[derive(Debug)]
+struct Speaker {
+    template: Template,
+    number: u32,
+    sequence: u64,
+    due: Interval,
+}
+
+impl Speaker {
+    /// A speaker, if its dialect has text messages.
+    fn new(net: &Net, client: &BenchClient, content: &str) -> Option<Self> {
+        let frame = net.wire.broadcast(&client.seat, content)?;
+        Some(Self {
+            template: Template::new(frame),
+            number: client.number,
+            sequence: 0,
+            due: interval(SPEECH_PERIOD),
+        })
+    }
+}
+
+/// The next message of a speaker, when it is due.
+async fn speech(speaker: &mut Option<Speaker>, net: &Net) -> String {
+    let Some(speaker) = speaker else {
+        return std::future::pending().await;
+    };
+    let due = speaker.due.tick().await;
+    speaker.sequence += 1;
+    speaker.template.stamped(Stamp {
+        from: speaker.number,
+        to: ALL,
+        slot: 0,
+        sequence: speaker.sequence,
+        due_nanos: net.nanos(due.into()),
+    })
+}
