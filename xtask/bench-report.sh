@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `cargo xtask bench-report [--no-install] [--quick]`: compares Switchboard with the floor and with the original servers that
-# package registries have. `SWITCHBOARD_BIN` is the binary to measure; without it, a release build.
+# `cargo xtask bench-report [--no-install] [--quick] [--background]`: compares Switchboard with the floor and with the original
+# servers that package registries have. `SWITCHBOARD_BIN` is the binary to measure; without it, a release build.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 exec </dev/null

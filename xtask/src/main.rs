@@ -38,6 +38,7 @@ Flags
     --long          (test) also long chaos runs, high case counts, and comparisons with the original servers of PeerJS,
                     y-webrtc and matchbox
     --quick         (bench-report) about two minutes, with less exact figures
+    --background    (bench-report) also a second series, beside a large mixed room and clients that do not read
 
 Environment
     SWITCHBOARD_BIN     (bench-report) the binary to measure; else a release build
@@ -64,7 +65,7 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
     let known: &[&str] = match *command {
         "test" => &["--no-install", "--no-browser", "--long"],
         "lint" => &["--no-install"],
-        "bench-report" => &["--no-install", "--quick"],
+        "bench-report" => &["--no-install", "--quick", "--background"],
         _ => &[],
     };
     if let Some(unknown) = flags.iter().find(|flag| !known.contains(flag)) {

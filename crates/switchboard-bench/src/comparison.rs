@@ -15,10 +15,12 @@ use serde_json::Value;
 
 use crate::BenchError;
 
+mod background;
 mod command_line;
 mod host;
 mod load;
 mod markdown;
+mod plot;
 mod section;
 mod series;
 mod subject;
@@ -39,6 +41,8 @@ pub struct ComparisonOptions {
     pub output: PathBuf,
     /// The extent of each load.
     pub extent: Extent,
+    /// Whether there is a second series, in which Switchboard has a large mixed room and slow readers beside each load.
+    pub background: bool,
     /// Only the sections whose names begin with this text.
     pub only: String,
 }
@@ -56,6 +60,10 @@ pub struct Extent {
     pub idle_clients: usize,
     /// The members of the larger room of the sections `fanout`.
     pub large_room: usize,
+    /// The clients of the section `join`.
+    pub join_clients: usize,
+    /// The members of the room of the section `join-large`.
+    pub join_room: usize,
 }
 
 impl Extent {
@@ -66,6 +74,8 @@ impl Extent {
         warm_up: 0.5,
         idle_clients: 10_000,
         large_room: 1_000,
+        join_clients: 1_000,
+        join_room: 300,
     };
 
     /// About two minutes. CPU times have an error of some percent.
@@ -75,11 +85,13 @@ impl Extent {
         warm_up: 0.2,
         idle_clients: 2_000,
         large_room: 1_000,
+        join_clients: 500,
+        join_room: 100,
     };
 }
 
-/// Runs all loads, and writes `report.md` and `report.json` to the output folder. Returns the path of `report.md`. `progress`
-/// gets a line for each load.
+/// Runs all loads, and writes `report.md`, `report.json` and a plot for each section to the output folder. Returns the path of
+/// `report.md`. `progress` gets a line for each load.
 ///
 /// # Errors
 /// If the output cannot be written, or the binary of Switchboard cannot be started. A load that fails is a row of the report.
@@ -90,11 +102,15 @@ pub fn compare(
     let action = "create the output folder";
     fs::create_dir_all(&options.output).map_err(|source| BenchError::Io { action, source })?;
     let host = Host::observe();
-    let sections: Vec<Section> = section::all(options.extent)
+    let sections: Vec<Section> = section::all(options.extent, options.background)
         .into_iter()
         .filter(|section| section.name.starts_with(&options.only))
         .collect();
     let mut results = Results {
+        servers: subject::templates(&host, options),
+        background: options
+            .background
+            .then(|| background::command("PORT", &host, options).to_string()),
         host,
         rounds: options.extent.rounds,
         sections: Vec::new(),
@@ -102,8 +118,11 @@ pub fn compare(
     };
     for section in &sections {
         let runs = series::run(section, &results.host, options, progress)?;
-        results.sections.push(SectionSummary::new(section, &runs));
-        let records = runs.iter().map(|run| run.record(section));
+        let load = load::template(section, &results.host, options);
+        results
+            .sections
+            .push(SectionSummary::new(section, &runs, load));
+        let records = runs.runs.iter().map(|run| run.record(section));
         results.runs.extend(records);
     }
     write_all(&results, &options.output)
@@ -114,6 +133,10 @@ pub fn compare(
 struct Results {
     host: Host,
     rounds: usize,
+    /// The commands of the servers.
+    servers: Vec<String>,
+    /// The command of the background load.
+    background: Option<String>,
     sections: Vec<SectionSummary>,
     /// All runs with their commands and complete reports.
     runs: Vec<Value>,
@@ -122,6 +145,10 @@ struct Results {
 fn write_all(results: &Results, output: &Path) -> Result<PathBuf, BenchError> {
     let json = serde_json::to_string_pretty(results).unwrap_or_default();
     write(&output.join("report.json"), &json)?;
+    for section in &results.sections {
+        let plot = output.join(format!("{}.svg", section.name));
+        write(&plot, &plot::plot(section))?;
+    }
     let report = output.join("report.md");
     write(&report, &markdown::report(results))?;
     Ok(report)

@@ -18,6 +18,7 @@ Usage: bench-report --switchboard PATH [FLAGS]
     --matchbox-server PATH   the binary of the crate `matchbox_server`
     --output PATH            the folder of the report (target/bench-report)
     --quick                  about two minutes
+    --background             also each load beside a large mixed room and slow readers
     --only NAME              only the sections whose names begin with this: relay, fanout, …";
 
 fn main() -> ExitCode {
@@ -45,11 +46,13 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<ComparisonOption
         matchbox_server: None,
         output: "target/bench-report".into(),
         extent: Extent::FULL,
+        background: false,
         only: String::new(),
     };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => options.extent = Extent::QUICK,
+            "--background" => options.background = true,
             "--switchboard" => options.switchboard = arguments.next()?.into(),
             "--node-modules" => options.node_modules = Some(arguments.next()?.into()),
             "--matchbox-server" => options.matchbox_server = Some(arguments.next()?.into()),

@@ -1,8 +1,8 @@
 //! One load on one server: a process of `switchboard bench`, and its report.
 
-use std::{io, process::Output};
+use std::io;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The figures of a report of `switchboard bench --json` that the comparison uses.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct LoadFigures {
     pub(super) unit: String,
     pub(super) units: u64,
@@ -28,13 +28,13 @@ pub(super) struct LoadFigures {
     pub(super) server: Option<ServerFigures>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(super) struct LatencyFigures {
     pub(super) p50: f64,
     pub(super) p99: f64,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(super) struct ServerFigures {
     pub(super) cpu_us_per_unit: Option<f64>,
     pub(super) rss_per_connection: Option<f64>,
@@ -81,32 +81,55 @@ pub(super) fn command(
     host: &Host,
     options: &ComparisonOptions,
 ) -> CommandLine {
+    let port = server.address.port().to_string();
+    let (dialect, path) = (case.dialect.name(), case.subject.load_options());
+    build(
+        section,
+        [&port, dialect, path, &server.pid().to_string()],
+        host,
+        options,
+    )
+}
+
+/// The command of all loads of a section, with `PORT`, `DIALECT` and `PID` for what differs.
+pub(super) fn template(section: &Section, host: &Host, options: &ComparisonOptions) -> String {
+    build(section, ["PORT", "DIALECT", "", "PID"], host, options).to_string()
+}
+
+fn build(
+    section: &Section,
+    [port, dialect, path, pid]: [&str; 4],
+    host: &Host,
+    options: &ComparisonOptions,
+) -> CommandLine {
     CommandLine::on_cores(host.load_core.as_deref())
         .path(&options.switchboard)
         .word("bench")
         .word(section.workload)
-        .word(format!("http://{}", server.address))
+        .word(format!("http://127.0.0.1:{port}"))
         .word("--dialect")
-        .word(case.dialect)
-        .words(case.subject.load_options())
+        .word(dialect)
+        .words(path)
         .words(&section.load)
         .words("--json --quiet --pid")
-        .word(server.pid())
+        .word(pid)
 }
 
 /// Runs a load until it ends.
 pub(super) fn run(command: &CommandLine) -> Result<LoadReport, LoadError> {
-    parse(&command.command().output()?)
+    let output = command.command().output()?;
+    parse(&output.stdout, &output.stderr)
 }
 
-fn parse(output: &Output) -> Result<LoadReport, LoadError> {
+/// Parses the output of a load.
+pub(super) fn parse(stdout: &[u8], stderr: &[u8]) -> Result<LoadReport, LoadError> {
     // With faults the exit code is 1, and there is a report.
-    let report = serde_json::from_slice(&output.stdout).and_then(|raw: Value| {
+    let report = serde_json::from_slice(stdout).and_then(|raw: Value| {
         let figures = LoadFigures::deserialize(&raw)?;
         Ok(LoadReport { figures, raw })
     });
     report.map_err(|_| {
-        let errors = String::from_utf8_lossy(&output.stderr);
+        let errors = String::from_utf8_lossy(stderr);
         LoadError::NoReport(errors.trim().lines().last().unwrap_or_default().to_owned())
     })
 }

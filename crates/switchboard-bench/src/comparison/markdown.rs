@@ -1,10 +1,9 @@
-//! The report as Markdown: one table for each section, and the commands of its figures.
-
-use std::fmt::Write as _;
+//! The report as Markdown: one table for each section, and the command of its figures.
 
 use super::{
     Results,
     host::{Host, load_average},
+    load::LoadFigures,
     summary::{Row, SectionSummary},
 };
 
@@ -13,11 +12,12 @@ type Column<'a> = (String, Box<dyn Fn(&Row) -> Option<String> + 'a>);
 
 pub(super) fn report(results: &Results) -> String {
     let mut text = head(&results.host, results.rounds);
+    text += &servers(results);
     for section in &results.sections {
         text += &table(section);
-        text += &commands(section);
+        text += &command(section);
     }
-    text
+    text + &plots(&results.sections)
 }
 
 fn head(host: &Host, rounds: usize) -> String {
@@ -36,7 +36,7 @@ fn head(host: &Host, rounds: usize) -> String {
         (Some(_) | None, None) | (None, Some(_)) => "servers and load share all cores".to_owned(),
     };
     format!(
-        "# Servers compared\n\n{processor}, {cores} cores, Linux {kernel}; {pinned}. Load average {before} before and {after} after it. \
+        "## Servers compared\n\n{processor}, {cores} cores, Linux {kernel}; {pinned}. Load average {before} before and {after} after it. \
         Medians of {rounds} rounds in turn; a ratio is the median of the ratios within each round.\n\n"
     )
 }
@@ -94,7 +94,7 @@ fn table(section: &SectionSummary) -> String {
             .map(|(_, text)| text(row).unwrap_or_default());
         line(cells.collect())
     };
-    let mut text = format!("## {}\n\n", section.title);
+    let mut text = format!("### {}\n\n", section.title);
     let headings = columns.iter().map(|(heading, _)| heading.clone());
     text += &line(headings.collect());
     text += &line(vec!["---".to_owned(); columns.len()]);
@@ -117,13 +117,40 @@ fn not_run(rows: &[Row]) -> Vec<Row> {
     merged
 }
 
-fn commands(section: &SectionSummary) -> String {
-    let mut text = "\nThe commands of the last round:\n\n```sh\n".to_owned();
-    for command in &section.commands {
-        // Writing to a string does not fail.
-        let _written = writeln!(text, "{command}");
-    }
-    text + "```\n\n"
+fn command(section: &SectionSummary) -> String {
+    let load = &section.load;
+    let background = section.background.as_ref().map(background);
+    let background = background.unwrap_or_default();
+    format!("\n{background}```sh\n{load}\n```\n\n")
+}
+
+/// The plots, after the text: the tables can be copied to a page without them.
+fn plots(sections: &[SectionSummary]) -> String {
+    let plot = |section: &SectionSummary| {
+        let SectionSummary { name, title, .. } = section;
+        format!("![{title}]({name}.svg)\n\n")
+    };
+    let plots: String = sections.iter().map(plot).collect();
+    format!("### Plots\n\n{plots}")
+}
+
+/// The sentence about the background load of a section.
+fn background(figures: &LoadFigures) -> String {
+    let units = number(figures.units as f64, 0);
+    let faults = figures.faults();
+    format!("The background load: {units} deliveries in order, {faults} faults.\n\n")
+}
+
+/// The commands of the servers, and of the background load.
+fn servers(results: &Results) -> String {
+    let servers = results.servers.join("\n");
+    let note = "A load on an original server has the option `--path /` too. `report.json` has all commands as they were run.";
+    let background = results.background.as_ref().map(|command| {
+        format!("The background load: members of five dialects in one room, of which five a second are replaced, and eight \
+            clients that do not read:\n\n```sh\n{command}\n```\n\n")
+    });
+    let background = background.unwrap_or_default();
+    format!("The servers:\n\n```sh\n{servers}\n```\n\n{note}\n\n{background}")
 }
 
 /// A number with separated thousands.
@@ -165,9 +192,9 @@ mod tests {
                 row("b", Some("not run")),
                 row("c", Some("not run")),
             ],
-            commands: Vec::new(),
+            ..SectionSummary::default()
         };
-        let expected = "## Relay\n\n| dialect | server | CPU per message, µs | faults |\n| --- | --- | --- | --- |\n\
+        let expected = "### Relay\n\n| dialect | server | CPU per message, µs | faults |\n| --- | --- | --- | --- |\n\
             | a | S | 1,234.50 | 0 |\n| b, c | S |  | not run |\n";
         assert_eq!(table(&section), expected);
     }

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::{
     ComparisonOptions,
+    background::BackgroundLoad,
     command_line::CommandLine,
     host::Host,
-    load::{self, LoadFigures},
+    load::{self, LoadError, LoadFigures, LoadReport},
     section::{Case, Section},
     subject::{Subject, SubjectProcess, Unavailable},
 };
@@ -48,14 +49,18 @@ impl Run {
 /// Runs all rounds of a section.
 ///
 /// # Errors
-/// If Switchboard itself cannot be started.
+/// If Switchboard itself or the background load cannot be started.
 pub(super) fn run(
     section: &Section,
     host: &Host,
     options: &ComparisonOptions,
     progress: &mut dyn FnMut(&str),
-) -> Result<Vec<Run>, BenchError> {
+) -> Result<SectionRuns, BenchError> {
     let mut servers = Servers::default();
+    let background = match section.has_background {
+        true => servers.start_background(section, host, options)?,
+        false => None,
+    };
     let mut runs = Vec::new();
     for round in 1..=section.rounds {
         for case in &section.cases {
@@ -67,7 +72,20 @@ pub(super) fn run(
             runs.push(run);
         }
     }
-    Ok(runs)
+    let background = background.map(BackgroundLoad::stop).transpose();
+    let background = background.map_err(|error| background_error(&error))?;
+    Ok(SectionRuns { runs, background })
+}
+
+/// The runs of a section, and the report of the background load beside them.
+#[derive(Debug)]
+pub(super) struct SectionRuns {
+    pub(super) runs: Vec<Run>,
+    pub(super) background: Option<LoadReport>,
+}
+
+fn background_error(error: &LoadError) -> BenchError {
+    BenchError::option("--background", error.to_string())
 }
 
 /// The servers of a section that run.
@@ -96,6 +114,23 @@ impl Servers {
             }
         };
         Ok(&self.0[index].1)
+    }
+
+    /// Starts the background load on Switchboard.
+    fn start_background(
+        &mut self,
+        section: &Section,
+        host: &Host,
+        options: &ComparisonOptions,
+    ) -> Result<Option<BackgroundLoad>, BenchError> {
+        let Some(case) = section.cases.first() else {
+            return Ok(None);
+        };
+        let server = self.get(case.subject, section, host, options);
+        let server =
+            server.map_err(|error| BenchError::option("--switchboard", error.to_string()))?;
+        let load = BackgroundLoad::start(server.address.port(), host, options);
+        load.map(Some).map_err(|error| background_error(&error))
     }
 }
 

@@ -58,6 +58,15 @@ impl Subject {
         }
     }
 
+    /// The class in plots.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Switchboard { .. } => "switchboard",
+            Self::Original(_) => "original",
+        }
+    }
+
     /// The options of a load on this server.
     pub(super) fn load_options(self) -> &'static str {
         match self {
@@ -70,7 +79,7 @@ impl Subject {
     /// The command that serves on a loopback port.
     pub(super) fn command(
         self,
-        port: u16,
+        port: &str,
         host: &Host,
         options: &ComparisonOptions,
     ) -> Result<CommandLine, Unavailable> {
@@ -79,7 +88,7 @@ impl Subject {
         match self {
             Self::Floor => {
                 let floor = command.path(switchboard).words("bench floor");
-                Ok(floor.word(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+                Ok(floor.word(format!("127.0.0.1:{port}")))
             }
             Self::Switchboard { workers } => {
                 let server = command
@@ -123,7 +132,7 @@ fn original_name(dialect: BenchDialect) -> Option<&'static str> {
 fn original(
     command: CommandLine,
     dialect: BenchDialect,
-    port: u16,
+    port: &str,
     options: &ComparisonOptions,
 ) -> Result<CommandLine, Unavailable> {
     let name = original_name(dialect).ok_or(Unavailable::NoPackage)?;
@@ -133,7 +142,7 @@ fn original(
             .matchbox_server
             .as_deref()
             .filter(|path| path.exists());
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = format!("127.0.0.1:{port}");
         return Ok(command.path(program.ok_or_else(missing)?).word(address));
     }
     let script = |script| {
@@ -148,6 +157,23 @@ fn original(
     // By default it accepts 5,000 clients.
     let options = "--host 127.0.0.1 --concurrent_limit 100000 --port";
     Ok(command.word("node").path(&script).words(options).word(port))
+}
+
+/// The commands of all servers that can run, with `PORT` for their ports.
+pub(super) fn templates(host: &Host, options: &ComparisonOptions) -> Vec<String> {
+    let originals = [
+        BenchDialect::PeerJs,
+        BenchDialect::Matchbox,
+        BenchDialect::YWebrtc,
+    ];
+    let subjects = [
+        Subject::Floor,
+        Subject::Switchboard { workers: 1 },
+        Subject::Switchboard { workers: 2 },
+    ];
+    let subjects = subjects.into_iter().chain(originals.map(Subject::Original));
+    let commands = subjects.filter_map(|subject| subject.command("PORT", host, options).ok());
+    commands.map(|command| command.to_string()).collect()
 }
 
 /// A running server, which ends when it is dropped.
@@ -165,14 +191,14 @@ impl SubjectProcess {
         host: &Host,
         options: &ComparisonOptions,
     ) -> Result<Self, Unavailable> {
-        let command = |port| subject.command(port, host, options);
+        let command = |port: &str| subject.command(port, host, options);
         let not_started = |command: &CommandLine, source| Unavailable::Start {
             command: command.to_string(),
             source,
         };
         let address =
             free_address().map_err(|source| not_started(&CommandLine::default(), source))?;
-        let command = command(address.port())?;
+        let command = command(&address.port().to_string())?;
         let log = options.output.join("server.log");
         let child = File::create(&log).and_then(|file| {
             let output = file.try_clone()?;

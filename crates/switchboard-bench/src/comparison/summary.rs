@@ -5,19 +5,22 @@ use serde::Serialize;
 use super::{
     load::LoadFigures,
     section::{Case, Section},
-    series::Run,
+    series::{Run, SectionRuns},
 };
 
 /// The rows of a section's table.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct SectionSummary {
     pub(super) name: String,
     pub(super) title: String,
     /// The name of what the figures are counted by.
     pub(super) unit: String,
+    pub(super) is_latency: bool,
     pub(super) rows: Vec<Row>,
-    /// The commands of the servers and loads in the last round.
-    pub(super) commands: Vec<String>,
+    /// The figures of the background load.
+    pub(super) background: Option<LoadFigures>,
+    /// The command of the loads, with `PORT`, `DIALECT` and `PID` for what differs.
+    pub(super) load: String,
 }
 
 /// The medians of one case. A figure that was not measured is `None`.
@@ -25,8 +28,11 @@ pub(super) struct SectionSummary {
 pub(super) struct Row {
     pub(super) dialect: String,
     pub(super) server: String,
+    /// The class of the server in plots.
+    #[serde(skip)]
+    pub(super) kind: &'static str,
     pub(super) cpu_us: Option<f64>,
-    /// The CPU time as a multiple of that of the section's first case in the same round.
+    /// The CPU time as a multiple of that of the section's reference in the same round.
     pub(super) cpu_ratio: Option<f64>,
     pub(super) cpu_us_per_notification: Option<f64>,
     pub(super) per_second: Option<f64>,
@@ -40,7 +46,8 @@ pub(super) struct Row {
 }
 
 impl SectionSummary {
-    pub(super) fn new(section: &Section, runs: &[Run]) -> Self {
+    pub(super) fn new(section: &Section, all: &SectionRuns, load: String) -> Self {
+        let SectionRuns { runs, background } = all;
         let figures = runs.iter().filter_map(|run| run.figures.as_ref());
         let unit = figures.map(|figures| figures.unit.clone()).next();
         let rows = section
@@ -51,8 +58,10 @@ impl SectionSummary {
             name: section.name.clone(),
             title: section.title.clone(),
             unit: unit.unwrap_or_default(),
+            is_latency: section.is_latency(),
+            background: background.as_ref().map(|report| report.figures.clone()),
             rows: rows.collect(),
-            commands: commands(section, runs),
+            load,
         }
     }
 }
@@ -69,16 +78,18 @@ impl Row {
                     .collect(),
             )
         };
-        let is_idle = section.has_new_servers;
+        let is_idle = section.is_idle();
+        // CPU time is that of the background load too.
+        let has_cpu_time = !is_idle && !section.has_background;
         Self {
             dialect: case.dialect.to_string(),
             server: case.subject.label(),
-            cpu_us: median_of(&|figures| figures.cpu_us_per_unit().filter(|_| !is_idle)),
-            cpu_ratio: section
-                .has_reference
-                .then(|| ratio(section, case, runs))
-                .flatten(),
-            cpu_us_per_notification: median_of(&LoadFigures::cpu_us_per_notification),
+            kind: case.subject.kind(),
+            cpu_us: median_of(&|figures| figures.cpu_us_per_unit().filter(|_| has_cpu_time)),
+            cpu_ratio: ratio(section, case, runs).filter(|_| has_cpu_time),
+            cpu_us_per_notification: median_of(&|figures| {
+                figures.cpu_us_per_notification().filter(|_| has_cpu_time)
+            }),
             per_second: median_of(&|figures| (!is_idle).then_some(figures.per_second)),
             p50_us: median_of(&|figures| figures.latency_us.map(|latency| latency.p50)),
             p99_us: median_of(&|figures| figures.latency_us.map(|latency| latency.p99)),
@@ -91,9 +102,9 @@ impl Row {
     }
 }
 
-/// The median of the ratios of a case to the first one, each within a round.
+/// The median of the ratios of a case to the reference of the section, each within a round.
 fn ratio(section: &Section, case: Case, runs: &[Run]) -> Option<f64> {
-    let reference = *section.cases.first()?;
+    let reference = section.reference()?;
     let cpu = |case: Case, round: usize| {
         let run = runs
             .iter()
@@ -106,18 +117,6 @@ fn ratio(section: &Section, case: Case, runs: &[Run]) -> Option<f64> {
         Some(cpu(case, round)? / reference)
     });
     median(ratios.collect())
-}
-
-fn commands(section: &Section, runs: &[Run]) -> Vec<String> {
-    let last = runs.iter().filter(|run| run.round == section.rounds);
-    let mut commands = Vec::new();
-    for command in last.flat_map(|run| [&run.server, &run.load]).flatten() {
-        let command = command.to_string();
-        if !commands.contains(&command) {
-            commands.push(command);
-        }
-    }
-    commands
 }
 
 /// The median; `None` of no values.
@@ -161,7 +160,7 @@ mod tests {
 
     #[test]
     fn ratio_is_the_median_of_ratios_within_each_round() {
-        let mut section = section::all(Extent::FULL).swap_remove(0);
+        let mut section = section::all(Extent::FULL, false).swap_remove(0);
         section.rounds = 3;
         section.cases.truncate(3);
         let [floor, switchboard, original] = section.cases[..] else {
@@ -179,7 +178,9 @@ mod tests {
             runs.push(run(switchboard, round, Some(cpu)));
             runs.push(run(original, round, None));
         }
-        let summary = SectionSummary::new(&section, &runs);
+        let background = None;
+        let all = SectionRuns { runs, background };
+        let summary = SectionSummary::new(&section, &all, String::new());
         let [floor, switchboard, original] = &summary.rows[..] else {
             panic!("{summary:?}");
         };
