@@ -5,6 +5,7 @@
 
 use std::{
     num::NonZeroU64,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -68,116 +69,149 @@ impl Rate {
     }
 }
 
-/// The budgets of one connection. A budget whose limit is 0 is `None`.
+/// A budget whose rate is that of the limits. Only a charged one has a time, so that a full one takes little memory.
+#[derive(Clone, Copy, Debug, Default)]
+struct DeliveryBudget {
+    /// The time at which the bucket is full again.
+    full_at: Option<Instant>,
+}
+
+impl DeliveryBudget {
+    /// Charges `count` tokens. Returns the time at which the debt is paid, if there is one.
+    fn charge(&mut self, rate: Rate, count: u64, now: Instant) -> Option<Instant> {
+        if count == 0 {
+            return None;
+        }
+        let mut bucket = self.bucket(rate, now)?;
+        let debt = bucket.charge(count, now);
+        self.full_at = Some(bucket.full_at());
+        debt
+    }
+
+    fn bucket(self, rate: Rate, now: Instant) -> Option<TokenBucket> {
+        let mut bucket = rate.full_bucket(now)?;
+        if let Some(full_at) = self.full_at {
+            bucket.continue_from(full_at);
+        }
+        Some(bucket)
+    }
+
+    /// Continues another budget, which is full again at `full_at`. Returns the time at which the debt is paid.
+    fn continue_from(
+        &mut self,
+        rate: Rate,
+        full_at: Option<Instant>,
+        now: Instant,
+    ) -> Option<Instant> {
+        self.full_at = full_at.or(self.full_at);
+        self.bucket(rate, now)?.debt(now)
+    }
+
+    fn release_full(&mut self, now: Instant) {
+        self.full_at.take_if(|at| *at < now);
+    }
+}
+
+/// The budgets of one connection. A limit of 0 is no limit.
 #[derive(Debug)]
 pub(crate) struct Budgets {
     frames: Option<TokenBucket>,
-    deliveries: Rate,
-    bytes: Rate,
-    slow_receivers: Rate,
-    frames_per_peer: u32,
+    limits: Arc<Limits>,
+    deliveries: DeliveryBudget,
+    bytes: DeliveryBudget,
+    slow_receivers: DeliveryBudget,
     /// The part of the initial burst that is not assigned to a peer. New peers are assigned their frames from it first;
     /// only when it is used up does the burst grow.
     unused_burst: u32,
     /// The distinct peers that were announced to the connection or that it has reached.
     peers: PeerSet,
-    flood_secs: Option<NonZeroU64>,
-    /// The budgets of deliveries. `None` while they are full, as those of an idle connection.
-    spent: Option<Box<SpentDeliveries>>,
+    /// `None` in most connections.
+    debts: Option<Box<Debts>>,
 }
 
-/// The budgets of deliveries, and the debt of all budgets.
-#[derive(Debug)]
-struct SpentDeliveries {
-    deliveries: Option<TokenBucket>,
-    bytes: Option<TokenBucket>,
-    slow_receivers: Option<TokenBucket>,
+/// The debts of all budgets.
+#[derive(Debug, Default)]
+struct Debts {
     debt: Option<Debt>,
     /// The end of the pause for slow receivers. The time of this pause is not part of `flood_secs`.
     slowed_until: Option<Instant>,
 }
 
-impl SpentDeliveries {
-    /// Whether all budgets are full at `now`, and no debt counts any more.
-    fn is_full(&self, now: Instant) -> bool {
-        let buckets = [&self.deliveries, &self.bytes, &self.slow_receivers];
-        let full_at = buckets.into_iter().flatten().map(TokenBucket::full_at);
+impl Debts {
+    /// Whether no debt counts any more.
+    fn are_paid(&self, now: Instant) -> bool {
         let forgotten_at = self.debt.map(|debt| debt.until + DEBT_BREAK);
-        let mut times = full_at.chain(forgotten_at).chain(self.slowed_until);
+        let mut times = forgotten_at.into_iter().chain(self.slowed_until);
         times.all(|at| at < now)
     }
 }
 
+fn deliveries_rate(limits: &Limits) -> Rate {
+    Rate {
+        per_second: limits.deliveries_per_second,
+        burst: limits.deliveries_burst,
+    }
+}
+
+fn bytes_rate(limits: &Limits) -> Rate {
+    Rate {
+        per_second: limits.delivered_bytes_per_second,
+        burst: limits.delivered_bytes_burst,
+    }
+}
+
+fn slow_receivers_rate(limits: &Limits) -> Rate {
+    Rate {
+        per_second: limits.slow_receiver_bytes_per_second,
+        burst: limits.slow_receiver_bytes_burst,
+    }
+}
+
 impl Budgets {
-    pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
-        let rate = |per_second, burst| Rate { per_second, burst };
+    pub(crate) fn new(limits: Arc<Limits>, now: Instant) -> Self {
+        let frames = TokenBucket::new(limits.frames_per_second, limits.frames_burst, now);
         Self {
-            frames: rate(limits.frames_per_second, limits.frames_burst).full_bucket(now),
-            deliveries: rate(limits.deliveries_per_second, limits.deliveries_burst),
-            bytes: rate(
-                limits.delivered_bytes_per_second,
-                limits.delivered_bytes_burst,
-            ),
-            slow_receivers: rate(
-                limits.slow_receiver_bytes_per_second,
-                limits.slow_receiver_bytes_burst,
-            ),
-            frames_per_peer: limits.frames_per_peer,
+            frames,
+            deliveries: DeliveryBudget::default(),
+            bytes: DeliveryBudget::default(),
+            slow_receivers: DeliveryBudget::default(),
             unused_burst: limits.frames_burst,
             peers: PeerSet::default(),
-            flood_secs: NonZeroU64::new(limits.flood_secs),
-            spent: None,
+            debts: None,
+            limits,
         }
-    }
-
-    /// The budgets of deliveries, to be charged.
-    fn spend(&mut self, now: Instant) -> &mut SpentDeliveries {
-        self.spent.get_or_insert_with(|| {
-            Box::new(SpentDeliveries {
-                deliveries: self.deliveries.full_bucket(now),
-                bytes: self.bytes.full_bucket(now),
-                slow_receivers: self.slow_receivers.full_bucket(now),
-                debt: None,
-                slowed_until: None,
-            })
-        })
     }
 
     /// Frees the memory of budgets that are full.
     pub(crate) fn release_full(&mut self, now: Instant) {
-        self.spent.take_if(|spent| spent.is_full(now));
+        self.deliveries.release_full(now);
+        self.bytes.release_full(now);
+        self.slow_receivers.release_full(now);
+        self.debts.take_if(|debts| debts.are_paid(now));
     }
 
     /// Continues the budgets of an ended connection. A debt of frames is cancelled, because the burst of the
     /// new connection is smaller until it gets to know the same peers.
     pub(crate) fn continue_from(&mut self, spent: &SpentBudgets, now: Instant) {
-        let own = self.spend(now);
-        let buckets = [
-            (&mut own.deliveries, spent.deliveries),
-            (&mut own.bytes, spent.bytes),
-        ];
-        for (bucket, full_at) in buckets {
-            if let (Some(bucket), Some(full_at)) = (bucket, full_at) {
-                bucket.continue_from(full_at);
-            }
-        }
-        let debt = |bucket: &Option<TokenBucket>| bucket.as_ref()?.debt(now);
-        let debt = debt(&own.deliveries).max(debt(&own.bytes));
+        let limits = &self.limits;
+        let (deliveries, bytes) = (deliveries_rate(limits), bytes_rate(limits));
+        let deliveries = self
+            .deliveries
+            .continue_from(deliveries, spent.deliveries, now);
+        let bytes = self.bytes.continue_from(bytes, spent.bytes, now);
         if let (Some(frames), Some(full_at)) = (&mut self.frames, spent.frames) {
             frames.continue_from(full_at);
             frames.forgive_debt(now);
         }
-        self.enter_debt(debt, now);
+        self.enter_debt(deliveries.max(bytes), now);
     }
 
     /// The spent budgets of the connection. `None` if they are full again within [`NEARLY_FULL`].
     pub(crate) fn spent(&self, now: Instant) -> Option<SpentBudgets> {
-        let full_at = |bucket: &Option<TokenBucket>| bucket.as_ref().map(TokenBucket::full_at);
-        let own = self.spent.as_ref();
         let spent = SpentBudgets {
-            frames: full_at(&self.frames),
-            deliveries: own.and_then(|own| full_at(&own.deliveries)),
-            bytes: own.and_then(|own| full_at(&own.bytes)),
+            frames: self.frames.as_ref().map(TokenBucket::full_at),
+            deliveries: self.deliveries.full_at,
+            bytes: self.bytes.full_at,
         };
         let until = spent.until();
         until
@@ -187,7 +221,8 @@ impl Budgets {
 
     /// Charges one frame from the client.
     pub(crate) fn charge_frame(&mut self, now: Instant) {
-        let paid = charge(&mut self.frames, 1, now);
+        let frames = self.frames.as_mut();
+        let paid = frames.and_then(|frames| frames.charge(1, now));
         self.enter_debt(paid, now);
     }
 
@@ -201,11 +236,8 @@ impl Budgets {
         if count == 0 {
             return;
         }
-        let own = self.spend(now);
-        let deliveries = charge(&mut own.deliveries, count, now);
         let bytes = requests.iter().map(direct_bytes).sum();
-        let bytes = charge(&mut own.bytes, bytes, now);
-        self.enter_debt(deliveries.max(bytes), now);
+        self.charge_deliveries(count, bytes, now);
     }
 
     /// Adds the charges of the hub. Returns the number of peers that the connection has reached for the first
@@ -214,20 +246,22 @@ impl Budgets {
         let before = self.peers.len();
         charges.reached.iter().for_each(|peer| self.add_peer(*peer));
         let reached = self.peers.len() - before;
-        if (
-            charges.deliveries,
-            charges.bytes,
-            charges.slow_receiver_bytes,
-        ) != (0, 0, 0)
-        {
-            let own = self.spend(now);
-            let deliveries = charge(&mut own.deliveries, charges.deliveries, now);
-            let bytes = charge(&mut own.bytes, charges.bytes, now);
-            let slowed = charge(&mut own.slow_receivers, charges.slow_receiver_bytes, now);
-            own.slowed_until = slowed.or(own.slowed_until);
-            self.enter_debt(deliveries.max(bytes), now);
+        if charges.slow_receiver_bytes != 0 {
+            let rate = slow_receivers_rate(&self.limits);
+            let bytes = charges.slow_receiver_bytes;
+            if let Some(until) = self.slow_receivers.charge(rate, bytes, now) {
+                self.debts.get_or_insert_default().slowed_until = Some(until);
+            }
         }
+        self.charge_deliveries(charges.deliveries, charges.bytes, now);
         reached
+    }
+
+    fn charge_deliveries(&mut self, count: u64, bytes: u64, now: Instant) {
+        let limits = &self.limits;
+        let deliveries = self.deliveries.charge(deliveries_rate(limits), count, now);
+        let bytes = self.bytes.charge(bytes_rate(limits), bytes, now);
+        self.enter_debt(deliveries.max(bytes), now);
     }
 
     /// Counts the peers that an event announces.
@@ -258,14 +292,15 @@ impl Budgets {
 
     /// The time until which the connection is in debt, as of the last charge.
     pub(crate) fn in_debt_until(&self) -> Option<Instant> {
-        let spent = self.spent.as_ref()?;
-        spent.debt.map(|debt| debt.until).max(spent.slowed_until)
+        let debts = self.debts.as_ref()?;
+        debts.debt.map(|debt| debt.until).max(debts.slowed_until)
     }
 
     /// The time at which the connection has been in debt for `flood_secs`; `None` if its debt is paid before.
     pub(crate) fn flood_deadline(&self) -> Option<Instant> {
-        let debt = self.spent.as_ref()?.debt?;
-        let deadline = debt.since + Duration::from_secs(self.flood_secs?.get());
+        let debt = self.debts.as_ref()?.debt?;
+        let flood_secs = NonZeroU64::new(self.limits.flood_secs)?;
+        let deadline = debt.since + Duration::from_secs(flood_secs.get());
         (deadline <= debt.until).then_some(deadline)
     }
 
@@ -276,24 +311,21 @@ impl Budgets {
         let Some(frames) = &mut self.frames else {
             return;
         };
-        let unused = self.unused_burst.min(self.frames_per_peer);
+        let frames_per_peer = self.limits.frames_per_peer;
+        let unused = self.unused_burst.min(frames_per_peer);
         self.unused_burst -= unused;
-        frames.grow(self.frames_per_peer - unused);
+        frames.grow(frames_per_peer - unused);
     }
 
     fn enter_debt(&mut self, until: Option<Instant>, now: Instant) {
         let Some(until) = until else {
             return;
         };
-        match &mut self.spend(now).debt {
+        match &mut self.debts.get_or_insert_default().debt {
             Some(debt) if now <= debt.until + DEBT_BREAK => debt.until = debt.until.max(until),
             debt => *debt = Some(Debt { since: now, until }),
         }
     }
-}
-
-fn charge(bucket: &mut Option<TokenBucket>, count: u64, now: Instant) -> Option<Instant> {
-    bucket.as_mut().filter(|_| count > 0)?.charge(count, now)
 }
 
 /// The bytes of a frame for a single receiver. The hub charges the bytes of a broadcast.
@@ -343,7 +375,7 @@ mod tests {
     fn the_burst_is_32_frames_for_each_distinct_peer_and_400_at_least() {
         let now = Instant::now();
         for (peers, expected) in [(0, 400), (12, 400), (13, 416), (45, 1440), (1000, 32_000)] {
-            let mut budgets = Budgets::new(&Limits::default(), now);
+            let mut budgets = Budgets::new(Arc::default(), now);
             for _ in 0..2 {
                 (0..peers).for_each(|number| budgets.add_peer(peer(number)));
             }
@@ -355,7 +387,7 @@ mod tests {
     fn a_second_without_debt_restarts_the_flood_deadline() {
         let start = Instant::now();
         let at = |secs| start + Duration::from_secs(secs);
-        let mut budgets = Budgets::new(&Limits::default(), start);
+        let mut budgets = Budgets::new(Arc::default(), start);
         assert_eq!(budgets.flood_deadline(), None);
         (0..500).for_each(|_| budgets.charge_frame(start));
         assert_eq!(budgets.in_debt_until(), Some(at(1)));
@@ -380,14 +412,15 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let released = |deliveries, released_at| {
-            let mut budgets = Budgets::new(&Limits::default(), start);
+            let mut budgets = Budgets::new(Arc::default(), start);
             let charges = PendingCharges {
                 deliveries,
                 ..PendingCharges::default()
             };
             budgets.charge(&charges, start);
             budgets.release_full(released_at);
-            budgets.spent.is_none()
+            let budget = budgets.deliveries;
+            budget.full_at.is_none() && budgets.debts.is_none()
         };
         assert!(released(0, start), "nothing is charged");
         assert!(!released(4000, start));
@@ -396,19 +429,19 @@ mod tests {
         // A debt that is paid after 1 s is remembered for another second, and the full burst takes 5 s.
         assert!(!released(24_000, at(5999)));
         assert!(released(24_000, at(6001)));
-        let mut budgets = Budgets::new(&Limits::default(), start);
+        let mut budgets = Budgets::new(Arc::default(), start);
         (0..500).for_each(|_| budgets.charge_frame(start));
         budgets.release_full(at(1999));
         assert_eq!(budgets.in_debt_until(), Some(at(1000)));
         budgets.release_full(at(2001));
         assert_eq!(budgets.in_debt_until(), None);
-        assert!(size_of::<Budgets>() <= 112);
+        assert!(size_of::<Budgets>() <= 128);
     }
 
     #[test]
     fn a_pause_for_slow_receivers_is_not_taken_for_a_flood() {
         let start = Instant::now();
-        let mut budgets = Budgets::new(&Limits::default(), start);
+        let mut budgets = Budgets::new(Arc::default(), start);
         let charges = PendingCharges {
             slow_receiver_bytes: 64 << 20,
             ..PendingCharges::default()
@@ -422,9 +455,9 @@ mod tests {
     #[test]
     fn each_budget_is_paid_off_at_its_own_rate() {
         let now = Instant::now();
-        let limits = Limits::default();
+        let limits = Arc::<Limits>::default();
         let debt_of = |charges: PendingCharges| {
-            let mut budgets = Budgets::new(&limits, now);
+            let mut budgets = Budgets::new(limits.clone(), now);
             budgets.charge(&charges, now);
             budgets.in_debt_until().map(|until| until - now)
         };
@@ -452,15 +485,15 @@ mod tests {
     #[test]
     fn a_limit_of_zero_is_no_limit() {
         let now = Instant::now();
-        let limits = Limits {
+        let limits = Arc::new(Limits {
             frames_per_second: 0,
             deliveries_burst: 0,
             delivered_bytes_per_second: 0,
             slow_receiver_bytes_burst: 0,
             flood_secs: 0,
             ..Limits::default()
-        };
-        let mut budgets = Budgets::new(&limits, now);
+        });
+        let mut budgets = Budgets::new(limits, now);
         (0..100_000).for_each(|_| budgets.charge_frame(now));
         let reached = budgets.charge(
             &PendingCharges {
@@ -482,9 +515,9 @@ mod tests {
     /// Simulates a sender with frames of `frame_bytes` that pauses only when it is in debt, and a receiver that reads
     /// `read_bytes` a second. Returns the seconds until the receiver's outbox overflows, at most 600.
     fn seconds_until_overflow(frame_bytes: usize, read_bytes: usize) -> u64 {
-        let limits = Limits::default();
+        let limits = Arc::<Limits>::default();
         let start = Instant::now();
-        let mut budgets = Budgets::new(&limits, start);
+        let mut budgets = Budgets::new(limits.clone(), start);
         // As in the outbox, the bytes of a frame are freed when the whole frame is read.
         let (mut waiting, mut read) = (0, 0);
         for tenth in 0..6000 {
@@ -531,12 +564,12 @@ mod tests {
     #[test]
     fn a_new_connection_continues_the_budgets_of_an_ended_one() {
         let now = Instant::now();
-        let limits = Limits::default();
-        let mut ended = Budgets::new(&limits, now);
+        let limits = Arc::<Limits>::default();
+        let mut ended = Budgets::new(limits.clone(), now);
         assert_eq!(ended.spent(now), None, "nothing is spent");
         (0..300).for_each(|_| ended.charge_frame(now));
         let spent = ended.spent(now).expect("300 frames");
-        let mut next = Budgets::new(&limits, now);
+        let mut next = Budgets::new(limits.clone(), now);
         next.continue_from(&spent, now);
         assert_eq!(next.in_debt_until(), None);
         assert_eq!(burst(&mut next, now), 100);
@@ -546,7 +579,7 @@ mod tests {
         };
         next.charge(&charges, now);
         let spent = next.spent(now).expect("a debt of deliveries");
-        let mut last = Budgets::new(&limits, now);
+        let mut last = Budgets::new(limits, now);
         last.continue_from(&spent, now);
         assert_eq!(last.in_debt_until(), Some(now + Duration::from_secs(1)));
         let later = now + Duration::from_secs(6);
@@ -556,12 +589,12 @@ mod tests {
     #[test]
     fn a_reconnect_after_offers_to_a_large_room_is_not_paused() {
         let now = Instant::now();
-        let limits = Limits::default();
-        let mut ended = Budgets::new(&limits, now);
+        let limits = Arc::<Limits>::default();
+        let mut ended = Budgets::new(limits.clone(), now);
         (0..1000).for_each(|number| ended.add_peer(peer(number)));
         (0..10_000).for_each(|_| ended.charge_frame(now));
         let spent = ended.spent(now).expect("10,000 frames");
-        let mut next = Budgets::new(&limits, now);
+        let mut next = Budgets::new(limits, now);
         next.continue_from(&spent, now);
         assert_eq!(next.in_debt_until(), None, "the join is read");
         next.charge_frame(now);

@@ -3,7 +3,10 @@
 //! It does no I/O and reads no clock: its methods take an input and the time, and fill a [`SessionOutput`], which the
 //! connection's task executes. [`SessionMachine::poll_timeout`] returns the time of the next `handle_timeout`.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use switchboard_core::{
     DisconnectReason, ErrorCode, Event, HubRequest, Limits, Peer, RequestError, ResourceKey,
@@ -71,7 +74,7 @@ impl SessionMachine {
     pub fn new(
         session: ClientSession,
         first: &mut SessionOutput,
-        limits: &Limits,
+        limits: &Arc<Limits>,
         heartbeat: Heartbeat,
         now: Instant,
     ) -> Self {
@@ -82,7 +85,7 @@ impl SessionMachine {
         };
         let mut machine = Self {
             session,
-            budgets: Budgets::new(limits, now),
+            budgets: Budgets::new(limits.clone(), now),
             paused_until: None,
             heartbeat,
             last_sign: now,

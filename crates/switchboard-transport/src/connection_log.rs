@@ -68,7 +68,8 @@ impl<'a> LoggedEnd<'a> {
 /// The state behind the log lines and metrics of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionLog {
-    rejected: RejectedFrames,
+    /// `None` until a frame is rejected.
+    rejected: Option<Box<RejectedFrames>>,
     has_joined: bool,
     /// The time at which the pending join began.
     joining_since: Option<Instant>,
@@ -119,7 +120,7 @@ impl ConnectionLog {
         if !codes.is_empty() {
             for code in codes {
                 counters.errors_total.with_label_values(&[code]).inc();
-                self.rejected.add(code);
+                self.rejected.get_or_insert_default().add(code);
             }
             self.log_rejections(peer);
         }
@@ -127,7 +128,9 @@ impl ConnectionLog {
 
     /// Logs rejected frames if a line is due.
     pub(crate) fn log_rejections(&mut self, peer: &Peer) {
-        if let Some(line) = self.rejected.poll_line(Instant::now()) {
+        if let Some(rejected) = &mut self.rejected
+            && let Some(line) = rejected.poll_line(Instant::now())
+        {
             log_rejection(peer, line);
         }
     }
@@ -140,7 +143,8 @@ impl ConnectionLog {
         end: LoggedEnd<'_>,
         context: &ConnectionContext,
     ) {
-        if let Some(line) = self.rejected.take_unlogged() {
+        let rejected = self.rejected.as_mut();
+        if let Some(line) = rejected.and_then(|rejected| rejected.take_unlogged()) {
             log_rejection(peer, line);
         }
         let LoggedEnd {

@@ -11,6 +11,9 @@ pub use violation::Violation;
 /// The size of the largest frame head in bytes: two, an extended length of eight, a mask of four.
 const HEAD_BYTES_MAX: usize = 14;
 
+/// The bytes that are unmasked in one go.
+const UNMASK_BYTES: usize = 128;
+
 /// The largest payload of a control frame in bytes.
 const CONTROL_BYTES_MAX: u64 = 125;
 
@@ -121,6 +124,113 @@ struct FrameHead {
 #[derive(Debug)]
 pub struct FrameDecoder {
     message_bytes_max: usize,
+    /// The number of data payload bytes read so far.
+    data_bytes_total: u64,
+    /// The incomplete frame and message. `None` between two messages, as in nearly all connections.
+    partial: Option<Box<PartialMessage>>,
+}
+
+impl FrameDecoder {
+    /// A decoder for messages with a maximum size in bytes. Memory is not reserved by the announced length.
+    #[must_use]
+    pub fn new(message_bytes_max: usize) -> Self {
+        Self {
+            message_bytes_max,
+            data_bytes_total: 0,
+            partial: None,
+        }
+    }
+
+    /// Decodes at most one frame and removes its bytes from `input`, in which it may unmask them. `None` if `input` ends
+    /// before the frame is complete. After an error the decoder must not be used again.
+    ///
+    /// # Errors
+    /// If the client violates the protocol or sends a message that is too large.
+    pub fn decode(&mut self, input: &mut &mut [u8]) -> Result<Option<Decoded>, Violation> {
+        if self.partial.is_none()
+            && let Some((opcode, payload)) = split_whole(input, self.message_bytes_max)
+        {
+            if !opcode.is_control() {
+                self.data_bytes_total += payload.len() as u64;
+            }
+            return whole_message(opcode, payload).map(|message| Some(Decoded::Message(message)));
+        }
+        if input.is_empty() {
+            return Ok(None);
+        }
+        let mut partial = self.partial.take().unwrap_or_default();
+        let before = partial.data_bytes;
+        let decoded = partial.decode(input, self.message_bytes_max)?;
+        self.data_bytes_total += partial.data_bytes - before;
+        if partial.is_incomplete() {
+            self.partial = Some(partial);
+        }
+        Ok(decoded)
+    }
+
+    /// The bytes of payload that are kept for an incomplete frame or message.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        let partial = self.partial.as_ref();
+        partial.map_or(0, |partial| partial.message.len() + partial.control.len())
+    }
+
+    /// The progress of an incomplete frame or message, as a number that grows with each received byte of data payload.
+    /// Control frames and empty fragments do not change it. `None` if no frame or message is incomplete.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<u64> {
+        self.partial.as_ref().map(|_| self.data_bytes_total)
+    }
+}
+
+/// Removes a frame from the front of `input`, and unmasks it, if it is the whole of a message or control frame and has
+/// arrived completely. `None` for any other frame, also an invalid one.
+fn split_whole<'a>(input: &mut &'a mut [u8], bytes_max: usize) -> Option<(Opcode, &'a mut [u8])> {
+    let [first, second, rest @ ..] = &**input else {
+        return None;
+    };
+    let opcode = Opcode::parse(first & 0x0F)?;
+    let is_whole = first & !0x0F == FIN && second & MASKED != 0;
+    let (length, head) = match (second & !MASKED, rest) {
+        (126, [high, low, ..]) => (usize::from(u16::from_be_bytes([*high, *low])), 8),
+        (126 | 127, _) => return None,
+        (short, _) => (usize::from(short), 6),
+    };
+    let is_short = head == 6;
+    let fits = match opcode {
+        // A longer form of a length than it needs is a violation.
+        Opcode::Text | Opcode::Binary => length <= bytes_max && is_short == (length < 126),
+        Opcode::Ping | Opcode::Pong => is_short,
+        Opcode::Close | Opcode::Continuation => false,
+    };
+    if !is_whole || !fits {
+        return None;
+    }
+    let frame = input.split_off_mut(..head + length)?;
+    let (head, payload) = frame.split_at_mut(head);
+    unmask(payload, *head.last_chunk()?, 0);
+    Some((opcode, payload))
+}
+
+/// The message of an unmasked payload. The check of a text and the copy are one pass each over bytes that the first
+/// one has brought into the cache.
+fn whole_message(opcode: Opcode, payload: &[u8]) -> Result<WebSocketMessage, Violation> {
+    let copy = Bytes::copy_from_slice;
+    Ok(match opcode {
+        Opcode::Text => {
+            let text = simdutf8::basic::from_utf8(payload).map_err(|_| Violation::NotUtf8)?;
+            WebSocketMessage::Text(text.into())
+        }
+        Opcode::Binary | Opcode::Continuation => WebSocketMessage::Binary(copy(payload)),
+        Opcode::Ping => WebSocketMessage::Ping(copy(payload)),
+        Opcode::Pong => WebSocketMessage::Pong(copy(payload)),
+        Opcode::Close => WebSocketMessage::Close(close_frame(payload)?),
+    })
+}
+
+/// An incomplete frame, and the message of which it is a part.
+#[derive(Debug, Default)]
+struct PartialMessage {
     /// The bytes of an incomplete head.
     head_bytes: [u8; HEAD_BYTES_MAX],
     head_len: u8,
@@ -130,35 +240,20 @@ pub struct FrameDecoder {
     message_type: Option<Opcode>,
     message: Vec<u8>,
     control: Vec<u8>,
-    /// The number of data payload bytes read so far.
-    data_bytes_total: u64,
+    /// The number of data payload bytes read.
+    data_bytes: u64,
 }
 
-impl FrameDecoder {
-    /// A decoder for messages with a maximum size in bytes. Memory is not reserved by the announced length.
-    #[must_use]
-    pub fn new(message_bytes_max: usize) -> Self {
-        Self {
-            message_bytes_max,
-            head_bytes: [0; HEAD_BYTES_MAX],
-            head_len: 0,
-            frame: None,
-            message_type: None,
-            message: Vec::new(),
-            control: Vec::new(),
-            data_bytes_total: 0,
-        }
-    }
-
-    /// Decodes at most one frame and removes its bytes from `input`. `None` if `input` ends before the frame is
-    /// complete. After an error the decoder must not be used again.
-    ///
-    /// # Errors
-    /// If the client violates the protocol or sends a message that is too large.
-    pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Decoded>, Violation> {
+impl PartialMessage {
+    /// The same as [`FrameDecoder::decode`].
+    fn decode(
+        &mut self,
+        input: &mut &mut [u8],
+        message_bytes_max: usize,
+    ) -> Result<Option<Decoded>, Violation> {
         let (head, read) = match self.frame.take() {
             Some(frame) => frame,
-            None => match self.decode_head(input)? {
+            None => match self.decode_head(input, message_bytes_max)? {
                 Some(head) => (head, 0),
                 None => return Ok(None),
             },
@@ -173,22 +268,16 @@ impl FrameDecoder {
         self.finish_frame(head).map(Some)
     }
 
-    /// The bytes of payload that are kept for an incomplete frame or message.
-    #[must_use]
-    pub fn buffered(&self) -> usize {
-        self.message.len() + self.control.len()
-    }
-
-    /// The progress of an incomplete frame or message, as a number that grows with each received byte of data payload.
-    /// Control frames and empty fragments do not change it. `None` if no frame or message is incomplete.
-    #[must_use]
-    pub fn unfinished(&self) -> Option<u64> {
-        let is_between = self.head_len == 0 && self.frame.is_none() && self.message_type.is_none();
-        (!is_between).then_some(self.data_bytes_total)
+    fn is_incomplete(&self) -> bool {
+        self.head_len != 0 || self.frame.is_some() || self.message_type.is_some()
     }
 
     /// Reads a head as far as it has arrived.
-    fn decode_head(&mut self, input: &mut &[u8]) -> Result<Option<FrameHead>, Violation> {
+    fn decode_head(
+        &mut self,
+        input: &mut &mut [u8],
+        message_bytes_max: usize,
+    ) -> Result<Option<FrameHead>, Violation> {
         let mut expected = 2;
         loop {
             let have = usize::from(self.head_len);
@@ -205,7 +294,7 @@ impl FrameDecoder {
             expected = self.check_start()?;
         }
         self.head_len = 0;
-        self.finish_head(expected).map(Some)
+        self.finish_head(expected, message_bytes_max).map(Some)
     }
 
     /// Checks the first two bytes of a head. Returns the length of the whole head.
@@ -242,7 +331,11 @@ impl FrameDecoder {
     }
 
     /// Parses the complete head of `length` bytes.
-    fn finish_head(&mut self, length: usize) -> Result<FrameHead, Violation> {
+    fn finish_head(
+        &mut self,
+        length: usize,
+        message_bytes_max: usize,
+    ) -> Result<FrameHead, Violation> {
         let bytes = &self.head_bytes;
         let payload_len = match length {
             8 => u64::from(u16::from_be_bytes([bytes[2], bytes[3]])),
@@ -263,7 +356,7 @@ impl FrameDecoder {
         mask.copy_from_slice(&bytes[length - 4..length]);
         let opcode = Opcode::parse(bytes[0] & 0x0F).ok_or(Violation::UnknownOpcode)?;
         if !opcode.is_control() {
-            let left = self.message_bytes_max - self.message.len().min(self.message_bytes_max);
+            let left = message_bytes_max - self.message.len().min(message_bytes_max);
             if payload_len > left as u64 {
                 return Err(Violation::TooLarge);
             }
@@ -287,7 +380,7 @@ impl FrameDecoder {
         let buffer = if head.opcode.is_control() {
             &mut self.control
         } else {
-            self.data_bytes_total += piece.len() as u64;
+            self.data_bytes += piece.len() as u64;
             &mut self.message
         };
         let missing = usize::try_from(head.payload_len - read).unwrap_or(usize::MAX);
@@ -322,11 +415,9 @@ impl FrameDecoder {
 }
 
 /// Removes at most `length` bytes from the front of `input`.
-fn split_payload<'a>(input: &mut &'a [u8], length: u64) -> &'a [u8] {
+fn split_payload<'a>(input: &mut &'a mut [u8], length: u64) -> &'a [u8] {
     let length = usize::try_from(length).map_or(input.len(), |length| length.min(input.len()));
-    let (piece, rest) = input.split_at(length);
-    *input = rest;
-    piece
+    input.split_off_mut(..length).unwrap_or_default()
 }
 
 /// Reserves memory for a piece. The capacity is at most twice the bytes received so far and, in the last frame of a
@@ -346,13 +437,24 @@ fn unmask(piece: &mut [u8], mask: [u8; 4], offset: u64) {
     let mask_twice = u64::from_ne_bytes([
         mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
     ]);
-    let (words, rest) = piece.as_chunks_mut::<8>();
-    for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ mask_twice).to_ne_bytes();
+    let (blocks, rest) = piece.as_chunks_mut::<UNMASK_BYTES>();
+    // The compiler unrolls the loop over the words of a block, and makes vectors of them.
+    for block in blocks {
+        unmask_words(block, mask_twice);
     }
+    let rest = unmask_words(rest, mask_twice);
     for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
         *byte ^= mask;
     }
+}
+
+/// Unmasks whole words. Returns the bytes after them.
+fn unmask_words(bytes: &mut [u8], mask_twice: u64) -> &mut [u8] {
+    let (words, rest) = bytes.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ mask_twice).to_ne_bytes();
+    }
+    rest
 }
 
 /// The payload of a close frame (sections 5.5.1 and 7.4).

@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -93,8 +96,8 @@ pub enum ConnectionLimit {
 #[derive(Debug)]
 pub struct Permit {
     permits: Arc<PermitPool>,
-    /// The network whose count includes the connection; `None` if only the total includes it.
-    counted: Mutex<Option<IpAddr>>,
+    /// Whether the count of the client's network includes the connection. The total always does.
+    is_counted: AtomicBool,
     /// The address of the client, if it is known.
     client: Option<IpAddr>,
 }
@@ -103,8 +106,10 @@ impl Permit {
     /// Removes the connection from the count of its address; the total still includes it. Used for a connection that
     /// forwards requests of other clients.
     pub fn uncount_address(&self) {
-        let counted = self.counted().take();
-        self.permits.lock().uncount(counted);
+        let mut counts = self.permits.lock();
+        let counted = self.counted();
+        self.is_counted.store(false, Ordering::Relaxed);
+        counts.uncount(counted);
     }
 
     /// The address of the client, for log lines.
@@ -115,19 +120,23 @@ impl Permit {
     /// Removes and returns the spent budgets of an ended connection of the same address. This connection continues
     /// them.
     pub(crate) fn take_spent(&self, now: Instant) -> Option<SpentBudgets> {
-        let address = (*self.counted())?;
+        let address = self.counted()?;
         self.permits.lock().kept_budgets.take(address, now)
     }
 
     /// Keeps the spent budgets of this connection at its end.
     pub(crate) fn keep_spent(&self, spent: SpentBudgets, now: Instant) {
-        if let Some(address) = *self.counted() {
+        if let Some(address) = self.counted() {
             self.permits.lock().kept_budgets.keep(address, spent, now);
         }
     }
 
-    fn counted(&self) -> MutexGuard<'_, Option<IpAddr>> {
-        self.counted.lock()
+    /// The network whose count includes the connection. It changes only under the lock of the counts.
+    fn counted(&self) -> Option<IpAddr> {
+        let client = self
+            .client
+            .filter(|_| self.is_counted.load(Ordering::Relaxed));
+        client.map(network)
     }
 }
 
@@ -170,7 +179,7 @@ impl PermitPool {
         counts.all += 1;
         Ok(Permit {
             permits: self.clone(),
-            counted: Mutex::new(counted),
+            is_counted: AtomicBool::new(counted.is_some()),
             client: address,
         })
     }
@@ -197,11 +206,9 @@ impl PermitCounts {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let counted = self.counted.get_mut();
-        let counted = counted.take();
         let mut counts = self.permits.lock();
         counts.all -= 1;
-        counts.uncount(counted);
+        counts.uncount(self.counted());
     }
 }
 

@@ -41,7 +41,7 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
 
 thread_local! {
     static READ_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static WRITE_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static SPARE_OUTPUT: Cell<Option<Box<Output>>> = const { Cell::new(None) };
 }
 
 /// The reason why no more messages can be received.
@@ -89,16 +89,17 @@ pub struct Socket<S = UpgradedStream> {
     stream: S,
     decoder: FrameDecoder,
     /// Bytes that were read and are not decoded yet.
-    unread: Bytes,
-    output: Output,
+    unread: Option<Box<Unread>>,
+    /// The bytes that are being written. `None` if all were written and the stream was flushed.
+    output: Option<Box<Output>>,
     /// The answer to the client's last ping, or to its close frame.
-    pending_control: Option<WebSocketMessage>,
+    pending_control: Option<Box<WebSocketMessage>>,
     /// Whether the server's close frame was queued. No message is sent after it.
     is_closing: bool,
     /// The error after which no more messages are received; `Closed` after the client's close frame.
     ended: Option<SocketError>,
     /// The timer of an unfinished message, once reading has waited for its data.
-    stall: Option<Stall>,
+    stall: Option<Box<Stall>>,
 }
 
 impl<S> fmt::Debug for Socket<S> {
@@ -122,8 +123,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Self {
             stream,
             decoder: FrameDecoder::new(message_bytes_max),
-            unread: Bytes::copy_from_slice(unread),
-            output: Output::default(),
+            unread: Unread::of(unread),
+            output: None,
             pending_control: None,
             is_closing: false,
             ended: None,
@@ -162,7 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             Err(error) => {
                 self.ended = Some(*error);
                 self.decoder = FrameDecoder::new(0);
-                self.unread = Bytes::new();
+                self.unread = None;
                 self.stall = None;
             }
         }
@@ -171,19 +172,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Queues a control frame for the next flush, unless the connection is being closed.
     fn queue_control(&mut self, message: WebSocketMessage) {
-        self.pending_control = (!self.is_closing).then_some(message);
+        self.pending_control = (!self.is_closing).then(|| Box::new(message));
     }
 
     fn poll_decode(&mut self, context: &mut Context<'_>) -> Poll<Result<Decoded, SocketError>> {
         loop {
-            if !self.unread.is_empty() {
-                let mut input = &*self.unread;
-                let decoded = self.decoder.decode(&mut input);
-                let read = self.unread.len() - input.len();
-                self.unread.advance(read);
-                if self.unread.is_empty() {
-                    self.unread = Bytes::new();
-                }
+            if let Some(unread) = &mut self.unread {
+                let decoded = unread.decode(&mut self.decoder);
+                self.unread.take_if(|unread| unread.is_empty());
                 if let Some(received) = decoded.map_err(SocketError::Violation)? {
                     return Poll::Ready(Ok(received));
                 }
@@ -216,11 +212,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 Poll::Ready(Err(SocketError::Closed))
             }
             Poll::Ready(Ok(())) => {
-                let mut input = bytes.filled();
+                let mut input = bytes.filled_mut();
                 let decoded = self.decoder.decode(&mut input);
-                if !input.is_empty() {
-                    self.unread = Bytes::copy_from_slice(input);
-                }
+                self.unread = Unread::of(input);
                 Poll::Ready(decoded.map_err(SocketError::Violation))
             }
         };
@@ -235,18 +229,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.stall = None;
             return Poll::Pending;
         };
-        let new = || Stall::new(progress);
+        let new = || Box::new(Stall::new(progress));
         self.stall.get_or_insert_with(new).poll(progress, context)
     }
 
     /// Whether one more message can be sent now.
     pub(crate) fn has_room(&self) -> bool {
-        self.output.has_room()
+        self.output.as_ref().is_none_or(|output| output.has_room())
     }
 
     /// Whether all messages were written to the stream.
     pub fn is_flushed(&self) -> bool {
-        self.output.is_flushed && self.pending_control.is_none()
+        self.output.is_none() && self.pending_control.is_none()
     }
 
     /// Ready when one more message can be sent.
@@ -254,10 +248,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// # Errors
     /// If the stream fails.
     pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.output.has_room() {
+        if self.has_room() {
             return Poll::Ready(Ok(()));
         }
-        self.output.poll_write(&mut self.stream, context)
+        self.poll_write(context)
     }
 
     /// Queues a message for [`Socket::poll_flush`]; messages after a close frame are dropped. The caller must
@@ -270,7 +264,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.is_closing = true;
             self.pending_control = None;
         }
-        self.output.push(message);
+        let output = self.output.get_or_insert_with(Output::spare);
+        output.push(message);
     }
 
     /// Sends the queued messages, and the answers to control frames.
@@ -281,10 +276,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if self.pending_control.is_some() {
             ready!(self.poll_ready(context))?;
             if let Some(answer) = self.pending_control.take() {
-                self.start_send(answer);
+                self.start_send(*answer);
             }
         }
-        self.output.poll_write(&mut self.stream, context)
+        self.poll_write(context)
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(output) = &mut self.output {
+            ready!(output.poll_write(&mut self.stream, context))?;
+            self.output.take().into_iter().for_each(Output::recycle);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Receives as [`Socket::poll_receive`] does, and sends the answers to pings. No message is lost if the
@@ -367,10 +370,13 @@ impl Socket {
     /// # Errors
     /// If the stream fails.
     pub(crate) fn try_flush(&mut self) -> io::Result<bool> {
-        match self.stream.plain_tcp() {
-            Some(stream) => self.output.try_write(stream),
-            None => Ok(self.is_flushed()),
+        if let (Some(stream), Some(output)) = (self.stream.plain_tcp(), &mut self.output) {
+            if !output.try_write(stream)? {
+                return Ok(false);
+            }
+            self.output.take().into_iter().for_each(Output::recycle);
         }
+        Ok(self.output.is_none())
     }
 
     /// Writes an encoded frame to a plain TCP connection that is flushed, as far as it accepts it, and keeps the rest.
@@ -396,7 +402,8 @@ impl Socket {
         if written == frame.len() {
             return Ok(true);
         }
-        self.output.push_encoded(&frame[written..]);
+        let output = self.output.get_or_insert_with(Output::spare);
+        output.frames.extend_from_slice(&frame[written..]);
         Ok(false)
     }
 }
@@ -409,58 +416,79 @@ impl Socket {
     }
 }
 
+/// Bytes that were read from a stream and are not decoded yet.
+struct Unread {
+    bytes: Box<[u8]>,
+    /// The number of bytes that were decoded.
+    decoded: usize,
+}
+
+impl Unread {
+    fn of(bytes: &[u8]) -> Option<Box<Self>> {
+        let unread = || Self {
+            bytes: bytes.into(),
+            decoded: 0,
+        };
+        (!bytes.is_empty()).then(|| Box::new(unread()))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.decoded == self.bytes.len()
+    }
+
+    fn decode(&mut self, decoder: &mut FrameDecoder) -> Result<Option<Decoded>, Violation> {
+        let mut input = &mut self.bytes[self.decoded..];
+        let decoded = decoder.decode(&mut input);
+        let left = input.len();
+        self.decoded = self.bytes.len() - left;
+        decoded
+    }
+}
+
 /// The bytes that are being written to a stream.
+#[derive(Default)]
 struct Output {
     /// Encoded frames, of which the first `written` bytes were written.
     frames: Vec<u8>,
     written: usize,
     /// The payload of the last frame, if it is large.
     payload: Bytes,
-    /// Whether all bytes were written and the stream was flushed.
-    is_flushed: bool,
-}
-
-impl Default for Output {
-    fn default() -> Self {
-        Self {
-            frames: Vec::new(),
-            written: 0,
-            payload: Bytes::new(),
-            is_flushed: true,
-        }
-    }
 }
 
 impl Output {
+    /// An empty output, with the memory of the last one of this thread.
+    fn spare() -> Box<Self> {
+        SPARE_OUTPUT.take().unwrap_or_default()
+    }
+
+    /// Leaves the memory to the next connection of this thread that writes, unless it is large.
+    fn recycle(mut self: Box<Self>) {
+        if self.frames.capacity() <= SPARE_BYTES_MAX {
+            self.clear();
+            SPARE_OUTPUT.set(Some(self));
+        }
+    }
+
+    fn clear(&mut self) {
+        self.frames.clear();
+        self.written = 0;
+        self.payload = Bytes::new();
+    }
+
     fn has_room(&self) -> bool {
         self.payload.is_empty() && self.frames.len() < WRITE_BYTES
     }
 
     fn push(&mut self, message: WebSocketMessage) {
-        if self.frames.capacity() == 0 {
-            self.frames = WRITE_BUFFER.take();
-        }
         self.payload = frame::encode(message, COPIED_BYTES_MAX, &mut self.frames);
-        self.is_flushed = false;
     }
 
-    /// Adds the rest of an encoded frame.
-    fn push_encoded(&mut self, rest: &[u8]) {
-        if self.frames.capacity() == 0 {
-            self.frames = WRITE_BUFFER.take();
-        }
-        self.frames.extend_from_slice(rest);
-        self.is_flushed = false;
-    }
-
+    /// Ready when all bytes were written and the stream was flushed.
     fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_flushed {
-            return Poll::Ready(Ok(()));
-        }
         let mut stream = Pin::new(stream);
         loop {
             let frames = &self.frames[self.written..];
@@ -478,22 +506,21 @@ impl Output {
                 count => self.advance(count),
             }
         }
-        self.free();
-        ready!(stream.poll_flush(context))?;
-        self.is_flushed = true;
-        Poll::Ready(Ok(()))
+        self.clear();
+        let flushed = stream.poll_flush(context);
+        if flushed.is_pending() {
+            // A client that reads slowly keeps no buffer.
+            self.frames = Vec::new();
+        }
+        flushed
     }
 
     /// Writes as far as the stream accepts it. Returns whether all bytes were written.
     fn try_write(&mut self, stream: &TcpStream) -> io::Result<bool> {
-        while !self.is_flushed {
+        loop {
             let frames = &self.frames[self.written..];
             let written = match (frames.is_empty(), self.payload.is_empty()) {
-                (true, true) => {
-                    self.free();
-                    self.is_flushed = true;
-                    break;
-                }
+                (true, true) => return Ok(true),
                 (false, true) => stream.try_write(frames),
                 (true, false) => stream.try_write(&self.payload),
                 (false, false) => {
@@ -507,25 +534,12 @@ impl Output {
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
     }
 
     fn advance(&mut self, count: usize) {
         let of_frames = count.min(self.frames.len() - self.written);
         self.written += of_frames;
         self.payload.advance(count - of_frames);
-    }
-
-    /// Frees the buffers after all bytes were written. The write buffer goes back to the thread, for its next
-    /// connection that writes.
-    fn free(&mut self) {
-        self.payload = Bytes::new();
-        self.written = 0;
-        let mut buffer = std::mem::take(&mut self.frames);
-        if (1..=SPARE_BYTES_MAX).contains(&buffer.capacity()) {
-            buffer.clear();
-            WRITE_BUFFER.set(buffer);
-        }
     }
 }
 

@@ -23,8 +23,8 @@ pub enum UpgradedStream {
     Tcp(TcpStream),
     /// A connection of a [`Listener`](crate::Listener) with TLS. Boxed, because its state is many times larger.
     Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
-    /// Any other stream, such as TLS in the server of a host program.
-    Foreign(TokioIo<Upgraded>),
+    /// Any other stream, such as TLS in the server of a host program. Boxed, so that a TCP connection takes less memory.
+    Foreign(Box<TokioIo<Upgraded>>),
 }
 
 impl UpgradedStream {
@@ -44,7 +44,10 @@ impl UpgradedStream {
         };
         match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(Parts { io, read_buf, .. }) => (Self::Tcp(io.into_inner()), read_buf),
-            Err(upgraded) => (Self::Foreign(TokioIo::new(upgraded)), Bytes::new()),
+            Err(upgraded) => {
+                let stream = Box::new(TokioIo::new(upgraded));
+                (Self::Foreign(stream), Bytes::new())
+            }
         }
     }
 

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use connection_end::ConnectionEnd;
 use connection_task::TaskTimer;
+use read_ahead::ReadAhead;
 use spare_output::with_output;
 
 pub(crate) use connection_task::ConnectionCell;
@@ -49,13 +50,6 @@ const EVENTS_PER_WRITE: usize = 64;
 /// slow; `outbox_bytes` bounds their bytes in the same way. Events wait in the outbox, so the frames that accumulate
 /// here are answers to a client that sends requests and does not read.
 const PENDING_FRAMES_MAX: usize = 1024;
-
-/// The number of frames that are read ahead while a connection waits for a decision. Only reading shows that the
-/// client has disconnected. Further frames stay in the socket.
-const READ_AHEAD_FRAMES_MAX: usize = 64;
-
-/// The total bytes of frames that were read ahead at which no more are read. The last frame may exceed it.
-const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// The time limit of the closing handshake: the close frame, and the client's answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -94,7 +88,7 @@ struct WebSocketConnection {
     /// The decision that the suspended session waits for.
     decision: Option<PendingDecision>,
     /// The frames that were received while the connection waited for a decision.
-    read_ahead: VecDeque<Result<Decoded, SocketError>>,
+    read_ahead: Option<Box<ReadAhead>>,
     /// The rest of a step that another thread has run in place of the task.
     left_over: Option<LeftOver>,
     /// The bytes of an unfinished message, as counted in the gauge `unfinished_bytes`.
@@ -181,7 +175,7 @@ impl WebSocketConnection {
             pending: VecDeque::new(),
             pending_bytes: 0,
             decision: None,
-            read_ahead: VecDeque::new(),
+            read_ahead: None,
             left_over: None,
             unfinished_bytes: 0,
             blocked: false,
@@ -247,7 +241,7 @@ impl WebSocketConnection {
             return Poll::Ready(WakeReason::Written);
         }
         let may_read = !self.session.is_paused() && !self.session.is_suspended();
-        if may_read && let Some(message) = self.read_ahead.pop_front() {
+        if may_read && let Some(message) = ReadAhead::pop(&mut self.read_ahead) {
             return Poll::Ready(WakeReason::Message(message));
         }
         if self.session.is_suspended()
@@ -627,25 +621,15 @@ impl WebSocketConnection {
         if is_control {
             return self.on_message(message, now, output);
         }
-        self.read_ahead.push_back(message);
+        self.read_ahead.get_or_insert_default().0.push_back(message);
         self.session.on_sign_of_life(now, output);
         Ok(())
     }
 
     /// Whether one more frame may be read ahead.
     fn may_read_ahead(&self) -> bool {
-        let length = |message: &Result<Decoded, _>| match message {
-            // No frame follows these.
-            Ok(Decoded::Message(WebSocketMessage::Close(_))) | Err(_) => usize::MAX,
-            Ok(Decoded::Message(message)) => message.payload_len(),
-            Ok(Decoded::Fragment) => 0,
-        };
-        let bytes = self
-            .read_ahead
-            .iter()
-            .map(length)
-            .fold(0, usize::saturating_add);
-        self.read_ahead.len() < READ_AHEAD_FRAMES_MAX && bytes < READ_AHEAD_BYTES_MAX
+        let read_ahead = self.read_ahead.as_ref();
+        read_ahead.is_none_or(|read_ahead| read_ahead.has_room())
     }
 
     /// The access check that a request needs, and the error if it is denied.
@@ -760,6 +744,7 @@ fn end_session(session: &mut SessionMachine) -> Option<WebhookRequest> {
 mod connection_end;
 mod connection_task;
 mod idle_events;
+mod read_ahead;
 mod spare_output;
 #[cfg(test)]
 mod tests;

@@ -11,10 +11,10 @@ use switchboard_dialects::{
 use super::*;
 
 fn machine(dialect: &str, now: Instant) -> SessionMachine {
-    limited_machine(dialect, &Limits::default(), now)
+    limited_machine(dialect, &Arc::default(), now)
 }
 
-fn limited_machine(dialect: &str, limits: &Limits, now: Instant) -> SessionMachine {
+fn limited_machine(dialect: &str, limits: &Arc<Limits>, now: Instant) -> SessionMachine {
     let (session, mut first) =
         ClientSession::open(find(dialect), handshake(), SpaceName::default());
     SessionMachine::new(session, &mut first, limits, Heartbeat::default(), now)
@@ -295,10 +295,10 @@ fn a_client_that_stays_over_its_rate_is_closed_after_60_seconds() {
 #[test]
 fn a_paused_client_is_taken_for_alive_and_is_pinged() {
     let start = Instant::now();
-    let limits = Limits {
+    let limits = Arc::new(Limits {
         flood_secs: 0,
         ..Limits::default()
-    };
+    });
     let mut state = limited_machine("singo", &limits, start);
     frames_until_pause(&mut state, "{}", start);
     let charges = PendingCharges {
@@ -351,10 +351,10 @@ fn pongs_to_challenges_by_other_clients_are_not_charged() {
 #[test]
 fn queued_joins_of_a_session_are_charged_when_they_are_sent() {
     let start = Instant::now();
-    let limits = Limits {
+    let limits = Arc::new(Limits {
         deliveries_burst: 100,
         ..Limits::default()
-    };
+    });
     let mut state = limited_machine("y-webrtc", &limits, start);
     let topics: Vec<_> = (0..200).map(|topic| format!("\"t{topic}\"")).collect();
     let topics = topics.join(",");
@@ -463,7 +463,7 @@ impl Session for Kept {
 
 fn kept_machine(now: Instant) -> SessionMachine {
     let (session, mut first) = ClientSession::open(Some(&Kept), handshake(), SpaceName::default());
-    let (limits, heartbeat) = (Limits::default(), Heartbeat::default());
+    let (limits, heartbeat) = (Arc::default(), Heartbeat::default());
     SessionMachine::new(session, &mut first, &limits, heartbeat, now)
 }
 
@@ -564,7 +564,7 @@ fn times_of_a_dialect_are_bounded() {
     for dialect in &DIALECTS {
         let (session, mut first) =
             ClientSession::open(Some(dialect), handshake(), SpaceName::default());
-        let (limits, heartbeat) = (Limits::default(), Heartbeat::default());
+        let (limits, heartbeat) = (Arc::default(), Heartbeat::default());
         let mut state = SessionMachine::new(session, &mut first, &limits, heartbeat, start);
         let mut now = start;
         for _ in 0..2 {

@@ -27,7 +27,8 @@ pub fn decode(bytes: &[u8]) {
 fn decode_pieces(bytes: &[u8], piece: usize) -> (Vec<Decoded>, Option<Violation>) {
     let mut decoder = FrameDecoder::new(MESSAGE_BYTES_MAX);
     let mut all = Vec::new();
-    for mut piece in bytes.chunks(piece) {
+    let mut bytes = bytes.to_vec();
+    for mut piece in bytes.chunks_mut(piece) {
         loop {
             match decoder.decode(&mut piece) {
                 Ok(Some(received)) => {
