@@ -25,9 +25,10 @@ struct Coturn {
 impl Coturn {
     /// Starts a TURN server with UDP on loopback.
     fn start() -> Self {
-        let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = socket.local_addr().expect("an address").port();
-        drop(socket);
+        // Below the ephemeral ports, which other sockets of the tests can take at any time.
+        let mut ports = std::iter::repeat_with(|| rand::random_range(22_000..32_000));
+        let free = ports.find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok());
+        let port = free.expect("the iterator is endless");
         let name = format!("switchboard-coturn-{}", std::process::id());
         let database = std::env::temp_dir().join(name);
         let child = Command::new("turnserver")

@@ -112,7 +112,9 @@ impl Drop for Redis {
     }
 }
 
+/// A free port below the ephemeral ports, which other connections of the tests can take at any time.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    let mut ports = std::iter::repeat_with(|| rand::random_range(22_000..32_000));
+    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.expect("the iterator is endless")
 }
