@@ -10,6 +10,8 @@ const READINGS_IN_A_ROW = 4;
 const READINGS_WITHIN_MS = 60_000;
 const HEARD_WITHIN_MS = 30_000;
 const READ_EVERY_MS = 100;
+/** The time limit of a file that others are sent beside. */
+const ARRIVED_WITHIN_MS = 90_000;
 
 /** A member that uses the call page at `/`. */
 export class Visitor extends Guest {
@@ -156,6 +158,7 @@ export class Visitor extends Guest {
   /** Waits until a file has arrived and saves it. @param {string} name @returns {Promise<string>} its SHA-256 */
   async saves(name) {
     const link = this.file('in', name, 'done').getByTestId('file-link');
+    await link.waitFor({ timeout: ARRIVED_WITHIN_MS });
     const [download] = await Promise.all([this.page.waitForEvent('download'), link.click({ timeout: 30_000 })]);
     const hash = createHash('sha256');
     for await (const chunk of createReadStream(await download.path())) hash.update(chunk);
