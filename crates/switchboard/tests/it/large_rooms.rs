@@ -41,7 +41,8 @@ const OUTGOING_MAX: usize = 2_000 * FRAMES;
 /// The approximate size of a session description.
 const DESCRIPTION_BYTES: usize = 6_000;
 const COMPLETE_WITHIN: Duration = Duration::from_secs(30);
-const CONFIG: &str = "[limits]\nroom_members = 2000\n";
+/// A busy machine opens a thousand connections slowly, so the limits for a request head and a first frame are higher.
+const CONFIG: &str = "[limits]\nroom_members = 2000\nhandshake_secs = 60\nfirst_frame_secs = 60\n";
 /// The interval of polling the member count.
 const POLL: Duration = Duration::from_millis(5);
 
