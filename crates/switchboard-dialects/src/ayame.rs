@@ -64,7 +64,7 @@ use crate::{
     DialectTable, Endpoint, HOST, Handshake, HttpAnswer, HttpReply, Session, SessionOutput,
     SettingValue, WebhookRequest,
     content::{relayed_message, sdp_of},
-    json::{JsonObject, JsonWriter, RawJson, is_deeper},
+    json::{JsonObject, JsonWriter, Keys, RawJson, is_deeper},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -320,8 +320,9 @@ impl AyameSession {
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = JsonObject::parse(&text, self.limits.json_depth)?;
-        match &*object.only_type()? {
+        let mut object = JsonObject::parse(&text, self.limits.json_depth)?;
+        let [frame_type] = object.find(const { &Keys::new(["type"]) });
+        match &*object.only_type(&frame_type)? {
             "pong" => Ok(()),
             "register" => self.register(&object, output),
             "connected" => self.handle_connected(output),
@@ -586,7 +587,7 @@ fn auth_webhook_body(
     Ok(writer.finish())
 }
 
-fn maybe_raw(writer: JsonWriter, key: &str, json: Option<&str>) -> JsonWriter {
+fn maybe_raw(writer: JsonWriter, key: &'static str, json: Option<&str>) -> JsonWriter {
     match json {
         Some(json) => writer.raw(key, json),
         None => writer,

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use switchboard_core::ErrorCode;
 
 use self::{
-    fields::{Field, Fields, Key},
+    fields::{Field, Fields, Key, Match},
     raw::Escapes,
 };
 pub use self::{
@@ -75,6 +75,118 @@ impl<'a> JsonField<'a> {
     }
 }
 
+/// Keys that are looked up together.
+#[derive(Debug)]
+pub struct Keys<const N: usize>([Key<'static>; N]);
+
+impl<const N: usize> Keys<N> {
+    /// The keys with these names, which are ASCII and not empty.
+    #[must_use]
+    pub const fn new(names: [&'static str; N]) -> Self {
+        let mut keys = [Key::new(""); N];
+        let mut index = 0;
+        while index < N {
+            keys[index] = Key::new(names[index]);
+            index += 1;
+        }
+        Self(keys)
+    }
+}
+
+/// The fields of a key that was looked up with [`JsonObject::find`].
+#[derive(Clone, Copy, Debug)]
+pub struct FoundKey<'a> {
+    key: &'static str,
+    /// The index and the value of the last field of the key.
+    index: usize,
+    last: Option<RawJson<'a>>,
+    spelling: Spelling,
+}
+
+/// How the keys are spelled that match a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelling {
+    /// There is at most one key, and it is spelled exactly so.
+    Exact,
+    /// There is one key, with another spelling.
+    Other,
+    /// There are several keys.
+    Several,
+}
+
+impl<'a> FoundKey<'a> {
+    #[inline(always)]
+    fn absent(key: Key<'static>) -> Self {
+        Self {
+            key: key.name(),
+            index: 0,
+            last: None,
+            spelling: Spelling::Exact,
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, index: usize, value: RawJson<'a>, result: Match) {
+        self.spelling = match self.last {
+            Some(_) => Spelling::Several,
+            None if result == Match::Exact => Spelling::Exact,
+            None => Spelling::Other,
+        };
+        (self.index, self.last) = (index, Some(value));
+    }
+
+    /// The last value of the key, if it is present.
+    #[must_use]
+    #[inline]
+    pub fn last(&self) -> Option<RawJson<'a>> {
+        self.last
+    }
+
+    /// The last value of the key, if it is present and not `null`.
+    #[must_use]
+    #[inline]
+    pub fn get(&self) -> Option<RawJson<'a>> {
+        self.last.filter(|raw| !raw.is_null())
+    }
+
+    /// The string of this key, if it is present and not `null`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BadField`] if the value is not a string.
+    #[inline]
+    pub fn text(&self) -> Result<Option<Cow<'a, str>>, ErrorCode> {
+        match self.get() {
+            Some(raw) => raw.text().map(Some).ok_or(ErrorCode::BadField(self.key)),
+            None => Ok(None),
+        }
+    }
+
+    /// Checks that the value of this key is a string, if it is present and not `null`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BadField`] if the value is not a string.
+    #[inline]
+    pub fn check_text(&self) -> Result<(), ErrorCode> {
+        let is_valid = self.get().is_none_or(RawJson::is_text);
+        is_valid.then_some(()).ok_or(ErrorCode::BadField(self.key))
+    }
+
+    /// The value of a key that occurs once, with exactly this spelling. Otherwise `None`: a receiver may read another of
+    /// the matching keys than this server.
+    #[must_use]
+    #[inline]
+    pub fn only_exactly(&self) -> Option<RawJson<'a>> {
+        self.last.filter(|_| self.spelling == Spelling::Exact)
+    }
+
+    /// Whether at most one key matches.
+    #[must_use]
+    #[inline]
+    pub fn is_only(&self) -> bool {
+        self.spelling != Spelling::Several
+    }
+}
+
 impl<'a> JsonObject<'a> {
     /// Parses an object. At most `depth` levels of it may be interpreted (0: no limit).
     ///
@@ -88,6 +200,12 @@ impl<'a> JsonObject<'a> {
             level: 0,
             levels: depth.checked_sub(1),
         })
+    }
+
+    /// The whole text with this object: its own, or that of an object that has it as a value.
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        self.text
     }
 
     /// Parses a value of this object as an object.
@@ -136,9 +254,10 @@ impl<'a> JsonObject<'a> {
     /// The fields of this key, in the order of the text, with their indices.
     #[inline]
     fn matching<'s>(&'s self, key: &'s str) -> impl Iterator<Item = (usize, &'s Field)> + 's {
-        let key = Key::new(key, self.level);
+        let key = Key::new(key);
+        let is_key = move |field: &Field| key.compare(field, self.level, self.text) != Match::None;
         let fields = self.fields.iter().enumerate();
-        fields.filter(move |(_, field)| key.matches(field, self.text))
+        fields.filter(move |(_, field)| is_key(field))
     }
 
     /// The last field of this key, if it is present and not `null`.
@@ -146,6 +265,31 @@ impl<'a> JsonObject<'a> {
     fn field(&self, key: &str) -> Option<(usize, RawJson<'a>)> {
         let (index, field) = self.matching(key).last()?;
         Some((index, field.value(self.text))).filter(|(_, raw)| !raw.is_null())
+    }
+
+    /// Looks up several keys in one pass. The fields of other keys are [`JsonObject::others`].
+    pub fn find<const N: usize>(&mut self, keys: &'static Keys<N>) -> [FoundKey<'a>; N] {
+        let mut found = keys.0.map(FoundKey::absent);
+        for (index, field) in self.fields.iter_mut().enumerate() {
+            if !field.is_at(self.level) {
+                continue;
+            }
+            for (key, found) in keys.0.iter().zip(&mut found) {
+                let result = key.compare(field, self.level, self.text);
+                if result != Match::None {
+                    field.is_known = true;
+                    found.add(index, field.value(self.text), result);
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    /// The fields of keys that were not looked up with [`JsonObject::find`].
+    #[inline]
+    pub fn others(&self) -> impl Iterator<Item = JsonField<'a>> {
+        self.own_fields().filter(|own| !own.field.is_known)
     }
 
     /// All values of this key, in the order of the text.
@@ -159,18 +303,6 @@ impl<'a> JsonObject<'a> {
     #[inline]
     pub fn get(&self, key: &str) -> Option<RawJson<'a>> {
         self.field(key).map(|(_, raw)| raw)
-    }
-
-    /// The value of a key that occurs once, with exactly this spelling. Otherwise `None`: a receiver may read another of
-    /// the matching keys than this server.
-    #[must_use]
-    #[inline]
-    pub fn only_exactly(&self, key: &str) -> Option<RawJson<'a>> {
-        let mut fields = self.matching(key);
-        let (_, field) = fields.next()?;
-        let is_only = fields.next().is_none();
-        (is_only && Key::new(key, self.level).equals(field, self.text))
-            .then(|| field.value(self.text))
     }
 
     /// The string of this key, if it is present and not `null`.
@@ -195,32 +327,34 @@ impl<'a> JsonObject<'a> {
         is_valid.then_some(()).ok_or(ErrorCode::BadField(key))
     }
 
-    /// The value of `type`. If several keys match `type`, their values must be the same: otherwise a receiver could
-    /// read another one than this server, and take the frame for one of the server's own.
+    /// The value of `key`, which is `type`. If several keys match it, their values must be the same: otherwise a receiver
+    /// could read another one than this server, and take the frame for one of the server's own.
     ///
     /// # Errors
     /// [`ErrorCode::UnknownType`] without a type; [`ErrorCode::BadField`] if the values differ.
     #[inline]
-    pub fn only_type(&self) -> Result<Cow<'a, str>, ErrorCode> {
-        let frame_type = self.text("type").ok().flatten();
+    pub fn only_type(&self, key: &FoundKey<'a>) -> Result<Cow<'a, str>, ErrorCode> {
+        let frame_type = key.text().ok().flatten();
         let frame_type = frame_type.ok_or(ErrorCode::UnknownType)?;
-        let mut spellings = self.all("type");
-        let is_only = spellings.next().is_some() && spellings.next().is_none();
         let is_same = |raw: RawJson<'a>| raw.text().as_ref() == Some(&frame_type);
-        if is_only || self.all("type").all(is_same) {
+        if key.is_only() || self.all(key.key).all(is_same) {
             Ok(frame_type)
         } else {
             Err(ErrorCode::BadField("type"))
         }
     }
 
-    /// The name under this key, if it is present and neither `null` nor empty. If several keys match, their values
+    /// The name under a key, if it is present and neither `null` nor empty. If several keys match, their values
     /// must be the same: otherwise a receiver could read another name than the one used for routing.
     ///
     /// # Errors
     /// [`ErrorCode::BadField`] if a value is not a string, or the values differ.
     #[inline]
-    pub fn only_name(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, ErrorCode> {
+    pub fn only_name(&self, key: &FoundKey<'a>) -> Result<Option<Cow<'a, str>>, ErrorCode> {
+        if key.is_only() {
+            return Ok(key.text()?.filter(|name| !name.is_empty()));
+        }
+        let key = key.key;
         let name = |raw: RawJson<'a>| match raw.is_null() {
             true => Ok(None),
             false => raw.text().map(Some).ok_or(ErrorCode::BadField(key)),
@@ -240,9 +374,9 @@ impl<'a> JsonObject<'a> {
     #[must_use]
     #[inline]
     pub fn has_exactly(&self, key: &str) -> bool {
-        let key = Key::new(key, self.level);
+        let key = Key::new(key);
         let mut fields = self.fields.iter();
-        fields.any(|field| key.equals(field, self.text))
+        fields.any(|field| key.compare(field, self.level, self.text) == Match::Exact)
     }
 
     /// The object under this key, if it is present and not `null`.
@@ -250,12 +384,39 @@ impl<'a> JsonObject<'a> {
     /// # Errors
     /// [`ErrorCode::BadField`] if the value is not an object; [`ErrorCode::TooDeep`] if it is nested too deeply.
     pub fn object(&self, key: &'static str) -> Result<Option<Self>, ErrorCode> {
-        let Some((index, _)) = self.field(key) else {
-            return Ok(None);
-        };
+        match self.field(key) {
+            Some((index, _)) => self.object_at(index, key).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The object under a key, if it is present and not `null`.
+    ///
+    /// # Errors
+    /// As those of [`JsonObject::object`].
+    pub fn object_of(&self, key: &FoundKey<'a>) -> Result<Option<Self>, ErrorCode> {
+        match key.get() {
+            Some(_) => self.object_at(key.index, key.key).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Checks that the value of a key is an object, if it is present and not `null`.
+    ///
+    /// # Errors
+    /// As those of [`JsonObject::object`].
+    pub fn check_object(&self, key: &FoundKey<'a>) -> Result<(), ErrorCode> {
+        let is_listed = || fields::is_listed(&self.fields, key.index) && self.levels != Some(0);
+        if key.get().is_none() || is_listed() {
+            return Ok(());
+        }
+        self.object_at(key.index, key.key).map(|_| ())
+    }
+
+    fn object_at(&self, index: usize, key: &'static str) -> Result<Self, ErrorCode> {
         match self.nested_at(index) {
             Err(ErrorCode::Malformed) => Err(ErrorCode::BadField(key)),
-            result => result.map(Some),
+            result => result,
         }
     }
 
@@ -283,7 +444,7 @@ impl<'a> JsonObject<'a> {
     pub fn rest<'s>(&'s self, excluded: &'s [&str]) -> impl Iterator<Item = JsonField<'a>> + 's {
         let is_excluded = |field: &Field| {
             let mut keys = excluded.iter();
-            keys.any(|key| Key::new(key, self.level).matches(field, self.text))
+            keys.any(|key| Key::new(key).compare(field, self.level, self.text) != Match::None)
         };
         self.own_fields()
             .filter(move |own| !is_excluded(&own.field))
@@ -374,8 +535,9 @@ mod tests {
             (r#""id":"x","ID":7"#, Err(())),
         ] {
             let text = format!("{{{fields}}}");
-            let object = JsonObject::parse(&text, 8).expect("an object");
-            let name = object.only_name("id");
+            let mut object = JsonObject::parse(&text, 8).expect("an object");
+            let [id] = object.find(const { &Keys::new(["id"]) });
+            let name = object.only_name(&id);
             let expected = expected
                 .map(|name| name.map(Cow::Borrowed))
                 .map_err(|()| ErrorCode::BadField("id"));
@@ -487,13 +649,13 @@ mod tests {
     fn writers_escape() {
         let hostile = "a\"b\\c\n\r\t\u{1}é\u{2028}";
         let frame = JsonWriter::default()
-            .text("k\"", hostile)
+            .text("k", hostile)
             .texts("list", ["x", "y"])
             .object("o", |o| o.number("n", 7))
             .objects("empty", Vec::<u8>::new(), |o, _| o)
             .finish();
         let value: serde_json::Value = serde_json::from_str(&frame).expect("JSON");
-        assert_eq!(value["k\""], hostile);
+        assert_eq!(value["k"], hostile);
         assert_eq!(value["list"], serde_json::json!(["x", "y"]));
         assert_eq!(value["o"]["n"], 7);
         assert_eq!(value["empty"], serde_json::json!([]));

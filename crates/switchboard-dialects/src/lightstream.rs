@@ -44,7 +44,7 @@ use crate::{
     Candidate, ClientFrame, Content, Dialect, DialectTable, Handshake, Session, SessionOutput,
     content::{display_text, relayed_message, sdp_of},
     displayed_names::{address_of, error_text, list_bytes},
-    json::{JsonObject, JsonWriter, RawJson, quote, splice},
+    json::{FoundKey, JsonObject, JsonWriter, Keys, RawJson, quote, splice},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -186,13 +186,26 @@ impl Session for LightstreamSession {
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = JsonObject::parse(&text, self.limits.json_depth)?;
-        match &*object.only_type()? {
+        let mut object = JsonObject::parse(&text, self.limits.json_depth)?;
+        let [frame_type, room, target, sender] =
+            object.find(const { &Keys::new(["type", "roomID", "targetID", "senderID"]) });
+        match &*object.only_type(&frame_type)? {
             "join" => self.join(&object, output),
-            "leave" => self.leave(&object, output),
+            "leave" => self.leave(&object, &room, output),
             other => {
                 let kind = kind_of(other).ok_or(ErrorCode::UnknownType)?;
-                self.relay(kind, &text, &object, output)
+                let joined = self.joined_room(&object, &room)?;
+                let to = match object.only_name(&target)? {
+                    None => Target::Everyone,
+                    Some(target) => Target::Address(self.member(&target)?),
+                };
+                let frame = with_own_sender(&text, &object, &sender, &joined.own_address)?;
+                output.commands.push(Command::Send {
+                    room: joined.room.clone(),
+                    to,
+                    message: relayed_message(TRAITS.name, kind, frame),
+                });
+                Ok(())
             }
         }
     }
@@ -301,42 +314,19 @@ impl LightstreamSession {
         Ok(())
     }
 
-    fn leave(
+    fn leave<'a>(
         &mut self,
-        object: &JsonObject<'_>,
+        object: &JsonObject<'a>,
+        room: &FoundKey<'a>,
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        self.joined_room(object)?;
+        self.joined_room(object, room)?;
         if let Some(SessionRoom { room, .. }) = self.joined.take() {
             output.commands.push(Command::Leave {
                 room,
                 kind: LeaveKind::Announced,
             });
         }
-        Ok(())
-    }
-
-    fn relay(
-        &self,
-        kind: MessageKind,
-        text: &ByteString,
-        object: &JsonObject<'_>,
-        output: &mut SessionOutput,
-    ) -> Result<(), RequestError> {
-        let SessionRoom {
-            room,
-            own_address: me,
-        } = self.joined_room(object)?;
-        let to = match object.only_name("targetID")? {
-            None => Target::Everyone,
-            Some(target) => Target::Address(self.member(&target)?),
-        };
-        let message = relayed_message(TRAITS.name, kind, with_own_sender(text, object, me)?);
-        output.commands.push(Command::Send {
-            room: room.clone(),
-            to,
-            message,
-        });
         Ok(())
     }
 
@@ -351,8 +341,12 @@ impl LightstreamSession {
     ///
     /// # Errors
     /// [`ErrorCode::NotInRoom`] if the client is in no room, or the frame names another one.
-    fn joined_room(&self, object: &JsonObject<'_>) -> Result<&SessionRoom, RequestError> {
-        let named = object.only_name("roomID")?;
+    fn joined_room<'a>(
+        &self,
+        object: &JsonObject<'a>,
+        room: &FoundKey<'a>,
+    ) -> Result<&SessionRoom, RequestError> {
+        let named = object.only_name(room)?;
         let joined = self.joined.as_ref().ok_or(ErrorCode::NotInRoom)?;
         if named
             .as_deref()
@@ -399,9 +393,13 @@ impl LightstreamSession {
 fn with_own_sender(
     text: &ByteString,
     object: &JsonObject<'_>,
+    sender: &FoundKey<'_>,
     me: &Address,
 ) -> Result<ByteString, ErrorCode> {
     let is_me = |raw: RawJson<'_>| raw.text().as_deref() == Some(me.as_str());
+    if sender.only_exactly().is_some_and(is_me) {
+        return Ok(text.clone());
+    }
     let is_right = object.all("senderID").all(is_me);
     let is_documented = object.has_exactly("senderID");
     if is_right && is_documented {
@@ -479,7 +477,7 @@ fn translation(
         start_frame(frame_type, &address_of(from), Some(&room.name))
             .maybe_text("targetID", me.map(Address::as_str))
     };
-    let described = |name: &str, sdp: &str| {
+    let described = |name: &'static str, sdp: &str| {
         let init = JsonWriter::with_capacity(sdp.len() + 64)
             .text("type", name)
             .text("sdp", sdp)

@@ -48,7 +48,7 @@ use crate::{
     Accepts, Candidate, ClientFrame, CloseReason, Content, CorsPolicy, Dialect, Endpoint,
     FirstFrameTimeout, Handshake, HttpAnswer, HttpReply, Session, SessionOutput,
     content::relayed_message,
-    json::{JsonObject, JsonWriter, RawJson},
+    json::{JsonObject, JsonWriter, Keys, RawJson},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -285,14 +285,14 @@ impl MatchboxSession {
         frame: &JsonObject<'_>,
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        let signal = frame
+        let mut signal = frame
             .object("Signal")?
             .ok_or(ErrorCode::BadField("Signal"))?;
-        let receiver = signal.text("receiver")?;
+        let [receiver, _, data] = signal.find(const { &Keys::new(["receiver", "sender", "data"]) });
+        let receiver = receiver.text()?;
         let receiver = receiver.and_then(|receiver| receiver.parse::<PeerId>().ok());
         let receiver = receiver.ok_or(ErrorCode::BadField("receiver"))?;
-        let data = signal.all("data").last();
-        let data = data.ok_or(ErrorCode::BadField("data"))?;
+        let data = data.last().ok_or(ErrorCode::BadField("data"))?;
         let kind = signal_kind(&signal, data).map_or(MessageKind::Opaque, |(kind, _)| kind);
         output.commands.push(Command::Send {
             room: self.room.clone().ok_or(ErrorCode::NotInRoom)?,
@@ -304,19 +304,18 @@ impl MatchboxSession {
 
     /// The signal with the sender in place of the receiver, and all other fields unchanged.
     fn with_own_sender(&self, signal: &JsonObject<'_>, data: RawJson<'_>) -> ByteString {
-        let rest = signal.rest(&["receiver", "sender", "data"]);
         JsonWriter::with_capacity(data.as_str().len() + 128)
             .object("Signal", |writer| {
                 writer
-                    .text("sender", &self.own_id.to_string())
+                    .text("sender", self.own_id.encode(&mut [0; PEER_ID_BYTES]))
                     .raw("data", data.as_str())
-                    .fields(rest)
+                    .fields(signal.others())
             })
             .finish()
     }
 }
 
-fn peer_event(event: &str, peer: PeerId) -> ByteString {
+fn peer_event(event: &'static str, peer: PeerId) -> ByteString {
     JsonWriter::default()
         .text(event, peer.encode(&mut [0; PEER_ID_BYTES]))
         .finish()
@@ -324,7 +323,7 @@ fn peer_event(event: &str, peer: PeerId) -> ByteString {
 
 /// The frame for a message of a member of another dialect.
 fn translation(from: &Member, content: &Content<'_>) -> Option<ByteString> {
-    let signal = |kind: &str, value: &str| {
+    let signal = |kind: &'static str, value: &str| {
         let data = |data: JsonWriter| data.text(kind, value);
         JsonWriter::with_capacity(value.len() + 128)
             .object("Signal", |signal| {

@@ -48,7 +48,7 @@ use crate::{
     SettingValue,
     content::{display_text, relayed_message, sdp_of},
     displayed_names::{address_of, displayed_address, error_text, list_bytes},
-    json::{JsonObject, JsonWriter, RawJson},
+    json::{FoundKey, JsonObject, JsonWriter, Keys, RawJson},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -215,9 +215,11 @@ impl Session for MeshSession {
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = JsonObject::parse(&text, self.limits.json_depth)?;
-        let kind = field_or_default(&object, "kind", "GetAllPeerIDs")?;
-        let reach = field_or_default(&object, "reach", "Self")?;
+        let mut object = JsonObject::parse(&text, self.limits.json_depth)?;
+        let [kind, reach, _, peer, content] =
+            object.find(const { &Keys::new(["kind", "reach", "sender", "peerID", "content"]) });
+        let kind = text_or_default(&kind, "kind", "GetAllPeerIDs")?;
+        let reach = text_or_default(&reach, "reach", "Self")?;
         if !matches!(&*reach, "Self" | "OnePeer" | "AllPeers" | "None") {
             return Err(ErrorCode::BadField("reach").into());
         }
@@ -227,7 +229,14 @@ impl Session for MeshSession {
             "IdentifySelf" => output.frames.push(self.identity_frame()),
             "Disconnect" => self.disconnect(room, &object, output)?,
             "TextMessage" | "Offer" | "Answer" | "ICECandidate" => {
-                self.relay(room, &kind, &reach, &object, output)?;
+                let message = MeshRequest {
+                    kind: &kind,
+                    reach: &reach,
+                    peer,
+                    content,
+                    object: &object,
+                };
+                self.relay(room, &message, output)?;
             }
             _ => return Err(ErrorCode::UnknownType.into()),
         }
@@ -273,15 +282,49 @@ impl Session for MeshSession {
 }
 
 /// The value of a string field, or its default if the field is absent. `null` is an error.
-fn field_or_default<'a>(
-    object: &JsonObject<'a>,
+fn text_or_default<'a>(
+    field: &FoundKey<'a>,
     key: &'static str,
     default: &'static str,
 ) -> Result<Cow<'a, str>, ErrorCode> {
-    if object.all(key).next().is_none() {
-        return Ok(default.into());
+    match field.last() {
+        Some(raw) => raw.text().ok_or(ErrorCode::BadField(key)),
+        None => Ok(default.into()),
     }
-    object.text(key)?.ok_or(ErrorCode::BadField(key))
+}
+
+/// A frame of the client that may be relayed.
+struct MeshRequest<'o, 'a> {
+    kind: &'o str,
+    reach: &'o str,
+    peer: FoundKey<'a>,
+    content: FoundKey<'a>,
+    object: &'o JsonObject<'a>,
+}
+
+impl MeshRequest<'_, '_> {
+    fn message_kind(&self) -> Option<MessageKind> {
+        let content = match self.kind {
+            "Offer" | "Answer" => self.object.object_of(&self.content).ok().flatten(),
+            _ => None,
+        };
+        kind_of(self.kind, content.as_ref())
+    }
+
+    /// The frame as receivers get it.
+    fn frame_from(&self, sender: &str) -> ByteString {
+        JsonWriter::with_capacity(self.object.as_str().len() + sender.len() + 64)
+            .text("kind", self.kind)
+            .text("reach", "Self")
+            .text("sender", sender)
+            .raw("peerID", self.peer.get().map_or("\"\"", RawJson::as_str))
+            .raw(
+                "content",
+                self.content.get().map_or("null", RawJson::as_str),
+            )
+            .fields(self.object.others())
+            .finish()
+    }
 }
 
 impl MeshSession {
@@ -328,25 +371,20 @@ impl MeshSession {
     fn relay(
         &self,
         room: RoomName,
-        kind: &str,
-        reach: &str,
-        object: &JsonObject<'_>,
+        message: &MeshRequest<'_, '_>,
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        let peer = object.text("peerID")?.unwrap_or_default();
-        let content = object.get("content");
-        let fields = content.and_then(|content| object.nested(content).ok());
-        let message_kind = kind_of(kind, fields.as_ref()).ok_or(ErrorCode::UnknownType)?;
+        let peer = message.peer.text()?.unwrap_or_default();
+        let message_kind = message.message_kind().ok_or(ErrorCode::UnknownType)?;
         let me = if self.identify_sender {
             self.own_address.as_str()
         } else {
             ""
         };
-        let delivered = |sender: &str| relayed_frame(kind, sender, &peer, content, object);
-        let to = match reach {
+        let to = match message.reach {
             // The frame goes back to the client itself.
             "Self" => {
-                output.frames.push(delivered("server"));
+                output.frames.push(message.frame_from("server"));
                 return Ok(());
             }
             "OnePeer" => match self.member(&peer) {
@@ -366,7 +404,7 @@ impl MeshSession {
         output.commands.push(Command::Send {
             room,
             to,
-            message: relayed_message(TRAITS.name, message_kind, delivered(me)),
+            message: relayed_message(TRAITS.name, message_kind, message.frame_from(me)),
         });
         Ok(())
     }
@@ -451,21 +489,6 @@ fn header_in(writer: JsonWriter, kind: &str, sender: &str, peer: &str) -> JsonWr
         .text("reach", "Self")
         .text("sender", sender)
         .text("peerID", peer)
-}
-
-fn relayed_frame(
-    kind: &str,
-    sender: &str,
-    peer: &str,
-    content: Option<RawJson<'_>>,
-    object: &JsonObject<'_>,
-) -> ByteString {
-    let content = content.map_or("null", RawJson::as_str);
-    let writer = JsonWriter::with_capacity(content.len() + 256);
-    header_in(writer, kind, sender, peer)
-        .raw("content", content)
-        .fields(object.rest(&["kind", "reach", "sender", "peerID", "content"]))
-        .finish()
 }
 
 fn error_frame(peer: &str, text: &str) -> ByteString {

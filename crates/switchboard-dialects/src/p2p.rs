@@ -66,7 +66,7 @@ use crate::{
     content::{relayed_message, sdp_of},
     displayed_names::{list_bytes, name_of},
     error_message,
-    json::{JsonObject, JsonWriter, RawJson},
+    json::{FoundKey, JsonObject, JsonWriter, Keys, RawJson},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -435,12 +435,10 @@ impl IdentifiedClient {
         text: &ByteString,
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        let object = JsonObject::parse(text, limits.json_depth)?;
-        let frame_type = object
-            .text("type")
-            .ok()
-            .flatten()
-            .ok_or(ErrorCode::UnknownType)?;
+        let mut object = JsonObject::parse(text, limits.json_depth)?;
+        let keys = SignalKeys::find(&mut object);
+        let frame_type = keys.frame_type.text().ok().flatten();
+        let frame_type = frame_type.ok_or(ErrorCode::UnknownType)?;
         if frame_type == "JOIN_ROOM" {
             let requested = object.text("roomId")?.unwrap_or_default();
             self.move_to_room(me, room_name(&requested, limits)?, output);
@@ -461,7 +459,7 @@ impl IdentifiedClient {
             MessageKind::Offer
             | MessageKind::Answer
             | MessageKind::Candidate
-            | MessageKind::Opaque => (target(&object)?, with_own_sender(me, &frame_type, &object)?),
+            | MessageKind::Opaque => (target(&keys)?, with_own_sender(me, &object, &keys)?),
         };
         output.commands.push(Command::Send {
             room,
@@ -675,8 +673,30 @@ fn chat_text<'a>(object: &JsonObject<'a>) -> Result<RawJson<'a>, ErrorCode> {
     content.ok_or(ErrorCode::BadField("content"))
 }
 
-fn target(object: &JsonObject<'_>) -> Result<Target, RequestError> {
-    let to: Cow<'_, str> = object.text("toPeerId")?.unwrap_or_default();
+/// The keys of a signal that the server reads.
+struct SignalKeys<'a> {
+    frame_type: FoundKey<'a>,
+    to: FoundKey<'a>,
+    sdp: FoundKey<'a>,
+    candidate: FoundKey<'a>,
+}
+
+impl<'a> SignalKeys<'a> {
+    #[inline]
+    fn find(object: &mut JsonObject<'a>) -> Self {
+        let keys = const { &Keys::new(["type", "fromPeerId", "toPeerId", "sdp", "iceCandidate"]) };
+        let [frame_type, _, to, sdp, candidate] = object.find(keys);
+        Self {
+            frame_type,
+            to,
+            sdp,
+            candidate,
+        }
+    }
+}
+
+fn target(keys: &SignalKeys<'_>) -> Result<Target, RequestError> {
+    let to: Cow<'_, str> = keys.to.text()?.unwrap_or_default();
     to.parse()
         .map(Target::Peer)
         .map_err(|_| RequestError::new(ErrorCode::NoSuchPeer))
@@ -685,20 +705,22 @@ fn target(object: &JsonObject<'_>) -> Result<Target, RequestError> {
 /// The relayed frame: `fromPeerId` is this client, keys are spelled as documented, other fields are unchanged.
 fn with_own_sender(
     me: PeerId,
-    frame_type: &str,
     object: &JsonObject<'_>,
+    keys: &SignalKeys<'_>,
 ) -> Result<ByteString, ErrorCode> {
     // The types are checked; the values are relayed unchanged.
-    let _ = (object.object("sdp")?, object.object("iceCandidate")?);
-    let to = object.text("toPeerId")?.unwrap_or_default();
-    Ok(JsonWriter::with_capacity(2048)
-        .text("type", frame_type)
-        .text("fromPeerId", &me.to_string())
-        .text("toPeerId", &to)
-        .maybe_raw("sdp", object.all("sdp").last())
-        .maybe_raw("iceCandidate", object.all("iceCandidate").last())
-        .fields(object.rest(&["type", "fromPeerId", "toPeerId", "sdp", "iceCandidate"]))
-        .finish())
+    object.check_object(&keys.sdp)?;
+    object.check_object(&keys.candidate)?;
+    Ok(
+        JsonWriter::with_capacity(object.as_str().len() + PEER_ID_BYTES + 24)
+            .maybe_raw("type", keys.frame_type.last())
+            .text("fromPeerId", me.encode(&mut [0; PEER_ID_BYTES]))
+            .maybe_raw("toPeerId", keys.to.last())
+            .maybe_raw("sdp", keys.sdp.last())
+            .maybe_raw("iceCandidate", keys.candidate.last())
+            .fields(object.others())
+            .finish(),
+    )
 }
 
 fn write_member(writer: JsonWriter, member: &Member) -> JsonWriter {

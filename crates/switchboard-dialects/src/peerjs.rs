@@ -60,7 +60,7 @@ use crate::{
     Session, SessionOutput, SettingConflict, SettingValue,
     content::{display_text, relayed_message, sdp_of},
     error_message,
-    json::{JsonObject, JsonWriter, quote},
+    json::{FoundKey, JsonObject, JsonWriter, Keys, RawJson, quote},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -328,7 +328,7 @@ fn kind_of(frame_type: &str) -> Option<MessageKind> {
 }
 
 /// The kind of a connection between two clients.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum ConnectionKind {
     Data,
     Media,
@@ -391,13 +391,12 @@ impl Session for PeerJsSession {
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = JsonObject::parse(&text, self.limits.json_depth)?;
-        let frame_type = object
-            .text("type")
-            .ok()
-            .flatten()
-            .ok_or(ErrorCode::UnknownType)?;
-        match (&*frame_type, self.receiver(&object)) {
+        let mut object = JsonObject::parse(&text, self.limits.json_depth)?;
+        let [frame_type, to, payload] =
+            object.find(const { &Keys::new(["type", "dst", "payload"]) });
+        let frame_type = frame_type.text().ok().flatten();
+        let frame_type = frame_type.ok_or(ErrorCode::UnknownType)?;
+        match (&*frame_type, self.receiver(&to)) {
             ("HEARTBEAT", _) => Ok(()),
             ("LEAVE", None) => {
                 output.commands.push(Command::Leave {
@@ -409,7 +408,15 @@ impl Session for PeerJsSession {
             (_, to) => {
                 let kind = kind_of(&frame_type).ok_or(ErrorCode::UnknownType)?;
                 match to.and_then(|to| Address::parse(&to, 0).ok()) {
-                    Some(to) => self.relay(kind, &frame_type, to, &object, output),
+                    Some(to) => {
+                        if kind == MessageKind::Offer
+                            && let Ok(Some(mut payload)) = object.object_of(&payload)
+                        {
+                            self.remember_offer(&to, &mut payload);
+                        }
+                        self.relay(kind, &frame_type, to, payload.last(), output);
+                        Ok(())
+                    }
                     None => Err(self.no_receiver(kind, output)),
                 }
             }
@@ -483,11 +490,12 @@ impl PeerJsSession {
 
     /// The id of the receiver of a frame. A value that is not a string is read as its JSON text. An id longer than
     /// `name_bytes` is shortened, to bound its size, but not below `name_bytes + 1`: no peer has so long an id.
-    fn receiver(&self, object: &JsonObject<'_>) -> Option<String> {
-        let mut id = display_text(object.get("dst")?).into_owned();
+    fn receiver<'a>(&self, id: &FoundKey<'a>) -> Option<Cow<'a, str>> {
+        let mut id = display_text(id.get()?);
         let max = self.limits.name_bytes;
         if max != 0 && id.len() > max {
-            id.truncate(id.ceil_char_boundary(max + 1));
+            let end = id.ceil_char_boundary(max + 1);
+            id.to_mut().truncate(end);
         }
         Some(id).filter(|id| !id.is_empty())
     }
@@ -502,19 +510,13 @@ impl PeerJsSession {
     }
 
     fn relay(
-        &mut self,
+        &self,
         kind: MessageKind,
         frame_type: &str,
         to: Address,
-        object: &JsonObject<'_>,
+        payload: Option<RawJson<'_>>,
         output: &mut SessionOutput,
-    ) -> Result<(), RequestError> {
-        if kind == MessageKind::Offer
-            && let Ok(Some(payload)) = object.object("payload")
-        {
-            self.remember_offer(&to, &payload);
-        }
-        let payload = object.all("payload").last();
+    ) {
         let frame = JsonWriter::with_capacity(payload.map_or(0, |raw| raw.as_str().len()) + 128)
             .text("type", frame_type)
             .text("src", self.own_address.as_str())
@@ -533,22 +535,27 @@ impl PeerJsSession {
             to,
             message: relayed_message(TRAITS.name, kind, frame),
         });
-        Ok(())
     }
 
     /// Remembers the connection id of an offer from the client, for the answer of a member of another dialect.
-    fn remember_offer(&mut self, to: &Address, payload: &JsonObject<'_>) {
-        let Ok(Some(id)) = payload.text("connectionId") else {
+    fn remember_offer(&mut self, to: &Address, payload: &mut JsonObject<'_>) {
+        let [id, kind] = payload.find(const { &Keys::new(["connectionId", "type"]) });
+        let Ok(Some(id)) = id.text() else {
             return;
         };
         if id.len() > self.limits.name_bytes.max(64) {
             return;
         }
-        let kind = match payload.text("type") {
+        let kind = match kind.text() {
             Ok(Some(kind)) if kind == "media" => ConnectionKind::Media,
             _ => ConnectionKind::Data,
         };
-        self.add_connection(to, id.into_owned(), kind);
+        let latest = self.connections.back();
+        let is_latest =
+            |latest: &PeerConnection| latest.peer == *to && latest.id == id && latest.kind == kind;
+        if !latest.is_some_and(is_latest) {
+            self.add_connection(to, id.into_owned(), kind);
+        }
     }
 
     fn add_connection(&mut self, with: &Address, id: String, kind: ConnectionKind) {

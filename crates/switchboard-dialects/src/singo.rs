@@ -48,7 +48,7 @@ use crate::{
     SettingValue,
     content::{relayed_message, sdp_of},
     error_message,
-    json::{JsonObject, JsonWriter},
+    json::{JsonObject, JsonWriter, Keys, RawJson},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -137,18 +137,25 @@ impl Session for SingoSession {
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = JsonObject::parse(&text, self.limits.json_depth)?;
-        let frame_type = object
-            .text("type")
-            .ok()
-            .flatten()
-            .ok_or(ErrorCode::UnknownType)?;
+        let mut object = JsonObject::parse(&text, self.limits.json_depth)?;
+        let [frame_type, payload] = object.find(const { &Keys::new(["type", "payload"]) });
+        let payload = || {
+            let payload = object.object_of(&payload)?;
+            payload.ok_or(ErrorCode::BadField("payload"))
+        };
+        let frame_type = frame_type.text().ok().flatten();
+        let frame_type = frame_type.ok_or(ErrorCode::UnknownType)?;
         match &*frame_type {
             "pong" => Ok(()),
-            "join" => self.join(&object, output),
+            "join" => self.join(&payload()?, output),
             other => {
                 let kind = kind_of(other).ok_or(ErrorCode::UnknownType)?;
-                self.relay(kind, &frame_type, &object, output)
+                let message = SingoSignal {
+                    frame_type: other,
+                    payload: payload()?,
+                    object: &object,
+                };
+                self.relay(kind, message, output)
             }
         }
     }
@@ -218,12 +225,9 @@ impl Session for SingoSession {
 impl SingoSession {
     fn join(
         &mut self,
-        object: &JsonObject<'_>,
+        payload: &JsonObject<'_>,
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        let payload = object
-            .object("payload")?
-            .ok_or(ErrorCode::BadField("payload"))?;
         let room = payload.text("room_id")?.unwrap_or_default();
         let room = RoomName::parse(&room, self.limits.name_bytes)
             .map_err(|e| ErrorCode::of_name("room_id", e))?;
@@ -246,56 +250,59 @@ impl SingoSession {
     fn relay(
         &self,
         kind: MessageKind,
-        frame_type: &str,
-        object: &JsonObject<'_>,
+        mut message: SingoSignal<'_, '_>,
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        let payload = object
-            .object("payload")?
-            .ok_or(ErrorCode::BadField("payload"))?;
-        let field = if kind == MessageKind::Candidate {
-            "candidate"
+        let (key, keys) = if kind == MessageKind::Candidate {
+            (
+                "candidate",
+                const { &Keys::new(["client_id", "candidate"]) },
+            )
         } else {
-            "sdp"
+            ("sdp", const { &Keys::new(["client_id", "sdp"]) })
         };
+        let [target, field] = message.payload.find(keys);
         // The type is checked; the value is relayed unchanged.
-        payload.check_text(field)?;
-        let target = payload.text("client_id")?.unwrap_or_default();
+        field.check_text()?;
+        let target = target.text()?.unwrap_or_default();
         let target = Address::parse(&target, self.limits.name_bytes)
             .map_err(|e| ErrorCode::of_name("client_id", e))?;
         let room = self.room.clone().ok_or(ErrorCode::NotInRoom)?;
-        let message = relayed_message(
-            TRAITS.name,
-            kind,
-            self.with_own_sender(frame_type, field, object, &payload),
-        );
+        let frame = message.frame_from(&self.own_address, key, field.last());
         output.commands.push(Command::Send {
             room,
             to: Target::Address(target),
-            message,
+            message: relayed_message(TRAITS.name, kind, frame),
         });
         Ok(())
     }
+}
 
+/// A frame of the client that is relayed.
+struct SingoSignal<'o, 'a> {
+    frame_type: &'o str,
+    payload: JsonObject<'a>,
+    object: &'o JsonObject<'a>,
+}
+
+impl SingoSignal<'_, '_> {
     /// The frame as receivers get it: with the sender in place of the target, and all other fields unchanged. Clients
     /// may write the keys in any case; receivers get the documented spelling of those that the server reads.
-    fn with_own_sender(
+    fn frame_from(
         &self,
-        frame_type: &str,
-        field: &str,
-        object: &JsonObject<'_>,
-        payload: &JsonObject<'_>,
+        sender: &Address,
+        key: &'static str,
+        value: Option<RawJson<'_>>,
     ) -> ByteString {
-        let value = payload.all(field).last();
-        JsonWriter::with_capacity(value.map_or(0, |raw| raw.as_str().len()) + 128)
-            .text("type", frame_type)
+        JsonWriter::with_capacity(self.object.as_str().len() + sender.as_str().len() + 32)
+            .text("type", self.frame_type)
             .object("payload", |writer| {
                 writer
-                    .text("client_id", self.own_address.as_str())
-                    .maybe_raw(field, value)
-                    .fields(payload.rest(&["client_id", field]))
+                    .text("client_id", sender.as_str())
+                    .maybe_raw(key, value)
+                    .fields(self.payload.others())
             })
-            .fields(object.rest(&["type", "payload"]))
+            .fields(self.object.others())
             .finish()
     }
 }

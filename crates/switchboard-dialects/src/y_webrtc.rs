@@ -57,7 +57,7 @@ use crate::{
     Accepts, ClientFrame, CloseReason, Content, Dialect, Endpoint, FirstFrameTimeout, Handshake,
     HttpAnswer, HttpReply, Session, SessionOutput,
     content::relayed_message,
-    json::{JsonObject, JsonWriter, RawJson},
+    json::{FoundKey, JsonObject, JsonWriter, Keys, RawJson},
 };
 
 static TRAITS: DialectTraits = DialectTraits {
@@ -81,6 +81,9 @@ const ALIAS_BYTES_MAX: usize = 64;
 /// The number of pending joins of one connection; further joins wait. Each join is answered with the members of its
 /// room, so this limit keeps a long list of topics from filling the connection's outbox.
 const JOINS_MAX: usize = 64;
+
+/// The keys of a published message that the server reads or writes.
+static PUBLISHED_KEYS: Keys<4> = Keys::new(["type", "topic", "clients", "data"]);
 
 #[derive(Debug)]
 pub(crate) struct YWebrtc;
@@ -127,7 +130,10 @@ impl Dialect for YWebrtc {
 
     fn aliases(&self, frame: &str) -> Aliases {
         JsonObject::parse(frame, 0)
-            .map(|object| aliases_of(&object))
+            .map(|mut object| {
+                let [data] = object.find(const { &Keys::new(["data"]) });
+                aliases_of(&object, &data)
+            })
             .unwrap_or_default()
     }
 }
@@ -181,12 +187,13 @@ impl Session for YWebrtcSession {
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = JsonObject::parse(&text, self.limits.json_depth)?;
-        let frame_type = object.text("type").ok().flatten();
+        let mut object = JsonObject::parse(&text, self.limits.json_depth)?;
+        let [frame_type, topic, _, data] = object.find(&PUBLISHED_KEYS);
+        let frame_type = frame_type.text().ok().flatten();
         match &*frame_type.ok_or(ErrorCode::UnknownType)? {
             "subscribe" => self.subscribe(&object, output),
             "unsubscribe" => self.unsubscribe(&object, output),
-            "publish" => self.publish(&text, &object, output),
+            "publish" => self.publish(&text, &topic, &data, &object, output),
             "ping" => {
                 output
                     .frames
@@ -359,6 +366,14 @@ impl YWebrtcSession {
         self.topics.binary_search_by(|topic| topic.room.cmp(room))
     }
 
+    /// The topic with this name, if the client has subscribed to it.
+    fn topic_of(&self, name: RawJson<'_>) -> Option<&Topic> {
+        let name = name.text()?;
+        let topics = &self.topics;
+        let found = topics.binary_search_by(|topic| topic.room.as_str().cmp(&name));
+        topics.get(found.ok()?)
+    }
+
     fn topic(&mut self, room: &RoomName) -> Option<&mut Topic> {
         let index = self.index_of(room).ok()?;
         self.topics.get_mut(index)
@@ -373,19 +388,27 @@ impl YWebrtcSession {
     fn publish(
         &mut self,
         text: &ByteString,
+        topic: &FoundKey<'_>,
+        data: &FoundKey<'_>,
         object: &JsonObject<'_>,
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        let topic = object.get("topic").ok_or(ErrorCode::BadField("topic"))?;
+        let topic = topic.get().ok_or(ErrorCode::BadField("topic"))?;
+        if let Some(Topic {
+            room,
+            state: TopicState::Subscribed(others_subscribed),
+        }) = self.topic_of(topic)
+        {
+            publish_now(room, *others_subscribed, data, object, output);
+            return Ok(());
+        }
         let room = self.room(topic, "topic")?;
         let not_in_room = || RequestError::new(ErrorCode::NotInRoom).in_room(&room);
-        if let TopicState::Subscribed(others_subscribed) =
-            self.topic(&room).ok_or_else(not_in_room)?.state
-        {
-            publish_now(&room, others_subscribed, object, output);
-        } else if !self.has_queue_space_for(text) {
+        self.topic(&room).ok_or_else(not_in_room)?;
+        if !self.has_queue_space_for(text) {
             return Err(ErrorCode::TooManyFrames.into());
-        } else if let Some(queued_frames) = self
+        }
+        if let Some(queued_frames) = self
             .topic(&room)
             .and_then(|topic| topic.state.queued_frames_mut())
         {
@@ -422,8 +445,9 @@ impl YWebrtcSession {
         self.join_queued(output);
         for text in previous.queued_frames() {
             // The frame was parsed before it was queued.
-            if let Ok(object) = JsonObject::parse(text, 0) {
-                publish_now(room, others_subscribed, &object, output);
+            if let Ok(mut object) = JsonObject::parse(text, 0) {
+                let [_, _, _, data] = object.find(&PUBLISHED_KEYS);
+                publish_now(room, others_subscribed, &data, &object, output);
             }
         }
     }
@@ -465,34 +489,26 @@ fn topics_of<'a>(object: &JsonObject<'a>) -> Result<Vec<RawJson<'a>>, ErrorCode>
 
 /// The ids of the sender and the receiver in a published message, as aliases: ids that the clients make for themselves.
 /// Empty for encrypted data.
-fn aliases_of(published: &JsonObject<'_>) -> Aliases {
-    let data = only_value(published, "data").and_then(|data| published.nested(data).ok());
-    let Some(data) = data else {
+fn aliases_of(published: &JsonObject<'_>, data: &FoundKey<'_>) -> Aliases {
+    let is_only = data.only_exactly().is_some();
+    let Some(mut data) = published.object_of(data).ok().flatten().filter(|_| is_only) else {
         return Aliases::default();
     };
-    let alias = |key| {
-        let id = only_value(&data, key)?.text()?;
+    let [kind, from, to] = data.find(const { &Keys::new(["type", "from", "to"]) });
+    let alias = |key: &FoundKey<'_>| {
+        let id = key.only_exactly()?.text()?;
         Alias::parse(&id, ALIAS_BYTES_MAX).ok()
     };
-    let kind = only_value(&data, "type").map(RawJson::as_str);
+    let kind = kind.only_exactly().map(RawJson::as_str);
     let (names_sender, names_receiver) = match kind {
         Some(r#""announce""#) => (true, false),
         Some(r#""signal""#) => (true, true),
         Some(_) | None => (false, false),
     };
     Aliases {
-        from: alias("from").filter(|_| names_sender),
-        to: alias("to").filter(|_| names_receiver),
+        from: alias(&from).filter(|_| names_sender),
+        to: alias(&to).filter(|_| names_receiver),
     }
-}
-
-/// The value of a key that occurs once, with exactly this spelling. Otherwise `None`: the receiving client may read
-/// another of the matching keys than this server.
-fn only_value<'a>(object: &JsonObject<'a>, key: &str) -> Option<RawJson<'a>> {
-    let mut values = object.all(key);
-    let value = values.next()?;
-    let is_only = values.next().is_none() && object.has_exactly(key);
-    is_only.then_some(value)
 }
 
 /// Sends a published message to all subscribers, the publisher included. A signal goes only to the
@@ -500,11 +516,12 @@ fn only_value<'a>(object: &JsonObject<'a>, key: &str) -> Option<RawJson<'a>> {
 fn publish_now(
     room: &RoomName,
     others_subscribed: usize,
+    data: &FoundKey<'_>,
     object: &JsonObject<'_>,
     output: &mut SessionOutput,
 ) {
-    let frame = published(room, others_subscribed + 1, object);
-    let aliases = aliases_of(object);
+    let frame = published(room, others_subscribed + 1, data, object);
+    let aliases = aliases_of(object, data);
     if aliases.to.is_none() {
         output.frames.push(frame.clone());
     }
@@ -515,18 +532,24 @@ fn publish_now(
     });
 }
 
-/// The frame as subscribers get it: with the number of subscribers in `clients`, keys spelled as documented, and other
+/// The frame as subscribers get it, for an object in which [`PUBLISHED_KEYS`] were looked up: with the number of subscribers in `clients`, keys spelled as documented, and other
 /// fields unchanged.
-fn published(room: &RoomName, clients: usize, object: &JsonObject<'_>) -> ByteString {
+fn published(
+    room: &RoomName,
+    clients: usize,
+    data: &FoundKey<'_>,
+    object: &JsonObject<'_>,
+) -> ByteString {
     let clients = u64::try_from(clients).unwrap_or(u64::MAX);
-    let rest = || object.rest(&["type", "topic", "clients"]);
-    let rest_bytes: usize = rest().map(|field| field.as_str().len() + 1).sum();
-    JsonWriter::with_capacity(rest_bytes + 256)
+    let writer = JsonWriter::with_capacity(object.as_str().len() + room.as_str().len() + 48)
         .text("type", "publish")
-        .text("topic", room.as_str())
-        .fields(rest())
-        .number("clients", clients)
-        .finish()
+        .text("topic", room.as_str());
+    let writer = match data.only_exactly() {
+        Some(data) => writer.raw("data", data.as_str()).fields(object.others()),
+        // Another spelling of the key is kept too.
+        None => writer.fields(object.rest(&["type", "topic", "clients"])),
+    };
+    writer.number("clients", clients).finish()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::{
     raw::{Escapes, RawJson, unescaped},
-    scan::{Scanner, Value},
+    scan::{Range, Scanner, Value},
 };
 
 /// The levels of objects below the outer one whose fields are listed. This bounds the recursion.
@@ -18,12 +18,15 @@ const INNER_FIELDS_MAX: usize = 16;
 pub(super) struct Field {
     tag: Tag,
     /// The key without its quotes.
-    name: Value,
-    /// Whether the key can be decoded: it has no surrogate that is not one of a pair.
-    has_name: bool,
-    value: Value,
+    name: Range,
+    value: Range,
+    /// The escapes in the key. `None` if it cannot be decoded: it has a surrogate that is not one of a pair.
+    name_escapes: Option<Escapes>,
+    value_escapes: Escapes,
     /// Whether the value is an object whose fields are listed after this one.
     is_listed: bool,
+    /// Whether the key is one of those that were looked up.
+    pub(super) is_known: bool,
 }
 
 /// The level of a field, and the first two letters of its key. Nearly all keys that differ have other tags, so most
@@ -35,16 +38,27 @@ impl Tag {
     /// The letters of keys that have an escape, or begin with letters outside ASCII.
     const UNUSUAL: u32 = 0xffff;
 
-    /// The tag of a key and the quote after it. The letters are in lower case; other ASCII characters may become the same
-    /// number.
+    /// The tag of a key and the quote after it.
     #[inline(always)]
     fn of(level: u8, name: &[u8]) -> Self {
         let letters = name.first_chunk::<2>().copied().unwrap_or([0x80; 2]);
-        let letters = u32::from(u16::from_be_bytes(letters));
+        Self(u32::from(level) << 16 | Self::letters(letters))
+    }
+
+    /// The first two letters in lower case. Other ASCII characters may become the same number.
+    #[inline(always)]
+    const fn letters(letters: [u8; 2]) -> u32 {
+        let letters = u16::from_be_bytes(letters) as u32;
         match letters & 0x8080 {
-            0 => Self(u32::from(level) << 16 | letters | 0x2020),
-            _ => Self::unusual(level),
+            0 => letters | 0x2020,
+            _ => Self::UNUSUAL,
         }
+    }
+
+    /// The letters, if the field is at this level. Otherwise a number that no key has.
+    #[inline(always)]
+    fn letters_at(self, level: u8) -> u32 {
+        self.0 ^ (u32::from(level) << 16)
     }
 
     #[inline(always)]
@@ -59,92 +73,110 @@ impl Tag {
 }
 
 /// A key that is looked up: ASCII, and not empty.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Key<'k> {
     name: &'k str,
-    tag: Tag,
-    unusual: Tag,
+    letters: u32,
+}
+
+/// The result of a comparison with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Match {
+    None,
+    /// The key is spelled exactly so.
+    Exact,
+    /// The key is spelled in another case.
+    Folded,
 }
 
 impl<'k> Key<'k> {
-    #[inline]
-    pub(super) fn new(name: &'k str, level: u8) -> Self {
-        Self {
-            name,
-            tag: match name.as_bytes() {
-                [letter] => Tag::of(level, &[*letter, b'"']),
-                letters => Tag::of(level, letters),
-            },
-            unusual: Tag::unusual(level),
-        }
+    #[inline(always)]
+    pub(super) const fn new(name: &'k str) -> Self {
+        let letters = match name.as_bytes() {
+            [first, second, ..] => Tag::letters([*first, *second]),
+            [letter] => Tag::letters([*letter, b'"']),
+            [] => Tag::UNUSUAL,
+        };
+        Self { name, letters }
     }
 
-    /// Whether this is the key of a field, in any case. Two letters outside ASCII (`ſ` and the Kelvin sign) match `s`
-    /// and `k` too, because a receiver may use the simple case folding of Unicode.
-    #[inline]
-    pub(super) fn matches(self, field: &Field, text: &str) -> bool {
-        if field.tag != self.tag && field.tag != self.unusual {
-            return false;
-        }
-        let name = field.name.text(text);
-        // A letter outside ASCII, and an escape, take more bytes than the letter that they match.
-        name == self.name || (name.len() >= self.name.len() && is_folded_key(name, self.name))
+    #[inline(always)]
+    pub(super) fn name(self) -> &'k str {
+        self.name
     }
 
-    /// Whether this is exactly the key of a field.
-    #[inline]
-    pub(super) fn equals(self, field: &Field, text: &str) -> bool {
-        if field.tag != self.tag && field.tag != self.unusual {
-            return false;
+    /// Whether this is the key of a field at `level`, in any case. Two letters outside ASCII (`ſ` and the Kelvin sign)
+    /// match `s` and `k` too, because a receiver may use the simple case folding of Unicode.
+    #[inline(always)]
+    pub(super) fn compare(self, field: &Field, level: u8, text: &str) -> Match {
+        let letters = field.tag.letters_at(level);
+        if letters != self.letters && letters != Tag::UNUSUAL {
+            return Match::None;
         }
-        let name = field.name.text(text);
-        name == self.name || (name.len() > self.name.len() && unescaped(name).eq(self.name.chars()))
+        let name = field.name.bytes(text);
+        match name == self.name.as_bytes() {
+            true => Match::Exact,
+            // A letter outside ASCII, and an escape, take more bytes than the letter that they match.
+            false if name.len() >= self.name.len() => compare_folded(field.name(text), self.name),
+            false => Match::None,
+        }
+    }
+}
+
+/// Compares a key, which may have escapes, with `key`.
+#[inline(never)]
+fn compare_folded(name: &str, key: &str) -> Match {
+    let folded = unescaped(name).map(|letter| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    });
+    if !folded.eq(key.chars().map(|letter| letter.to_ascii_lowercase())) {
+        return Match::None;
+    }
+    match unescaped(name).eq(key.chars()) {
+        true => Match::Exact,
+        false => Match::Folded,
     }
 }
 
 /// Whether a key with escapes can be decoded. Not if it has a surrogate that is not one of a pair.
 #[cold]
 fn is_decodable(name: Value, text: &str) -> bool {
-    let quoted = name.start as usize - 1..name.end as usize + 1;
+    let quoted = name.range.start as usize - 1..name.range.end as usize + 1;
     let quoted = text.get(quoted).unwrap_or_default();
     RawJson::new(quoted, name.escapes).is_text()
-}
-
-/// Whether a key, which may have escapes, matches `key` case-insensitively.
-#[inline(never)]
-fn is_folded_key(name: &str, key: &str) -> bool {
-    let folded = unescaped(name).map(|letter| match letter {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        other => other.to_ascii_lowercase(),
-    });
-    folded.eq(key.chars().map(|letter| letter.to_ascii_lowercase()))
 }
 
 impl Field {
     /// A field whose value is not read yet.
     #[inline(always)]
     fn with_key(name: Value, level: u8, text: &str) -> Option<Self> {
-        let (tag, has_name) = match name.escapes {
-            Escapes::None => {
-                let rest = text.as_bytes().get(name.start as usize..)?;
-                (Tag::of(level, rest), true)
-            }
-            Escapes::Short => (Tag::unusual(level), true),
-            Escapes::Unicode => (Tag::unusual(level), is_decodable(name, text)),
+        let tag = match name.escapes {
+            Escapes::None => Tag::of(level, text.as_bytes().get(name.range.start as usize..)?),
+            Escapes::Short | Escapes::Unicode => Tag::unusual(level),
         };
+        let has_name = name.escapes != Escapes::Unicode || is_decodable(name, text);
         Some(Self {
             tag,
-            name,
-            has_name,
-            value: Value::default(),
+            name: name.range,
+            value: Range::default(),
+            name_escapes: has_name.then_some(name.escapes),
+            value_escapes: Escapes::None,
             is_listed: false,
+            is_known: false,
         })
     }
 
     #[inline]
     pub(super) fn level(&self) -> u8 {
         self.tag.level()
+    }
+
+    /// Whether the field is one of an object at this level.
+    #[inline(always)]
+    pub(super) fn is_at(&self, level: u8) -> bool {
+        self.tag.letters_at(level) <= Tag::UNUSUAL
     }
 
     /// The name of the field as it is spelled in the text, without the quotes.
@@ -154,12 +186,12 @@ impl Field {
     }
 
     pub(super) fn name_escapes(&self) -> Escapes {
-        self.name.escapes
+        self.name_escapes.unwrap_or_default()
     }
 
     #[inline]
     pub(super) fn value<'a>(&self, text: &'a str) -> RawJson<'a> {
-        RawJson::new(self.value.text(text), self.value.escapes)
+        RawJson::new(self.value.text(text), self.value_escapes)
     }
 
     /// The field as it stands in the text, from the first quote of the key to the end of the value.
@@ -193,48 +225,63 @@ pub(super) fn listed(fields: &Fields, index: usize) -> Option<Option<Fields>> {
     Some(has_names(&inner, parent.level() + 1).then_some(inner))
 }
 
+/// Whether the value of a field is an object whose fields are listed, and can be decoded.
+pub(super) fn is_listed(fields: &Fields, index: usize) -> bool {
+    let Some((parent, below)) = fields.get(index..).and_then(<[Field]>::split_first) else {
+        return false;
+    };
+    let is_below = |field: &&Field| field.level() > parent.level();
+    let has_name = |field: &Field| field.name_escapes.is_some();
+    parent.is_listed && below.iter().take_while(is_below).all(has_name)
+}
+
 fn has_names(fields: &Fields, level: u8) -> bool {
     fields
         .iter()
-        .all(|field| field.has_name || field.level() != level)
+        .all(|field| field.name_escapes.is_some() || field.level() != level)
 }
 
 fn read(text: &str, fields: &mut Fields) -> Option<()> {
     let mut scanner = Scanner::new(text)?;
-    // The indices of the fields whose values are being read. The bits of `level` are the last index plus one.
+    // The indices of the fields whose values are being read: one for each level.
     let mut parents = [0_usize; LEVELS as usize];
     let mut level = 0_u8;
     scanner.expect(b'{')?;
-    let mut is_empty = scanner.skip_if(b'}');
+    let mut token = scanner.next_token()?;
     loop {
-        while is_empty {
+        if token == b'"' {
+            let mut field = Field::with_key(scanner.key()?, level, text)?;
+            let first = scanner.next_token()?;
+            if first == b'{' && level < LEVELS {
+                field.value.start = scanner.position() as u32 - 1;
+                parents[usize::from(level)] = fields.len();
+                fields.push(field);
+                level += 1;
+                token = scanner.next_token()?;
+                continue;
+            }
+            let value = scanner.value_after(first)?;
+            (field.value, field.value_escapes) = (value.range, value.escapes);
+            fields.push(field);
+            token = scanner.next_token()?;
+        } else if token != b'}' {
+            return None;
+        }
+        while token == b'}' {
             let Some(parent) = level.checked_sub(1) else {
                 return scanner.end();
             };
             level = parent;
             close(fields, parents[usize::from(parent)], scanner.position())?;
-            is_empty = match scanner.next_token()? {
-                b',' => false,
-                b'}' => true,
-                _ => return None,
-            };
+            token = scanner.next_token()?;
         }
-        let mut field = Field::with_key(scanner.key()?, level, text)?;
-        if level < LEVELS && scanner.skip_if(b'{') {
-            field.value.start = scanner.position() as u32 - 1;
-            parents[usize::from(level)] = fields.len();
-            fields.push(field);
-            level += 1;
-            is_empty = scanner.skip_if(b'}');
-            continue;
+        if token != b',' {
+            return None;
         }
-        field.value = scanner.value()?;
-        fields.push(field);
-        is_empty = match scanner.next_token()? {
-            b',' => false,
-            b'}' => true,
-            _ => return None,
-        };
+        token = scanner.next_token()?;
+        if token != b'"' {
+            return None;
+        }
     }
 }
 

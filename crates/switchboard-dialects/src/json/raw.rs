@@ -30,7 +30,7 @@ impl<'a> RawJson<'a> {
         let mut scanner = Scanner::new(text)?;
         let value = scanner.value()?;
         scanner.end()?;
-        Some(Self::new(value.text(text), value.escapes))
+        Some(Self::new(value.range.text(text), value.escapes))
     }
 
     pub(super) const fn new(json: &'a str, escapes: Escapes) -> Self {
@@ -85,7 +85,7 @@ impl<'a> RawJson<'a> {
         }
         loop {
             let value = scanner.value()?;
-            elements.push(Self::new(value.text(self.json), value.escapes));
+            elements.push(Self::new(value.range.text(self.json), value.escapes));
             match scanner.next_token()? {
                 b',' => {}
                 _ => return Some(elements),

@@ -16,28 +16,42 @@ pub(super) struct Scanner<'a> {
     special: SpecialBytes,
 }
 
-/// The place of a value in a text, whose length has 32 bits.
+/// A part of a text, whose length has 32 bits.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Value {
+pub(super) struct Range {
     pub(super) start: u32,
     pub(super) end: u32,
+}
+
+impl Range {
+    #[inline(always)]
+    pub(super) fn bytes(self, text: &str) -> &[u8] {
+        let range = self.start as usize..self.end as usize;
+        text.as_bytes().get(range).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    pub(super) fn text(self, text: &str) -> &str {
+        let range = self.start as usize..self.end as usize;
+        text.get(range).unwrap_or_default()
+    }
+}
+
+/// The place of a value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value {
+    pub(super) range: Range,
     pub(super) escapes: Escapes,
 }
 
 impl Value {
     #[inline]
     fn new(start: usize, end: usize, escapes: Escapes) -> Self {
+        let (start, end) = (start as u32, end as u32);
         Self {
-            start: start as u32,
-            end: end as u32,
+            range: Range { start, end },
             escapes,
         }
-    }
-
-    #[inline]
-    pub(super) fn text(self, text: &str) -> &str {
-        let range = self.start as usize..self.end as usize;
-        text.get(range).unwrap_or_default()
     }
 }
 
@@ -57,13 +71,6 @@ impl<'a> Scanner<'a> {
         self.position
     }
 
-    /// Whether `token` is next after whitespace.
-    #[inline(always)]
-    pub(super) fn is_next(&mut self, token: u8) -> bool {
-        self.skip_whitespace();
-        self.peek() == Some(token)
-    }
-
     #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.position).copied()
@@ -76,18 +83,16 @@ impl<'a> Scanner<'a> {
         Some(byte)
     }
 
-    #[inline(always)]
-    fn skip_whitespace(&mut self) {
-        if let Some(0..=b' ') = self.peek() {
-            self.position = after_whitespace(self.text.as_bytes(), self.position);
-        }
-    }
-
     /// The next byte after whitespace.
     #[inline(always)]
     pub(super) fn next_token(&mut self) -> Option<u8> {
-        self.skip_whitespace();
-        self.next()
+        let token = self.next()?;
+        if token > b' ' {
+            return Some(token);
+        }
+        let (token, position) = after_whitespace(self.text.as_bytes(), self.position - 1)?;
+        self.position = position;
+        Some(token)
     }
 
     #[inline(always)]
@@ -98,21 +103,22 @@ impl<'a> Scanner<'a> {
     /// Moves past `token` if it is next after whitespace, and returns whether it is.
     #[inline(always)]
     pub(super) fn skip_if(&mut self, token: u8) -> bool {
-        let is_next = self.is_next(token);
-        self.position += usize::from(is_next);
+        let mut next = *self;
+        let is_next = next.next_token() == Some(token);
+        if is_next {
+            *self = next;
+        }
         is_next
     }
 
     /// The end of the text.
     pub(super) fn end(&mut self) -> Option<()> {
-        self.skip_whitespace();
-        (self.position == self.text.len()).then_some(())
+        self.next_token().is_none().then_some(())
     }
 
-    /// The key of a field, without its quotes, and the colon.
+    /// The rest of the key of a field after its first quote, and the colon. The place is without the quotes.
     #[inline(always)]
     pub(super) fn key(&mut self) -> Option<Value> {
-        self.expect(b'"')?;
         let start = self.position;
         let escapes = self.string()?;
         let key = Value::new(start, self.position - 1, escapes);
@@ -123,9 +129,15 @@ impl<'a> Scanner<'a> {
     /// A value of any kind.
     #[inline(always)]
     pub(super) fn value(&mut self) -> Option<Value> {
-        self.skip_whitespace();
-        let start = self.position;
-        let escapes = match self.next()? {
+        let first = self.next_token()?;
+        self.value_after(first)
+    }
+
+    /// The value that begins with the byte `first`, which is before this position.
+    #[inline(always)]
+    pub(super) fn value_after(&mut self, first: u8) -> Option<Value> {
+        let start = self.position - 1;
+        let escapes = match first {
             b'"' => self.string()?,
             first => {
                 *self = self.other_value(first)?;
@@ -271,13 +283,14 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The position after the whitespace at `position`.
+/// The first byte after the whitespace at `position`, and the position after it.
 #[cold]
 #[inline(never)]
-fn after_whitespace(text: &[u8], position: usize) -> usize {
-    let rest = text.get(position..).unwrap_or_default();
+fn after_whitespace(text: &[u8], position: usize) -> Option<(u8, usize)> {
+    let rest = text.get(position..)?;
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
-    position + rest.iter().take_while(|byte| is_space(byte)).count()
+    let offset = rest.iter().position(|byte| !is_space(byte))?;
+    Some((*rest.get(offset)?, position + offset + 1))
 }
 
 /// Reads a string up to its last quote, which is not skipped.

@@ -1,5 +1,7 @@
 //! Writing JSON objects field by field.
 
+use std::fmt::Write;
+
 use bytestring::ByteString;
 use fearless_simd::{Level, Simd, dispatch};
 
@@ -59,7 +61,7 @@ fn push_escape(output: &mut String, byte: u8) {
     }
 }
 
-/// Writes a JSON object field by field.
+/// Writes a JSON object field by field. The keys are constants that need no escapes.
 #[derive(Debug)]
 pub struct JsonWriter(String);
 
@@ -80,7 +82,8 @@ impl JsonWriter {
 
     /// Adds a field whose value is already JSON.
     #[must_use]
-    pub fn raw(mut self, key: &str, json: &str) -> Self {
+    #[inline]
+    pub fn raw(mut self, key: &'static str, json: &str) -> Self {
         self.key(key);
         self.0.push_str(json);
         self
@@ -88,7 +91,8 @@ impl JsonWriter {
 
     /// Adds a string field.
     #[must_use]
-    pub fn text(mut self, key: &str, value: &str) -> Self {
+    #[inline]
+    pub fn text(mut self, key: &'static str, value: &str) -> Self {
         self.key(key);
         push_quoted(&mut self.0, value);
         self
@@ -96,7 +100,8 @@ impl JsonWriter {
 
     /// Adds a string field, if there is a value.
     #[must_use]
-    pub fn maybe_text(self, key: &str, value: Option<&str>) -> Self {
+    #[inline]
+    pub fn maybe_text(self, key: &'static str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.text(key, value),
             None => self,
@@ -105,13 +110,18 @@ impl JsonWriter {
 
     /// Adds a number field.
     #[must_use]
-    pub fn number(self, key: &str, value: u64) -> Self {
-        self.raw(key, &value.to_string())
+    pub fn number(self, key: &'static str, value: u64) -> Self {
+        let mut writer = self;
+        writer.key(key);
+        let written = write!(writer.0, "{value}");
+        written.expect("a text can be written to");
+        writer
     }
 
     /// Adds an object field.
     #[must_use]
-    pub fn object(mut self, key: &str, write: impl FnOnce(Self) -> Self) -> Self {
+    #[inline]
+    pub fn object(mut self, key: &'static str, write: impl FnOnce(Self) -> Self) -> Self {
         self.key(key);
         self.0.push('{');
         let mut inner = write(self);
@@ -121,7 +131,11 @@ impl JsonWriter {
 
     /// Adds an array of strings.
     #[must_use]
-    pub fn texts(mut self, key: &str, values: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+    pub fn texts(
+        mut self,
+        key: &'static str,
+        values: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Self {
         self.key(key);
         self.0.push('[');
         for value in values {
@@ -136,7 +150,7 @@ impl JsonWriter {
     #[must_use]
     pub fn objects<T>(
         mut self,
-        key: &str,
+        key: &'static str,
         items: impl IntoIterator<Item = T>,
         write: impl Fn(Self, T) -> Self,
     ) -> Self {
@@ -154,7 +168,8 @@ impl JsonWriter {
 
     /// Adds a field whose value is already JSON, if there is a value.
     #[must_use]
-    pub fn maybe_raw(self, key: &str, json: Option<RawJson<'_>>) -> Self {
+    #[inline]
+    pub fn maybe_raw(self, key: &'static str, json: Option<RawJson<'_>>) -> Self {
         match json {
             Some(json) => self.raw(key, json.as_str()),
             None => self,
@@ -182,15 +197,19 @@ impl JsonWriter {
         self.0.into()
     }
 
-    fn key(&mut self, key: &str) {
+    #[inline(always)]
+    fn key(&mut self, key: &'static str) {
+        debug_assert!(is_plain(key.as_bytes()), "the key {key:?} needs escapes");
         self.comma();
-        push_quoted(&mut self.0, key);
-        self.0.push(':');
+        self.0.push('"');
+        self.0.push_str(key);
+        self.0.push_str("\":");
     }
 
     /// Adds a comma, unless the text ends with an opening bracket.
+    #[inline(always)]
     fn comma(&mut self) {
-        if !self.0.ends_with(['{', '[']) {
+        if !matches!(self.0.as_bytes().last(), Some(b'{' | b'[')) {
             self.0.push(',');
         }
     }

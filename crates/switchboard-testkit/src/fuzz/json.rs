@@ -7,7 +7,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use switchboard_dialects::json::{JsonObject, JsonWriter, RawJson, quote, splice};
+use switchboard_dialects::json::{JsonObject, JsonWriter, Keys, RawJson, quote, splice};
 
 /// The depth to which values are compared one by one. Deeper ones are parts of the compared texts.
 const DEPTH: usize = 6;
@@ -27,7 +27,7 @@ pub fn json(bytes: &[u8]) {
         expected.map(|value| range(text, value.get())),
         "{text}"
     );
-    compare_objects(JsonObject::parse(text, 0).ok().as_ref(), text, DEPTH);
+    compare_objects(JsonObject::parse(text, 0).ok(), text, DEPTH);
     if let Some(value) = value {
         compare_values(value, DEPTH);
     }
@@ -70,10 +70,11 @@ fn ranges_of<'t>(text: &str, values: impl Iterator<Item = &'t str>) -> Vec<Range
     values.map(|value| range(text, value)).collect()
 }
 
-fn compare_objects(object: Option<&JsonObject<'_>>, text: &str, depth: usize) {
+fn compare_objects(object: Option<JsonObject<'_>>, text: &str, depth: usize) {
     let expected: Option<SerdeFields<'_>> = serde_json::from_str(text).ok();
-    let (Some(object), Some(expected)) = (object, &expected) else {
-        assert_eq!(object.is_some(), expected.is_some(), "{text}");
+    let is_object = object.is_some();
+    let (Some(mut object), Some(expected)) = (object, &expected) else {
+        assert_eq!(is_object, expected.is_some(), "{text}");
         return;
     };
     let fields: Vec<_> = object
@@ -89,13 +90,63 @@ fn compare_objects(object: Option<&JsonObject<'_>>, text: &str, depth: usize) {
         .map(|(name, value)| ((**name).to_owned(), range(text, value.get())))
         .collect();
     assert_eq!(fields, expected, "{text}");
-    assert_copied(object, text);
+    compare_keys(&mut object, &expected, text);
+    assert_copied(&object, text);
     for value in object.rest(&[]).map(|field| field.value()) {
         compare_values(value, 1);
         if let Some(depth) = depth.checked_sub(1) {
-            compare_objects(object.nested(value).ok().as_ref(), value.as_str(), depth);
+            compare_objects(object.nested(value).ok(), value.as_str(), depth);
         }
     }
+}
+
+/// The keys that are looked up.
+const NAMES: [&str; 5] = ["type", "a", "as", "typeType", "ka"];
+
+/// Looks up keys, and compares the results with those of a comparison of all keys.
+fn compare_keys(object: &mut JsonObject<'_>, expected: &[(String, Range<usize>)], text: &str) {
+    static KEYS: Keys<{ NAMES.len() }> = Keys::new(NAMES);
+    let found = object.find(&KEYS);
+    for (key, found) in NAMES.into_iter().zip(found) {
+        let folded = key.to_ascii_lowercase();
+        let matching = || expected.iter().filter(|(name, _)| fold(name) == folded);
+        let last = matching().next_back();
+        let value = |raw: RawJson<'_>| range(text, raw.as_str());
+        assert_eq!(
+            found.last().map(value),
+            last.map(|(_, value)| value.clone()),
+            "{key} in {text}"
+        );
+        assert_eq!(found.is_only(), matching().count() <= 1, "{key} in {text}");
+        let exact = last.filter(|(name, _)| matching().count() == 1 && name == key);
+        assert_eq!(
+            found.only_exactly().map(value),
+            exact.map(|(_, value)| value.clone()),
+            "{key} in {text}"
+        );
+        let has_exactly = expected.iter().any(|(name, _)| name == key);
+        assert_eq!(object.has_exactly(key), has_exactly, "{key} in {text}");
+    }
+    let is_known = |name: &str| {
+        NAMES
+            .iter()
+            .any(|key| fold(name) == key.to_ascii_lowercase())
+    };
+    let others = expected.iter().filter(|(name, _)| !is_known(name));
+    assert!(
+        object
+            .others()
+            .map(|field| range(text, field.value().as_str()))
+            .eq(others.map(|(_, value)| value.clone())),
+        "{text}"
+    );
+}
+
+/// A key in lower case, with the letters outside ASCII that match letters of ASCII.
+fn fold(name: &str) -> String {
+    name.replace('\u{17f}', "s")
+        .replace('\u{212a}', "k")
+        .to_ascii_lowercase()
 }
 
 /// Writes the object anew, and replaces all its values.

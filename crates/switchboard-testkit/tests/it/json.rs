@@ -5,7 +5,9 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use switchboard_testkit::fuzz;
 
 /// Parts of strings: escapes, valid or not, bytes around the bounds of the classes, and long plain texts.
-const STRING_PARTS: [&str; 28] = [
+const STRING_PARTS: [&str; 30] = [
+    "\u{212a}",
+    "\\u0061",
     "\\r\\n",
     "\\\"",
     "\\\\",
@@ -143,8 +145,28 @@ fn value() -> impl Strategy<Value = String> {
     })
 }
 
+/// A key: one that is looked up, in any spelling, or any string.
+fn key() -> impl Strategy<Value = String> {
+    const KEYS: [&str; 10] = [
+        r#""type""#,
+        r#""TYPE""#,
+        r#""typeTYPE""#,
+        r#""typeType""#,
+        r#""\u0074ype""#,
+        r#""t\u0059pe""#,
+        r#""A""#,
+        "\"a\u{17f}\"",
+        "\"\u{212a}a\"",
+        r#""\u212AA""#,
+    ];
+    prop_oneof![
+        string(),
+        prop::sample::select(&KEYS[..]).prop_map(str::to_owned)
+    ]
+}
+
 fn object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
-    let field = (string(), space(), space(), value)
+    let field = (key(), space(), space(), value)
         .prop_map(|(key, before, after, value)| format!("{key}{before}:{after}{value}"));
     vec((space(), field, space()), 0..6).prop_map(|fields| bracketed('{', &fields, '}'))
 }
