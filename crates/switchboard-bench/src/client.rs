@@ -322,3 +322,46 @@ fn foreign_error(frame: &str) -> BenchError {
     let text: String = frame.chars().take(FRAME_TEXT_MAX).collect();
     BenchError::Rejected(format!("{text}; the server may speak another dialect"))
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::SinkExt as _;
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::accept_async;
+
+    use super::*;
+    use crate::{BenchDialect, BenchOptions, Workload};
+
+    /// Greets one client of `singo`, and reads nothing.
+    async fn greet(listener: TcpListener) {
+        let (stream, _) = listener.accept().await.expect("a client");
+        let mut socket = accept_async(stream).await.expect("a handshake");
+        let greeting = r#"{"type":"notify-client-id","payload":{"client_id":"a"}}"#;
+        socket
+            .send(Message::text(greeting))
+            .await
+            .expect("a client");
+        std::future::pending().await
+    }
+
+    #[tokio::test]
+    async fn join_that_the_server_does_not_read_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(greet(listener));
+        let options = BenchOptions::new(Workload::Relay, url, BenchDialect::Singo);
+        let target = BenchTarget::resolve(&options).expect("a target");
+        let net = Net::new(BenchDialect::Singo.wire().expect("a dialect"), target);
+        let client = BenchClient::open(&net, 0, net.seat(0, 0)).await;
+        let mut client = client.expect("a greeting");
+        // More than the kernel keeps for a server that does not read.
+        client.send("x".repeat(32 << 20)).expect("a short backlog");
+        tokio::time::pause();
+        let refused = client.join(&net).await;
+        let awaited = "read of a join";
+        assert!(
+            matches!(refused, Err(BenchError::NoAnswer { awaited: found, .. }) if found == awaited),
+            "{refused:?}"
+        );
+    }
+}

@@ -1,6 +1,10 @@
 //! The server that gets the load.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
+    time::Duration,
+};
 
 use tokio_tungstenite::tungstenite::http::Uri;
 
@@ -20,10 +24,14 @@ impl BenchTarget {
     /// Resolves the URL of the options. A remote server needs [`BenchOptions::allow_remote`].
     pub(crate) fn resolve(options: &BenchOptions) -> Result<Self, BenchError> {
         let uri = parse_url(&options.url)?;
-        let (address, host) = resolve_host(&uri)?;
-        if !is_loopback(address.ip()) && !options.allow_remote {
-            return Err(BenchError::Remote(address));
+        let (addresses, host) = resolve_host(&uri)?;
+        let mut remote = addresses
+            .iter()
+            .filter(|address| !is_loopback(address.ip()));
+        if let (Some(address), false) = (remote.next(), options.allow_remote) {
+            return Err(BenchError::Remote(*address));
         }
+        let address = first_listening(&addresses);
         let url_path = Some(uri.path()).filter(|path| *path != "/");
         let path = options.path.as_deref().or(url_path);
         let path = path.unwrap_or(options.dialect.default_path());
@@ -69,16 +77,32 @@ fn parse_url(url: &str) -> Result<Uri, BenchError> {
     }
 }
 
-fn resolve_host(uri: &Uri) -> Result<(SocketAddr, String), BenchError> {
+/// The time that an address has to accept a connection before the next one is tried.
+const PROBE_MAX: Duration = Duration::from_secs(2);
+
+/// The first address that accepts connections, or else the first one. `localhost` has one of IPv6 and one of IPv4, and many
+/// servers listen on one of them. A single address is not tried.
+///
+/// # Panics
+/// If there is no address.
+fn first_listening(addresses: &[SocketAddr]) -> SocketAddr {
+    let listens = |address: &&SocketAddr| TcpStream::connect_timeout(address, PROBE_MAX).is_ok();
+    let (first, others) = addresses.split_first().expect("a host has an address");
+    let found = (!others.is_empty()).then(|| addresses.iter().find(listens));
+    *found.flatten().unwrap_or(first)
+}
+
+/// The addresses of the host, of which there is at least one, and its name with the port.
+fn resolve_host(uri: &Uri) -> Result<(Vec<SocketAddr>, String), BenchError> {
     let name = uri.host().unwrap_or_default();
     let host = format!("{name}:{}", uri.port_u16().unwrap_or(80));
-    let missing = || std::io::ErrorKind::NotFound.into();
-    let found = host
-        .to_socket_addrs()
-        .and_then(|mut found| found.next().ok_or_else(missing));
-    match found {
-        Ok(address) => Ok((address, host)),
-        Err(source) => Err(BenchError::Resolve { host, source }),
+    match host.to_socket_addrs().map(Vec::from_iter) {
+        Ok(addresses) if !addresses.is_empty() => Ok((addresses, host)),
+        found => {
+            let missing = || io::ErrorKind::NotFound.into();
+            let source = found.err().unwrap_or_else(missing);
+            Err(BenchError::Resolve { host, source })
+        }
     }
 }
 
@@ -145,6 +169,19 @@ mod tests {
                 "{rejected:?}"
             );
         }
+    }
+
+    #[test]
+    fn address_that_listens_is_chosen() {
+        let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = |listener: &std::net::TcpListener| listener.local_addr().expect("an address");
+        let (listening, closed) = (bind(), bind());
+        let absent = address(&closed);
+        drop(closed);
+        let present = address(&listening);
+        assert_eq!(first_listening(&[absent, present]), present);
+        assert_eq!(first_listening(&[present, absent]), present);
+        assert_eq!(first_listening(&[absent, absent]), absent);
     }
 
     #[test]

@@ -209,8 +209,14 @@ fn closed(error: hyper::Error) -> BenchError {
 #[cfg(test)]
 mod tests {
     use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        task::LocalSet,
+    };
 
     use super::*;
+    use crate::{BenchDialect, BenchOptions, Workload};
 
     #[test]
     fn page_is_counted_once_wherever_the_chunks_end() {
@@ -237,5 +243,32 @@ mod tests {
                 .is_ok()
         );
         assert_eq!(sign(&key, &[b'a'; 33]), None);
+    }
+
+    /// Answers one request with a body that does not end. From then on the time of the test passes by itself.
+    async fn begin_body(listener: TcpListener) {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        let _read = stream.read(&mut [0; 1024]).await.expect("a request");
+        let response = b"HTTP/1.1 200 OK\r\nContent-Length: 32\r\n\r\nabc";
+        stream.write_all(response).await.expect("a client");
+        tokio::time::pause();
+        std::future::pending().await
+    }
+
+    #[tokio::test]
+    async fn challenge_that_does_not_end_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(begin_body(listener));
+        let options = BenchOptions::new(Workload::Voice, url, BenchDialect::Gostream);
+        let target = BenchTarget::resolve(&options).expect("a target");
+        let user = VoiceUser::new(&target, 0);
+        let refused = LocalSet::new()
+            .run_until(user.authenticated_query("r"))
+            .await;
+        assert!(
+            matches!(refused, Err(BenchError::NoAnswer { awaited, .. }) if awaited == "challenge"),
+            "{refused:?}"
+        );
     }
 }
