@@ -101,22 +101,9 @@ pub fn compare(
 ) -> Result<PathBuf, BenchError> {
     let action = "create the output folder";
     fs::create_dir_all(&options.output).map_err(|source| BenchError::Io { action, source })?;
-    let host = Host::observe();
-    let sections: Vec<Section> = section::all(options.extent, options.background)
-        .into_iter()
-        .filter(|section| section.name.starts_with(&options.only))
-        .collect();
-    let mut results = Results {
-        servers: subject::templates(&host, options),
-        background: options
-            .background
-            .then(|| background::command("PORT", &host, options).to_string()),
-        host,
-        rounds: options.extent.rounds,
-        sections: Vec::new(),
-        runs: Vec::new(),
-    };
-    for section in &sections {
+    let mut results = Results::new(options);
+    let report = options.output.join("report.md");
+    for section in &selected(options)? {
         let runs = series::run(section, &results.host, options, progress)?;
         let load = load::template(section, &results.host, options);
         results
@@ -124,8 +111,28 @@ pub fn compare(
             .push(SectionSummary::new(section, &runs, load));
         let records = runs.runs.iter().map(|run| run.record(section));
         results.runs.extend(records);
+        // The report has the sections so far if a later one fails.
+        write(&report, &markdown::report(&results))?;
+        write_figures(&results, &options.output)?;
     }
-    write_all(&results, &options.output)
+    Ok(report)
+}
+
+/// The sections of the options.
+fn selected(options: &ComparisonOptions) -> Result<Vec<Section>, BenchError> {
+    let all = section::all(options.extent, options.background);
+    let is_selected = |section: &&Section| section.name.starts_with(&options.only);
+    let selected: Vec<Section> = all.iter().filter(is_selected).cloned().collect();
+    if selected.is_empty() {
+        let names: Vec<&str> = all.iter().map(|section| section.name.as_str()).collect();
+        let problem = format!(
+            "no section begins with {}: {}",
+            options.only,
+            names.join(", ")
+        );
+        return Err(BenchError::option("--only", problem));
+    }
+    Ok(selected)
 }
 
 /// The results of all sections.
@@ -142,16 +149,30 @@ struct Results {
     runs: Vec<Value>,
 }
 
-fn write_all(results: &Results, output: &Path) -> Result<PathBuf, BenchError> {
+impl Results {
+    fn new(options: &ComparisonOptions) -> Self {
+        let host = Host::observe();
+        let background = background::command("PORT", &host, options).to_string();
+        Self {
+            servers: subject::templates(&host, options),
+            background: options.background.then_some(background),
+            host,
+            rounds: options.extent.rounds,
+            sections: Vec::new(),
+            runs: Vec::new(),
+        }
+    }
+}
+
+/// Writes the figures for programs, and the plot of the last section.
+fn write_figures(results: &Results, output: &Path) -> Result<(), BenchError> {
     let json = serde_json::to_string_pretty(results).unwrap_or_default();
     write(&output.join("report.json"), &json)?;
-    for section in &results.sections {
+    let section = results.sections.last();
+    section.map_or(Ok(()), |section| {
         let plot = output.join(format!("{}.svg", section.name));
-        write(&plot, &plot::plot(section))?;
-    }
-    let report = output.join("report.md");
-    write(&report, &markdown::report(results))?;
-    Ok(report)
+        write(&plot, &plot::plot(section))
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), BenchError> {

@@ -16,19 +16,25 @@ const MOMENT: Extent = Extent {
     join_room: 5,
 };
 
-/// Compares in some sections, and returns the Markdown and the JSON. No original server is installed.
-fn report(only: &str, background: bool) -> (String, Value) {
-    let output = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-report-{only}"));
-    let options = ComparisonOptions {
+/// The options for some sections. No original server is installed.
+fn options(only: &str, background: bool) -> ComparisonOptions {
+    let output = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    ComparisonOptions {
         switchboard: env!("CARGO_BIN_EXE_switchboard").into(),
         node_modules: None,
         matchbox_server: None,
-        output: output.clone(),
+        output: output.join(format!("bench-report-{only}")),
         extent: MOMENT,
         background,
         only: only.to_owned(),
-    };
+    }
+}
+
+/// Compares in some sections, and returns the Markdown and the JSON.
+fn report(only: &str, background: bool) -> (String, Value) {
+    let options = options(only, background);
     let path = compare(&options, &mut |_| ()).expect("a report");
+    let output = &options.output;
     let json = fs::read(output.join("report.json")).expect("the figures");
     assert!(output.join(format!("{only}.svg")).exists());
     let markdown = fs::read_to_string(path).expect("the report");
@@ -90,4 +96,14 @@ fn each_idle_load_has_a_new_server() {
     let count = commands.len();
     commands.dedup();
     assert_eq!((commands.len(), count), (2 * 9, 2 * 9));
+}
+
+#[test]
+fn unknown_section_is_an_error_with_all_names() {
+    let refused = compare(&options("voice", false), &mut |_| ());
+    let error = refused.expect_err("an unknown section").to_string();
+    assert!(
+        error.contains("voice: relay, latency, fanout-100"),
+        "{error}"
+    );
 }

@@ -79,8 +79,8 @@ impl Row {
             )
         };
         let is_idle = section.is_idle();
-        // CPU time is that of the background load too.
-        let has_cpu_time = !is_idle && !section.has_background;
+        // CPU time is that of the background load too. At a low rate it is a few clock ticks.
+        let has_cpu_time = !is_idle && !section.has_background && !section.is_latency();
         Self {
             dialect: case.dialect.to_string(),
             server: case.subject.label(),
