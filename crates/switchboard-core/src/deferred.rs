@@ -15,7 +15,7 @@ use crate::{
         ABSENT_SENDER_BYTES_MAX, ABSENT_TIMEOUT, Limits, lower_limit,
     },
     message::RelayedMessage,
-    seeded_hash::SeededHashMap,
+    seeded_hash::PeerIdMap,
 };
 
 type AbsentAddress = (RoomId, Address);
@@ -94,7 +94,7 @@ pub(crate) struct DeferredDelivery<L> {
     queues: BTreeMap<AbsentAddress, Vec<DeferredFrames<L>>>,
     /// The pairs of a sender and an address, by the time at which their frames expire.
     by_time: BTreeSet<(Instant, PeerId, RoomId, Address)>,
-    senders: SeededHashMap<PeerId, SenderUsage>,
+    senders: PeerIdMap<SenderUsage>,
     /// Bytes of all frames.
     bytes: usize,
 }
@@ -104,7 +104,7 @@ impl<L> Default for DeferredDelivery<L> {
         Self {
             queues: BTreeMap::new(),
             by_time: BTreeSet::new(),
-            senders: SeededHashMap::default(),
+            senders: PeerIdMap::default(),
             bytes: 0,
         }
     }

@@ -30,8 +30,8 @@ mod parsing;
 mod queries;
 mod relay;
 
-pub use effects::Deliveries;
 use effects::Effects;
+pub use effects::{Deliveries, EventReceivers};
 pub use parsing::UnparsedInput;
 use relay::not_in_room;
 

@@ -45,7 +45,7 @@ pub use command::{
 };
 pub use error::{ErrorCode, RequestError, error_chain};
 pub use event::{Event, EvictionReason};
-pub use hub::{Deliveries, Hub, UnparsedInput};
+pub use hub::{Deliveries, EventReceivers, Hub, UnparsedInput};
 pub use id::{
     Address, Alias, DialectName, DisplayName, ElectionId, JoinId, NameError, NameId, PEER_ID_BYTES,
     PeerId, PeerIdError, Position, RoomId, RoomName, RoomScope, SpaceName,
@@ -61,5 +61,5 @@ pub use log::{
 pub use message::{MessageKind, RelayedMessage};
 pub use peer::{DisconnectReason, Peer};
 pub use reserved::{escape_server_address, is_server_name, unescape_server_address};
-pub use seeded_hash::{SeededHash, SeededHashMap, SeededHashSet};
+pub use seeded_hash::{PeerIdHasher, PeerIdMap, PeerIdSet, SeededHash};
 pub use shared_frames::SharedFrames;

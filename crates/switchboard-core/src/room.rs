@@ -17,6 +17,7 @@ mod members;
 mod pending;
 
 use members::Members;
+pub(crate) use members::UniformMembers;
 pub(crate) use pending::{Pending, PendingChanges};
 
 /// A member, the position of its join, and its node or connection.
@@ -207,6 +208,14 @@ impl<L> Room<L> {
     /// All members, in the order of their joins.
     pub(crate) fn memberships(&self) -> impl Iterator<Item = &Membership<L>> {
         self.members.iter()
+    }
+
+    /// All members, if the room is large and they are uniform.
+    pub(crate) fn uniform_members(&self) -> Option<&UniformMembers<L>>
+    where
+        L: Clone,
+    {
+        self.members.uniform()
     }
 
     /// The other members that are visible to a member, in the order of their joins.

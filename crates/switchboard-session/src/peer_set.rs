@@ -1,6 +1,6 @@
 //! The distinct peers of a connection.
 
-use switchboard_core::{PeerId, SeededHashSet};
+use switchboard_core::{PeerId, PeerIdSet};
 
 /// The number of peers up to which a set is a list. Most connections have one peer or a few, and a table would take
 /// more memory.
@@ -10,7 +10,7 @@ const LISTED_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) enum PeerSet {
     Listed(Vec<PeerId>),
-    Hashed(Box<SeededHashSet<PeerId>>),
+    Hashed(Box<PeerIdSet>),
 }
 
 impl Default for PeerSet {
@@ -32,7 +32,7 @@ impl PeerSet {
         match self {
             Self::Listed(list) if list.len() + additional <= LISTED_MAX => {}
             Self::Listed(list) => {
-                let mut table = SeededHashSet::default();
+                let mut table = PeerIdSet::default();
                 table.reserve(list.len() + additional);
                 table.extend(list.drain(..));
                 *self = Self::Hashed(Box::new(table));

@@ -353,7 +353,7 @@ impl Shards {
         let mut slow_receiver_bytes = 0;
         loop {
             if let Some(Deliveries { receivers, event }) = shard.hub.poll_deliveries() {
-                deferred.receivers.reserve(receivers.len());
+                deferred.receivers.reserve(receivers.size_hint().0);
                 let bytes = deliver_all(receivers, &event, deferred);
                 slow_receiver_bytes = bytes.max(slow_receiver_bytes);
                 continue;

@@ -11,7 +11,7 @@ use crate::{
     introduction::{DialectTraits, Member},
     log::NodeId,
     message::RelayedMessage,
-    room::{Membership, Room},
+    room::{Membership, Room, UniformMembers},
 };
 
 /// Whether the members of a dialect receive a message.
@@ -61,6 +61,12 @@ impl<L: Clone> Broadcast<L> {
         from: &Member,
         message: &RelayedMessage,
     ) -> Option<Self> {
+        if message.aliases.to.is_none()
+            && let Some(members) = room.uniform_members()
+            && message.is_of_dialect(members.dialect.name)
+        {
+            return Some(Self::of_uniform(members, from));
+        }
         let Some(alias) = &message.aliases.to else {
             return Self::new(room.visible_to(from), room.members_len(), message);
         };
@@ -74,6 +80,16 @@ impl<L: Clone> Broadcast<L> {
     /// The receivers of a message of the host program. `None` if the frame must be parsed first.
     pub(super) fn of_host(room: &Room<L>, message: &RelayedMessage) -> Option<Self> {
         Self::new(room.memberships(), room.members_len(), message)
+    }
+
+    /// The receivers of a message of one of these members.
+    fn of_uniform(members: &UniformMembers<L>, from: &Member) -> Self {
+        Self {
+            locals: Receivers::AllBut(from.peer, members.locals.clone()),
+            nodes: Vec::new(),
+            receivers: members.locals.len() - 1,
+            is_untranslatable: false,
+        }
     }
 
     fn new<'a>(
@@ -139,4 +155,96 @@ fn without_duplicates(mut nodes: Vec<NodeId>) -> Vec<NodeId> {
     nodes.sort_unstable();
     nodes.dedup();
     nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::{
+        id::{PeerId, Position},
+        introduction::Group,
+        message::MessageKind,
+    };
+
+    static OWN: DialectTraits = DialectTraits {
+        name: "own",
+        ..DialectTraits::DEFAULT
+    };
+
+    static OTHER: DialectTraits = DialectTraits {
+        name: "other",
+        ..DialectTraits::DEFAULT
+    };
+
+    /// Most members are uniform; a few kinds are not.
+    fn membership(number: u8, kind: u8) -> Membership<u8> {
+        let peer = PeerId::from([number; 16]);
+        let dialect = if kind == 1 { &OTHER } else { &OWN };
+        let capacity = NonZeroUsize::MIN;
+        let group = (kind == 2).then_some(Group {
+            first: peer,
+            capacity,
+        });
+        Membership {
+            member: Arc::new(Member {
+                group,
+                ..Member::new(peer, peer.into(), dialect)
+            }),
+            since: u64::from(number).into(),
+            node: (kind == 3).then(|| NodeId::from(1)),
+            local: (kind != 3).then_some(number),
+            counterparts: Vec::new(),
+        }
+    }
+
+    fn result(broadcast: Broadcast<u8>) -> impl PartialEq + std::fmt::Debug {
+        let mut locals = match broadcast.locals {
+            Receivers::None => Vec::new(),
+            Receivers::One(local) => vec![local],
+            Receivers::Many(locals) => locals,
+            Receivers::AllBut(sender, members) => {
+                let others = members.iter().filter(|(peer, _)| *peer != sender);
+                others.map(|(_, local)| *local).collect()
+            }
+        };
+        locals.sort_unstable();
+        (
+            locals,
+            broadcast.nodes,
+            broadcast.receivers,
+            broadcast.is_untranslatable,
+        )
+    }
+
+    proptest! {
+        /// The steps are joins, leaves that are committed, and leaves that are pending.
+        #[test]
+        fn uniform_members_are_the_receivers_that_a_pass_over_all_finds(
+            steps in vec((1..12_u8, 0..40_u8), 1..80),
+        ) {
+            let message = RelayedMessage::new("own", MessageKind::Opaque, "".into(), |_, _| false);
+            let mut room = Room::default();
+            for (number, action) in steps {
+                let peer = PeerId::from([number; 16]);
+                match room.membership(peer) {
+                    None => room.join(membership(number, action)),
+                    Some(_) if action < 4 => {
+                        room.membership_mut(peer).expect("a member").local = None;
+                    }
+                    Some(_) => drop(room.leave(Position::default(), peer)),
+                }
+                let senders: Vec<_> = room.memberships().filter(|own| own.local.is_some()).collect();
+                for sender in senders {
+                    let from = &sender.member;
+                    let found = Broadcast::of_member(&room, from, &message).map(result);
+                    let passed = Broadcast::new(room.visible_to(from), 0, &message).map(result);
+                    prop_assert_eq!(found, passed);
+                }
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc, vec};
 use crate::{
     command::{Charge, Effect},
     event::Event,
+    id::PeerId,
 };
 
 /// The most receivers for which memory is reserved before they are known.
@@ -14,9 +15,56 @@ const RESERVED_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct Deliveries<L> {
     /// The connections whose outboxes get the event.
-    pub receivers: vec::IntoIter<L>,
+    pub receivers: EventReceivers<L>,
     /// The event that all of them get.
     pub event: Arc<Event>,
+}
+
+/// The connections that get one event. There may be none left.
+#[derive(Debug)]
+pub struct EventReceivers<L>(Listed<L>);
+
+#[derive(Debug)]
+enum Listed<L> {
+    Own(vec::IntoIter<L>),
+    /// All members from the index `next` on, but the sender.
+    Shared {
+        members: Arc<[(PeerId, L)]>,
+        next: usize,
+        sender: PeerId,
+    },
+}
+
+impl<L: Clone> Iterator for EventReceivers<L> {
+    type Item = L;
+
+    fn next(&mut self) -> Option<L> {
+        match &mut self.0 {
+            Listed::Own(receivers) => receivers.next(),
+            Listed::Shared {
+                members,
+                next,
+                sender,
+            } => loop {
+                let (peer, local) = members.get(*next)?;
+                *next += 1;
+                if peer != sender {
+                    return Some(local.clone());
+                }
+            },
+        }
+    }
+
+    /// The sender counts as one that may be left.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.0 {
+            Listed::Own(receivers) => receivers.size_hint(),
+            Listed::Shared { members, next, .. } => {
+                let left = members.len() - next;
+                (left.saturating_sub(1), Some(left))
+            }
+        }
+    }
 }
 
 /// The receivers of an event. One needs no memory: most rooms have two members.
@@ -26,15 +74,17 @@ pub(super) enum Receivers<L> {
     None,
     One(L),
     Many(Vec<L>),
+    /// All of these members but the sender.
+    AllBut(PeerId, Arc<[(PeerId, L)]>),
 }
 
 impl<L> Receivers<L> {
-    /// Adds a receiver. Reserves memory for `count` when there is a second one.
+    /// Adds a receiver to those that were added before. Reserves memory for `count` when there is a second one.
     pub(super) fn add(&mut self, receiver: L, count: usize) {
         match self {
             Self::Many(receivers) => receivers.push(receiver),
             Self::None => *self = Self::One(receiver),
-            Self::One(_) => {
+            Self::One(_) | Self::AllBut(..) => {
                 let mut receivers = Vec::with_capacity(count.clamp(2, RESERVED_MAX));
                 if let Self::One(first) = std::mem::take(self) {
                     receivers.push(first);
@@ -66,7 +116,7 @@ impl<L> Default for Effects<L> {
     }
 }
 
-impl<L> Effects<L> {
+impl<L: Clone> Effects<L> {
     pub(super) fn deliver(&mut self, to: L, event: Arc<Event>) {
         self.0.push_back(QueuedEffect::Deliver(to, event));
     }
@@ -76,12 +126,23 @@ impl<L> Effects<L> {
         match receivers {
             Receivers::None => {}
             Receivers::One(to) => self.deliver(to, event),
-            Receivers::Many(receivers) => {
-                let receivers = receivers.into_iter();
-                let deliveries = Deliveries { receivers, event };
-                self.0.push_back(QueuedEffect::DeliverAll(deliveries));
+            Receivers::Many(receivers) => self.push_all(Listed::Own(receivers.into_iter()), event),
+            Receivers::AllBut(sender, members) => {
+                let next = 0;
+                let receivers = Listed::Shared {
+                    members,
+                    next,
+                    sender,
+                };
+                self.push_all(receivers, event);
             }
         }
+    }
+
+    fn push_all(&mut self, receivers: Listed<L>, event: Arc<Event>) {
+        let receivers = EventReceivers(receivers);
+        let deliveries = Deliveries { receivers, event };
+        self.0.push_back(QueuedEffect::DeliverAll(deliveries));
     }
 
     pub(super) fn charge(&mut self, to: L, charge: Charge) {
@@ -117,9 +178,7 @@ impl<L> Effects<L> {
             return self.pop();
         };
         let event = deliveries.event.clone();
-        if deliveries.receivers.len() != 0 {
-            self.0.push_front(QueuedEffect::DeliverAll(deliveries));
-        }
+        self.0.push_front(QueuedEffect::DeliverAll(deliveries));
         Some(Effect::Deliver(to, event))
     }
 }
@@ -171,5 +230,22 @@ mod tests {
         assert_eq!(rest.receivers.collect::<Vec<_>>(), [3, 4]);
         assert!(effects.pop_deliveries().is_none());
         assert_eq!(effects.pop().as_ref().map(receiver), Some(5));
+    }
+
+    #[test]
+    fn deliveries_to_all_members_go_not_to_the_sender() {
+        let members: Arc<[_]> = (1..5)
+            .map(|number| (PeerId::from([number; 16]), number))
+            .collect();
+        for sender in 1..5 {
+            let mut effects = Effects::default();
+            let all = Receivers::AllBut(PeerId::from([sender; 16]), members.clone());
+            effects.deliver_all(all, event());
+            effects.charge(9, Charge::SlowReceiver { bytes: 1 });
+            let popped: Vec<_> = std::iter::from_fn(|| effects.pop()).collect();
+            let receivers: Vec<_> = popped.iter().map(receiver).collect();
+            let expected = (1..5).filter(|number| *number != sender).chain([9]);
+            assert_eq!(receivers, expected.collect::<Vec<_>>());
+        }
     }
 }

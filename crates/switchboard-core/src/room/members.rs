@@ -1,11 +1,16 @@
 //! The members of a room, found by id, by address and in the order of their joins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::Membership;
 use crate::{
     id::{Address, PeerId, Position},
-    seeded_hash::{NameHashMap, SeededHashMap},
+    introduction::DialectTraits,
+    seeded_hash::{NameHashMap, PeerIdMap},
 };
 
 /// The number of members up to which a room has no index. Most rooms have one or two members, and a claimed name has
@@ -60,7 +65,10 @@ impl<L> Members<L> {
             Self::Few(few) => few
                 .iter_mut()
                 .find(|membership| membership.member.peer == peer),
-            Self::Indexed(indexed) => indexed.by_order.get_mut(indexed.by_peer.get(&peer)?),
+            Self::Indexed(indexed) => {
+                indexed.uniform.take();
+                indexed.by_order.get_mut(indexed.by_peer.get(&peer)?)
+            }
         }
     }
 
@@ -79,6 +87,20 @@ impl<L> Members<L> {
         let (few, indexed) = self.parts();
         let indexed = indexed.map(|indexed| indexed.by_order.values());
         few.iter().chain(indexed.into_iter().flatten())
+    }
+
+    /// All members, if the room is large and they are uniform.
+    pub(crate) fn uniform(&self) -> Option<&UniformMembers<L>>
+    where
+        L: Clone,
+    {
+        match self {
+            Self::Few(_) => None,
+            Self::Indexed(indexed) => {
+                let find = || UniformMembers::of(indexed.by_order.values());
+                indexed.uniform.get_or_init(find).as_ref()
+            }
+        }
     }
 
     /// The members whose dialect notifies them of others, in the order of their joins.
@@ -158,7 +180,7 @@ pub(crate) struct IndexedMembers<L> {
     /// The key has the peer's id too: two members can have the same position after the engine has lost and restored its
     /// data.
     by_order: BTreeMap<OrderKey, Membership<L>>,
-    by_peer: SeededHashMap<PeerId, OrderKey>,
+    by_peer: PeerIdMap<OrderKey>,
     by_address: NameHashMap<Address, OrderKey>,
     /// The members that are notified of joins and leaves, so that finding them does not visit all members: a room of
     /// thousands may have no observer.
@@ -167,17 +189,49 @@ pub(crate) struct IndexedMembers<L> {
     grouped: BTreeSet<(PeerId, OrderKey)>,
     /// The member limits of the members' dialects, without zeros.
     dialect_limits: Vec<usize>,
+    /// All members, if they are uniform. Not initialised since the last change.
+    uniform: OnceCell<Option<UniformMembers<L>>>,
+}
+
+/// The members of a room that are all connected to this node, have one dialect and are in no group. Every message of
+/// this dialect from one of them to all goes to these connections, so a broadcast need not go over the members.
+#[derive(Debug)]
+pub(crate) struct UniformMembers<L> {
+    pub(crate) dialect: &'static DialectTraits,
+    /// The members in the order of their joins, with their connections.
+    pub(crate) locals: Arc<[(PeerId, L)]>,
+}
+
+impl<L: Clone> UniformMembers<L> {
+    fn of<'a>(memberships: impl Iterator<Item = &'a Membership<L>> + Clone) -> Option<Self>
+    where
+        L: 'a,
+    {
+        let dialect = memberships.clone().next()?.member.dialect;
+        let local = |membership: &Membership<L>| {
+            let member = &membership.member;
+            let is_uniform = std::ptr::eq(member.dialect, dialect)
+                && member.group.is_none()
+                && membership.is_on_this_node();
+            let local = membership.local.clone().filter(|_| is_uniform);
+            local.map(|local| (member.peer, local))
+        };
+        let locals: Option<Vec<_>> = memberships.map(local).collect();
+        let locals = locals?.into();
+        Some(Self { dialect, locals })
+    }
 }
 
 impl<L> Default for IndexedMembers<L> {
     fn default() -> Self {
         Self {
             by_order: BTreeMap::new(),
-            by_peer: SeededHashMap::default(),
+            by_peer: PeerIdMap::default(),
             by_address: NameHashMap::default(),
             observers: BTreeSet::new(),
             grouped: BTreeSet::new(),
             dialect_limits: Vec::new(),
+            uniform: OnceCell::new(),
         }
     }
 }
@@ -200,6 +254,7 @@ impl<L> IndexedMembers<L> {
     }
 
     fn insert(&mut self, membership: Membership<L>) {
+        self.uniform.take();
         let key = membership.order_key();
         self.by_peer.insert(membership.member.peer, key);
         let address = membership.member.address.clone();
@@ -218,6 +273,7 @@ impl<L> IndexedMembers<L> {
 
     fn remove(&mut self, peer: PeerId) -> Option<Membership<L>> {
         let membership = self.by_order.remove(&self.by_peer.remove(&peer)?)?;
+        self.uniform.take();
         let key = membership.order_key();
         self.observers.remove(&key);
         if let Some(first) = membership.group_first() {
