@@ -245,19 +245,18 @@ impl Session for LightstreamSession {
                     frames.push(presence_frame("user-left", room, peer));
                 });
             }
+            Event::Received { message, .. } if message.is_of_dialect(TRAITS.name) => {
+                output.frames.push(message.frame.clone());
+            }
             Event::Received {
                 room,
                 from,
                 direct,
                 message,
             } => {
-                output.frames.extend(self.on_received(
-                    room,
-                    from,
-                    *direct,
-                    message,
-                    output.dialects,
-                ));
+                output
+                    .frames
+                    .extend(self.translate(room, from, *direct, message, output.dialects));
             }
             Event::RequestFailed(error) => {
                 if error.join.is_some() {
@@ -357,7 +356,8 @@ impl LightstreamSession {
         Ok(joined)
     }
 
-    fn on_received(
+    /// A message of another dialect; `None` if this one cannot express it.
+    fn translate(
         &self,
         room: &RoomId,
         from: &Member,
@@ -365,9 +365,6 @@ impl LightstreamSession {
         message: &RelayedMessage,
         dialects: DialectTable,
     ) -> Option<ByteString> {
-        if message.is_of_dialect(TRAITS.name) {
-            return Some(message.frame.clone());
-        }
         let me = self
             .joined
             .as_ref()

@@ -38,14 +38,12 @@ use std::{borrow::Cow, sync::Arc};
 use bytestring::ByteString;
 use switchboard_core::{
     Address, Command, DialectTraits, ErrorCode, Event, JoinOptions, LeaveKind, Limits, Member,
-    MessageKind, OfferPolicy, RelayedMessage, RequestError, RoomName, Target,
-    unescape_server_address,
+    MessageKind, OfferPolicy, RequestError, RoomName, Target, unescape_server_address,
 };
 
 use crate::{
     Candidate, ClientFrame, CloseReason, Content, Dialect, DialectSetting, DialectSettings,
-    DialectTable, FirstFrameTimeout, Handshake, Session, SessionOutput, SettingConflict,
-    SettingValue,
+    FirstFrameTimeout, Handshake, Session, SessionOutput, SettingConflict, SettingValue,
     content::{display_text, relayed_message, sdp_of},
     displayed_names::{address_of, displayed_address, error_text, list_bytes},
     json::{FoundKey, JsonObject, JsonWriter, Keys, RawJson},
@@ -259,9 +257,13 @@ impl Session for MeshSession {
                     });
                 }
             }
+            Event::Received { message, .. } if message.is_of_dialect(TRAITS.name) => {
+                output.frames.push(message.frame.clone());
+            }
             Event::Received { from, message, .. } => {
-                let frame = self.on_received(from, message, output.dialects);
-                output.frames.extend(frame)
+                let content = Content::of(message, output.dialects);
+                let frame = content.map(|content| self.translation(from, &content));
+                output.frames.extend(frame);
             }
             Event::RequestFailed(error) => {
                 output.frames.push(self.failure_frame(error));
@@ -412,18 +414,6 @@ impl MeshSession {
     /// The address of the member that clients know by this id. `None` for the id of the server and for invalid ids.
     fn member(&self, id: &str) -> Option<Address> {
         Address::parse(unescape_server_address(id)?, self.limits.name_bytes).ok()
-    }
-
-    fn on_received(
-        &self,
-        from: &Member,
-        message: &RelayedMessage,
-        dialects: DialectTable,
-    ) -> Option<ByteString> {
-        if message.is_of_dialect(TRAITS.name) {
-            return Some(message.frame.clone());
-        }
-        Some(self.translation(from, &Content::of(message, dialects)?))
     }
 
     /// The frame for a message of a member of another dialect.
