@@ -2,16 +2,13 @@
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
-use crate::{MetricsRegistry, metrics::CountUp};
+use crate::{MetricsRegistry, SizeHistogram, metrics::CountUp};
 
 /// Upper bounds in seconds for the handling of a frame, which takes some 10 µs.
 const FRAME_SECONDS: [f64; 8] = [3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0];
 
 /// Upper bounds in seconds for joins, which wait for an engine, a webhook or the host program.
 const JOIN_SECONDS: [f64; 10] = [1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0];
-
-/// Upper bounds for the number of events that wait for a connection.
-const OUTBOX_EVENTS: [f64; 7] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 
 /// Declares each metric once: its field, and its help text, which is also the doc comment of the field.
 macro_rules! counters {
@@ -44,7 +41,7 @@ counters! {
     frames_out_total: IntCounter = counter("Frames sent to clients.");
     frame_seconds: Histogram = histogram("Seconds to handle a frame of a client, delivery to outboxes and to the sockets of idle receivers included.", &FRAME_SECONDS);
     join_seconds: Histogram = histogram("Seconds from a join request to its result, for one join of a connection at a time.", &JOIN_SECONDS);
-    outbox_events: Histogram = histogram("Events that wait in the outbox of a client when the connection begins to send them.", &OUTBOX_EVENTS);
+    outbox_events: SizeHistogram = sizes("Events that wait in the outbox of a client when the connection begins to send them.");
     refused_total: IntCounter = counter("Frames and requests answered with an error.");
     errors_total: IntCounterVec = counters("Frames and requests of WebSocket clients answered with an error, by error code.", &["code"]);
     paused_total: IntCounter = counter("Times that reading from a client was paused because it was over its rate.");

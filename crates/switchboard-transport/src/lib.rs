@@ -34,6 +34,7 @@ mod permits;
 mod refused_connections;
 mod rejected_frames;
 mod session_registry;
+mod size_histogram;
 mod socket;
 mod timed_stream;
 mod tls;
@@ -58,6 +59,7 @@ pub use refused_connections::{
     RefusalCount, RefusalCounts, RefusalReason, RefusedClient, RefusedConnections,
 };
 pub use session_registry::{SessionRegistry, SessionStatus};
+pub use size_histogram::SizeHistogram;
 pub use socket::{Socket, SocketError};
 pub use switchboard_session::{FillLevel, Heartbeat, QueueMemory, TokenBucket};
 pub use timed_stream::RequestTimeouts;

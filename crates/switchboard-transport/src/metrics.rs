@@ -8,6 +8,8 @@ use prometheus::{
     core::Collector,
 };
 
+use crate::SizeHistogram;
+
 /// Metrics of one node. Their names begin with `switchboard_`.
 #[derive(Clone, Debug)]
 pub struct MetricsRegistry(Registry);
@@ -47,6 +49,12 @@ impl MetricsRegistry {
     pub fn histogram(&self, name: &str, help: &str, bounds: &[f64]) -> Histogram {
         let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
         self.register(Histogram::with_opts(options))
+    }
+
+    /// Declares a histogram of small whole numbers, such as lengths of queues.
+    #[must_use]
+    pub fn sizes(&self, name: &str, help: &str) -> SizeHistogram {
+        self.register(SizeHistogram::new(name, help))
     }
 
     /// Registers a metric.

@@ -389,11 +389,8 @@ impl Socket {
         if self.is_closing {
             return Ok(true);
         }
-        let written = match self
-            .stream
-            .plain_tcp()
-            .map(|stream| stream.try_write(frame))
-        {
+        let stream = self.stream.plain_tcp();
+        let written = match stream.map(|stream| try_send(stream, frame)) {
             Some(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
             Some(Ok(count)) => count,
             Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
@@ -521,8 +518,8 @@ impl Output {
             let frames = &self.frames[self.written..];
             let written = match (frames.is_empty(), self.payload.is_empty()) {
                 (true, true) => return Ok(true),
-                (false, true) => stream.try_write(frames),
-                (true, false) => stream.try_write(&self.payload),
+                (false, true) => try_send(stream, frames),
+                (true, false) => try_send(stream, &self.payload),
                 (false, false) => {
                     stream.try_write_vectored(&[IoSlice::new(frames), IoSlice::new(&self.payload)])
                 }
@@ -541,6 +538,26 @@ impl Output {
         self.written += of_frames;
         self.payload.advance(count - of_frames);
     }
+}
+
+/// Writes as much as the connection accepts now. The system call of `rustix` goes neither through the C library nor through
+/// its check for a cancelled thread.
+#[cfg(target_os = "linux")]
+fn try_send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let send = || {
+        Ok(rustix::net::send(
+            stream,
+            bytes,
+            rustix::net::SendFlags::NOSIGNAL,
+        )?)
+    };
+    stream.try_io(tokio::io::Interest::WRITABLE, send)
+}
+
+/// Writes as much as the connection accepts now.
+#[cfg(not(target_os = "linux"))]
+fn try_send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    stream.try_write(bytes)
 }
 
 /// A timer that detects an unfinished message without progress.

@@ -162,9 +162,7 @@ impl WebSocketConnection {
 
     /// Measures the number of events that wait when the connection begins to send them.
     pub(super) fn observe_depth(&self, events: usize) {
-        let depth = u32::try_from(events).unwrap_or(u32::MAX);
-        let counters: &Counters = &self.context.counters;
-        counters.outbox_events.observe(depth.into());
+        self.context.counters.outbox_events.observe(events);
     }
 }
 
