@@ -33,7 +33,7 @@ async function recorded({ name, page }) {
   return decode(file);
 }
 
-/** What a browser delivers that loses a tenth of each second. @param {Int16Array} samples */
+/** The samples without the last tenth of each second, as a busy browser delivers them. @param {Int16Array} samples */
 function withGaps(samples) {
   return samples.filter((_, at) => at % RATE < 0.9 * RATE);
 }

@@ -1,5 +1,5 @@
 use super::{
-    cases::{Answer, Case, Chop, End},
+    cases::{Answer, Chop, End, WebSocketCase},
     *,
 };
 
@@ -252,7 +252,7 @@ fn only_data_payload_counts_as_progress_of_an_unfinished_message() {
 }
 
 /// The answers that the decoded frames of a case cause, and the end of the connection.
-fn answers(case: &Case) -> (Vec<Vec<Answer>>, End) {
+fn answers(case: &WebSocketCase) -> (Vec<Vec<Answer>>, End) {
     let mut decoder = FrameDecoder::new(cases::MESSAGE_BYTES_MAX);
     let mut steps = Vec::new();
     for step in &case.steps {
@@ -303,7 +303,7 @@ fn answer(decoded: Decoded) -> Result<Option<Answer>, End> {
 }
 
 /// The answers and the end that a case expects.
-fn expected(case: &Case) -> (Vec<Vec<Answer>>, End) {
+fn expected(case: &WebSocketCase) -> (Vec<Vec<Answer>>, End) {
     let steps = case.steps.iter().map(|step| step.answers.clone());
     (steps.collect(), case.end.clone())
 }

@@ -24,7 +24,7 @@ use crate::{
 #[path = "../../../switchboard-transport/src/frame/cases/mod.rs"]
 mod cases;
 
-use cases::{Answer, Case, Chop, End, RawFrame, Step};
+use cases::{Answer, Chop, End, RawFrame, Step, WebSocketCase};
 
 /// A dialect that answers a text with the same text. Dialects send no binary frames: it answers a binary message with a
 /// text that begins with [`BINARY_MARK`], and has the bytes as hexadecimal digits.
@@ -152,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
     }
 
     /// Checks the whole case.
-    async fn check(mut self, case: &Case) {
+    async fn check(mut self, case: &WebSocketCase) {
         // A frame that comes in place of an answer that may be missing.
         let mut early = None;
         for step in &case.steps {
@@ -179,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
     }
 
     /// Checks the close frame of the server, and that the server then closes the stream (section 7.1.1).
-    async fn check_end(mut self, case: &Case, early: Option<(u8, Vec<u8>)>) {
+    async fn check_end(mut self, case: &WebSocketCase, early: Option<(u8, Vec<u8>)>) {
         let normal = 1000_u16.to_be_bytes().to_vec();
         let closed = match &case.end {
             End::Open => {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<WebSocketCase> {
     [handshakes(), payloads(), codes()].concat()
 }
 
@@ -15,7 +15,7 @@ fn close(payload: &[u8]) -> RawFrame {
 }
 
 /// After a close frame the server handles no frame of the client (sections 1.4 and 5.5.1).
-fn handshakes() -> Vec<Case> {
+fn handshakes() -> Vec<WebSocketCase> {
     let normal = payload(1000, b"");
     let closed = End::Closed(normal.clone());
     let normal = close(&normal);
@@ -23,53 +23,53 @@ fn handshakes() -> Vec<Case> {
     let large_answer = echo([b'B'; MESSAGE_BYTES_MAX]);
     let mut cases = vec![
         // The client closes after the answer.
-        Case::new(
+        WebSocketCase::new(
             "7.1.1",
             &[text("Hello World!")],
             &[echo("Hello World!")],
             End::Open,
         ),
-        Case::new(
+        WebSocketCase::new(
             "7.1.2",
             &[normal.clone(), normal.clone()],
             &[],
             closed.clone(),
         ),
-        Case::new("7.1.3", &[normal.clone(), ping("")], &[], closed.clone()),
-        Case::new(
+        WebSocketCase::new("7.1.3", &[normal.clone(), ping("")], &[], closed.clone()),
+        WebSocketCase::new(
             "7.1.4",
             &[normal.clone(), text("Hello World!")],
             &[],
             closed.clone(),
         ),
-        Case::new(
+        WebSocketCase::new(
             "7.1.5",
             &[begin("fragment1"), normal.clone(), last("fragment2")],
             &[],
             closed.clone(),
         ),
-        Case {
+        WebSocketCase {
             may_lose_answers: true,
-            ..Case::new(
+            ..WebSocketCase::new(
                 "7.1.6",
                 &[large, text("Hello World!"), normal.clone(), ping("")],
                 &[large_answer, echo("Hello World!")],
                 closed.clone(),
             )
         },
-        Case::new(
+        WebSocketCase::new(
             "close after a ping",
             &[ping("there?"), normal.clone()],
             &[pong("there?")],
             closed.clone(),
         ),
-        Case::new(
+        WebSocketCase::new(
             "violation after a close frame",
             &[normal.clone(), RawFrame::new(0xFF, "x")],
             &[],
             closed,
         ),
-        Case::new(
+        WebSocketCase::new(
             "close frame after a violation",
             &[RawFrame::new(0xFF, "x"), normal],
             &[],
@@ -81,7 +81,7 @@ fn handshakes() -> Vec<Case> {
             .iter()
             .map(|case| case.in_pieces_of(chop))
             .collect();
-        cases.extend(again.into_iter().map(|case| Case {
+        cases.extend(again.into_iter().map(|case| WebSocketCase {
             name: format!("{} {chop:?}", case.name),
             ..case
         }));
@@ -90,12 +90,12 @@ fn handshakes() -> Vec<Case> {
 }
 
 /// A payload has no byte, or a code and a reason in UTF-8 of at most 123 bytes (sections 5.5 and 5.5.1).
-fn payloads() -> Vec<Case> {
+fn payloads() -> Vec<WebSocketCase> {
     let echoed = |name: &str, payload: &[u8]| {
-        Case::new(name, &[close(payload)], &[], End::Closed(payload.to_vec()))
+        WebSocketCase::new(name, &[close(payload)], &[], End::Closed(payload.to_vec()))
     };
     let failed = |name: &str, payload: &[u8], code| {
-        Case::new(name, &[close(payload)], &[], End::Failed(code))
+        WebSocketCase::new(name, &[close(payload)], &[], End::Failed(code))
     };
     vec![
         echoed("7.3.1", b""),
@@ -125,7 +125,7 @@ fn payloads() -> Vec<Case> {
 }
 
 /// The codes that may be sent: those that section 7.4.1 and its registry define, and the private ones (section 7.4.2).
-fn codes() -> Vec<Case> {
+fn codes() -> Vec<WebSocketCase> {
     let valid = [
         1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999,
     ];
@@ -144,9 +144,10 @@ fn codes() -> Vec<Case> {
     let invalid = with_number("7.9", &invalid).chain(with_number("7.13", &others));
     let accepted = valid.map(|(name, code)| {
         let payload = payload(code, b"");
-        Case::new(name, &[close(&payload)], &[], End::Closed(payload))
+        WebSocketCase::new(name, &[close(&payload)], &[], End::Closed(payload))
     });
-    let rejected = invalid
-        .map(|(name, code)| Case::new(name, &[close(&payload(code, b""))], &[], End::Failed(1002)));
+    let rejected = invalid.map(|(name, code)| {
+        WebSocketCase::new(name, &[close(&payload(code, b""))], &[], End::Failed(1002))
+    });
     accepted.chain(rejected).collect()
 }

@@ -28,13 +28,13 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// The cases of all sections.
-pub(crate) fn all() -> Vec<Case> {
+pub(crate) fn all() -> Vec<WebSocketCase> {
     [framing::cases(), utf8::cases(), closing::cases()].concat()
 }
 
 /// A client's connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Case {
+pub(crate) struct WebSocketCase {
     pub(crate) name: String,
     pub(crate) chop: Chop,
     pub(crate) steps: Vec<Step>,
@@ -150,7 +150,7 @@ impl RawFrame {
     }
 }
 
-impl Case {
+impl WebSocketCase {
     /// A case with one step.
     fn new(name: impl Into<String>, frames: &[RawFrame], answers: &[Answer], end: End) -> Self {
         Self {
@@ -199,8 +199,8 @@ fn in_each_chop<const COUNT: usize>(
     frames: &[RawFrame],
     answers: &[Answer],
     end: &End,
-) -> [Case; COUNT] {
-    names.map(|(name, chop)| Case::new(name, frames, answers, end.clone()).with_chop(chop))
+) -> [WebSocketCase; COUNT] {
+    names.map(|(name, chop)| WebSocketCase::new(name, frames, answers, end.clone()).with_chop(chop))
 }
 
 /// A whole text message.

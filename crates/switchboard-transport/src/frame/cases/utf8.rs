@@ -13,7 +13,7 @@ const MIXED: &str = "Hello-\u{b5}@\u{df}\u{f6}\u{e4}\u{fc}\u{e0}\u{e1}-UTF-8!!";
 /// A Greek word, with characters of 2 and 3 bytes.
 const GREEK: &[u8] = b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5";
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<WebSocketCase> {
     [
         empty_fragments(),
         fragments_of_texts(),
@@ -23,15 +23,15 @@ pub(super) fn cases() -> Vec<Case> {
     .concat()
 }
 
-fn valid(name: impl Into<String>, frames: &[RawFrame], payload: &[u8]) -> Case {
-    Case::new(name, frames, &[echo(payload)], End::Open)
+fn valid(name: impl Into<String>, frames: &[RawFrame], payload: &[u8]) -> WebSocketCase {
+    WebSocketCase::new(name, frames, &[echo(payload)], End::Open)
 }
 
-fn invalid(name: impl Into<String>, frames: &[RawFrame]) -> Case {
-    Case::new(name, frames, &[], NOT_UTF8)
+fn invalid(name: impl Into<String>, frames: &[RawFrame]) -> WebSocketCase {
+    WebSocketCase::new(name, frames, &[], NOT_UTF8)
 }
 
-fn empty_fragments() -> Vec<Case> {
+fn empty_fragments() -> Vec<WebSocketCase> {
     vec![
         valid("6.1.1", &[text("")], b""),
         valid("6.1.2", &[begin(""), middle(""), last("")], b""),
@@ -39,7 +39,7 @@ fn empty_fragments() -> Vec<Case> {
     ]
 }
 
-fn fragments_of_texts() -> Vec<Case> {
+fn fragments_of_texts() -> Vec<WebSocketCase> {
     let mixed = MIXED.as_bytes();
     let boundary = MIXED.find('\u{e4}').unwrap_or(1);
     vec![
@@ -50,12 +50,12 @@ fn fragments_of_texts() -> Vec<Case> {
     ]
 }
 
-fn failing_texts() -> Vec<Case> {
+fn failing_texts() -> Vec<WebSocketCase> {
     let surrogate = [GREEK, b"\xed\xa0\x80edited"].concat();
     let too_high = [GREEK, b"\xf4\x90\x80\x80edited"].concat();
     let in_fragments = |name: &str, ends: [usize; 2]| {
         let [first, second] = ends;
-        Case::new(name, &[begin(&too_high[..first])], &[], NOT_UTF8)
+        WebSocketCase::new(name, &[begin(&too_high[..first])], &[], NOT_UTF8)
             .then(&[middle(&too_high[first..second])], &[])
             .then(&[last(&too_high[second..])], &[])
     };
@@ -72,13 +72,13 @@ fn failing_texts() -> Vec<Case> {
             "6.4, an incomplete character at the end of a message",
             &[begin("a"), last(b"\xc3")],
         ),
-        Case::new(
+        WebSocketCase::new(
             "6.4, bytes in a binary message",
             &[RawFrame::new(FIN | BINARY, b"\xff\xc3")],
             &[Answer::Binary(b"\xff\xc3".to_vec())],
             End::Open,
         ),
-        Case::new(
+        WebSocketCase::new(
             "6.4, a text after a failed one",
             &[text(b"\xff"), text("a")],
             &[],
@@ -88,7 +88,7 @@ fn failing_texts() -> Vec<Case> {
 }
 
 /// The sequences of Markus Kuhn's UTF-8 decoder stress test, as 6.5 to 6.23 number them (RFC 3629, sections 3 and 4).
-fn sequences() -> Vec<Case> {
+fn sequences() -> Vec<WebSocketCase> {
     let prefixes: Vec<_> = (1..=GREEK.len()).map(|end| &GREEK[..end]).collect();
     let (whole, cut): (Vec<_>, Vec<_>) = prefixes
         .into_iter()
