@@ -124,8 +124,8 @@ pub struct Member {
     pub dialect: &'static DialectTraits,
     /// Whether the client is authenticated, and under which name.
     pub identity: Identity,
-    /// The secret for reclaiming its address, if its dialect has one.
-    pub token: Option<Token>,
+    /// The secret for reclaiming its address, if its dialect has one. Boxed, because few members have one.
+    pub token: Option<Box<Token>>,
     /// Its group within the room, if any.
     pub group: Option<Group>,
 }

@@ -274,7 +274,7 @@ impl Peer {
             name,
             dialect: self.dialect,
             identity: self.identity.clone(),
-            token: options.token,
+            token: options.token.map(Box::new),
             // The hub replaces `first` if a group of the room has free slots.
             group: options.group_size.map(|capacity| Group {
                 first: self.id,

@@ -95,9 +95,11 @@ pub fn decode_member(
             Some(name) => Identity::Proven(name.into()),
             None => Identity::Claimed,
         },
-        token: metadata.token.map(|(secret, grace)| Token {
-            secret: secret.into(),
-            grace: Duration::from_millis(grace),
+        token: metadata.token.map(|(secret, grace)| {
+            Box::new(Token {
+                secret: secret.into(),
+                grace: Duration::from_millis(grace),
+            })
         }),
         group: metadata.group.map(|(first, capacity)| Group {
             first: first.into(),
@@ -122,10 +124,10 @@ mod tests {
         let member = Member {
             name: DisplayName::parse("Ann", 0).ok(),
             identity: Identity::Proven("ann@example".into()),
-            token: Some(Token {
+            token: Some(Box::new(Token {
                 secret: "secret".into(),
                 grace: Duration::from_millis(1500),
-            }),
+            })),
             ..Member::new(PeerId::from([7; 16]), address.clone(), &TRAITS)
         };
         let bytes = encode_member(&member, 3);

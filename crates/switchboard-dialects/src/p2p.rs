@@ -172,8 +172,8 @@ struct IdentifiedClient {
     claimed_name: Option<(RoomName, DisplayName)>,
     /// The room that the client has joined or requested to join.
     room: Option<RoomName>,
-    /// The join for whose name in the room a claim is pending.
-    pending_join: Option<ClaimingJoin>,
+    /// The join for whose name in the room a claim is pending. `None` in most clients.
+    pending_join: Option<Box<ClaimingJoin>>,
 }
 
 /// A join that waits until the client's name in the room is claimed.
@@ -491,17 +491,17 @@ impl IdentifiedClient {
             return self.join(me, requested, output);
         }
         self.release_name(output);
-        let pending_join = ClaimingJoin {
+        let pending_join = Box::new(ClaimingJoin {
             room: requested,
             name: self.username.clone(),
             number: 1,
             queued_frames: Vec::new(),
             last_queued_room: None,
-        };
+        });
         self.claim_name(pending_join, output);
     }
 
-    fn claim_name(&mut self, pending_join: ClaimingJoin, output: &mut SessionOutput) {
+    fn claim_name(&mut self, pending_join: Box<ClaimingJoin>, output: &mut SessionOutput) {
         let (room, name) = (pending_join.room.clone(), &pending_join.name);
         let claim = Command::Claim(Some(room), name.visible_form());
         output.commands.push(claim);

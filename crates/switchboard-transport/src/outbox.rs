@@ -42,7 +42,7 @@ struct OutboxState {
     queue: EventQueue,
     dialect: DialectName,
     /// The reason with which the host program ends the session.
-    ended: Option<ByteString>,
+    ended: Option<Box<ByteString>>,
     /// Whether the server closes the session because it shuts down.
     is_restarting: bool,
     /// The waker of the connection task, if it waits for an event. [`PendingWake`] says how it is handed on.
@@ -151,7 +151,7 @@ impl Outbox {
     /// Ends the session for a reason that its client gets. A second reason is ignored.
     pub(crate) fn end(&self, reason: ByteString) {
         self.change_and_wake(|state| {
-            state.ended.get_or_insert(reason);
+            state.ended.get_or_insert_with(|| Box::new(reason));
         });
     }
 
@@ -236,7 +236,7 @@ impl Outbox {
     pub(crate) fn pop(&self, mode: PopMode) -> Result<Option<Arc<Event>>, OutboxEnd> {
         let mut state = self.lock();
         if let Some(reason) = state.ended.take() {
-            return Err(OutboxEnd::Ended(reason));
+            return Err(OutboxEnd::Ended(*reason));
         }
         match state.queue.pop(mode) {
             Ok(None) if state.is_restarting => Err(OutboxEnd::Restart),

@@ -5,7 +5,10 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context as TaskContext, Poll, Waker, ready},
     time::Instant,
 };
@@ -55,11 +58,15 @@ pub fn serve(
 /// handles the events if the connection is idle. It does not wait for the lock: the threads of two connections that send
 /// to each other both hold their own locks.
 #[derive(Default)]
-pub(crate) struct ConnectionCell(Mutex<Option<Box<WebSocketConnection>>>);
+pub(crate) struct ConnectionCell {
+    connection: Mutex<Option<Box<WebSocketConnection>>>,
+    /// Whether senders handle the events: only a plain TCP connection can be written to without its task.
+    is_plain_tcp: AtomicBool,
+}
 
 impl fmt::Debug for ConnectionCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ConnectionCell").finish_non_exhaustive()
+        f.debug_struct("ConnectionCell").finish_non_exhaustive()
     }
 }
 
@@ -67,7 +74,10 @@ impl ConnectionCell {
     /// Handles the events of the outbox if the connection is idle, and takes the waker of its task if no events are
     /// left. Else the caller must wake the task.
     pub(crate) fn handle_events(&self, waker: &mut Option<Waker>, step: &mut IdleStep) {
-        let Some(mut cell) = self.0.try_lock() else {
+        if !self.is_plain_tcp.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(mut cell) = self.connection.try_lock() else {
             return;
         };
         let Some(connection) = cell.as_deref_mut().filter(|connection| !connection.in_step) else {
@@ -87,7 +97,7 @@ impl ConnectionCell {
 impl ConnectionCell {
     /// Locks the connection, as its task does during a poll.
     pub(super) fn lock(&self) -> impl Drop + '_ {
-        self.0.lock()
+        self.connection.lock()
     }
 }
 
@@ -157,12 +167,15 @@ pub(super) struct ServedConnection(OutboxHandle);
 impl ServedConnection {
     fn new(connection: WebSocketConnection) -> Self {
         let outbox = connection.outbox.clone();
-        *outbox.connection().0.lock() = Some(Box::new(connection));
+        let cell = outbox.connection();
+        let is_plain_tcp = connection.socket.is_plain_tcp();
+        cell.is_plain_tcp.store(is_plain_tcp, Ordering::Relaxed);
+        *cell.connection.lock() = Some(Box::new(connection));
         Self(outbox)
     }
 
     fn take(&self) -> Option<Box<WebSocketConnection>> {
-        self.0.connection().0.lock().take()
+        self.0.connection().connection.lock().take()
     }
 
     /// Ready when the connection ends. `None` if a step has panicked in the thread of a sender.
@@ -171,7 +184,7 @@ impl ServedConnection {
         context: &mut TaskContext<'_>,
         timer: &mut TaskTimer<'_>,
     ) -> Poll<Option<(Box<WebSocketConnection>, ConnectionEnd)>> {
-        let mut cell = self.0.connection().0.lock();
+        let mut cell = self.0.connection().connection.lock();
         let Some(connection) = cell.as_deref_mut().filter(|connection| !connection.in_step) else {
             return Poll::Ready(None);
         };
