@@ -97,7 +97,7 @@ impl<const N: usize> Keys<N> {
 #[derive(Clone, Copy, Debug)]
 pub struct FoundKey<'a> {
     key: &'static str,
-    /// The index and the value of the last field of the key.
+    /// The index among the searched fields, and the value, of the last field of the key.
     index: usize,
     last: Option<RawJson<'a>>,
     spelling: Spelling,
@@ -269,21 +269,24 @@ impl<'a> JsonObject<'a> {
 
     /// Looks up several keys in one pass. The fields of other keys are [`JsonObject::others`].
     pub fn find<const N: usize>(&mut self, keys: &'static Keys<N>) -> [FoundKey<'a>; N] {
-        let mut found = keys.0.map(FoundKey::absent);
-        for (index, field) in self.fields.iter_mut().enumerate() {
-            if !field.is_at(self.level) {
-                continue;
+        find(&mut self.fields, self.level, self.text, keys)
+    }
+
+    /// Looks up several keys of an object that is the value of `parent`. `None` if the value is no object, or is nested
+    /// too deeply. Faster than to parse the value as an object, if only values without fields are read.
+    #[inline]
+    pub fn find_in<const N: usize>(
+        &mut self,
+        parent: &FoundKey<'a>,
+        keys: &'static Keys<N>,
+    ) -> Option<[FoundKey<'a>; N]> {
+        parent.get()?;
+        match fields::below(&mut self.fields, parent.index) {
+            Some(below) if self.levels != Some(0) => {
+                Some(find(below, self.level + 1, self.text, keys))
             }
-            for (key, found) in keys.0.iter().zip(&mut found) {
-                let result = key.compare(field, self.level, self.text);
-                if result != Match::None {
-                    field.is_known = true;
-                    found.add(index, field.value(self.text), result);
-                    break;
-                }
-            }
+            _ => Some(self.object_at(parent.index, parent.key).ok()?.find(keys)),
         }
-        found
     }
 
     /// The fields of keys that were not looked up with [`JsonObject::find`].
@@ -449,6 +452,30 @@ impl<'a> JsonObject<'a> {
         self.own_fields()
             .filter(move |own| !is_excluded(&own.field))
     }
+}
+
+/// Looks up the keys of the fields at `level`.
+fn find<'a, const N: usize>(
+    fields: &mut [Field],
+    level: u8,
+    text: &'a str,
+    keys: &Keys<N>,
+) -> [FoundKey<'a>; N] {
+    let mut found = keys.0.map(FoundKey::absent);
+    for (index, field) in fields.iter_mut().enumerate() {
+        if !field.is_at(level) {
+            continue;
+        }
+        for (key, found) in keys.0.iter().zip(&mut found) {
+            let result = key.compare(field, level, text);
+            if result != Match::None {
+                field.is_known = true;
+                found.add(index, field.value(text), result);
+                break;
+            }
+        }
+    }
+    found
 }
 
 /// The JSON string whose content is `name`, which is a part of `text`.

@@ -166,7 +166,7 @@ impl Dialect for Mesh {
             return Candidate::of_value(content).map(Content::Candidate);
         }
         let content = object.object("content").ok()??;
-        match kind_of(&kind, Some(&content))? {
+        match kind_of(&kind, content.get("type"))? {
             MessageKind::Message => content
                 .get("message")
                 .map(|text| Content::Message(display_text(text))),
@@ -181,12 +181,11 @@ impl Dialect for Mesh {
 /// The message kind of a frame. The `type` in the content of an offer or answer takes precedence over the kind,
 /// because a known client sends its answers with the kind `Offer`. The type is a name, or a number of `SDPType` in
 /// the library pion. `None` if frames of this kind are not relayed.
-fn kind_of(kind: &str, content: Option<&JsonObject<'_>>) -> Option<MessageKind> {
-    let description_type = || content?.get("type").map(RawJson::as_str);
+fn kind_of(kind: &str, description_type: Option<RawJson<'_>>) -> Option<MessageKind> {
     match kind {
         "TextMessage" => Some(MessageKind::Message),
         "ICECandidate" => Some(MessageKind::Candidate),
-        "Offer" | "Answer" => match description_type() {
+        "Offer" | "Answer" => match description_type.map(RawJson::as_str) {
             Some("1" | "\"offer\"") => Some(MessageKind::Offer),
             Some("3" | "\"answer\"") => Some(MessageKind::Answer),
             _ if kind == "Offer" => Some(MessageKind::Offer),
@@ -227,14 +226,14 @@ impl Session for MeshSession {
             "IdentifySelf" => output.frames.push(self.identity_frame()),
             "Disconnect" => self.disconnect(room, &object, output)?,
             "TextMessage" | "Offer" | "Answer" | "ICECandidate" => {
-                let message = MeshRequest {
+                let mut message = MeshRequest {
                     kind: &kind,
                     reach: &reach,
                     peer,
                     content,
-                    object: &object,
+                    object: &mut object,
                 };
-                self.relay(room, &message, output)?;
+                self.relay(room, &mut message, output)?;
             }
             _ => return Err(ErrorCode::UnknownType.into()),
         }
@@ -301,23 +300,25 @@ struct MeshRequest<'o, 'a> {
     reach: &'o str,
     peer: FoundKey<'a>,
     content: FoundKey<'a>,
-    object: &'o JsonObject<'a>,
+    object: &'o mut JsonObject<'a>,
 }
 
 impl MeshRequest<'_, '_> {
-    fn message_kind(&self) -> Option<MessageKind> {
+    fn message_kind(&mut self) -> Option<MessageKind> {
         let content = match self.kind {
-            "Offer" | "Answer" => self.object.object_of(&self.content).ok().flatten(),
+            "Offer" | "Answer" => self
+                .object
+                .find_in(&self.content, const { &Keys::new(["type"]) }),
             _ => None,
         };
-        kind_of(self.kind, content.as_ref())
+        kind_of(self.kind, content.and_then(|[kind]| kind.get()))
     }
 
     /// The frame as receivers get it.
     fn frame_from(&self, sender: &str) -> ByteString {
         JsonWriter::with_capacity(self.object.as_str().len() + sender.len() + 64)
             .text("kind", self.kind)
-            .text("reach", "Self")
+            .raw("reach", r#""Self""#)
             .text("sender", sender)
             .raw("peerID", self.peer.get().map_or("\"\"", RawJson::as_str))
             .raw(
@@ -373,7 +374,7 @@ impl MeshSession {
     fn relay(
         &self,
         room: RoomName,
-        message: &MeshRequest<'_, '_>,
+        message: &mut MeshRequest<'_, '_>,
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let peer = message.peer.text()?.unwrap_or_default();

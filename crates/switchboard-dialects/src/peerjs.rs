@@ -410,9 +410,10 @@ impl Session for PeerJsSession {
                 match to.and_then(|to| Address::parse(&to, 0).ok()) {
                     Some(to) => {
                         if kind == MessageKind::Offer
-                            && let Ok(Some(mut payload)) = object.object_of(&payload)
+                            && let Some([id, kind]) = object
+                                .find_in(&payload, const { &Keys::new(["connectionId", "type"]) })
                         {
-                            self.remember_offer(&to, &mut payload);
+                            self.remember_offer(&to, &id, &kind);
                         }
                         self.relay(kind, &frame_type, to, payload.last(), output);
                         Ok(())
@@ -538,8 +539,7 @@ impl PeerJsSession {
     }
 
     /// Remembers the connection id of an offer from the client, for the answer of a member of another dialect.
-    fn remember_offer(&mut self, to: &Address, payload: &mut JsonObject<'_>) {
-        let [id, kind] = payload.find(const { &Keys::new(["connectionId", "type"]) });
+    fn remember_offer(&mut self, to: &Address, id: &FoundKey<'_>, kind: &FoundKey<'_>) {
         let Ok(Some(id)) = id.text() else {
             return;
         };

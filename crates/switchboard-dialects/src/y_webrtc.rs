@@ -132,7 +132,7 @@ impl Dialect for YWebrtc {
         JsonObject::parse(frame, 0)
             .map(|mut object| {
                 let [data] = object.find(const { &Keys::new(["data"]) });
-                aliases_of(&object, &data)
+                aliases_of(&mut object, &data)
             })
             .unwrap_or_default()
     }
@@ -193,7 +193,7 @@ impl Session for YWebrtcSession {
         match &*frame_type.ok_or(ErrorCode::UnknownType)? {
             "subscribe" => self.subscribe(&object, output),
             "unsubscribe" => self.unsubscribe(&object, output),
-            "publish" => self.publish(&text, &topic, &data, &object, output),
+            "publish" => self.publish(&text, &topic, &data, &mut object, output),
             "ping" => {
                 output
                     .frames
@@ -385,12 +385,12 @@ impl YWebrtcSession {
         limit != 0 && self.topics.len() >= limit
     }
 
-    fn publish(
+    fn publish<'a>(
         &mut self,
         text: &ByteString,
         topic: &FoundKey<'_>,
-        data: &FoundKey<'_>,
-        object: &JsonObject<'_>,
+        data: &FoundKey<'a>,
+        object: &mut JsonObject<'a>,
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let topic = topic.get().ok_or(ErrorCode::BadField("topic"))?;
@@ -447,7 +447,7 @@ impl YWebrtcSession {
             // The frame was parsed before it was queued.
             if let Ok(mut object) = JsonObject::parse(text, 0) {
                 let [_, _, _, data] = object.find(&PUBLISHED_KEYS);
-                publish_now(room, others_subscribed, &data, &object, output);
+                publish_now(room, others_subscribed, &data, &mut object, output);
             }
         }
     }
@@ -489,12 +489,13 @@ fn topics_of<'a>(object: &JsonObject<'a>) -> Result<Vec<RawJson<'a>>, ErrorCode>
 
 /// The ids of the sender and the receiver in a published message, as aliases: ids that the clients make for themselves.
 /// Empty for encrypted data.
-fn aliases_of(published: &JsonObject<'_>, data: &FoundKey<'_>) -> Aliases {
+fn aliases_of<'a>(published: &mut JsonObject<'a>, data: &FoundKey<'a>) -> Aliases {
     let is_only = data.only_exactly().is_some();
-    let Some(mut data) = published.object_of(data).ok().flatten().filter(|_| is_only) else {
+    let found =
+        is_only.then(|| published.find_in(data, const { &Keys::new(["type", "from", "to"]) }));
+    let Some([kind, from, to]) = found.flatten() else {
         return Aliases::default();
     };
-    let [kind, from, to] = data.find(const { &Keys::new(["type", "from", "to"]) });
     let alias = |key: &FoundKey<'_>| {
         let id = key.only_exactly()?.text()?;
         Alias::parse(&id, ALIAS_BYTES_MAX).ok()
@@ -513,11 +514,11 @@ fn aliases_of(published: &JsonObject<'_>, data: &FoundKey<'_>) -> Aliases {
 
 /// Sends a published message to all subscribers, the publisher included. A signal goes only to the
 /// subscriber that it names.
-fn publish_now(
+fn publish_now<'a>(
     room: &RoomName,
     others_subscribed: usize,
-    data: &FoundKey<'_>,
-    object: &JsonObject<'_>,
+    data: &FoundKey<'a>,
+    object: &mut JsonObject<'a>,
     output: &mut SessionOutput,
 ) {
     let frame = published(room, others_subscribed + 1, data, object);
@@ -542,7 +543,7 @@ fn published(
 ) -> ByteString {
     let clients = u64::try_from(clients).unwrap_or(u64::MAX);
     let writer = JsonWriter::with_capacity(object.as_str().len() + room.as_str().len() + 48)
-        .text("type", "publish")
+        .raw("type", r#""publish""#)
         .text("topic", room.as_str());
     let writer = match data.only_exactly() {
         Some(data) => writer.raw("data", data.as_str()).fields(object.others()),

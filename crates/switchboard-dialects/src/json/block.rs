@@ -99,7 +99,11 @@ pub(super) fn is_plain(bytes: &[u8]) -> bool {
         !has_less(word ^ (2 * ONES), 0x21) && !has_less(backslashes_as_zeros, 1)
     };
     let is_plain_byte = |byte: &u8| !matches!(byte, 0..0x20 | b'"' | b'\\');
-    words.iter().all(is_plain_word) && rest.iter().all(is_plain_byte)
+    words.iter().all(is_plain_word)
+        && match bytes.last_chunk() {
+            Some(last) => is_plain_word(last),
+            None => rest.iter().all(is_plain_byte),
+        }
 }
 
 /// Control characters and the quote are the bytes up to 0x20, if the second lowest bit is inverted.

@@ -235,6 +235,16 @@ pub(super) fn is_listed(fields: &Fields, index: usize) -> bool {
     parent.is_listed && below.iter().take_while(is_below).all(has_name)
 }
 
+/// The fields of the value of a field, if it is an object whose fields are listed, and can be decoded.
+pub(super) fn below(fields: &mut Fields, index: usize) -> Option<&mut [Field]> {
+    let (parent, below) = fields.get_mut(index..)?.split_first_mut()?;
+    let is_below = |field: &&Field| field.level() > parent.level();
+    let below_count = below.iter().take_while(is_below).count();
+    let below = below.get_mut(..below_count)?;
+    let has_names = below.iter().all(|field| field.name_escapes.is_some());
+    (parent.is_listed && has_names).then_some(below)
+}
+
 fn has_names(fields: &Fields, level: u8) -> bool {
     fields
         .iter()

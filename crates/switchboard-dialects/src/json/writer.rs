@@ -113,8 +113,10 @@ impl JsonWriter {
     pub fn number(self, key: &'static str, value: u64) -> Self {
         let mut writer = self;
         writer.key(key);
-        let written = write!(writer.0, "{value}");
-        written.expect("a text can be written to");
+        match u8::try_from(value) {
+            Ok(digit @ 0..=9) => writer.0.push(char::from(b'0' + digit)),
+            _ => write!(writer.0, "{value}").expect("a text can be written to"),
+        }
         writer
     }
 

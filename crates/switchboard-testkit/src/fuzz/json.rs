@@ -7,7 +7,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use switchboard_dialects::json::{JsonObject, JsonWriter, Keys, RawJson, quote, splice};
+use switchboard_dialects::json::{FoundKey, JsonObject, JsonWriter, Keys, RawJson, quote, splice};
 
 /// The depth to which values are compared one by one. Deeper ones are parts of the compared texts.
 const DEPTH: usize = 6;
@@ -140,6 +140,16 @@ fn compare_keys(object: &mut JsonObject<'_>, expected: &[(String, Range<usize>)]
             .eq(others.map(|(_, value)| value.clone())),
         "{text}"
     );
+    for key in found {
+        let summary = |key: FoundKey<'_>| {
+            let value = key.last().map(|raw| range(text, raw.as_str()));
+            (value, key.is_only(), key.only_exactly().is_some())
+        };
+        let inner = object.object_of(&key).ok().flatten();
+        let expected = inner.map(|mut inner| inner.find(&KEYS).map(summary));
+        let inner = object.find_in(&key, &KEYS);
+        assert_eq!(inner.map(|found| found.map(summary)), expected, "{text}");
+    }
 }
 
 /// A key in lower case, with the letters outside ASCII that match letters of ASCII.
