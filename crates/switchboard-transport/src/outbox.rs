@@ -50,9 +50,14 @@ struct OutboxState {
 }
 
 impl OutboxState {
-    /// Whether [`Outbox::pop`] returns an event or an error.
+    /// Whether there is an event that `mode` allows, or the session ends for another reason than the end of the server.
     fn is_filled(&self, mode: PopMode) -> bool {
-        self.queue.is_filled(mode) || self.ended.is_some() || self.is_restarting
+        self.queue.is_filled(mode) || self.ended.is_some()
+    }
+
+    /// Whether [`Outbox::pop`] returns an event or an error.
+    fn has_next(&self, mode: PopMode) -> bool {
+        self.is_filled(mode) || self.is_restarting
     }
 }
 
@@ -155,7 +160,8 @@ impl Outbox {
         });
     }
 
-    /// Closes the session after its queued events, because the server shuts down.
+    /// Closes the session because the server shuts down, after the events that can be handled now and after the frames that
+    /// the client has sent.
     pub(crate) fn close_for_restart(&self) {
         self.change_and_wake(|state| state.is_restarting = true);
     }
@@ -265,13 +271,14 @@ impl Outbox {
     /// Puts the waker of the connection's task back, unless there is an event that `mode` allows or the session ends.
     pub(crate) fn park(&self, mode: PopMode, waker: &mut Option<Waker>) {
         let mut state = self.lock();
-        if !state.is_filled(mode) && state.waiting.is_none() {
+        if !state.has_next(mode) && state.waiting.is_none() {
             self.note_emptiness(&state);
             state.waiting = waker.take();
         }
     }
 
-    /// Whether [`Outbox::pop`] returns an event or an error. An event of the last moment may be missed.
+    /// Whether [`Outbox::pop`] returns an event, or an error before the connection has read what its client has sent. An
+    /// event of the last moment may be missed.
     pub(crate) fn is_filled(&self, mode: PopMode) -> bool {
         self.may_have_events.load(Ordering::Relaxed) && self.lock().is_filled(mode)
     }
@@ -284,7 +291,7 @@ impl Outbox {
     /// Ready when [`Outbox::pop`] returns an event or an error.
     pub(crate) fn poll_filled(&self, context: &Context<'_>, mode: PopMode) -> Poll<()> {
         let mut state = self.lock();
-        if state.is_filled(mode) {
+        if state.has_next(mode) {
             return Poll::Ready(());
         }
         self.note_emptiness(&state);
@@ -357,7 +364,6 @@ mod tests {
         let outbox = outbox();
         outbox.push(Arc::new(Event::RequestFailed(ErrorCode::Taken.into())));
         outbox.close_for_restart();
-        assert!(outbox.is_filled(PopMode::Urgent));
         assert!(matches!(outbox.pop(PopMode::All), Ok(Some(_))));
         let popped = outbox.pop_or_park(PopMode::All, &mut None);
         assert!(matches!(popped, Popped::Wake), "its task closes it");

@@ -1,12 +1,10 @@
 //! The sessions of a node, by id.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use bytestring::ByteString;
 use parking_lot::Mutex;
 use switchboard_core::{DialectName, Identity, PeerId};
-use tokio::task::AbortHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::OutboxHandle;
 
@@ -38,8 +36,6 @@ pub struct SessionStatus {
 #[derive(Debug, Default)]
 pub struct SessionRegistry {
     shards: [Mutex<BTreeMap<PeerId, OutboxHandle>>; SHARDS],
-    /// The task that waits for the end of the server for all sessions. A wait of each would take memory of each.
-    closing: Mutex<Option<AbortHandle>>,
 }
 
 impl SessionRegistry {
@@ -67,26 +63,8 @@ impl SessionRegistry {
         true
     }
 
-    /// Closes all sessions when `drain` is cancelled. Called before a session is added, in a runtime; repeated calls have
-    /// no effect. A session that is added later must be closed by its connection.
-    pub(crate) fn close_all_on(self: &Arc<Self>, drain: &CancellationToken) {
-        let mut closing = self.closing.lock();
-        // A task that has ended before has lost its runtime.
-        let waits = |task: &AbortHandle| !task.is_finished();
-        if drain.is_cancelled() || closing.as_ref().is_some_and(waits) {
-            return;
-        }
-        let (sessions, drain) = (Arc::downgrade(self), drain.clone());
-        let task = tokio::spawn(async move {
-            drain.cancelled().await;
-            if let Some(sessions) = sessions.upgrade() {
-                sessions.close_all();
-            }
-        });
-        *closing = Some(task.abort_handle());
-    }
-
-    fn close_all(&self) {
+    /// Closes all sessions because the server shuts down.
+    pub(crate) fn close_all(&self) {
         for shard in &self.shards {
             let handles: Vec<_> = shard.lock().values().cloned().collect();
             handles.iter().for_each(|handle| handle.close_for_restart());
@@ -107,13 +85,5 @@ impl SessionRegistry {
         // Ids are random, so their first bytes are spread evenly over the shards.
         let [first, ..] = id.bytes();
         &self.shards[usize::from(first) % SHARDS]
-    }
-}
-
-impl Drop for SessionRegistry {
-    fn drop(&mut self) {
-        if let Some(closing) = self.closing.get_mut() {
-            closing.abort();
-        }
     }
 }

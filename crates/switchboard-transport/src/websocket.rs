@@ -73,8 +73,18 @@ pub struct ConnectionContext {
     pub queue_memory: Arc<QueueMemory>,
     /// The sessions of the node.
     pub sessions: Arc<SessionRegistry>,
-    /// Cancelled when the server shuts down: connections are closed with 1012.
+    /// Cancelled when the server shuts down, by [`ConnectionContext::shut_down`].
     pub drain: CancellationToken,
+}
+
+impl ConnectionContext {
+    /// Closes with 1012 all connections: those that are open, and those that begin later. A connection first handles
+    /// the frames that its client has sent.
+    pub fn shut_down(&self) {
+        // A connection that begins meanwhile is added to the registry before it reads the token.
+        self.drain.cancel();
+        self.sessions.close_all();
+    }
 }
 
 struct WebSocketConnection {
@@ -361,7 +371,7 @@ impl WebSocketConnection {
     fn on_events(&mut self, now: Instant, output: &mut SessionOutput) -> Result<(), ConnectionEnd> {
         let mut mode = self.pop_mode();
         self.observe_depth(self.outbox.len());
-        for _ in 0..EVENTS_PER_WRITE {
+        for handled in 0..EVENTS_PER_WRITE {
             if self.session.defers_events() {
                 mode = PopMode::Urgent;
             }
@@ -370,10 +380,12 @@ impl WebSocketConnection {
             if mode == PopMode::All && self.has_enough_pending() {
                 break;
             }
-            let event = match self.next_event(mode) {
+            let event = match self.outbox.pop(mode) {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
-                Err(end) => return Err(self.announce_end(end, output, now)),
+                // The client's frames are read first.
+                Err(OutboxEnd::Restart) if handled > 0 => break,
+                Err(end) => return Err(self.announce_end(self.end_of(end), output, now)),
             };
             self.log.observe_event(&event, &self.context.counters);
             self.session.on_event(&event, now, output);
@@ -399,12 +411,12 @@ impl WebSocketConnection {
         self.pending.push_back(message);
     }
 
-    fn next_event(&self, mode: PopMode) -> Result<Option<Arc<Event>>, ConnectionEnd> {
-        self.outbox.pop(mode).map_err(|end| match end {
+    fn end_of(&self, end: OutboxEnd) -> ConnectionEnd {
+        match end {
             OutboxEnd::Overflow => self.too_slow(),
             OutboxEnd::Ended(reason) => ConnectionEnd::EndedByHost(reason),
             OutboxEnd::Restart => ConnectionEnd::Close(CloseReason::RESTART),
-        })
+        }
     }
 
     /// Informs the client in its dialect if the host program (the program that embeds the server) has ended the

@@ -446,7 +446,7 @@ impl Server {
     /// Closes every connection with 1012 and waits up to `grace` until all have ended. Returns whether all have.
     pub async fn shutdown(&self, grace: Duration) -> bool {
         self.begin_drain();
-        self.state.context.drain.cancel();
+        self.state.context.shut_down();
         if let Some(voice) = &self.voice {
             voice.end();
         }

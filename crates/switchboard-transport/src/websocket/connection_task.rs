@@ -33,13 +33,15 @@ use super::{
 ///
 /// An idle connection keeps its task, so the future is small: most of the connection is in a box, which the outbox
 /// shares. A caller that spawns it in a task of its own keeps no memory for what came before.
+///
+/// # Panics
+/// Outside of a tokio runtime with timers.
 pub fn serve(
     socket: Socket,
     opened: (ClientSession, SessionOutput),
     context: Arc<ConnectionContext>,
     permit: Permit,
 ) -> impl Future<Output = ()> + Send + 'static {
-    context.sessions.close_all_on(&context.drain);
     let (mut connection, first) = WebSocketConnection::new(socket, opened, context, permit);
     connection.left_over = Some(LeftOver::Output(Box::new(first)));
     let span = ConnectionLog::span(connection.session.peer(), connection.outbox.client());

@@ -1,4 +1,4 @@
-use std::task::Waker;
+use std::{future::poll_fn, task::Waker};
 
 use switchboard_core::DialectTraits;
 use switchboard_core::{DisplayName, Identity, Peer, PeerId, ResourceKey, RoomId, SpaceName};
@@ -212,20 +212,35 @@ async fn the_task_of_a_connection_has_at_most_256_bytes() {
 }
 
 #[tokio::test]
-async fn a_connection_that_begins_after_the_end_of_the_server_is_closed() {
-    let (_client, connection) = connect_with(find("mesh")).await;
+async fn the_end_of_the_server_closes_connections_that_are_open_and_that_begin_later() {
+    let (_client, connection) = connect().await;
     let (context, outbox) = (connection.context.clone(), connection.outbox.clone());
-    let (sessions, drain) = (&context.sessions, &context.drain);
-    assert!(!outbox.is_filled(PopMode::All));
-    sessions.close_all_on(drain);
-    drain.cancel();
-    while !outbox.is_filled(PopMode::All) {
-        tokio::task::yield_now().await;
-    }
+    assert!(matches!(outbox.pop(PopMode::All), Ok(None)));
+    context.shut_down();
     assert!(matches!(outbox.pop(PopMode::All), Err(OutboxEnd::Restart)));
     let (_client, later) = connect_in(context, find("mesh")).await;
-    assert!(matches!(
-        later.outbox.pop(PopMode::All),
-        Err(OutboxEnd::Restart)
-    ));
+    let popped = later.outbox.pop(PopMode::All);
+    assert!(matches!(popped, Err(OutboxEnd::Restart)));
+}
+
+#[tokio::test]
+async fn the_end_of_the_server_waits_for_the_frames_that_the_client_has_sent() {
+    const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
+    let (client, mut connection) = connect().await;
+    client.try_write(&PING.repeat(3)).expect("written");
+    let mut wake = poll_fn(|context| connection.poll_wake(context, true)).await;
+    let rejected = Event::RequestFailed(ErrorCode::Taken.into());
+    connection.outbox.push(Arc::new(rejected));
+    connection.context.shut_down();
+    let mut steps = String::new();
+    let end = loop {
+        let is_event = matches!(wake, WakeReason::Event);
+        steps.push(if is_event { 'e' } else { 'm' });
+        if let Err(end) = connection.on_wake(wake) {
+            break end;
+        }
+        wake = poll_fn(|context| connection.poll_wake(context, !is_event)).await;
+    };
+    assert!(matches!(end, ConnectionEnd::Close(reason) if reason == CloseReason::RESTART));
+    assert_eq!(steps, "memme", "the last step is the end");
 }
