@@ -85,6 +85,15 @@ impl PendingWakes {
         }
     }
 
+    /// Has the events of all receivers handled by further tasks of `runtime`, for a caller that must not call sessions. One
+    /// task costs less than the wake of one receiver's task. Without a runtime the tasks of the receivers are woken.
+    pub fn hand_over(self, runtime: Option<&Handle>) {
+        if let Some(runtime) = runtime {
+            let wakes = self.first.into_iter().chain(self.others).collect();
+            hand_over(runtime, wakes, 1);
+        }
+    }
+
     /// Has the events of all receivers handled: those of the first idle connections by the caller, those of further
     /// ones by further tasks. A receiver costs the caller as much of its cooperative budget as one read or write.
     ///
@@ -94,7 +103,8 @@ impl PendingWakes {
         let mut wakes = self.first.into_iter().chain(self.others);
         let next = handle_some(&mut wakes, now);
         if let (Some(next), Some(runtime)) = (next, runtime) {
-            hand_over(runtime, std::iter::once(next).chain(wakes).collect());
+            let wakes = std::iter::once(next).chain(wakes).collect();
+            hand_over(runtime, wakes, RECEIVERS_PER_TASK_MIN);
         }
     }
 }
@@ -133,9 +143,9 @@ pub(crate) fn consume_budget() -> bool {
 }
 
 /// Has the events of receivers handled by further tasks. Each of these takes as long as one step, so that the tasks of
-/// other connections run in between.
-fn hand_over(runtime: &Handle, mut wakes: Vec<PendingWake>) {
-    while wakes.len() >= RECEIVERS_PER_TASK_MIN {
+/// other connections run in between. Fewer receivers than `per_task_min` are woken.
+fn hand_over(runtime: &Handle, mut wakes: Vec<PendingWake>, per_task_min: usize) {
+    while wakes.len() >= per_task_min {
         let some = wakes.split_off(wakes.len().saturating_sub(RECEIVERS_PER_STEP));
         runtime.spawn(async move {
             let mut some = some.into_iter();

@@ -192,9 +192,9 @@ impl ServedConnection {
         };
         connection.in_step = true;
         let polled = connection.poll_steps(context, timer);
-        // After its end the session gets no more events.
-        connection.in_step = polled.is_ready();
+        connection.in_step = false;
         let end = ready!(polled);
+        // After its end the session gets no more events: the cell is empty before it is unlocked.
         Poll::Ready(cell.take().map(|connection| (connection, end)))
     }
 }
@@ -253,3 +253,6 @@ impl TaskTimer<'_> {
         self.sleep.deadline().into_std()
     }
 }
+
+#[cfg(test)]
+mod tests;

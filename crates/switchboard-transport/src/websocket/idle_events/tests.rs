@@ -436,3 +436,63 @@ async fn a_large_fan_out_is_handled_in_several_turns() {
         assert!(client.outbox.has_waiting_task(), "its own task did not run");
     }
 }
+
+/// A sender with many receivers whose outboxes are full of events would otherwise keep its thread for a long time.
+#[tokio::test]
+async fn each_event_takes_a_unit_of_the_budget_of_the_sender() {
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(Client::connect().await);
+    }
+    let mut wakes = PendingWakes::default();
+    let events = clients.len() * EVENTS_PER_WRITE;
+    for client in &clients {
+        for _ in 0..EVENTS_PER_WRITE {
+            if let (_, Some(wake)) = client.outbox.clone().push_deferring_wake(event("news")) {
+                wakes.push(wake);
+            }
+        }
+    }
+    // The runtime gives the task a new budget.
+    tokio::task::yield_now().await;
+    let mut budget = 0;
+    while consume_budget() {
+        budget += 1;
+    }
+    assert!(budget < events);
+    tokio::task::yield_now().await;
+    wakes.handle(None, Instant::now());
+    let left: usize = clients.iter().map(|client| client.outbox.len()).sum();
+    assert_eq!(events - left, budget);
+    for client in &mut clients {
+        for _ in 0..EVENTS_PER_WRITE {
+            assert_eq!(client.next_text().await, "news");
+        }
+    }
+}
+
+#[tokio::test]
+async fn receivers_that_are_handed_over_are_handled_by_one_further_task() {
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(Client::connect().await);
+    }
+    let mut wakes = PendingWakes::default();
+    for client in &clients {
+        if let (_, Some(wake)) = client.outbox.clone().push_deferring_wake(event("news")) {
+            wakes.push(wake);
+        }
+    }
+    let runtime = tokio::runtime::Handle::current();
+    let tasks = runtime.metrics().num_alive_tasks();
+    wakes.hand_over(Some(&runtime));
+    assert_eq!(runtime.metrics().num_alive_tasks(), tasks + 1);
+    let waiting = clients
+        .iter()
+        .filter(|client| client.outbox.len() == 1)
+        .count();
+    assert_eq!(waiting, 3, "this thread handles none");
+    for client in &mut clients {
+        assert_eq!(client.next_text().await, "news");
+    }
+}
