@@ -31,10 +31,10 @@ pub use address::{RedisAddress, RedisAddressError};
 pub use error::StoreError;
 
 use keys::KeyNames;
-use plan::{CommandStage, Planner, log_of, single_key_command};
+use plan::{CommandPlan, CommandStage, Planner, log_of};
 use pushes::PushReader;
 use script::Script;
-use servers::{RedisCommand, RedisServers};
+use servers::{CommandKind, RedisCommand, RedisServers};
 
 const SECRET_BYTES: usize = 32;
 
@@ -64,8 +64,8 @@ impl RedisStore {
     pub async fn list_nodes(&self) -> Result<Vec<NodeStatus>, StoreError> {
         let servers = RedisServers::connect(&self.address, Arc::new(|_| ())).await?;
         let key = KeyNames::new(&self.prefix).nodes();
-        let list = single_key_command("HGETALL", &key, None);
-        let responses = servers.run(&[&list]).await?;
+        let list = servers.single_key_command("HGETALL", &key, None);
+        let responses = servers.run(vec![list]).await?;
         let nodes = wire::nodes(responses.first().unwrap_or(&Value::Nil));
         nodes.map_err(|error| error.in_key(&key))
     }
@@ -96,8 +96,11 @@ impl RedisStore {
             reported_corrupt: Mutex::default(),
         };
         let subscribe = connection.planner().sharded("SUBSCRIBE");
-        let node_channel = single_key_command(subscribe, &connection.keys.node_channel(node), None);
-        connection.servers.run(&[&node_channel]).await?;
+        let channel = connection.keys.node_channel(node);
+        let subscribe = connection
+            .servers
+            .single_key_command(subscribe, &channel, None);
+        connection.servers.run(vec![subscribe]).await?;
         Ok((connection, receiver))
     }
 }
@@ -154,14 +157,11 @@ impl StoreConnection for RedisConnection {
         let key = self.keys.secret();
         let set = RedisCommand {
             cmd: cmd("SET").arg(&key).arg(new_secret).arg("NX").take(),
-            slot: keys::slot(&key),
-            is_script: false,
-            is_of_log: false,
+            slot: self.servers.slot(&key),
+            kind: CommandKind::default(),
         };
-        let responses = self
-            .servers
-            .run(&[&set, &single_key_command("GET", &key, None)])
-            .await?;
+        let get = self.servers.single_key_command("GET", &key, None);
+        let responses = self.servers.run(vec![set, get]).await?;
         let secret = wire::text(responses.last().unwrap_or(&Value::Nil));
         let secret = secret.map_err(|error| error.in_key(&key))?;
         let is_secret =
@@ -182,7 +182,7 @@ impl RedisConnection {
     }
 
     async fn run_batch(&self, batch: &[StoreRequest]) -> Result<Vec<StoreResponse>, StoreError> {
-        let plan = self.planner().plan(batch);
+        let mut plan = self.planner().plan(batch);
         for request in batch {
             if let StoreRequest::Unsubscribe(node, log) = request
                 && *node == self.node
@@ -190,34 +190,32 @@ impl RedisConnection {
                 self.pushes.expect_unsubscribe(self.keys.log_channel(log));
             }
         }
-        let mut values = vec![Value::Nil; plan.commands.len()];
-        // A single server runs all commands in order, so the stages share one round trip.
-        let groups: &[&[CommandStage]] = if self.servers.is_cluster() {
-            &[
-                &[CommandStage::Subscribe],
-                &[CommandStage::Change],
-                &[CommandStage::Unsubscribe],
-            ]
-        } else {
-            &[&[
-                CommandStage::Subscribe,
-                CommandStage::Change,
-                CommandStage::Unsubscribe,
-            ]]
+        let replies = match self.servers.is_cluster() {
+            // A single server runs all commands in order, so the stages share one round trip.
+            false => self.servers.run(std::mem::take(&mut plan.commands)).await?,
+            true => self.run_stages(&mut plan).await?,
         };
-        for group in groups {
-            let is_in_group = |index: &usize| group.contains(&plan.commands[*index].stage);
-            let indices: Vec<_> = (0..plan.commands.len()).filter(is_in_group).collect();
-            let commands: Vec<_> = indices
-                .iter()
-                .map(|index| &plan.commands[*index].command)
-                .collect();
-            let responses = self.servers.run(&commands).await?;
+        plan.parse_responses(&self.keys, batch, &replies)
+    }
+
+    /// Runs the stages of a plan one after the other. Returns the replies in the order of the commands.
+    async fn run_stages(&self, plan: &mut CommandPlan) -> Result<Vec<Value>, StoreError> {
+        let mut replies = vec![Value::Nil; plan.commands.len()];
+        let stages = std::mem::take(&mut plan.stages);
+        let mut commands: Vec<_> = std::mem::take(&mut plan.commands)
+            .into_iter()
+            .map(Some)
+            .collect();
+        for stage in CommandStage::ALL {
+            let is_in_stage = |index: &usize| stages[*index] == stage;
+            let indices: Vec<_> = (0..stages.len()).filter(is_in_stage).collect();
+            let commands = indices.iter().filter_map(|index| commands[*index].take());
+            let responses = self.servers.run(commands.collect()).await?;
             for (index, response) in indices.into_iter().zip(responses) {
-                values[index] = response;
+                replies[index] = response;
             }
         }
-        plan.parse_responses(&self.keys, batch, &values)
+        Ok(replies)
     }
 }
 

@@ -6,7 +6,7 @@ use switchboard_core::{LeaveCause, LogId, NodeId, error_chain};
 use super::{
     Script, StoreError,
     keys::{self, KeyNames},
-    servers::{RedisCommand, RedisServers},
+    servers::{CommandKind, RedisCommand, RedisServers},
     wire,
 };
 use switchboard_cluster::store::{
@@ -16,16 +16,11 @@ use switchboard_cluster::store::{
 /// The Redis commands of a batch of requests.
 #[derive(Debug, Default)]
 pub(super) struct CommandPlan {
-    pub(super) commands: Vec<PlannedCommand>,
+    pub(super) commands: Vec<RedisCommand>,
+    /// The stage of each command.
+    pub(super) stages: Vec<CommandStage>,
     /// For each request, the index of the command whose reply answers it.
     reply_indices: Vec<usize>,
-}
-
-/// A command and the stage in which it runs.
-#[derive(Debug)]
-pub(super) struct PlannedCommand {
-    pub(super) command: RedisCommand,
-    pub(super) stage: CommandStage,
 }
 
 /// The order of commands on a Redis Cluster: a stage begins when the stage before it has ended.
@@ -41,6 +36,11 @@ pub(super) enum CommandStage {
     Change,
     /// Reads and removes stored subscriptions. Fences and removes nodes.
     Unsubscribe,
+}
+
+impl CommandStage {
+    /// All stages, in their order.
+    pub(super) const ALL: [Self; 3] = [Self::Subscribe, Self::Change, Self::Unsubscribe];
 }
 
 /// Plans the commands of one node.
@@ -86,13 +86,20 @@ impl Planner<'_> {
                 self.nodes_command("forget", *lease, 0, ""),
             ),
             StoreRequest::SubscribedLogs(node) => {
-                let members = single_key_command("SMEMBERS", &self.keys.subscriptions(*node), None);
+                let members = self.servers.single_key_command(
+                    "SMEMBERS",
+                    &self.keys.subscriptions(*node),
+                    None,
+                );
                 (CommandStage::Unsubscribe, members)
             }
             StoreRequest::Post(node, envelope) => {
                 let publish = self.sharded("PUBLISH");
-                let post =
-                    single_key_command(publish, &self.keys.node_channel(*node), Some(envelope));
+                let post = self.servers.single_key_command(
+                    publish,
+                    &self.keys.node_channel(*node),
+                    Some(envelope),
+                );
                 (CommandStage::Subscribe, post)
             }
             StoreRequest::Read(log) => (
@@ -142,7 +149,8 @@ impl Planner<'_> {
             let subscribe = self.sharded("SUBSCRIBE");
             plan.push(
                 CommandStage::Change,
-                single_key_command(subscribe, &self.keys.log_channel(log), None),
+                self.servers
+                    .single_key_command(subscribe, &self.keys.log_channel(log), None),
             );
         }
         // An earlier `Unsubscribe` of this batch removes the stored subscription in the last stage. The subscription
@@ -165,7 +173,8 @@ impl Planner<'_> {
             let unsubscribe = self.sharded("UNSUBSCRIBE");
             plan.push(
                 CommandStage::Change,
-                single_key_command(unsubscribe, &self.keys.log_channel(log), None),
+                self.servers
+                    .single_key_command(unsubscribe, &self.keys.log_channel(log), None),
             );
         }
         plan.push_answering(
@@ -192,9 +201,11 @@ impl Planner<'_> {
         command.arg(lease.epoch).arg(counter).arg(status);
         RedisCommand {
             cmd: command,
-            slot: keys::slot(&keys[0]),
-            is_script: true,
-            is_of_log: false,
+            slot: self.servers.slot(&keys[0]),
+            kind: CommandKind {
+                is_script: true,
+                is_of_log: false,
+            },
         }
     }
 
@@ -216,9 +227,11 @@ impl Planner<'_> {
         arguments(&mut command);
         RedisCommand {
             cmd: command,
-            slot: keys::slot(&keys[0]),
-            is_script: true,
-            is_of_log: true,
+            slot: self.servers.slot(&keys[0]),
+            kind: CommandKind {
+                is_script: true,
+                is_of_log: true,
+            },
         }
     }
 
@@ -237,7 +250,7 @@ impl Planner<'_> {
 
     fn subscriptions_command(&self, name: &str, node: NodeId, log: &LogId) -> RedisCommand {
         let member = keys::log_text(log);
-        single_key_command(
+        self.servers.single_key_command(
             name,
             &self.keys.subscriptions(node),
             Some(member.as_bytes()),
@@ -248,7 +261,8 @@ impl Planner<'_> {
 impl CommandPlan {
     /// Adds a command whose reply is ignored.
     fn push(&mut self, stage: CommandStage, command: RedisCommand) {
-        self.commands.push(PlannedCommand { command, stage });
+        self.commands.push(command);
+        self.stages.push(stage);
     }
 
     /// Adds the command whose reply answers the next request.
@@ -296,21 +310,6 @@ pub(super) fn log_of(request: &StoreRequest) -> Option<&LogId> {
         | StoreRequest::RemoveNode(_)
         | StoreRequest::SubscribedLogs(_)
         | StoreRequest::Post(..) => None,
-    }
-}
-
-/// Builds a command with one key or channel and at most one argument.
-pub(super) fn single_key_command(name: &str, key: &str, argument: Option<&[u8]>) -> RedisCommand {
-    let mut command = cmd(name);
-    command.arg(key);
-    if let Some(argument) = argument {
-        command.arg(argument);
-    }
-    RedisCommand {
-        cmd: command,
-        slot: keys::slot(key),
-        is_script: false,
-        is_of_log: false,
     }
 }
 

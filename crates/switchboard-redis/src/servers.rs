@@ -14,7 +14,7 @@ use redis::{
     cmd,
 };
 
-use super::{RedisAddress, Script, StoreError, address::RedisHost, wire};
+use super::{RedisAddress, Script, StoreError, address::RedisHost, keys, wire};
 
 /// The number of slots of a Redis Cluster.
 pub(super) const SLOTS: u16 = 16384;
@@ -33,11 +33,38 @@ pub(super) struct RedisCommand {
     pub(super) cmd: Cmd,
     /// The slot of its keys.
     pub(super) slot: u16,
+    pub(super) kind: CommandKind,
+}
+
+/// The kind of a command, by which its error replies are handled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CommandKind {
     /// Whether the command calls a script.
     pub(super) is_script: bool,
     /// Whether the command is about exactly one membership log (the joins and leaves of one room, name or election). If
     /// so, an error reply about corrupt data fails only this command; otherwise it ends the connection.
     pub(super) is_of_log: bool,
+}
+
+/// The commands for one server.
+#[derive(Default)]
+struct ServerBatch {
+    /// The index of each command in the batch of all servers.
+    indices: Vec<usize>,
+    kinds: Vec<CommandKind>,
+    pipeline: Pipeline,
+}
+
+impl ServerBatch {
+    fn push(&mut self, index: usize, command: RedisCommand) {
+        self.indices.push(index);
+        self.kinds.push(command.kind);
+        self.pipeline.add_command(command.cmd);
+    }
+
+    fn commands(&self) -> impl Iterator<Item = (CommandKind, &Cmd)> {
+        self.kinds.iter().copied().zip(self.pipeline.cmd_iter())
+    }
 }
 
 /// The connections to all servers.
@@ -103,6 +130,35 @@ impl RedisServers {
         self.is_cluster
     }
 
+    /// The slot of a key or channel, by which its server is found.
+    pub(super) fn slot(&self, key: &str) -> u16 {
+        match self.is_cluster {
+            true => keys::slot(key),
+            // One server has all slots.
+            false => 0,
+        }
+    }
+
+    /// Builds a command with one key or channel and at most one argument.
+    pub(super) fn single_key_command(
+        &self,
+        name: &str,
+        key: &str,
+        argument: Option<&[u8]>,
+    ) -> RedisCommand {
+        let bytes = name.len() + key.len() + argument.map_or(0, <[u8]>::len);
+        let mut command = Cmd::with_capacity(3, bytes);
+        command.arg(name).arg(key);
+        if let Some(argument) = argument {
+            command.arg(argument);
+        }
+        RedisCommand {
+            cmd: command,
+            slot: self.slot(key),
+            kind: CommandKind::default(),
+        }
+    }
+
     pub(super) fn sha(&self, script: Script) -> &str {
         let index = Script::ALL.iter().position(|other| *other == script);
         index
@@ -111,19 +167,22 @@ impl RedisServers {
     }
 
     /// Runs commands in order on each server, and on different servers in parallel.
-    pub(super) async fn run(&self, commands: &[&RedisCommand]) -> Result<Vec<Value>, StoreError> {
-        let mut by_server: Vec<Vec<usize>> = vec![Vec::new(); self.servers.len()];
-        for (index, command) in commands.iter().enumerate() {
-            by_server[self.server_of_slot(command.slot)?].push(index);
-        }
-        let runs = self.servers.iter().zip(&by_server);
-        let runs = runs.filter(|(_, indices)| !indices.is_empty());
-        let runs = runs.map(|(server, indices)| async move {
-            let commands: Vec<_> = indices.iter().map(|index| commands[*index]).collect();
-            let replies = self.run_on(server, &commands).await?;
-            Ok::<_, StoreError>(indices.iter().copied().zip(replies))
-        });
+    pub(super) async fn run(&self, commands: Vec<RedisCommand>) -> Result<Vec<Value>, StoreError> {
         let mut replies = vec![Value::Nil; commands.len()];
+        let mut batches: Vec<_> = self
+            .servers
+            .iter()
+            .map(|_| ServerBatch::default())
+            .collect();
+        for (index, command) in commands.into_iter().enumerate() {
+            batches[self.server_of_slot(command.slot)?].push(index, command);
+        }
+        let runs = self.servers.iter().zip(&batches);
+        let runs = runs.filter(|(_, batch)| !batch.indices.is_empty());
+        let runs = runs.map(|(server, batch)| async move {
+            let replies = self.run_on(server, batch).await?;
+            Ok::<_, StoreError>(batch.indices.iter().copied().zip(replies))
+        });
         for (index, reply) in try_join_all(runs).await?.into_iter().flatten() {
             replies[index] = reply;
         }
@@ -142,18 +201,16 @@ impl RedisServers {
     async fn run_on(
         &self,
         server: &RedisServer,
-        commands: &[&RedisCommand],
+        batch: &ServerBatch,
     ) -> Result<Vec<Value>, StoreError> {
-        let mut replies = server
-            .send(commands.iter().map(|command| &command.cmd))
+        let mut replies = server.send(&batch.pipeline).await?;
+        self.repeat_unknown_scripts(server, batch, &mut replies)
             .await?;
-        self.repeat_unknown_scripts(server, commands, &mut replies)
-            .await?;
-        for (command, reply) in commands.iter().zip(&mut replies) {
+        for ((kind, command), reply) in batch.commands().zip(&mut replies) {
             if let Some(host) = redirect_of(reply) {
                 *reply = self.send_asking(&host, command).await?;
             }
-            if !(command.is_of_log && reports_malformed_data(reply)) {
+            if !(kind.is_of_log && reports_malformed_data(reply)) {
                 wire::require_no_error(reply)?;
             }
         }
@@ -166,14 +223,20 @@ impl RedisServers {
     async fn repeat_unknown_scripts(
         &self,
         server: &RedisServer,
-        commands: &[&RedisCommand],
+        batch: &ServerBatch,
         replies: &mut [Value],
     ) -> Result<(), StoreError> {
         let Some(first) = replies.iter().position(is_unknown_script) else {
             return Ok(());
         };
-        let scripts = (first..commands.len()).filter(|index| commands[*index].is_script);
-        let indices: Vec<_> = scripts.collect();
+        let mut indices = Vec::new();
+        let mut pipeline = Pipeline::new();
+        for (index, (kind, command)) in batch.commands().enumerate().skip(first) {
+            if kind.is_script {
+                indices.push(index);
+                pipeline.add_command(command.clone());
+            }
+        }
         if !indices
             .iter()
             .all(|index| is_unknown_script(&replies[*index]))
@@ -181,9 +244,7 @@ impl RedisServers {
             return Err(StoreError::ScriptsFlushed);
         }
         load_scripts(server).await?;
-        let repeated = server
-            .send(indices.iter().map(|index| &commands[*index].cmd))
-            .await?;
+        let repeated = server.send(&pipeline).await?;
         for (index, reply) in indices.into_iter().zip(repeated) {
             replies[index] = reply;
         }
@@ -191,16 +252,15 @@ impl RedisServers {
     }
 
     /// Sends a command to the server to which its slot is being moved. `ASKING` makes that server accept it.
-    async fn send_asking(
-        &self,
-        host: &RedisHost,
-        command: &RedisCommand,
-    ) -> Result<Value, StoreError> {
+    async fn send_asking(&self, host: &RedisHost, command: &Cmd) -> Result<Value, StoreError> {
         let server = self.servers.iter().find(|server| server.host == *host);
         let server = server.ok_or_else(|| StoreError::NewServer {
             server: host.to_string(),
         })?;
-        let replies = server.send([&cmd("ASKING"), &command.cmd]).await?;
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.add_command(cmd("ASKING"));
+        pipeline.add_command(command.clone());
+        let replies = server.send(&pipeline).await?;
         let [_, reply] =
             <[Value; 2]>::try_from(replies).map_err(|_| StoreError::expected("2 replies"))?;
         Ok(reply)
@@ -208,18 +268,11 @@ impl RedisServers {
 }
 
 impl RedisServer {
-    /// Sends commands in one pipeline. Returns one reply per command, which may be an error reply.
-    async fn send(
-        &self,
-        commands: impl IntoIterator<Item = &Cmd>,
-    ) -> Result<Vec<Value>, StoreError> {
-        let mut pipeline = Pipeline::new();
-        for command in commands {
-            pipeline.add_command(command.clone());
-        }
-        let count = pipeline.len();
+    /// Sends commands. Returns one reply per command, which may be an error reply.
+    async fn send(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let count = commands.len();
         let mut connection = self.connection.clone();
-        let replies = connection.req_packed_commands(&pipeline, 0, count).await;
+        let replies = connection.req_packed_commands(commands, 0, count).await;
         let replies = replies.map_err(failed_at(&self.host))?;
         if replies.len() == count {
             Ok(replies)
@@ -230,7 +283,9 @@ impl RedisServer {
 
     /// Sends one command. Returns its reply, or its error.
     async fn query(&self, command: Cmd) -> Result<Value, StoreError> {
-        let reply = self.send([&command]).await?.pop().unwrap_or_default();
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(command);
+        let reply = self.send(&pipeline).await?.pop().unwrap_or_default();
         wire::require_no_error(&reply)?;
         Ok(reply)
     }
@@ -408,9 +463,11 @@ fn connection_info(
 
 /// Loads the scripts into a server. Returns their SHA-1 digests.
 async fn load_scripts(server: &RedisServer) -> Result<Vec<String>, StoreError> {
-    let load = |script: Script| cmd("SCRIPT").arg("LOAD").arg(script.text()).take();
-    let commands = Script::ALL.map(load);
-    let replies = server.send(&commands).await?;
+    let mut pipeline = Pipeline::new();
+    for script in Script::ALL {
+        pipeline.add_command(cmd("SCRIPT").arg("LOAD").arg(script.text()).take());
+    }
+    let replies = server.send(&pipeline).await?;
     let digest = |reply| Ok(wire::text(wire::require_no_error(reply)?)?.to_owned());
     replies.iter().map(digest).collect()
 }
