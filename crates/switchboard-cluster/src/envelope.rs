@@ -17,16 +17,15 @@ use crate::DialectRegistry;
 /// Format version of the envelope, its first byte. In every version, the id of the sending node follows.
 pub(crate) const VERSION: u8 = 4;
 
-/// The messages of one node to another. All texts are borrowed: from the messages that are encoded, or from the bytes that
-/// are decoded.
-#[derive(Serialize, Deserialize)]
-struct Envelope<'a> {
-    from: u64,
-    #[serde(borrow)]
-    messages: Vec<WireMessage<'a>>,
-}
+/// Maximum number of messages for which room is reserved before they are read: the count may be wrong.
+const MESSAGES_RESERVED: usize = 256;
 
-/// A message, and the head of its log (the position of the last change) on the sending node.
+/// The beginning of an envelope after the version: the sending node, and the number of messages that follow. The encoding
+/// is that of a struct with a vector, but no vector is needed to write or read it.
+type WireHead = (u64, usize);
+
+/// A message, and the head of its log (the position of the last change) on the sending node. All texts are borrowed: from
+/// the message that is encoded, or from the bytes that are decoded.
 #[derive(Serialize, Deserialize)]
 struct WireMessage<'a> {
     #[serde(borrow)]
@@ -104,22 +103,25 @@ enum WireKind {
 }
 
 /// Encodes an envelope of messages, each with the head of its log on this node.
-pub(super) fn write<'a>(
-    from: NodeId,
-    messages: impl Iterator<Item = (Position, &'a NodeMessage)>,
-) -> Vec<u8> {
-    let mut bytes = 0;
-    let messages = messages.map(|(at, message)| {
-        bytes += approximate_bytes(message);
-        encode_message(at, message)
-    });
-    let messages = messages.collect();
-    let from = from.get();
-    let mut encoded = Vec::with_capacity(bytes);
+pub(super) fn write<'a, I>(from: NodeId, messages: I) -> Vec<u8>
+where
+    I: ExactSizeIterator<Item = (Position, &'a NodeMessage)> + Clone,
+{
+    let sizes = messages
+        .clone()
+        .map(|(_, message)| approximate_bytes(message));
+    let mut encoded = Vec::with_capacity(sizes.sum());
     encoded.push(VERSION);
-    // Postcard cannot fail on these types.
-    postcard::serialize_with_flavor(&Envelope { from, messages }, VecFlavor(encoded))
-        .unwrap_or_default()
+    let head: WireHead = (from.get(), messages.len());
+    let encoded = append(encoded, &head);
+    messages.fold(encoded, |encoded, (at, message)| {
+        append(encoded, &encode_message(at, message))
+    })
+}
+
+fn append(encoded: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
+    // Postcard cannot fail on the types of this file.
+    postcard::serialize_with_flavor(value, VecFlavor(encoded)).unwrap_or_default()
 }
 
 /// Appends to a vector. The flavor of `postcard::to_extend` copies texts byte by byte.
@@ -156,36 +158,46 @@ pub(super) struct ReadMessages {
     pub(super) is_incomplete: bool,
 }
 
-/// Decodes an envelope. Messages that cannot be read are skipped.
+/// Decodes an envelope. Messages that cannot be read are skipped. An envelope that is malformed has no messages.
 pub(super) fn read(bytes: &[u8], dialects: &dyn DialectRegistry) -> ReadMessages {
     let (version, body) = bytes.split_first().unwrap_or((&0, &[]));
-    let envelope = match *version {
-        VERSION => postcard::from_bytes::<Envelope<'_>>(body).ok(),
+    let messages = match *version {
+        VERSION => read_messages(body, dialects).ok(),
         _ => None,
     };
-    let Some(envelope) = envelope else {
-        let from = postcard::take_from_bytes::<u64>(body).ok();
-        return ReadMessages {
-            from: from.map(|(from, _)| from.into()),
-            version: *version,
-            is_incomplete: true,
-            ..ReadMessages::default()
-        };
-    };
-    let count = envelope.messages.len();
-    let messages = envelope.messages.into_iter();
-    let messages = messages.filter_map(|wire| {
-        let log = decode_log_id(wire.log)?;
-        let message = decode_body(wire.message, dialects)?;
-        Some((wire.at.into(), NodeMessage { log, body: message }))
-    });
-    let messages: Vec<_> = messages.collect();
+    let from = postcard::take_from_bytes::<u64>(body).ok();
+    let (messages, is_incomplete) = messages.unwrap_or((Vec::new(), true));
     ReadMessages {
-        from: Some(envelope.from.into()),
+        from: from.map(|(from, _)| from.into()),
         version: *version,
-        is_incomplete: messages.len() < count,
         messages,
+        is_incomplete,
     }
+}
+
+/// The messages of the body of an envelope, and whether some were skipped.
+fn read_messages(
+    body: &[u8],
+    dialects: &dyn DialectRegistry,
+) -> postcard::Result<(Vec<(Position, NodeMessage)>, bool)> {
+    let ((_, count), mut rest) = postcard::take_from_bytes::<WireHead>(body)?;
+    let mut messages = Vec::with_capacity(count.min(MESSAGES_RESERVED));
+    let mut is_incomplete = false;
+    for _ in 0..count {
+        let (wire, next) = postcard::take_from_bytes::<WireMessage<'_>>(rest)?;
+        rest = next;
+        match decode_message(&wire, dialects) {
+            Some(message) => messages.push((wire.at.into(), message)),
+            None => is_incomplete = true,
+        }
+    }
+    Ok((messages, is_incomplete))
+}
+
+fn decode_message(wire: &WireMessage<'_>, dialects: &dyn DialectRegistry) -> Option<NodeMessage> {
+    let log = decode_log_id(wire.log)?;
+    let body = decode_body(wire.message, dialects)?;
+    Some(NodeMessage { log, body })
 }
 
 /// The approximate size of a message in bytes.
@@ -286,7 +298,7 @@ fn decode_body(body: WireBody<'_>, dialects: &dyn DialectRegistry) -> Option<Nod
                     target: decode_target(target)?,
                 },
             },
-            message: decode_message(frame, dialects)?,
+            message: decode_frame(frame, dialects)?,
         },
         WireBody::Bounce { to, target } => NodeMessageBody::Bounce {
             to: to.into(),
@@ -304,7 +316,7 @@ fn decode_body(body: WireBody<'_>, dialects: &dyn DialectRegistry) -> Option<Nod
             NodeMessageBody::Announce {
                 to: to.map(PeerId::from),
                 from: Arc::new(from),
-                message: decode_message(frame, dialects)?,
+                message: decode_frame(frame, dialects)?,
             }
         }
         WireBody::Probe(peer) => NodeMessageBody::Probe(peer.into()),
@@ -361,7 +373,7 @@ fn encode_frame(message: &RelayedMessage) -> WireFrame<'_> {
     }
 }
 
-fn decode_message(
+fn decode_frame(
     frame: WireFrame<'_>,
     dialects: &dyn DialectRegistry,
 ) -> Option<Arc<RelayedMessage>> {

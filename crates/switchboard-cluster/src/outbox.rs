@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use switchboard_core::{NodeId, NodeMessage, NodeMessageBody, PeerId, Position};
+use switchboard_core::{NodeId, NodeMessage, NodeMessageBody, PeerId, PeerIdMap, Position};
 
 use crate::envelope::approximate_bytes;
 
@@ -28,7 +28,7 @@ pub(super) struct NodeOutbox {
     last_served: Option<NodeId>,
     count: usize,
     bytes: usize,
-    bytes_by_sender: BTreeMap<PeerId, usize>,
+    bytes_by_sender: PeerIdMap<usize>,
 }
 
 impl NodeOutbox {

@@ -73,16 +73,6 @@ pub(super) struct HeldMessage {
     pub(super) message: NodeMessage,
 }
 
-/// The result of [`Replica::hold`].
-pub(super) enum HoldOutcome {
-    /// The message can be delivered to the hub.
-    Deliver(HeldMessage),
-    /// The message is held back.
-    Held,
-    /// Too many messages are held back: this one is returned.
-    Full(HeldMessage),
-}
-
 /// The result of applying events to a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ApplyResult {
@@ -509,16 +499,19 @@ impl Replica {
         (result, entries)
     }
 
-    /// Holds a message back if the sending node had applied changes that are not applied here yet.
-    pub(super) fn hold(&mut self, message: HeldMessage) -> HoldOutcome {
-        if message.at <= self.version.head && self.held_messages.is_empty() {
-            return HoldOutcome::Deliver(message);
-        }
+    /// Whether a message can be delivered to the hub: all changes are applied that the sending node had applied, up to
+    /// `at`, and no earlier message waits.
+    pub(super) fn can_deliver(&self, at: Position) -> bool {
+        at <= self.version.head && self.held_messages.is_empty()
+    }
+
+    /// Holds a message back until it can be delivered. Returns it if too many are held back.
+    pub(super) fn hold(&mut self, message: HeldMessage) -> Option<HeldMessage> {
         if self.held_messages.len() >= HELD_MESSAGES_MAX {
-            return HoldOutcome::Full(message);
+            return Some(message);
         }
         self.held_messages.push_back(message);
-        HoldOutcome::Held
+        None
     }
 
     /// The desired members that have never joined.

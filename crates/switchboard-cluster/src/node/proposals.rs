@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     envelope,
-    replica::{DesiredMember, HeldMessage, HoldOutcome, Replica},
+    replica::{DesiredMember, HeldMessage, Replica},
     store::{MemberSpec, Proposal, StoreRequest},
 };
 
@@ -161,19 +161,16 @@ impl Node {
             return;
         };
         for (at, message) in read.messages {
-            let log = message.log.clone();
-            let held = HeldMessage { from, at, message };
-            let Some(replica) = self.replicas.get_mut(&log) else {
+            let replica = self.replicas.get_mut(&message.log);
+            let Some(replica) = replica.filter(|replica| !replica.can_deliver(at)) else {
                 self.effects
-                    .push_back(NodeEffect::NodeMessage(from, held.message));
+                    .push_back(NodeEffect::NodeMessage(from, message));
                 continue;
             };
-            match replica.hold(held) {
-                HoldOutcome::Deliver(held) => self
-                    .effects
-                    .push_back(NodeEffect::NodeMessage(from, held.message)),
-                HoldOutcome::Held => self.schedule_gap_read(&log, now),
-                HoldOutcome::Full(held) => self.return_to_sender(held),
+            let log = message.log.clone();
+            match replica.hold(HeldMessage { from, at, message }) {
+                None => self.schedule_gap_read(&log, now),
+                Some(held) => self.return_to_sender(held),
             }
         }
     }
