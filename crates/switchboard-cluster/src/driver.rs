@@ -41,8 +41,9 @@ use crate::{
 /// Maximum number of tasks that are processed before their effects are dispatched.
 const TASKS_PER_BATCH: usize = 256;
 
-/// The pause between two turns under load. It is short compared with a round trip between two machines.
-const PACE: Duration = Duration::from_micros(150);
+/// The pause between two turns under load. A message waits for one on its way out and one on its way in, so it comes at
+/// most twice this time later.
+const PACE: Duration = Duration::from_micros(300);
 
 /// The node is under load if a turn has handled at least this many tasks and effects. With fewer, a pause saves
 /// nothing.
@@ -217,6 +218,8 @@ struct EngineThread<S> {
     handler: Arc<dyn EngineHandler>,
     tasks: Inbox,
     batch: Vec<EngineTask>,
+    /// Messages of other nodes that are not yet passed to the handler.
+    received: Vec<(NodeId, NodeMessage)>,
     /// The number of tasks and effects since the last pause.
     handled: usize,
     shared: Arc<DriverState>,
@@ -247,6 +250,7 @@ impl<S: Store> EngineThread<S> {
             handler,
             tasks,
             batch: Vec::with_capacity(TASKS_PER_BATCH),
+            received: Vec::new(),
             handled: 0,
             shared: engine.shared.clone(),
             last_report: None,
@@ -367,23 +371,20 @@ impl<S: Store> EngineThread<S> {
             .try_receive(mode, &mut self.batch, TASKS_PER_BATCH);
         self.is_finished |= !is_open;
         self.handled += self.batch.len();
+        let now = Instant::now();
         for task in self.batch.drain(..) {
-            match task {
-                EngineTask::Propose(log, change) => {
-                    self.machine
-                        .handle(NodeInput::Propose(log, change), Instant::now());
-                }
-                EngineTask::Send(to, message) => self
-                    .machine
-                    .handle(NodeInput::Send(to, message), Instant::now()),
+            let input = match task {
+                EngineTask::Propose(log, change) => NodeInput::Propose(log, change),
+                EngineTask::Send(to, message) => NodeInput::Send(to, message),
                 EngineTask::Close(closed_sender) => {
-                    self.machine.handle(NodeInput::Close, Instant::now());
                     self.closing = Some(closed_sender);
+                    NodeInput::Close
                 }
-            }
+            };
+            self.machine.handle(input, now);
         }
         if self.is_finished && self.closing.is_none() {
-            self.machine.handle(NodeInput::Close, Instant::now());
+            self.machine.handle(NodeInput::Close, now);
             self.closing = Some(oneshot::channel().0);
         }
     }
@@ -455,21 +456,22 @@ impl<S: Store> EngineThread<S> {
                     .handle(NodeInput::Responses(responses), Instant::now());
             }
             Some(StoreEvent::Pushes(pushes)) => {
+                let now = Instant::now();
                 for push in pushes {
-                    self.handle_push(push)?;
+                    self.handle_push(push, now)?;
                 }
             }
         }
         ControlFlow::Continue(())
     }
 
-    fn handle_push(&mut self, push: StorePush) -> ControlFlow<String> {
+    fn handle_push(&mut self, push: StorePush, now: Instant) -> ControlFlow<String> {
         let input = match push {
             StorePush::LogEvent(log, event) => NodeInput::LogEvent(log, event),
             StorePush::Envelope(envelope) => NodeInput::Envelope(envelope),
             StorePush::Lost(reason) => return ControlFlow::Break(reason),
         };
-        self.machine.handle(input, Instant::now());
+        self.machine.handle(input, now);
         ControlFlow::Continue(())
     }
 
@@ -486,15 +488,16 @@ impl<S: Store> EngineThread<S> {
     fn dispatch_effects(&mut self) {
         while let Some(effect) = self.machine.poll_effect() {
             self.handled += 1;
+            if !matches!(effect, NodeEffect::NodeMessage(..)) {
+                self.pass_received();
+            }
             match effect {
                 NodeEffect::Committed(log, entries) => self.handler.on_committed(&log, entries),
                 NodeEffect::Rejected(log, peer, reason) => {
                     self.count_if_unavailable(reason == RejectReason::Unavailable);
                     self.handler.on_rejected(&log, peer, reason);
                 }
-                NodeEffect::NodeMessage(from, message) => {
-                    self.handler.on_node_message(from, message)
-                }
+                NodeEffect::NodeMessage(from, message) => self.received.push((from, message)),
                 NodeEffect::Undeliverable(message) => {
                     self.count_if_unavailable(true);
                     self.handler.on_undeliverable(message);
@@ -503,11 +506,20 @@ impl<S: Store> EngineThread<S> {
                 NodeEffect::StoreLost => self.is_store_lost = true,
             }
         }
+        self.pass_received();
         if self
             .last_report
             .is_none_or(|at| at.elapsed() >= STATUS_INTERVAL)
         {
             self.report();
+        }
+    }
+
+    /// Passes the messages of other nodes that have arrived since the last effect of another kind.
+    fn pass_received(&mut self) {
+        if !self.received.is_empty() {
+            self.handler
+                .on_node_messages(std::mem::take(&mut self.received));
         }
     }
 
@@ -609,3 +621,6 @@ impl DialectRegistry for HandlerDialects {
         self.0.message(origin, kind, frame)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,7 +211,11 @@ mod tests {
         task::{Context, Wake},
     };
 
-    use switchboard_core::{ElectionId, LeaveCause, LeaveKind, NodeMessageBody, PeerId};
+    use bytestring::ByteString;
+    use switchboard_core::{
+        ElectionId, LeaveCause, LeaveKind, MembershipRef, MessageKind, NodeMessageBody, PeerId,
+        Recipient, RelayedMessage,
+    };
 
     use super::*;
 
@@ -231,6 +235,22 @@ mod tests {
     fn message() -> EngineTask {
         let peer = PeerId::from([7; 16]);
         let body = NodeMessageBody::Probe(peer);
+        EngineTask::Send(NodeId::from(1), NodeMessage { log: log(), body })
+    }
+
+    /// A message with a frame of this size.
+    fn large_message(bytes: usize) -> EngineTask {
+        let frame = ByteString::from("x".repeat(bytes));
+        let message = RelayedMessage::new("any", MessageKind::Opaque, frame, |_, _| true);
+        let from = MembershipRef {
+            peer: PeerId::from([7; 16]),
+            since: 1.into(),
+        };
+        let body = NodeMessageBody::Relay {
+            from,
+            to: Recipient::Everyone,
+            message: Arc::new(message),
+        };
         EngineTask::Send(NodeId::from(1), NodeMessage { log: log(), body })
     }
 
@@ -284,6 +304,35 @@ mod tests {
         let many = (0..GATHERED_TASKS).map(|_| message());
         let all = Some(GATHERED_TASKS);
         assert_eq!(wakes(WakeMode::Gather, submit(many)), (1, all));
+    }
+
+    #[test]
+    fn the_bytes_of_gathered_messages_are_bounded() {
+        let half = || large_message(GATHERED_BYTES / 2);
+        assert_eq!(wakes(WakeMode::Gather, submit([half()])), (0, Some(0)));
+        let both = submit([half(), half()]);
+        assert_eq!(wakes(WakeMode::Gather, both), (1, Some(2)));
+    }
+
+    #[test]
+    fn the_bytes_of_the_inbox_are_bounded() {
+        let (sender, inbox) = inbox();
+        let messages = (0..8).map(|_| large_message(BYTES_MAX / 4));
+        let results = messages.map(|message| sender.submit(message));
+        let accepted = results.filter(Option::is_none).count();
+        assert_eq!(accepted, 4);
+        inbox.try_receive(WakeMode::Any, &mut Vec::new(), 1);
+        assert!(sender.submit(message()).is_none());
+    }
+
+    #[test]
+    fn a_burst_leaves_no_memory_behind() {
+        let (sender, inbox) = inbox();
+        for _ in 0..TASKS_MAX {
+            assert!(sender.submit(message()).is_none());
+        }
+        inbox.try_receive(WakeMode::Any, &mut Vec::new(), TASKS_MAX);
+        assert!(sender.0.lock().tasks.capacity() < 2 * KEPT_CAPACITY);
     }
 
     #[test]

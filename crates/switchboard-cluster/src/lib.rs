@@ -131,6 +131,13 @@ pub trait EngineHandler: DialectRegistry {
     /// A message from another node arrived.
     fn on_node_message(&self, from: NodeId, message: NodeMessage);
 
+    /// Messages from other nodes arrived, in this order.
+    fn on_node_messages(&self, messages: Vec<(NodeId, NodeMessage)>) {
+        for (from, message) in messages {
+            self.on_node_message(from, message);
+        }
+    }
+
     /// A message of this node could not be sent.
     fn on_undeliverable(&self, message: NodeMessage);
 }

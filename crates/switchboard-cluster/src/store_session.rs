@@ -1,9 +1,10 @@
 //! One connection to the store: the batch in flight and the pushes.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -98,12 +99,27 @@ impl<S: Store> StoreSession<S> {
         let event = self.try_next_event().await;
         if event.is_none() {
             // The tasks of the connection write before the pause, and read after it.
-            tokio::task::yield_now().await;
+            run_ready_tasks().await;
             std::thread::sleep(pause);
             tokio::task::yield_now().await;
         }
         event
     }
+}
+
+/// Runs the other tasks of the thread that are ready. Unlike [`tokio::task::yield_now`] it does not ask the operating
+/// system for I/O events before, which would be a system call.
+async fn run_ready_tasks() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        // The task is scheduled behind those that are ready.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Awaits the responses to the batch in flight; pending forever if there is none.
@@ -119,3 +135,6 @@ async fn await_responses<S: Store>(in_flight: &mut Option<InFlightBatch<S>>) -> 
         Err(error) => StoreEvent::Ended(error_chain(&error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use switchboard_core::{
     Address, Change, Charge, Deliveries, DialectTraits, Effect, Entry, Event, EvictionReason, Hub,
     HubRequest, Input, LeaveCause, LeaveKind, Limits, LogId, Member, MessageKind, NodeId,
     NodeMessage, NodeMessageBody, OfferPolicy, Peer, PeerId, Position, RejectReason,
-    RelayedMessage, ResourceKey, RoomId, SeededHash, error_chain,
+    RelayedMessage, ResourceKey, RoomId, SeededHash, UnparsedInput, error_chain,
 };
 use switchboard_dialects::{Content, DialectTable, HOST, WebhookRequest};
 use switchboard_transport::{
@@ -78,8 +78,8 @@ impl MembershipChange {
 struct Deferred {
     /// The receivers of events of this step whose tasks wait for an event.
     receivers: PendingWakes,
-    /// Whether the receivers' own tasks handle the events.
-    wakes_receivers: bool,
+    /// Whether further tasks handle the events, and not this thread.
+    hands_over: bool,
     changes: Vec<MembershipChange>,
     released_contexts: Vec<HostContext>,
 }
@@ -87,8 +87,8 @@ struct Deferred {
 impl Deferred {
     /// `runtime` is that of the server.
     fn finish(self, runtime: Option<&Handle>, now: Instant) {
-        if self.wakes_receivers {
-            drop(self.receivers);
+        if self.hands_over {
+            self.receivers.hand_over(runtime);
         } else {
             self.receivers.handle(runtime, now);
         }
@@ -263,13 +263,13 @@ impl Shards {
         self.pass_waking_input(self.index_of_room(room), input);
     }
 
-    /// Passes an input of the host program or of the engine to a hub, and leaves the events to the receivers' own tasks. A
-    /// thread of the host program may hold a lock that the program's own dialects need, and the thread of the engine
-    /// must renew its lease, so they call no session. The result is that of [`Self::with_shard`].
+    /// Passes an input of the host program or of the engine to a hub, and leaves the events to further tasks. A thread of
+    /// the host program may hold a lock that the program's own dialects need, and the thread of the engine must renew
+    /// its lease, so they call no session. The result is that of [`Self::with_shard`].
     fn pass_waking_input(&self, index: usize, input: Input<OutboxHandle>) -> usize {
         let (mut unparsed, now) = (None, Instant::now());
         let bytes = self.with_shard(index, now, |shard, deferred| {
-            deferred.wakes_receivers = true;
+            deferred.hands_over = true;
             unparsed = shard.hub.try_handle(input, now);
         });
         match unparsed {
@@ -338,13 +338,55 @@ impl Shards {
         act: impl FnOnce(&mut Shard, &mut Deferred),
     ) -> usize {
         let mut deferred = Deferred::default();
-        let mut shard = self.shards[index].lock();
-        act(&mut shard, &mut deferred);
-        let slow_receiver_bytes = self.drain_effects(&mut shard, &mut deferred);
-        self.arm_timer(index, &mut shard);
-        drop(shard);
+        let bytes = self.defer_on_shard(index, &mut deferred, act);
         deferred.finish(self.runtime.get(), now);
+        bytes
+    }
+
+    /// Like [`Self::with_shard`], but leaves it to the caller to finish the deferred work.
+    fn defer_on_shard(
+        &self,
+        index: usize,
+        deferred: &mut Deferred,
+        act: impl FnOnce(&mut Shard, &mut Deferred),
+    ) -> usize {
+        let mut shard = self.shards[index].lock();
+        act(&mut shard, deferred);
+        let slow_receiver_bytes = self.drain_effects(&mut shard, deferred);
+        self.arm_timer(index, &mut shard);
         slow_receiver_bytes
+    }
+
+    /// Passes a message of another node to a hub. The events of its receivers are left to the caller.
+    fn pass_node_message(
+        &self,
+        from: NodeId,
+        message: NodeMessage,
+        now: Instant,
+        deferred: &mut Deferred,
+    ) {
+        let index = self.index_of_log(&message.log);
+        let sender = sender_of(&message.body).map(|sender| (sender, message.log.clone()));
+        let mut input = Some(Input::NodeMessage(from, message));
+        let mut bytes = 0;
+        while let Some(next) = input.take() {
+            let mut unparsed = None;
+            bytes = self.defer_on_shard(index, deferred, |shard, _| {
+                unparsed = shard.hub.try_handle(next, now);
+            });
+            input = unparsed.map(UnparsedInput::parse);
+        }
+        if let Some((sender, log)) = sender.filter(|_| bytes > 0) {
+            self.report_slow_receiver(from, log, sender, bytes);
+        }
+    }
+
+    /// Reports to the node of a sender that a frame of the sender was passed to a slow receiver on this node. That node
+    /// then throttles the sender.
+    fn report_slow_receiver(&self, node: NodeId, log: LogId, sender: PeerId, bytes: usize) {
+        let body = NodeMessageBody::SlowReceiver { sender, bytes };
+        // A node that cannot be reached sends no frames that would have to be throttled, so it needs no report.
+        drop(self.engine.send(node, NodeMessage { log, body }));
     }
 
     /// Applies the effects of the hub until it has no more. Returns the bytes of the largest frame that was passed
@@ -659,7 +701,7 @@ impl EngineEventHandler {
     fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard, &mut Deferred)) {
         if let Some(shards) = self.shards.upgrade() {
             let act = |shard: &mut Shard, deferred: &mut Deferred| {
-                deferred.wakes_receivers = true;
+                deferred.hands_over = true;
                 act(&shards, shard, deferred);
             };
             shards.with_shard(shards.index_of_log(log), Instant::now(), act);
@@ -671,16 +713,6 @@ impl EngineEventHandler {
             return 0;
         };
         shards.pass_waking_input(shards.index_of_log(log), input)
-    }
-
-    /// Reports to the node of a sender that a frame of the sender was passed to a slow receiver on this node. That node
-    /// then throttles the sender.
-    fn report_slow_receiver(&self, node: NodeId, log: LogId, sender: PeerId, bytes: usize) {
-        let message = NodeMessageBody::SlowReceiver { sender, bytes };
-        if let Some(shards) = self.shards.upgrade() {
-            // A node that cannot be reached sends no frames that would have to be throttled, so it needs no report.
-            drop(shards.engine.send(node, NodeMessage { log, body: message }));
-        }
     }
 }
 
@@ -707,12 +739,22 @@ impl EngineHandler for EngineEventHandler {
     }
 
     fn on_node_message(&self, from: NodeId, message: NodeMessage) {
-        let log = message.log.clone();
-        let sender = sender_of(&message.body);
-        let bytes = self.pass_input(&log, Input::NodeMessage(from, message));
-        if let Some(sender) = sender.filter(|_| bytes > 0) {
-            self.report_slow_receiver(from, log, sender, bytes);
+        self.on_node_messages(vec![(from, message)]);
+    }
+
+    fn on_node_messages(&self, messages: Vec<(NodeId, NodeMessage)>) {
+        let Some(shards) = self.shards.upgrade() else {
+            return;
+        };
+        let mut deferred = Deferred {
+            hands_over: true,
+            ..Deferred::default()
+        };
+        let now = Instant::now();
+        for (from, message) in messages {
+            shards.pass_node_message(from, message, now, &mut deferred);
         }
+        deferred.finish(shards.runtime.get(), now);
     }
 
     fn on_undeliverable(&self, message: NodeMessage) {

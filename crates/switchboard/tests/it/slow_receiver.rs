@@ -14,18 +14,18 @@ use switchboard::Server;
 use switchboard_cluster::{Engine, EngineHandler, ProposeOutcome, Status};
 use switchboard_core::{
     Address, Change, Entry, Identity, LogId, Member, MembershipRef, MessageKind, NodeId,
-    NodeMessage, NodeMessageBody, PeerId, Position, Recipient, RoomId, RoomName, SpaceName,
+    NodeMessage, NodeMessageBody, PeerId, Position, Recipient, RelayedMessage, RoomId, RoomName,
+    SpaceName,
 };
 use tokio::net::TcpSocket;
 use tokio_tungstenite::{client_async, tungstenite};
 
 use crate::client::{TEST_TIMEOUT, config, request, serve};
 
-const OTHER_NODE: u64 = 7;
-
-/// An engine (the part of a server that shares rooms between nodes) with two nodes. The test acts as the other node.
+/// An engine (the part of a server that shares rooms between nodes) with two nodes. The test acts as the other node, on
+/// which the member `far` is.
 #[derive(Default)]
-struct TwoNodes {
+pub(crate) struct TwoNodes {
     handler: Mutex<Option<Arc<dyn EngineHandler>>>,
     sent: Mutex<Vec<(NodeId, NodeMessage)>>,
 }
@@ -33,6 +33,60 @@ struct TwoNodes {
 impl std::fmt::Debug for TwoNodes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("TwoNodes")
+    }
+}
+
+impl TwoNodes {
+    pub(crate) const NODE: u64 = 7;
+
+    pub(crate) fn handler(&self) -> Arc<dyn EngineHandler> {
+        let handler = self.handler.lock().expect("no other thread panicked");
+        handler.clone().expect("attached")
+    }
+
+    /// The log of the room `r`.
+    pub(crate) fn log() -> LogId {
+        LogId::Room(RoomId::shared(
+            SpaceName::default(),
+            RoomName::parse("r", 0).expect("a name"),
+        ))
+    }
+
+    /// Lets the member of the other node join the room `r`.
+    pub(crate) fn join_far(&self, dialect: &str) -> MembershipRef {
+        let handler = self.handler();
+        let membership = MembershipRef {
+            peer: PeerId::from_random([9; 16]),
+            since: Position::from(1000),
+        };
+        let member = Member {
+            peer: membership.peer,
+            address: Address::parse("far", 0).expect("an address"),
+            name: None,
+            dialect: handler.dialect(dialect),
+            identity: Identity::Claimed,
+            token: None,
+            group: None,
+        };
+        let joined = Entry {
+            position: membership.since,
+            node: Some(NodeId::from(Self::NODE)),
+            change: Change::Join(Arc::new(member)),
+        };
+        handler.on_committed(&Self::log(), vec![joined]);
+        membership
+    }
+
+    /// A message of that member to all members of the room.
+    pub(crate) fn message(from: MembershipRef, message: Arc<RelayedMessage>) -> NodeMessage {
+        NodeMessage {
+            log: Self::log(),
+            body: NodeMessageBody::Relay {
+                from,
+                to: Recipient::Everyone,
+                message,
+            },
+        }
     }
 }
 
@@ -91,33 +145,8 @@ async fn the_node_of_a_sender_is_notified_of_a_slow_receiver() {
     );
     let _slow = join_without_reading(address).await;
 
-    let handler = engine
-        .handler
-        .lock()
-        .expect("no other thread panicked")
-        .clone();
-    let handler = handler.expect("attached");
-    let log = LogId::Room(RoomId::shared(
-        SpaceName::default(),
-        RoomName::parse("r", 0).expect("a name"),
-    ));
-    let sender = PeerId::from_random([9; 16]);
-    let since = Position::from(1000);
-    let member = Member {
-        peer: sender,
-        address: Address::parse("far", 0).expect("an address"),
-        name: None,
-        dialect: handler.dialect("lightstream"),
-        identity: Identity::Claimed,
-        token: None,
-        group: None,
-    };
-    let joined = Entry {
-        position: since,
-        node: Some(NodeId::from(OTHER_NODE)),
-        change: Change::Join(Arc::new(member)),
-    };
-    handler.on_committed(&log, vec![joined]);
+    let from = engine.join_far("lightstream");
+    let handler = engine.handler();
 
     let data = "x".repeat(50_000);
     let frame = format!(r#"{{"type":"message","roomID":"r","senderID":"far","data":"{data}"}}"#);
@@ -126,26 +155,15 @@ async fn the_node_of_a_sender_is_notified_of_a_slow_receiver() {
     let relayed = Arc::new(relayed.expect("a known dialect"));
     // More than the socket buffers of the connection.
     for _ in 0..200 {
-        let from = MembershipRef {
-            peer: sender,
-            since,
-        };
-        let message = NodeMessage {
-            log: log.clone(),
-            body: NodeMessageBody::Relay {
-                from,
-                to: Recipient::Everyone,
-                message: relayed.clone(),
-            },
-        };
-        handler.on_node_message(NodeId::from(OTHER_NODE), message);
+        let message = TwoNodes::message(from, relayed.clone());
+        handler.on_node_message(NodeId::from(TwoNodes::NODE), message);
         tokio::task::yield_now().await;
     }
     let sent = engine.sent.lock().expect("no other thread panicked");
     let (to, notice) = sent.first().expect("a notice to the sender's node");
-    assert_eq!(*to, NodeId::from(OTHER_NODE));
+    assert_eq!(*to, NodeId::from(TwoNodes::NODE));
     assert!(
-        matches!(notice.body, NodeMessageBody::SlowReceiver { sender: to, bytes } if to == sender && bytes == frame.len()),
+        matches!(notice.body, NodeMessageBody::SlowReceiver { sender: to, bytes } if to == from.peer && bytes == frame.len()),
         "{:?}",
         notice.body
     );
