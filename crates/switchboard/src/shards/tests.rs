@@ -3,9 +3,13 @@
 
 use std::cell::{Cell, RefCell};
 
-use switchboard_cluster::CloseFuture;
-use switchboard_core::{Identity, JoinId, MembershipRef, Recipient, RoomName, SpaceName, Target};
-use switchboard_dialects::{ALL, Dialect, Handshake, Session, SessionOutput};
+use bytestring::ByteString;
+use switchboard_cluster::{CloseFuture, DialectRegistry, EngineHandler};
+use switchboard_core::{
+    DialectTraits, Identity, JoinId, MembershipRef, MessageKind, Recipient, RelayedMessage,
+    RoomName, SpaceName, Target,
+};
+use switchboard_dialects::{ALL, Content, Dialect, HOST, Handshake, Session, SessionOutput};
 use switchboard_transport::Outbox;
 
 use super::*;

@@ -1,0 +1,150 @@
+//! The results of the engine, on their way to the shards and the election.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Weak},
+    time::Instant,
+};
+
+use bytestring::ByteString;
+use switchboard_cluster::{DialectRegistry, EngineHandler};
+use switchboard_core::{
+    Address, DialectTraits, Entry, Input, LogId, Member, MessageKind, NodeId, NodeMessage,
+    OfferPolicy, PeerId, RejectReason, RelayedMessage, error_chain,
+};
+use switchboard_dialects::{Content, DialectTable, HOST};
+use switchboard_transport::OutboxHandle;
+
+use super::{Deferred, Shard, Shards};
+use crate::election::{self, Election};
+
+/// Passes the results of the engine to the shards and the election.
+pub(super) struct EngineEventHandler {
+    pub(super) shards: Weak<Shards>,
+    pub(super) dialects: DialectTable,
+    pub(super) election: Option<Arc<Election>>,
+}
+
+impl EngineEventHandler {
+    fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard, &mut Deferred)) {
+        if let Some(shards) = self.shards.upgrade() {
+            let act = |shard: &mut Shard, deferred: &mut Deferred| {
+                deferred.hands_over = true;
+                act(&shards, shard, deferred);
+            };
+            shards.with_shard(shards.index_of_log(log), Instant::now(), act);
+        }
+    }
+
+    fn pass_input(&self, log: &LogId, input: Input<OutboxHandle>) -> usize {
+        let Some(shards) = self.shards.upgrade() else {
+            return 0;
+        };
+        shards.pass_waking_input(shards.index_of_log(log), input)
+    }
+}
+
+impl EngineHandler for EngineEventHandler {
+    fn on_committed(&self, log: &LogId, entries: Vec<Entry>) {
+        if let (LogId::Election(_), Some(election)) = (log, &self.election) {
+            return election.on_committed(&entries);
+        }
+        self.with_shard(log, |shards, shard, deferred| {
+            for entry in entries {
+                shards.commit(shard, log.clone(), entry, deferred);
+                shards.drain_effects(shard, deferred);
+            }
+        });
+    }
+
+    fn on_rejected(&self, log: &LogId, peer: PeerId, reason: RejectReason) {
+        if let (LogId::Election(_), Some(election)) = (log, &self.election) {
+            return election.on_rejected(reason);
+        }
+        self.with_shard(log, |shards, shard, deferred| {
+            shards.reject(shard, log, peer, reason, deferred);
+        });
+    }
+
+    fn on_node_message(&self, from: NodeId, message: NodeMessage) {
+        self.on_node_messages(vec![(from, message)]);
+    }
+
+    fn on_node_messages(&self, messages: Vec<(NodeId, NodeMessage)>) {
+        let Some(shards) = self.shards.upgrade() else {
+            return;
+        };
+        let mut deferred = Deferred {
+            hands_over: true,
+            ..Deferred::default()
+        };
+        let now = Instant::now();
+        for (from, message) in messages {
+            shards.pass_node_message(from, message, now, &mut deferred);
+        }
+        deferred.finish(shards.runtime.get(), now);
+    }
+
+    fn on_undeliverable(&self, message: NodeMessage) {
+        self.pass_input(&message.log.clone(), Input::Undeliverable(message));
+    }
+}
+
+impl DialectRegistry for EngineEventHandler {
+    fn dialect(&self, name: &str) -> &'static DialectTraits {
+        if name == election::ELECTION_TRAITS.name {
+            return &election::ELECTION_TRAITS;
+        }
+        if name == HOST.name {
+            return &HOST;
+        }
+        self.dialects
+            .find(name)
+            .map_or(&UNKNOWN, |dialect| dialect.traits())
+    }
+
+    fn encode_member(&self, member: &Member, join: u64) -> Vec<u8> {
+        switchboard_dialects::encode_member(member, join)
+    }
+
+    fn decode_member(&self, peer: PeerId, address: Address, metadata: &[u8]) -> Member {
+        let dialect = |name: &str| self.dialect(name);
+        let member = switchboard_dialects::decode_member(peer, address.clone(), metadata, dialect);
+        member.unwrap_or_else(|error| {
+            tracing::warn!(
+                error = error_chain(&error),
+                "metadata of another node's member is malformed"
+            );
+            Member::new(peer, address, &UNKNOWN)
+        })
+    }
+
+    fn message(
+        &self,
+        origin: &str,
+        kind: MessageKind,
+        frame: ByteString,
+    ) -> Option<RelayedMessage> {
+        let message = AssertUnwindSafe(|| {
+            Content::relayed_message(origin, kind, frame.clone(), self.dialects)
+        });
+        // A panic would end the thread of the engine.
+        catch_unwind(message).unwrap_or_else(|_| {
+            tracing::error!(
+                dialect = origin,
+                "a dialect panicked at a frame of another node"
+            );
+            let name = self.dialects.find(origin)?.traits().name;
+            Some(RelayedMessage::new(name, kind, frame, |_, _| false))
+        })
+    }
+}
+
+/// The properties of a member whose dialect this node does not know: it can neither be called nor get messages.
+static UNKNOWN: DialectTraits = DialectTraits {
+    name: "unknown",
+    offer_policy: OfferPolicy::Unspecified,
+    signals: false,
+    messages: false,
+    ..DialectTraits::DEFAULT
+};
