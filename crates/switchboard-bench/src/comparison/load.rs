@@ -9,7 +9,7 @@ use super::{
     ComparisonOptions,
     command_line::CommandLine,
     host::Host,
-    section::{Case, Section},
+    section::{LoadCase, Section},
     subject::SubjectProcess,
 };
 
@@ -76,7 +76,7 @@ pub(super) struct LoadReport {
 /// The command of a load.
 pub(super) fn command(
     section: &Section,
-    case: Case,
+    case: LoadCase,
     server: &SubjectProcess,
     host: &Host,
     options: &ComparisonOptions,

@@ -144,7 +144,7 @@ fn background(figures: &LoadFigures) -> String {
 /// The commands of the servers, and of the background load.
 fn servers(results: &Results) -> String {
     let servers = results.servers.join("\n");
-    let note = "A load on an original server has the option `--path /` too. `report.json` has all commands as they were run.";
+    let note = "A server with two workers shares a core with the load if there are two cores. A load on an original server has the option `--path /` too. `report.json` has all commands as they were run.";
     let background = results.background.as_ref().map(|command| {
         format!("The background load: members of five dialects in one room, of which five a second are replaced, and eight \
             clients that do not read:\n\n```sh\n{command}\n```\n\n")

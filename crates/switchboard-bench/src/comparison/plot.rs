@@ -6,11 +6,11 @@ use super::summary::{Row, SectionSummary};
 
 const WIDTH: usize = 760;
 /// The space of the labels, left of the bars.
-const LABELS: usize = 250;
+const LABELS: usize = 260;
 /// The space of the number after the longest bar.
 const NUMBERS: usize = 130;
 const ROW_HEIGHT: usize = 24;
-const HEAD_HEIGHT: usize = 44;
+const HEAD_HEIGHT: usize = 62;
 
 const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1f2328}.head{font-weight:600}.label{text-anchor:end}\
 .bg{fill:#fff}.floor{fill:#6e7781}.switchboard{fill:#0969da}.original{fill:#bc4c00}.second{opacity:.55}\
@@ -18,7 +18,7 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1f2328}.head{font
 .original{fill:#f0883e}}";
 
 /// The figure of a plot: its name and unit, and one or two values of a row.
-type Figure = (&'static str, usize, fn(&Row) -> Vec<f64>);
+type Figure = (String, usize, fn(&Row) -> Vec<f64>);
 
 /// The plot of a section's main figure.
 pub(super) fn plot(section: &SectionSummary) -> String {
@@ -34,11 +34,12 @@ pub(super) fn plot(section: &SectionSummary) -> String {
         .flat_map(|(_, values)| values.clone())
         .fold(f64::MIN_POSITIVE, f64::max);
     let height = HEAD_HEIGHT + bars.len() * ROW_HEIGHT + 12;
-    let title = escape(&format!("{}: {name}", section.title));
+    let title = escape(&section.title);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\
         <title>{title}</title><style>{STYLE}</style><rect class=\"bg\" width=\"100%\" height=\"100%\"/>\
-        <text class=\"head\" x=\"16\" y=\"26\">{title}</text>\n"
+        <text class=\"head\" x=\"16\" y=\"26\">{title}</text><text x=\"16\" y=\"46\">{}</text>\n",
+        escape(&name)
     );
     for (index, (row, values)) in bars.iter().enumerate() {
         let top = HEAD_HEIGHT + index * ROW_HEIGHT;
@@ -51,21 +52,24 @@ pub(super) fn plot(section: &SectionSummary) -> String {
 fn figure(section: &SectionSummary) -> Figure {
     let has = |value: fn(&Row) -> Option<f64>| section.rows.iter().any(|row| value(row).is_some());
     if has(|row| row.bytes_per_connection) {
-        return ("bytes per connection", 0, |row| {
+        return ("bytes per connection".to_owned(), 0, |row| {
             row.bytes_per_connection.into_iter().collect()
         });
     }
     if section.is_latency || section.background.is_some() {
-        return ("p50 and p99, µs", 0, |row| {
+        return ("latency in µs: p50 and p99".to_owned(), 0, |row| {
             row.p50_us.into_iter().chain(row.p99_us).collect()
         });
     }
+    let unit = &section.unit;
     if has(|row| row.cpu_ratio) {
-        return ("CPU time × the first", 2, |row| {
-            row.cpu_ratio.into_iter().collect()
-        });
+        let reference = section.rows.first().map(|row| row.server.as_str());
+        let name = format!("CPU time per {unit}, × {}", reference.unwrap_or_default());
+        return (name, 2, |row| row.cpu_ratio.into_iter().collect());
     }
-    ("CPU time, µs", 1, |row| row.cpu_us.into_iter().collect())
+    (format!("CPU time per {unit} in µs"), 1, |row| {
+        row.cpu_us.into_iter().collect()
+    })
 }
 
 fn label(row: &Row, top: usize) -> String {

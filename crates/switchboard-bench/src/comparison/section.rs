@@ -16,12 +16,12 @@ pub(super) struct Section {
     pub(super) has_new_servers: bool,
     /// Whether the server has the background load too.
     pub(super) has_background: bool,
-    pub(super) cases: Vec<Case>,
+    pub(super) cases: Vec<LoadCase>,
 }
 
 /// A server with clients of a dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Case {
+pub(super) struct LoadCase {
     pub(super) subject: Subject,
     pub(super) dialect: BenchDialect,
 }
@@ -80,7 +80,7 @@ fn alone(extent: Extent) -> Vec<Section> {
         Section::new(
             extent,
             "latency",
-            "Relay at 5,000 messages per second: latency from the time at which each was due",
+            "Relay at 5,000 messages per second: latency from the due time",
             (Workload::Relay, "--clients 64 --rate 5000"),
             above_floor(&DIALECTS),
         ),
@@ -131,8 +131,8 @@ fn join_large(extent: Extent) -> Section {
 }
 
 fn workers(extent: Extent) -> Section {
-    let title = "Two worker threads on two cores; without a third core the load shares one of them";
-    let cases = [1, 2].map(|workers| Case {
+    let title = "Two worker threads on two cores";
+    let cases = [1, 2].map(|workers| LoadCase {
         subject: Subject::Switchboard { workers },
         dialect: BenchDialect::Lightstream,
     });
@@ -158,7 +158,7 @@ impl Section {
         name: &str,
         title: &str,
         (workload, load): (Workload, &str),
-        cases: Vec<Case>,
+        cases: Vec<LoadCase>,
     ) -> Self {
         let Extent {
             seconds, warm_up, ..
@@ -184,15 +184,15 @@ impl Section {
     fn with_background(&self) -> Self {
         let mut section = self.clone();
         section.name = format!("{}-background", self.name);
-        section.title = format!("{}. With the background load", self.title);
+        section.title = format!("{}, with the background load", self.title);
         section.has_background = true;
-        let is_switchboard = |case: &Case| matches!(case.subject, Subject::Switchboard { .. });
+        let is_switchboard = |case: &LoadCase| matches!(case.subject, Subject::Switchboard { .. });
         section.cases.retain(is_switchboard);
         section
     }
 
     /// The case whose CPU time is the divisor of all ratios: the floor, or one worker for two.
-    pub(super) fn reference(&self) -> Option<Case> {
+    pub(super) fn reference(&self) -> Option<LoadCase> {
         let first = *self.cases.first()?;
         (first.subject == Subject::Floor || self.name == "workers").then_some(first)
     }
@@ -209,8 +209,8 @@ impl Section {
 }
 
 /// The floor, and Switchboard and the original server with each dialect.
-fn above_floor(dialects: &[BenchDialect]) -> Vec<Case> {
-    let floor = Case {
+fn above_floor(dialects: &[BenchDialect]) -> Vec<LoadCase> {
+    let floor = LoadCase {
         subject: Subject::Floor,
         dialect: BenchDialect::Floor,
     };
@@ -218,13 +218,13 @@ fn above_floor(dialects: &[BenchDialect]) -> Vec<Case> {
 }
 
 /// Switchboard and the original server with each dialect.
-fn both(dialects: &[BenchDialect]) -> Vec<Case> {
+fn both(dialects: &[BenchDialect]) -> Vec<LoadCase> {
     let subjects = |dialect| {
         [
             Subject::Switchboard { workers: 1 },
             Subject::Original(dialect),
         ]
-        .map(|subject| Case { subject, dialect })
+        .map(|subject| LoadCase { subject, dialect })
     };
     dialects.iter().copied().flat_map(subjects).collect()
 }
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn each_load_has_an_original_and_a_reference_where_there_can_be_one() {
         for section in all(Extent::FULL, false) {
-            let originals = |case: &&Case| matches!(case.subject, Subject::Original(_));
+            let originals = |case: &&LoadCase| matches!(case.subject, Subject::Original(_));
             let count = section.cases.iter().filter(originals).count();
             assert_eq!(count > 0, section.name != "workers", "{section:?}");
             let has_reference = !section.name.starts_with("join");

@@ -8,7 +8,7 @@ use super::{
     command_line::CommandLine,
     host::Host,
     load::{self, LoadError, LoadFigures, LoadReport},
-    section::{Case, Section},
+    section::{LoadCase, Section},
     subject::{Subject, SubjectProcess, Unavailable},
 };
 use crate::BenchError;
@@ -16,7 +16,7 @@ use crate::BenchError;
 /// One load on one server.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
-    pub(super) case: Case,
+    pub(super) case: LoadCase,
     pub(super) round: usize,
     /// The command of the server.
     pub(super) server: Option<CommandLine>,
@@ -136,7 +136,7 @@ impl Servers {
 
 fn measure(
     section: &Section,
-    case: Case,
+    case: LoadCase,
     round: usize,
     server: &SubjectProcess,
     host: &Host,
@@ -160,7 +160,7 @@ fn measure(
 }
 
 /// A run on a server that does not run. Only an original server may be absent.
-fn absent(case: Case, round: usize, error: &Unavailable) -> Result<Run, BenchError> {
+fn absent(case: LoadCase, round: usize, error: &Unavailable) -> Result<Run, BenchError> {
     let problem = error.to_string();
     match case.subject {
         Subject::Original(_) => Ok(Run {
@@ -179,7 +179,7 @@ fn absent(case: Case, round: usize, error: &Unavailable) -> Result<Run, BenchErr
 }
 
 fn progress_line(section: &Section, run: &Run) -> String {
-    let Case { subject, dialect } = run.case;
+    let LoadCase { subject, dialect } = run.case;
     let figures = run
         .figures
         .as_ref()

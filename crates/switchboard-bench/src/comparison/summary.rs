@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{
     load::LoadFigures,
-    section::{Case, Section},
+    section::{LoadCase, Section},
     series::{Run, SectionRuns},
 };
 
@@ -67,7 +67,7 @@ impl SectionSummary {
 }
 
 impl Row {
-    fn new(section: &Section, case: Case, runs: &[Run]) -> Self {
+    fn new(section: &Section, case: LoadCase, runs: &[Run]) -> Self {
         let of_case = || runs.iter().filter(|run| run.case == case);
         let figures: Vec<&LoadFigures> = of_case().filter_map(|run| run.figures.as_ref()).collect();
         let median_of = |figure: &dyn Fn(&LoadFigures) -> Option<f64>| {
@@ -103,9 +103,9 @@ impl Row {
 }
 
 /// The median of the ratios of a case to the reference of the section, each within a round.
-fn ratio(section: &Section, case: Case, runs: &[Run]) -> Option<f64> {
+fn ratio(section: &Section, case: LoadCase, runs: &[Run]) -> Option<f64> {
     let reference = section.reference()?;
-    let cpu = |case: Case, round: usize| {
+    let cpu = |case: LoadCase, round: usize| {
         let run = runs
             .iter()
             .find(|run| run.case == case && run.round == round)?;
@@ -138,7 +138,7 @@ mod tests {
         comparison::{Extent, load::ServerFigures, section, subject::Subject},
     };
 
-    fn run(case: Case, round: usize, cpu: Option<f64>) -> Run {
+    fn run(case: LoadCase, round: usize, cpu: Option<f64>) -> Run {
         let figures = |cpu| LoadFigures {
             lost: 1,
             server: Some(ServerFigures {

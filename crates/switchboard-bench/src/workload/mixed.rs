@@ -13,10 +13,10 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use tokio::{
     signal::ctrl_c,
-    task::spawn_local,
+    task::{JoinHandle, spawn_local},
     time::{Interval, interval, sleep, sleep_until, timeout},
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     BenchDialect, BenchError, BenchOptions, Report,
@@ -94,8 +94,21 @@ struct MixedRoom {
     tally: RefCell<Tally>,
 }
 
-/// A member that leaves when this is dropped.
-type MemberGuard = DropGuard;
+/// A member in its task.
+#[derive(Debug)]
+struct MixedMember {
+    left: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl MixedMember {
+    /// Closes the connection, and waits until the server has closed it too.
+    async fn leave(self) {
+        self.left.cancel();
+        // The task ends in any case.
+        drop(self.task.await);
+    }
+}
 
 impl MixedRoom {
     fn new(options: &BenchOptions) -> Result<Self, BenchError> {
@@ -132,9 +145,9 @@ impl MixedRoom {
         self: &Rc<Self>,
         clients: usize,
         reporter: &mut Reporter<'_>,
-    ) -> Result<VecDeque<MemberGuard>, BenchError> {
+    ) -> Result<VecDeque<MixedMember>, BenchError> {
         for _ in 0..SPEAKERS.min(clients) {
-            self.clone().enter(true).await?.disarm();
+            self.clone().enter(true).await?;
         }
         let rest = SPEAKERS.min(clients)..clients;
         let entering = rest.map(|_| self.clone().enter(false));
@@ -148,15 +161,15 @@ impl MixedRoom {
     }
 
     /// Lets a new client join the room.
-    async fn enter(self: Rc<Self>, speaks: bool) -> Result<MemberGuard, BenchError> {
+    async fn enter(self: Rc<Self>, speaks: bool) -> Result<MixedMember, BenchError> {
         let number = self.next_number();
         let net = &self.nets[number % DIALECTS.len()];
         let mut client = BenchClient::open(net, number, net.seat(number, ROOM)).await?;
         client.join(net).await?;
         let left = CancellationToken::new();
         let speech = speaks.then(|| Speaker::new(net, &client, &self.content));
-        spawn_local(self.clone().attend(client, speech.flatten(), left.clone()));
-        Ok(left.drop_guard())
+        let task = spawn_local(self.clone().attend(client, speech.flatten(), left.clone()));
+        Ok(MixedMember { left, task })
     }
 
     /// Receives, and speaks if the client is a speaker, until the client leaves.
@@ -209,16 +222,20 @@ impl MixedRoom {
         Ok(())
     }
 
-    /// Lets the oldest member leave and a new one join, at a rate.
-    async fn replace_members(self: Rc<Self>, mut members: VecDeque<MemberGuard>, rate: f64) {
+    /// Lets the oldest member leave, and later a new client join, at a rate. The room may be full: the time between the two lets
+    /// the server notice the leave.
+    async fn replace_members(self: Rc<Self>, mut members: VecDeque<MixedMember>, rate: f64) {
         if rate == 0.0 {
-            // A member leaves when its place in the queue is dropped.
-            return std::future::pending().await;
+            return;
         }
         let mut schedule = Schedule::new(Instant::now(), rate);
+        // The first due time is now, and the place of the first leave is not free yet.
+        schedule.take();
         loop {
+            if let Some(oldest) = members.pop_front() {
+                oldest.leave().await;
+            }
             sleep_until(schedule.take().into()).await;
-            drop(members.pop_front());
             match self.clone().enter(false).await {
                 Ok(member) => members.push_back(member),
                 Err(error) => self.tally.borrow_mut().fail(&error),
