@@ -43,7 +43,7 @@ const TASKS_PER_BATCH: usize = 256;
 
 /// The pause between two turns under load. A message waits for one on its way out and one on its way in, so it comes at
 /// most twice this time later.
-const PACE: Duration = Duration::from_micros(300);
+const PACE: Duration = Duration::from_micros(150);
 
 /// The node is under load if a turn has handled at least this many tasks and effects. With fewer, a pause saves
 /// nothing.
