@@ -182,6 +182,11 @@ impl<L> Room<L> {
         self.members.len()
     }
 
+    /// The number for which memory is reserved before the observers of a member are found. A group is small.
+    pub(crate) fn observers_max(&self, of: &Member) -> usize {
+        of.group.as_ref().map_or(self.members.len(), |_| 0)
+    }
+
     /// Number of members, including pending joins.
     pub(crate) fn len(&self) -> usize {
         self.members.len() + self.pending.joins().count()

@@ -11,8 +11,8 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use switchboard_cluster::{Engine, Memory, ProposeOutcome};
 use switchboard_core::{
-    DisconnectReason, Effect, Entry, ErrorCode, Event, Hub, HubRequest, Identity, Input, Limits,
-    LogId, Member, PeerId, Position, RoomId, SpaceName,
+    Deliveries, DisconnectReason, Effect, Entry, ErrorCode, Event, Hub, HubRequest, Identity,
+    Input, Limits, LogId, Member, PeerId, Position, RoomId, SpaceName,
 };
 use switchboard_dialects::{
     ALL, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query, ResumeError,
@@ -526,6 +526,13 @@ impl Simulation {
         client.webhooks.extend(client.session.on_end());
     }
 
+    fn queue_event(&mut self, id: ClientId, event: Arc<Event>) {
+        let client = &mut self.clients[id.0];
+        if client.is_connected() {
+            client.outbox.push_back((self.log.len(), event));
+        }
+    }
+
     fn request(&mut self, local: ClientId, request: HubRequest) {
         let peer = self.peer(local);
         let input = Input::Request {
@@ -537,15 +544,18 @@ impl Simulation {
         self.drain_effects();
     }
 
+    /// Fetches the effects as a server does: deliveries of one event to several clients come together.
     fn drain_effects(&mut self) {
-        while let Some(effect) = self.hub.poll_effect() {
+        loop {
+            if let Some(Deliveries { receivers, event }) = self.hub.poll_deliveries() {
+                receivers.for_each(|id| self.queue_event(id, event.clone()));
+                continue;
+            }
+            let Some(effect) = self.hub.poll_effect() else {
+                return;
+            };
             match effect {
-                Effect::Deliver(id, event) => {
-                    let client = &mut self.clients[id.0];
-                    if client.is_connected() {
-                        client.outbox.push_back((self.log.len(), event));
-                    }
-                }
+                Effect::Deliver(id, event) => self.queue_event(id, event),
                 Effect::Propose {
                     log,
                     known_position,

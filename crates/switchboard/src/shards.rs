@@ -8,6 +8,7 @@
 use std::{
     fmt,
     hash::BuildHasher,
+    mem,
     sync::{Arc, OnceLock, Weak},
     time::Instant,
 };
@@ -396,7 +397,6 @@ impl Shards {
         let mut slow_receiver_bytes = 0;
         loop {
             if let Some(Deliveries { receivers, event }) = shard.hub.poll_deliveries() {
-                deferred.receivers.reserve(receivers.size_hint().0);
                 let bytes = deliver_all(receivers, &event, deferred);
                 slow_receiver_bytes = bytes.max(slow_receiver_bytes);
                 continue;
@@ -570,11 +570,15 @@ fn deliver_all(
     event: &Arc<Event>,
     deferred: &mut Deferred,
 ) -> usize {
+    let receivers = receivers.into_iter();
+    // In a busy room no receiver waits, and no memory is needed.
+    let mut reserved = receivers.size_hint().0;
     let mut is_slow = false;
     for receiver in receivers {
         let (level, wake) = receiver.push_deferring_wake(event.clone());
         is_slow |= level == FillLevel::High;
         if let Some(wake) = wake {
+            deferred.receivers.reserve(mem::take(&mut reserved));
             deferred.receivers.push(wake);
         }
     }

@@ -68,7 +68,7 @@ impl<L: Clone> Broadcast<L> {
             return Some(Self::of_uniform(members, from));
         }
         let Some(alias) = &message.aliases.to else {
-            return Self::new(room.visible_to(from), room.members_len(), message);
+            return Self::new(room.visible_to(from), room.observers_max(from), message);
         };
         // The other nodes resolve the alias for their members.
         let nodes = room.visible_to(from).filter_map(|other| other.node);
@@ -93,7 +93,7 @@ impl<L: Clone> Broadcast<L> {
     }
 
     fn new<'a>(
-        memberships: impl Iterator<Item = &'a Membership<L>>,
+        mut memberships: impl Iterator<Item = &'a Membership<L>>,
         count: usize,
         message: &RelayedMessage,
     ) -> Option<Self>
@@ -106,22 +106,24 @@ impl<L: Clone> Broadcast<L> {
             receivers: 0,
             is_untranslatable: false,
         };
-        let mut is_unparsed = false;
         // Most members have the dialect of the member before.
         let mut last: Option<(&DialectTraits, Reception)> = None;
-        // `for_each` of the combined iterators is faster than a loop.
-        memberships.for_each(|membership| {
+        // `try_for_each` of the combined iterators is faster than a loop.
+        let passed = memberships.try_for_each(|membership| {
             let dialect = membership.member.dialect;
             let reception = match last {
                 Some((known, reception)) if ptr::eq(known, dialect) => reception,
                 Some(_) | None => Reception::of(message, dialect),
             };
             last = Some((dialect, reception));
-            is_unparsed |= reception == Reception::Unparsed;
+            if reception == Reception::Unparsed {
+                return None;
+            }
             own.add(membership, reception, count);
+            Some(())
         });
         own.nodes = without_duplicates(own.nodes);
-        (!is_unparsed).then_some(own)
+        passed.map(|()| own)
     }
 
     fn add(&mut self, membership: &Membership<L>, reception: Reception, count: usize) {

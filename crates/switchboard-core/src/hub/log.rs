@@ -197,9 +197,10 @@ impl<L: Clone> Hub<L> {
             let notified = room.observers_of(&membership.member);
             let notified = notified.filter_map(|membership| membership.local.as_ref());
             let mut receivers = Receivers::None;
+            let most = room.observers_max(&membership.member);
             notified
                 .chain(room.counterparts_of(&membership))
-                .for_each(|local| receivers.add(local.clone(), room.members_len()));
+                .for_each(|local| receivers.add(local.clone(), most));
             effects.deliver_all(receivers, event.clone());
             for suspended in room.suspended_mut() {
                 if suspended.remove_known(peer) && observes_presence(&suspended.member) {
@@ -312,13 +313,14 @@ fn introduce_all<L: Clone>(
     };
     if let LogId::Room(id) = log {
         let mut observers = ObserversByRole::default();
+        let most = room.observers_max(newcomer);
         // `for_each` of these combined iterators is faster than a loop.
         room.observers_of(newcomer)
             .filter(is_new)
             .for_each(|membership| {
                 notified += 1;
                 if let Some(local) = &membership.local {
-                    observers.add(role(membership).flipped(), local, room.members_len());
+                    observers.add(role(membership).flipped(), local, most);
                 }
             });
         observers.notify(effects, id, newcomer);

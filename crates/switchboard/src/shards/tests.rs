@@ -156,7 +156,7 @@ impl TestRoom {
     }
 
     fn commit_proposals(&self) {
-        let proposals = std::mem::take(&mut *self.engine.proposals.lock());
+        let proposals = mem::take(&mut *self.engine.proposals.lock());
         for (_, change) in proposals {
             self.commit(None, change);
         }
