@@ -4,6 +4,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 exec </dev/null
+source xtask/versions.sh
 target=${CARGO_TARGET_DIR:-target}
 
 # The report marks a server that is not installed.
@@ -19,5 +20,5 @@ for flag in "$@"; do [ "$flag" = --no-install ] || flags+=("$flag"); done
 cargo run --quiet --package switchboard-bench --bin bench-report -- \
     --switchboard "$SWITCHBOARD_BIN" \
     --node-modules compat/node_modules \
-    --matchbox-server "$target/originals/bin/matchbox_server" \
+    --matchbox-server "$MATCHBOX_RELEASE/bin/matchbox_server" \
     --output "$target/bench-report" "${flags[@]}"

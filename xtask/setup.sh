@@ -7,11 +7,10 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
+source xtask/versions.sh
 export DEBIAN_FRONTEND=noninteractive
 
 CARGO_DENY=0.20.2
-# The version of the original matchbox server, as in test.sh.
-MATCHBOX=0.15.0
 NODE_MAJOR_MIN=20
 
 # Lines of `PROGRAM[|ANOTHER] PACKAGE`.
@@ -82,9 +81,8 @@ setup_test() {
 setup_bench_report() {
     setup_programs "$BENCH_REPORT"
     setup_npm_packages
-    local root="${CARGO_TARGET_DIR:-target}/originals"
-    has "$root/bin/matchbox_server" ||
-        cargo install --locked matchbox_server --version "$MATCHBOX" --root "$root" ||
+    has "$MATCHBOX_RELEASE/bin/matchbox_server" ||
+        cargo install --locked matchbox_server --version "$MATCHBOX" --root "$MATCHBOX_RELEASE" ||
         report "the crate matchbox_server"
 }
 

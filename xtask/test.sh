@@ -2,9 +2,7 @@
 # `cargo xtask test [--no-install] [--no-browser] [--long]`: installs the tools and runs all tests: Rust, the web type
 # check, and real clients and browsers with the release binary. All is built first: the limits of tests count no building.
 source "$(dirname "${BASH_SOURCE[0]}")/stages.sh"
-
-# The version of the original matchbox server. The clients in compat/matchbox/Cargo.toml have the same version.
-MATCHBOX=0.15.0
+source xtask/versions.sh
 
 # The program of another developer on the library. It shares the dependencies that the workspace has built.
 OWN_DIALECT=(cargo test --locked --manifest-path examples/own-dialect/Cargo.toml --target-dir "$TARGET")
