@@ -25,6 +25,7 @@ mod section;
 mod series;
 mod subject;
 mod summary;
+mod version;
 
 use self::{host::Host, section::Section, summary::SectionSummary};
 
@@ -90,21 +91,32 @@ impl Extent {
     };
 }
 
-/// Runs all loads, and writes `report.md`, `report.json` and a plot for each section to the output folder. Returns the path of
-/// `report.md`. `progress` gets a line for each load.
+/// A report that was written.
+#[derive(Clone, Debug)]
+pub struct WrittenReport {
+    /// The path of `report.md`.
+    pub path: PathBuf,
+    /// The failures of the floor, of Switchboard and of the background load. Original servers that are absent are no failures.
+    pub failures: Vec<String>,
+}
+
+/// Runs all loads, and writes `report.md`, `report.json` and a plot for each section to the output folder. `progress` gets a
+/// line for each load.
 ///
 /// # Errors
-/// If the output cannot be written, or the binary of Switchboard cannot be started. A load that fails is a row of the report.
+/// If no section is selected, the output cannot be written, or the program of Switchboard cannot be run. A load that fails is
+/// a row of the report, and a failure of [`WrittenReport`] unless it is that of an original server.
 pub fn compare(
     options: &ComparisonOptions,
     progress: &mut dyn FnMut(&str),
-) -> Result<PathBuf, BenchError> {
+) -> Result<WrittenReport, BenchError> {
+    let selected = selected(options)?;
     let action = "create the output folder";
     fs::create_dir_all(&options.output).map_err(|source| BenchError::Io { action, source })?;
-    let mut results = Results::new(options);
-    let report = options.output.join("report.md");
-    for section in &selected(options)? {
-        let runs = series::run(section, &results.host, options, progress)?;
+    let mut results = Results::new(options)?;
+    let path = options.output.join("report.md");
+    for section in &selected {
+        let runs = series::run(section, &results.host, options, progress);
         let load = load::template(section, &results.host, options);
         results
             .sections
@@ -112,10 +124,12 @@ pub fn compare(
         let records = runs.runs.iter().map(|run| run.record(section));
         results.runs.extend(records);
         // The report has the sections so far if a later one fails.
-        write(&report, &markdown::report(&results))?;
+        write(&path, &markdown::report(&results))?;
         write_figures(&results, &options.output)?;
     }
-    Ok(report)
+    let sections = results.sections.iter();
+    let failures = sections.flat_map(SectionSummary::failures).collect();
+    Ok(WrittenReport { path, failures })
 }
 
 /// The sections of the options.
@@ -140,6 +154,8 @@ fn selected(options: &ComparisonOptions) -> Result<Vec<Section>, BenchError> {
 struct Results {
     host: Host,
     rounds: usize,
+    /// The versions of Switchboard, of the original servers that are installed, and of Node.js.
+    versions: Vec<String>,
     /// The commands of the servers.
     servers: Vec<String>,
     /// The command of the background load.
@@ -150,17 +166,18 @@ struct Results {
 }
 
 impl Results {
-    fn new(options: &ComparisonOptions) -> Self {
+    fn new(options: &ComparisonOptions) -> Result<Self, BenchError> {
         let host = Host::observe();
         let background = background::command("PORT", &host, options).to_string();
-        Self {
+        Ok(Self {
+            versions: version::all(options)?,
             servers: subject::templates(&host, options),
             background: options.background.then_some(background),
             host,
             rounds: options.extent.rounds,
             sections: Vec::new(),
             runs: Vec::new(),
-        }
+        })
     }
 }
 

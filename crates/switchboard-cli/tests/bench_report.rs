@@ -33,11 +33,12 @@ fn options(only: &str, background: bool) -> ComparisonOptions {
 /// Compares in some sections, and returns the Markdown and the JSON.
 fn report(only: &str, background: bool) -> (String, Value) {
     let options = options(only, background);
-    let path = compare(&options, &mut |_| ()).expect("a report");
+    let written = compare(&options, &mut |_| ()).expect("a report");
+    assert!(written.failures.is_empty(), "{:?}", written.failures);
     let output = &options.output;
     let json = fs::read(output.join("report.json")).expect("the figures");
     assert!(output.join(format!("{only}.svg")).exists());
-    let markdown = fs::read_to_string(path).expect("the report");
+    let markdown = fs::read_to_string(written.path).expect("the report");
     (markdown, serde_json::from_slice(&json).expect("JSON"))
 }
 
@@ -70,6 +71,8 @@ fn relay_is_compared_alone_and_beside_the_background_load() {
     }
     assert_eq!(rows(&json, "relay", "floor").len(), 1);
     assert!(markdown.contains("npm peer is not installed"), "{markdown}");
+    let version = format!("({}", env!("CARGO_PKG_NAME").trim_end_matches("-cli"));
+    assert!(markdown.contains(&version), "{markdown}");
     assert!(
         markdown.contains("| lightstream, singo, mesh, p2p, ayame | original |"),
         "{markdown}"

@@ -28,8 +28,11 @@ fn main() -> ExitCode {
     };
     match compare(&options, &mut |line| eprintln!("{line}")) {
         Ok(report) => {
-            println!("{}", report.display());
-            ExitCode::SUCCESS
+            println!("{}", report.path.display());
+            for failure in &report.failures {
+                eprintln!("bench-report: {failure}");
+            }
+            ExitCode::from(u8::from(!report.failures.is_empty()))
         }
         Err(error) => {
             eprintln!("bench-report: {error}");

@@ -63,9 +63,13 @@ impl BackgroundLoad {
 
     /// Ends the load, and returns its report.
     pub(super) fn stop(mut self) -> Result<LoadReport, LoadError> {
-        let pid = self.child.id().to_string();
-        // The load ends and reports when it is interrupted.
-        Command::new("kill").args(["-INT", &pid]).status()?;
+        if self.child.try_wait()?.is_some() {
+            let problem = "it has ended before the loads beside it";
+            return Err(LoadError::NoReport(problem.to_owned()));
+        }
+        // The load ends and reports when it is interrupted. `kill` is a program of its own only in some systems.
+        let interrupt = format!("kill -INT {}", self.child.id());
+        Command::new("sh").args(["-c", &interrupt]).status()?;
         self.child.wait()?;
         parse(&fs::read(&self.report)?, &fs::read(&self.progress)?)
     }

@@ -53,7 +53,8 @@ impl CommandLine {
         command.args(arguments).stdin(Stdio::null());
         let is_setting = |name: &OsStr| {
             let name = name.to_string_lossy();
-            name.starts_with("SWITCHBOARD_") || name == "PORT"
+            let prefixes = ["SWITCHBOARD_", "NODE_", "TOKIO_", "RUST_LOG"];
+            name == "PORT" || prefixes.iter().any(|prefix| name.starts_with(prefix))
         };
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
             command.env_remove(name);

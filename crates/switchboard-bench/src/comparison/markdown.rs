@@ -73,20 +73,27 @@ fn columns(section: &SectionSummary) -> Vec<Column<'_>> {
             "bytes per connection".to_owned(),
             figure(0, |row| row.bytes_per_connection),
         ),
-        (
-            "faults".to_owned(),
-            Box::new(|row| row.not_run.clone().or_else(|| Some(row.faults.to_string()))),
-        ),
+        ("faults".to_owned(), Box::new(|row| Some(faults(row)))),
     ]
 }
 
-/// The table of a section, without columns that are empty in all rows. Servers that were not run for the same reason share
-/// a row.
+/// The faults of a row, and the reason for which figures are missing.
+fn faults(row: &Row) -> String {
+    match (&row.not_run, &row.failed_rounds) {
+        (Some(reason), _) => reason.clone(),
+        (None, Some(failed)) => format!("{}; {failed}", row.faults),
+        (None, None) => row.faults.to_string(),
+    }
+}
+
+/// The table of a section, without columns of figures that are empty in all rows. Servers that were not run for the same
+/// reason share a row.
 fn table(section: &SectionSummary) -> String {
     let mut columns = columns(section);
     let measured = section.rows.iter().filter(|row| row.not_run.is_none());
     let measured: Vec<&Row> = measured.collect();
-    columns.retain(|(_, text)| measured.iter().any(|row| text(row).is_some()));
+    // The dialect, the server and the faults or the reason are in each row, also if no row was measured.
+    columns.retain(|(_, text)| section.rows.iter().any(|row| text(row).is_some()));
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let row = |row: &Row| {
         let cells = columns
@@ -119,8 +126,10 @@ fn not_run(rows: &[Row]) -> Vec<Row> {
 
 fn command(section: &SectionSummary) -> String {
     let load = &section.load;
+    let problem = section.problem.as_ref();
+    let problem = problem.map(|problem| format!("FAILED: {problem}\n\n"));
     let background = section.background.as_ref().map(background);
-    let background = background.unwrap_or_default();
+    let background = problem.or(background).unwrap_or_default();
     format!("\n{background}```sh\n{load}\n```\n\n")
 }
 
@@ -144,13 +153,16 @@ fn background(figures: &LoadFigures) -> String {
 /// The commands of the servers, and of the background load.
 fn servers(results: &Results) -> String {
     let servers = results.servers.join("\n");
-    let note = "A server with two workers shares a core with the load if there are two cores. A load on an original server has the option `--path /` too. `report.json` has all commands as they were run.";
+    let versions = results.versions.join(", ");
+    let note = "A server with two workers shares a core with the load if there are two cores. A load on an original server has the option `--path /` too. `report.json` has all commands as they were run. \
+        The servers log errors only, except `peer`, which writes a line for each connect and disconnect and has no option against it. \
+        `y-webrtc` listens on all interfaces; it has no option for an address.";
     let background = results.background.as_ref().map(|command| {
         format!("The background load: members of five dialects in one room, of which five a second are replaced, and eight \
             clients that do not read:\n\n```sh\n{command}\n```\n\n")
     });
     let background = background.unwrap_or_default();
-    format!("The servers:\n\n```sh\n{servers}\n```\n\n{note}\n\n{background}")
+    format!("The servers ({versions}):\n\n```sh\n{servers}\n```\n\n{note}\n\n{background}")
 }
 
 /// A number with separated thousands.
@@ -197,6 +209,28 @@ mod tests {
         let expected = "### Relay\n\n| dialect | server | CPU per message, µs | faults |\n| --- | --- | --- | --- |\n\
             | a | S | 1,234.50 | 0 |\n| b, c | S |  | not run |\n";
         assert_eq!(table(&section), expected);
+    }
+
+    #[test]
+    fn reasons_are_shown_if_no_server_or_not_each_round_was_measured() {
+        let mut section = SectionSummary {
+            title: "Relay".to_owned(),
+            rows: vec![row("a", Some("no listener"))],
+            problem: Some("no background".to_owned()),
+            ..SectionSummary::default()
+        };
+        let head = "### Relay\n\n| dialect | server | faults |\n| --- | --- | --- |\n";
+        let expected = format!("{head}| a | S | no listener |\n");
+        assert_eq!(table(&section), expected);
+        assert!(command(&section).contains("FAILED: no background"));
+        section.rows = vec![Row {
+            failed_rounds: Some("1 of 5 rounds failed: x".to_owned()),
+            faults: 2,
+            ..row("a", None)
+        }];
+        let shown = table(&section);
+        let expected = "| a | S | 1,234.50 | 2; 1 of 5 rounds failed: x |\n";
+        assert!(shown.ends_with(expected), "{shown}");
     }
 
     #[test]

@@ -11,8 +11,6 @@ use super::{
     section::{LoadCase, Section},
     subject::{Subject, SubjectProcess, Unavailable},
 };
-use crate::BenchError;
-
 /// One load on one server.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
@@ -46,35 +44,43 @@ impl Run {
     }
 }
 
-/// Runs all rounds of a section.
-///
-/// # Errors
-/// If Switchboard itself or the background load cannot be started.
+/// Runs all rounds of a section. A failure is a problem of its run, or, if it is that of the background load, of the section.
 pub(super) fn run(
     section: &Section,
     host: &Host,
     options: &ComparisonOptions,
     progress: &mut dyn FnMut(&str),
-) -> Result<SectionRuns, BenchError> {
+) -> SectionRuns {
     let mut servers = Servers::default();
     let background = match section.has_background {
-        true => servers.start_background(section, host, options)?,
-        false => None,
+        true => servers.start_background(section, host, options),
+        false => Ok(None),
+    };
+    let background = match background {
+        Ok(background) => background,
+        Err(problem) => return SectionRuns::without_background(section, problem),
     };
     let mut runs = Vec::new();
     for round in 1..=section.rounds {
         for case in &section.cases {
             let run = match servers.get(case.subject, section, host, options) {
                 Ok(server) => measure(section, *case, round, server, host, options),
-                Err(error) => absent(*case, round, &error)?,
+                Err(error) => absent(*case, round, error.to_string()),
             };
             progress(&progress_line(section, &run));
             runs.push(run);
         }
     }
     let background = background.map(BackgroundLoad::stop).transpose();
-    let background = background.map_err(|error| background_error(&error))?;
-    Ok(SectionRuns { runs, background })
+    let (background, problem) = match background {
+        Ok(report) => (report, None),
+        Err(error) => (None, Some(background_problem(&error))),
+    };
+    SectionRuns {
+        runs,
+        background,
+        problem,
+    }
 }
 
 /// The runs of a section, and the report of the background load beside them.
@@ -82,10 +88,29 @@ pub(super) fn run(
 pub(super) struct SectionRuns {
     pub(super) runs: Vec<Run>,
     pub(super) background: Option<LoadReport>,
+    /// The failure of the background load.
+    pub(super) problem: Option<String>,
 }
 
-fn background_error(error: &LoadError) -> BenchError {
-    BenchError::option("--background", error.to_string())
+impl SectionRuns {
+    /// The runs of a section whose background load did not start: none has figures.
+    fn without_background(section: &Section, problem: String) -> Self {
+        let rounds = 1..=section.rounds;
+        let of_round = |round| {
+            let cases = section.cases.iter();
+            let problem = "not run: no background load";
+            cases.map(move |case| absent(*case, round, problem.to_owned()))
+        };
+        Self {
+            runs: rounds.flat_map(of_round).collect(),
+            background: None,
+            problem: Some(problem),
+        }
+    }
+}
+
+fn background_problem(error: &LoadError) -> String {
+    format!("the background load: {error}")
 }
 
 /// The servers of a section that run.
@@ -122,15 +147,14 @@ impl Servers {
         section: &Section,
         host: &Host,
         options: &ComparisonOptions,
-    ) -> Result<Option<BackgroundLoad>, BenchError> {
+    ) -> Result<Option<BackgroundLoad>, String> {
         let Some(case) = section.cases.first() else {
             return Ok(None);
         };
         let server = self.get(case.subject, section, host, options);
-        let server =
-            server.map_err(|error| BenchError::option("--switchboard", error.to_string()))?;
+        let server = server.map_err(|error| error.to_string())?;
         let load = BackgroundLoad::start(server.address.port(), host, options);
-        load.map(Some).map_err(|error| background_error(&error))
+        load.map(Some).map_err(|error| background_problem(&error))
     }
 }
 
@@ -159,22 +183,16 @@ fn measure(
     run
 }
 
-/// A run on a server that does not run. Only an original server may be absent.
-fn absent(case: LoadCase, round: usize, error: &Unavailable) -> Result<Run, BenchError> {
-    let problem = error.to_string();
-    match case.subject {
-        Subject::Original(_) => Ok(Run {
-            case,
-            round,
-            server: None,
-            load: None,
-            figures: None,
-            problem: Some(problem),
-            raw: Value::Null,
-        }),
-        Subject::Floor | Subject::Switchboard { .. } => {
-            Err(BenchError::option("--switchboard", problem))
-        }
+/// A run on a server that does not run.
+fn absent(case: LoadCase, round: usize, problem: String) -> Run {
+    Run {
+        case,
+        round,
+        server: None,
+        load: None,
+        figures: None,
+        problem: Some(problem),
+        raw: Value::Null,
     }
 }
 
@@ -195,4 +213,24 @@ fn progress_line(section: &Section, run: &Run) -> String {
         section.rounds,
         subject.label()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comparison::{Extent, section, summary::SectionSummary};
+
+    #[test]
+    fn section_without_its_background_load_has_the_reason_and_no_figures() {
+        let all = section::all(Extent::FULL, true);
+        let section = all.iter().find(|section| section.has_background);
+        let section = section.expect("a section with the background load");
+        let problem = "no background".to_owned();
+        let runs = SectionRuns::without_background(section, problem.clone());
+        assert_eq!(runs.runs.len(), section.rounds * section.cases.len());
+        let summary = SectionSummary::new(section, &runs, String::new());
+        assert!(summary.rows.iter().all(|row| row.not_run.is_some()));
+        let last = summary.failures().last();
+        assert_eq!(last, Some(format!("{}: {problem}", section.name)));
+    }
 }

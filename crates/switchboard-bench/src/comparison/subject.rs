@@ -27,7 +27,7 @@ pub(super) enum Subject {
 /// The reason for which a server does not run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unavailable {
-    #[error("not run: its original server is in no package registry")]
+    #[error("not run: its original server is in no registry that the comparison installs from")]
     NoPackage,
     #[error("not run: {0} is not installed")]
     Missing(&'static str),
@@ -76,7 +76,8 @@ impl Subject {
         }
     }
 
-    /// The command that serves on a loopback port.
+    /// The command that serves on a port of the loopback address. Only `y-webrtc` has no option for the address, and listens on
+    /// all.
     pub(super) fn command(
         self,
         port: &str,
@@ -143,7 +144,11 @@ fn original(
             .as_deref()
             .filter(|path| path.exists());
         let address = format!("127.0.0.1:{port}");
-        return Ok(command.path(program.ok_or_else(missing)?).word(address));
+        let server = command.path(program.ok_or_else(missing)?).word(address);
+        // As for Switchboard: by default it logs each join and leave, and has a worker for each core.
+        return Ok(server
+            .variable("RUST_LOG", "error")
+            .variable("TOKIO_WORKER_THREADS", 1));
     }
     let script = |script| {
         let path = options.node_modules.as_deref()?.join(script);

@@ -6,6 +6,7 @@ use super::{
     load::LoadFigures,
     section::{LoadCase, Section},
     series::{Run, SectionRuns},
+    subject::Subject,
 };
 
 /// The rows of a section's table.
@@ -19,6 +20,8 @@ pub(super) struct SectionSummary {
     pub(super) rows: Vec<Row>,
     /// The figures of the background load.
     pub(super) background: Option<LoadFigures>,
+    /// The failure of the background load.
+    pub(super) problem: Option<String>,
     /// The command of the loads, with `PORT`, `DIALECT` and `PID` for what differs.
     pub(super) load: String,
 }
@@ -31,6 +34,8 @@ pub(super) struct Row {
     /// The class of the server in plots.
     #[serde(skip)]
     pub(super) kind: &'static str,
+    #[serde(skip)]
+    pub(super) is_original: bool,
     pub(super) cpu_us: Option<f64>,
     /// The CPU time as a multiple of that of the section's reference in the same round.
     pub(super) cpu_ratio: Option<f64>,
@@ -43,11 +48,17 @@ pub(super) struct Row {
     pub(super) faults: u64,
     /// The reason for which there are no figures.
     pub(super) not_run: Option<String>,
+    /// The number of rounds without figures, of all rounds, and the reason, where other rounds have figures.
+    pub(super) failed_rounds: Option<String>,
 }
 
 impl SectionSummary {
     pub(super) fn new(section: &Section, all: &SectionRuns, load: String) -> Self {
-        let SectionRuns { runs, background } = all;
+        let SectionRuns {
+            runs,
+            background,
+            problem,
+        } = all;
         let figures = runs.iter().filter_map(|run| run.figures.as_ref());
         let unit = figures.map(|figures| figures.unit.clone()).next();
         let rows = section
@@ -60,9 +71,24 @@ impl SectionSummary {
             unit: unit.unwrap_or_default(),
             is_latency: section.is_latency(),
             background: background.as_ref().map(|report| report.figures.clone()),
+            problem: problem.clone(),
             rows: rows.collect(),
             load,
         }
+    }
+
+    /// The failures of the floor, of Switchboard and of the background load. An original server may be absent.
+    pub(super) fn failures(&self) -> impl Iterator<Item = String> {
+        let rows = self.rows.iter().filter(|row| !row.is_original);
+        let of_rows = rows.filter_map(|row| {
+            let problem = row.not_run.as_ref().or(row.failed_rounds.as_ref())?;
+            let Row {
+                dialect, server, ..
+            } = row;
+            Some(format!("{}: {dialect}, {server}: {problem}", self.name))
+        });
+        let of_section = self.problem.iter();
+        of_rows.chain(of_section.map(|problem| format!("{}: {problem}", self.name)))
     }
 }
 
@@ -78,6 +104,13 @@ impl Row {
                     .collect(),
             )
         };
+        let problems: Vec<&String> = of_case().filter_map(|run| run.problem.as_ref()).collect();
+        let is_measured = !figures.is_empty();
+        let problem = problems.first().copied();
+        let failed = |problem| {
+            let (failed, rounds) = (problems.len(), section.rounds);
+            format!("{failed} of {rounds} rounds failed: {problem}")
+        };
         let is_idle = section.is_idle();
         // CPU time is that of the background load too. At a low rate it is a few clock ticks.
         let has_cpu_time = !is_idle && !section.has_background && !section.is_latency();
@@ -85,6 +118,7 @@ impl Row {
             dialect: case.dialect.to_string(),
             server: case.subject.label(),
             kind: case.subject.kind(),
+            is_original: matches!(case.subject, Subject::Original(_)),
             cpu_us: median_of(&|figures| figures.cpu_us_per_unit().filter(|_| has_cpu_time)),
             cpu_ratio: ratio(section, case, runs).filter(|_| has_cpu_time),
             cpu_us_per_notification: median_of(&|figures| {
@@ -97,7 +131,8 @@ impl Row {
                 figures.server?.rss_per_connection.filter(|_| is_idle)
             }),
             faults: figures.iter().map(|figures| figures.faults()).sum(),
-            not_run: of_case().find_map(|run| run.problem.clone()),
+            not_run: problem.filter(|_| !is_measured).cloned(),
+            failed_rounds: problem.filter(|_| is_measured).map(failed),
         }
     }
 }
@@ -135,7 +170,7 @@ mod tests {
     use super::*;
     use crate::{
         BenchDialect,
-        comparison::{Extent, load::ServerFigures, section, subject::Subject},
+        comparison::{Extent, load::ServerFigures, section},
     };
 
     fn run(case: LoadCase, round: usize, cpu: Option<f64>) -> Run {
@@ -178,9 +213,7 @@ mod tests {
             runs.push(run(switchboard, round, Some(cpu)));
             runs.push(run(original, round, None));
         }
-        let background = None;
-        let all = SectionRuns { runs, background };
-        let summary = SectionSummary::new(&section, &all, String::new());
+        let summary = summary(&section, runs);
         let [floor, switchboard, original] = &summary.rows[..] else {
             panic!("{summary:?}");
         };
@@ -195,6 +228,63 @@ mod tests {
         );
         assert_eq!((original.cpu_us, original.cpu_ratio), (None, None));
         assert_eq!(original.not_run.as_deref(), Some("not run"));
+        assert_eq!(summary.failures().count(), 0);
+    }
+
+    #[test]
+    fn failed_round_leaves_the_figures_of_the_others_and_is_a_failure() {
+        let mut section = section::all(Extent::FULL, false).swap_remove(0);
+        section.rounds = 3;
+        section.cases.truncate(2);
+        let [floor, switchboard] = section.cases[..] else {
+            panic!("{section:?}");
+        };
+        let mut runs = Vec::new();
+        for (round, cpu) in [(1, Some(4.0)), (2, None), (3, Some(6.0))] {
+            runs.push(run(floor, round, None));
+            runs.push(run(switchboard, round, cpu));
+        }
+        let summary = summary(&section, runs);
+        let [floor, switchboard] = &summary.rows[..] else {
+            panic!("{summary:?}");
+        };
+        assert_eq!((switchboard.cpu_us, switchboard.faults), (Some(5.0), 2));
+        assert_eq!(switchboard.not_run, None);
+        let failed = "1 of 3 rounds failed: not run";
+        assert_eq!(switchboard.failed_rounds.as_deref(), Some(failed));
+        assert_eq!(floor.not_run.as_deref(), Some("not run"));
+        let failures: Vec<String> = summary.failures().collect();
+        let expected = [
+            "relay: floor, floor: not run".to_owned(),
+            format!("relay: lightstream, Switchboard: {failed}"),
+        ];
+        assert_eq!(failures, expected);
+    }
+
+    #[test]
+    fn only_loads_of_many_clock_ticks_without_other_load_have_cpu_time() {
+        for mut section in section::all(Extent::FULL, true) {
+            section.rounds = 1;
+            section.cases.truncate(2);
+            let cases = section.cases.iter();
+            let runs = cases.map(|case| run(*case, 1, Some(4.0))).collect();
+            let has_cpu_time = summary(&section, runs)
+                .rows
+                .iter()
+                .any(|row| row.cpu_us.or(row.cpu_ratio).is_some());
+            let is_without =
+                section.has_background || ["latency", "idle"].contains(&section.name.as_str());
+            assert_eq!(has_cpu_time, !is_without, "{}", section.name);
+        }
+    }
+
+    fn summary(section: &Section, runs: Vec<Run>) -> SectionSummary {
+        let all = SectionRuns {
+            runs,
+            background: None,
+            problem: None,
+        };
+        SectionSummary::new(section, &all, String::new())
     }
 
     #[test]
