@@ -20,6 +20,7 @@ use crate::{
     member::Participant,
     progress::Reporter,
     schedule::{Schedule, wait_until},
+    sequence::Place,
     stamp::{ALL, Stamp},
 };
 
@@ -120,6 +121,26 @@ impl Tally {
         self.error_texts
             .splice(..0, earlier.error_texts.iter().cloned());
         self.error_texts.truncate(ERROR_TEXTS_MAX);
+    }
+
+    /// Keeps the errors and the faults of deliveries of another phase.
+    pub(crate) fn add_faults(&mut self, other: &Self) {
+        self.add_errors(other);
+        self.lost += other.lost;
+        self.out_of_order += other.out_of_order;
+    }
+
+    /// Counts a delivery, or a fault if it came before or after a later one.
+    pub(crate) fn add_delivery(&mut self, place: Place, latency: Duration) {
+        if place == Place::Repeated {
+            self.out_of_order += 1;
+            return;
+        }
+        self.units += 1;
+        self.latencies.record(latency);
+        if let Place::AfterGap(missing) = place {
+            self.lost += missing;
+        }
     }
 }
 
@@ -404,4 +425,22 @@ async fn report_until_stopped(phase: &Phase, part: &'static str, reporter: &mut 
         }
     }
     phase.tally.borrow_mut().elapsed = phase.started.elapsed();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_and_late_messages_are_faults_and_no_deliveries() {
+        let mut tally = Tally::new();
+        for place in [Place::Next, Place::AfterGap(3), Place::Repeated] {
+            tally.add_delivery(place, Duration::from_millis(1));
+        }
+        let mut all = Tally::new();
+        all.add_faults(&tally);
+        all.add_faults(&tally);
+        assert_eq!((tally.units, tally.lost, tally.out_of_order), (2, 3, 1));
+        assert_eq!((all.units, all.lost, all.out_of_order), (0, 6, 2));
+    }
 }

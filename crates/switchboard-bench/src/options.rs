@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use crate::{BenchDialect, BenchError};
+use crate::{BenchDialect, BenchError, target::BenchTarget};
 
 /// The kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -207,6 +207,10 @@ impl BenchOptions {
             let problem = "mixed has clients of several dialects, with lightstream as the first";
             return Err(BenchError::option("--dialect", problem));
         }
+        if self.workload == Workload::Mixed && BenchTarget::path_of(self)?.is_some() {
+            let problem = "mixed has clients of several dialects, each with the path of its own";
+            return Err(BenchError::option("--path", problem));
+        }
         if (self.workload == Workload::Voice) != (self.dialect == BenchDialect::Gostream) {
             let problem = format!("{} has no workload {}", self.dialect, self.workload);
             return Err(BenchError::option("--dialect", problem));
@@ -260,6 +264,18 @@ mod tests {
             change(&mut options);
             assert!(options.validate().is_err(), "{options:?}");
         }
+    }
+
+    #[test]
+    fn mixed_has_no_path_that_all_dialects_would_share() {
+        let url = "http://127.0.0.1:8080/";
+        let mut mixed = BenchOptions::new(Workload::Mixed, url, BenchDialect::Lightstream);
+        assert!(mixed.validate().is_ok());
+        mixed.path = Some("/".to_owned());
+        assert!(mixed.validate().is_err());
+        mixed.path = None;
+        mixed.url += "ws";
+        assert!(mixed.validate().is_err());
     }
 
     #[test]

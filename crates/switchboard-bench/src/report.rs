@@ -39,6 +39,8 @@ pub struct Report {
     pub per_second: f64,
     /// Notifications that members got of joins (`join`).
     pub notifications: Option<u64>,
+    /// The joins of clients that do not read (`mixed`).
+    pub slow_joins: Option<u64>,
     /// The latencies of the units, in microseconds.
     pub latency_us: Option<LatencySummary>,
     /// Whether the latencies are counted from the time at which each unit was due, so that a stall of the server counts for
@@ -105,6 +107,7 @@ impl Report {
             units: tally.units,
             per_second: tally.units as f64 / seconds.max(f64::MIN_POSITIVE),
             notifications: None,
+            slow_joins: None,
             latency_us: tally.latencies.summary(),
             latency_is_corrected: options.rate > 0.0,
             lost: tally.lost,
@@ -190,6 +193,11 @@ impl fmt::Display for Report {
         table.optional(
             "notifications",
             self.notifications.map(|count| count.to_string()),
+        )?;
+        let slow_joins = self.slow_joins;
+        table.optional(
+            "slow readers",
+            slow_joins.map(|count| format!("{count} joins")),
         )?;
         self.write_latency(&mut table)?;
         table.row(

@@ -38,6 +38,11 @@ impl ReceivedSequences {
         }
     }
 
+    /// The last number from a sender; `None` before the first message.
+    pub(crate) fn last(&self, sender: u32) -> Option<u64> {
+        self.last.get(&sender).copied()
+    }
+
     /// Notes a message, and returns its place.
     pub(crate) fn receive(&mut self, stamp: &Stamp) -> Place {
         let before_first = if self.is_late {

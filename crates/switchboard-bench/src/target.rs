@@ -32,15 +32,22 @@ impl BenchTarget {
             return Err(BenchError::Remote(*address));
         }
         let address = first_listening(&addresses);
-        let url_path = Some(uri.path()).filter(|path| *path != "/");
-        let path = options.path.as_deref().or(url_path);
-        let path = path.unwrap_or(options.dialect.default_path());
+        let path = Self::path_of(options)?;
+        let path = path.unwrap_or_else(|| options.dialect.default_path().to_owned());
         let base = path.trim_end_matches('/').to_owned();
         Ok(Self {
             address,
             host,
             base,
         })
+    }
+
+    /// The path of the options, or that of their URL; `None` if neither has one.
+    pub(crate) fn path_of(options: &BenchOptions) -> Result<Option<String>, BenchError> {
+        let uri = parse_url(&options.url)?;
+        let url_path = Some(uri.path()).filter(|path| *path != "/");
+        let path = options.path.as_deref().or(url_path);
+        Ok(path.map(str::to_owned))
     }
 
     /// The local address of the connection with this number; `None` for any.

@@ -95,6 +95,7 @@ fn members_of_a_mixed_room_get_all_messages_in_order() {
     );
     assert_eq!(report["unit"], "delivery");
     assert_eq!(report["members"], 15);
+    assert!(report["slow_joins"].as_u64() > Some(0), "{report}");
 }
 
 #[test]

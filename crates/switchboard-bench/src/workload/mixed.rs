@@ -1,11 +1,11 @@
 //! `mixed`: one large room of several dialects with joins and leaves, beside clients that do not read.
 //!
 //! A member of each dialect with text messages speaks to the room all the time. The unit is a delivery of such a message.
-//! Every receiver checks that the messages of each speaker arrive without a gap and in order.
+//! Every receiver checks that the messages of each speaker arrive without a gap and in order, and until the last one.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -25,11 +25,15 @@ use crate::{
     member::KeepAlive,
     progress::Reporter,
     schedule::Schedule,
-    sequence::{Place, ReceivedSequences},
+    sequence::ReceivedSequences,
     server_process::Probe,
     stamp::{self, ALL, Stamp, Template},
     target::BenchTarget,
 };
+
+mod sent;
+
+use self::sent::{Receiver, SETTLED, SentMessages};
 
 /// The dialects of the members in turn. Those of the first three have text messages.
 const DIALECTS: [BenchDialect; 5] = [
@@ -56,6 +60,11 @@ const FLOOD_PERIOD: Duration = Duration::from_millis(62);
 /// Joins in progress while the room fills.
 const CONCURRENCY: usize = 16;
 
+/// The time that the last messages have to arrive.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The time between two looks at whether they have arrived.
+const DRAIN_PERIOD: Duration = Duration::from_millis(50);
+
 /// The numbers of the rooms.
 const ROOM: usize = 0;
 const SLOW_ROOM: usize = 1;
@@ -72,17 +81,23 @@ pub(crate) async fn run(
     for _ in 0..SLOW_READERS {
         spawn_local(Rc::clone(&room).read_slowly());
     }
-    room.wait(options.warm_up, "warm-up", reporter).await;
+    let is_interrupted = room.wait(options.warm_up, "warm-up", reporter).await;
     let warm_up = room.tally.replace(Tally::new());
     probe.start().await?;
     let started = Instant::now();
-    room.wait(options.duration, "measure", reporter).await;
+    if !is_interrupted {
+        room.wait(options.duration, "measure", reporter).await;
+    }
     let usage = probe.stop().await?;
     let mut tally = room.tally.replace(Tally::new());
     tally.elapsed = started.elapsed();
-    tally.add_errors(&warm_up);
+    tally.add_faults(&warm_up);
+    tally.lost += room.drain().await;
+    tally.add_faults(&room.tally.borrow());
     let connected = options.clients + SLOW_READERS + 1;
-    Ok(Report::new(options, "delivery", connected, &tally, usage))
+    let mut report = Report::new(options, "delivery", connected, &tally, usage);
+    report.slow_joins = Some(room.slow_joins.get());
+    Ok(report)
 }
 
 /// The shared state of all clients.
@@ -92,6 +107,13 @@ struct MixedRoom {
     content: String,
     clients_so_far: Cell<usize>,
     tally: RefCell<Tally>,
+    sent: RefCell<SentMessages>,
+    /// The members in the room whose dialect has text messages.
+    receivers: RefCell<BTreeMap<u32, Rc<RefCell<Receiver>>>>,
+    /// The joins of clients that do not read.
+    slow_joins: Cell<u64>,
+    /// Whether speakers are silent and members stay.
+    is_over: Cell<bool>,
 }
 
 /// A member in its task.
@@ -131,6 +153,10 @@ impl MixedRoom {
             content: stamp::text(options.payload),
             clients_so_far: Cell::new(0),
             tally: RefCell::new(Tally::new()),
+            sent: RefCell::default(),
+            receivers: RefCell::default(),
+            slow_joins: Cell::new(0),
+            is_over: Cell::new(false),
         })
     }
 
@@ -168,40 +194,98 @@ impl MixedRoom {
         client.join(net).await?;
         let left = CancellationToken::new();
         let speech = speaks.then(|| Speaker::new(net, &client, &self.content));
-        let task = spawn_local(self.clone().attend(client, speech.flatten(), left.clone()));
+        let receiver = self.add_receiver(net, &client);
+        let attend = self
+            .clone()
+            .attend(client, receiver, speech.flatten(), left.clone());
+        let task = spawn_local(attend);
         Ok(MixedMember { left, task })
+    }
+
+    fn add_receiver(&self, net: &Net, client: &BenchClient) -> Rc<RefCell<Receiver>> {
+        let number = client.number;
+        let receiver = Rc::new(RefCell::new(Receiver {
+            number,
+            joined: Instant::now(),
+            received: ReceivedSequences::from_any(),
+        }));
+        if net.wire.broadcast(&client.seat, &self.content).is_some() {
+            let mut receivers = self.receivers.borrow_mut();
+            receivers.insert(number, Rc::clone(&receiver));
+        }
+        receiver
+    }
+
+    /// Removes a receiver. If it leaves, and has not failed, it must have got all messages.
+    fn remove_receiver(&self, number: u32, leaves: bool) {
+        let receiver = self.receivers.borrow_mut().remove(&number);
+        let due = Instant::now().checked_sub(SETTLED);
+        if let (Some(receiver), Some(due), true) = (receiver, due, leaves) {
+            let missing = self.sent.borrow().missing(&receiver.borrow(), due);
+            self.tally.borrow_mut().lost += missing;
+        }
+    }
+
+    /// Ends the speeches, waits for the last messages, and returns the number of those that do not come.
+    async fn drain(&self) -> u64 {
+        self.is_over.set(true);
+        let until = Instant::now();
+        let missing = || {
+            let (sent, receivers) = (self.sent.borrow(), self.receivers.borrow());
+            let receivers = receivers.values();
+            receivers
+                .map(|receiver| sent.missing(&receiver.borrow(), until))
+                .sum()
+        };
+        loop {
+            match missing() {
+                0 => return 0,
+                missing if until.elapsed() > DRAIN => return missing,
+                _ => sleep(DRAIN_PERIOD).await,
+            }
+        }
     }
 
     /// Receives, and speaks if the client is a speaker, until the client leaves.
     async fn attend(
         self: Rc<Self>,
         mut client: BenchClient,
+        receiver: Rc<RefCell<Receiver>>,
         mut speaker: Option<Speaker>,
         left: CancellationToken,
     ) {
         let net = &self.nets[client.number as usize % DIALECTS.len()];
         let mut keep_alive = KeepAlive::new(net.wire);
-        let mut received = ReceivedSequences::from_any();
         loop {
             let step = tokio::select! {
-                () = left.cancelled() => return client.close().await,
+                () = left.cancelled() => {
+                    self.remove_receiver(client.number, true);
+                    return client.close().await;
+                }
                 frame = client.next_frame() => {
-                    frame.and_then(|frame| self.hear(&frame, &mut client, &mut received))
+                    frame.and_then(|frame| self.hear(&frame, &mut client, &receiver))
                 }
                 frame = keep_alive.due() => client.send(frame),
-                stamped = speech(&mut speaker, net) => client.send(stamped),
+                stamped = speech(&mut speaker, net), if !self.is_over.get() => self.speak(&mut client, stamped),
             };
             if let Err(error) = step {
+                self.remove_receiver(client.number, false);
                 return self.tally.borrow_mut().fail(&error);
             }
         }
+    }
+
+    fn speak(&self, client: &mut BenchClient, stamped: String) -> Result<(), BenchError> {
+        let now = Instant::now();
+        self.sent.borrow_mut().record(client.number, now);
+        client.send(stamped)
     }
 
     fn hear(
         &self,
         frame: &str,
         client: &mut BenchClient,
-        received: &mut ReceivedSequences,
+        receiver: &RefCell<Receiver>,
     ) -> Result<(), BenchError> {
         let Some(stamp) = Stamp::find(frame.as_bytes()) else {
             return client.understand(frame).map(drop);
@@ -211,14 +295,8 @@ impl MixedRoom {
         }
         let now = self.nets[0].nanos(Instant::now());
         let latency = Duration::from_nanos(now.saturating_sub(stamp.due_nanos));
-        let mut tally = self.tally.borrow_mut();
-        tally.units += 1;
-        tally.latencies.record(latency);
-        match received.receive(&stamp) {
-            Place::Next => {}
-            Place::AfterGap(missing) => tally.lost += missing,
-            Place::Repeated => tally.out_of_order += 1,
-        }
+        let place = receiver.borrow_mut().received.receive(&stamp);
+        self.tally.borrow_mut().add_delivery(place, latency);
         Ok(())
     }
 
@@ -236,6 +314,9 @@ impl MixedRoom {
                 oldest.leave().await;
             }
             sleep_until(schedule.take().into()).await;
+            if self.is_over.get() {
+                return;
+            }
             match self.clone().enter(false).await {
                 Ok(member) => members.push_back(member),
                 Err(error) => self.tally.borrow_mut().fail(&error),
@@ -271,6 +352,7 @@ impl MixedRoom {
     async fn read_slowly(self: Rc<Self>) {
         loop {
             if let Ok(mut client) = self.open_slow().await {
+                self.slow_joins.set(self.slow_joins.get() + 1);
                 sleep(STALL).await;
                 let read_on = async { while client.next_frame().await.is_ok() {} };
                 drop(timeout(READ_ON, read_on).await);
@@ -286,15 +368,15 @@ impl MixedRoom {
         Ok(client)
     }
 
-    /// Waits for some time, or for an interrupt.
-    async fn wait(&self, time: Duration, part: &'static str, reporter: &mut Reporter<'_>) {
+    /// Waits for some time, or for an interrupt. Returns whether it was interrupted.
+    async fn wait(&self, time: Duration, part: &'static str, reporter: &mut Reporter<'_>) -> bool {
         let started = Instant::now();
         let mut ticks = interval(Reporter::INTERVAL);
         reporter.start();
         loop {
             tokio::select! {
-                () = sleep_until((started + time).into()) => return,
-                _ = ctrl_c() => return,
+                () = sleep_until((started + time).into()) => return false,
+                _ = ctrl_c() => return true,
                 _ = ticks.tick() => {
                     let units = self.tally.borrow().units;
                     reporter.running(part, started.elapsed(), units);
