@@ -5,7 +5,21 @@ use std::{
     fmt,
     path::Path,
     process::{Command, Stdio},
+    sync::OnceLock,
 };
+
+/// Replaces itself by a command that is killed when the thread that has started it ends.
+const END_WITH_PARENT: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
+
+fn has_setpriv() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    let [program, arguments @ ..] = END_WITH_PARENT;
+    *HAS.get_or_init(|| {
+        let mut command = Command::new(program);
+        let trial = command.args(arguments).arg("true").stdin(Stdio::null());
+        trial.output().is_ok_and(|output| output.status.success())
+    })
+}
 
 /// A command with its variables. It is shown without the folders of absolute paths, which are those of one machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,11 +60,14 @@ impl CommandLine {
         self
     }
 
-    /// The command without an input. Settings in the environment of this process are not passed on.
+    /// The command without an input. Settings in the environment of this process are not passed on. The process ends with this
+    /// one, also if this one is killed, where the system has `setpriv`.
     pub(super) fn command(&self) -> Command {
-        let (program, arguments) = self.words.split_first().expect("a command has a program");
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null());
+        let prefix: &[&str] = if has_setpriv() { &END_WITH_PARENT } else { &[] };
+        let prefix = prefix.iter().copied();
+        let mut words = prefix.chain(self.words.iter().map(String::as_str));
+        let mut command = Command::new(words.next().expect("a command has a program"));
+        command.args(words).stdin(Stdio::null());
         let is_setting = |name: &OsStr| {
             let name = name.to_string_lossy();
             let prefixes = ["SWITCHBOARD_", "NODE_", "TOKIO_", "RUST_LOG"];
@@ -97,7 +114,13 @@ mod tests {
             .word("/");
         let shown = "A=1 taskset -c 0 switchboard bench relay http://127.0.0.1:9 /";
         assert_eq!(line.to_string(), shown);
-        assert_eq!(line.command().get_program(), "taskset");
+        let command = line.command();
+        let mut words = [command.get_program()]
+            .into_iter()
+            .chain(command.get_args());
+        let first = if has_setpriv() { "setpriv" } else { "taskset" };
+        assert_eq!(words.next().expect("a program"), first);
+        assert!(words.all(|word| word != "A=1"));
         assert_eq!(CommandLine::on_cores(None).word("a").to_string(), "a");
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Host {
     pub(super) two_server_cores: Option<String>,
     /// The core of the load. On two cores the second worker of a server shares it.
     pub(super) load_core: Option<String>,
+    /// Whether server and load run on threads of one physical core; `None` if the system does not tell.
+    pub(super) share_physical_core: Option<bool>,
 }
 
 impl Host {
@@ -28,6 +30,12 @@ impl Host {
         let has_taskset = Command::new("taskset").arg("--version").output().is_ok();
         let pinned = if has_taskset { &cores[..] } else { &[] };
         let [server, load, two] = share(pinned);
+        let pair = server.as_deref().zip(load.as_deref());
+        let share_physical_core = pair.and_then(|(server, load)| {
+            let siblings =
+                format!("/sys/devices/system/cpu/cpu{server}/topology/thread_siblings_list");
+            is_sibling(&read(&siblings), load)
+        });
         Self {
             processor: value(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
             cores: cores.len(),
@@ -36,8 +44,31 @@ impl Host {
             server_core: server,
             two_server_cores: two,
             load_core: load,
+            share_physical_core,
         }
     }
+}
+
+impl Host {
+    /// The sentence on the cores of servers and load.
+    pub(super) fn placement(&self) -> String {
+        let (Some(server), Some(load)) = (&self.server_core, &self.load_core) else {
+            return "servers and load share all cores".to_owned();
+        };
+        let topology = match self.share_physical_core {
+            Some(true) => "two threads of one physical core, which slow each other down",
+            Some(false) => "two physical cores",
+            None => "of unknown topology",
+        };
+        format!("the servers on core {server}, the load on core {load} ({topology})")
+    }
+}
+
+/// Whether a core is in the list of threads of another one's physical core; `None` if there is no list.
+fn is_sibling(list: &str, core: &str) -> Option<bool> {
+    let siblings = parse_cores(list.trim());
+    let core: usize = core.parse().ok()?;
+    (!siblings.is_empty()).then(|| siblings.contains(&core))
 }
 
 /// The load average of the last minute.
@@ -95,6 +126,21 @@ mod tests {
         assert_eq!(shared("0-1"), ["0", "1", "0,1"]);
         assert_eq!(shared("2,4-6"), ["2", "5", "2,4"]);
         assert_eq!(shared(""), ["", "", ""]);
+    }
+
+    #[test]
+    fn threads_of_one_physical_core_are_found() {
+        for (list, is_shared) in [("0-1\n", Some(true)), ("0,4\n", Some(false)), ("", None)] {
+            assert_eq!(is_sibling(list, "1"), is_shared, "{list}");
+        }
+        let host = Host {
+            server_core: Some("0".to_owned()),
+            load_core: Some("1".to_owned()),
+            share_physical_core: Some(true),
+            ..Host::observe()
+        };
+        let placement = host.placement();
+        assert!(placement.contains("one physical core"), "{placement}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(super) struct LoadFigures {
     pub(super) units: u64,
     pub(super) per_second: f64,
     pub(super) notifications: Option<u64>,
+    pub(super) slow_joins: Option<u64>,
     pub(super) latency_us: Option<LatencyFigures>,
     pub(super) lost: u64,
     pub(super) skipped: u64,

@@ -4,6 +4,7 @@ use super::{
     Results,
     host::{Host, load_average},
     load::LoadFigures,
+    section,
     summary::{Row, SectionSummary},
 };
 
@@ -29,15 +30,11 @@ fn head(host: &Host, rounds: usize) -> String {
         ..
     } = host;
     let after = load_average();
-    let pinned = match (&host.server_core, &host.load_core) {
-        (Some(server), Some(load)) => {
-            format!("the servers on core {server}, the load on core {load}")
-        }
-        (Some(_) | None, None) | (None, Some(_)) => "servers and load share all cores".to_owned(),
-    };
+    let pinned = host.placement();
+    let idle = rounds.min(section::IDLE_ROUNDS_MAX);
     format!(
         "## Servers compared\n\n{processor}, {cores} cores, Linux {kernel}; {pinned}. Load average {before} before and {after} after it. \
-        Medians of {rounds} rounds in turn; a ratio is the median of the ratios within each round.\n\n"
+        Medians of {rounds} rounds in turn ({idle} of idle connections); a ratio is the median of the ratios within each round.\n\n"
     )
 }
 
@@ -147,7 +144,10 @@ fn plots(sections: &[SectionSummary]) -> String {
 fn background(figures: &LoadFigures) -> String {
     let units = number(figures.units as f64, 0);
     let faults = figures.faults();
-    format!("The background load: {units} deliveries in order, {faults} faults.\n\n")
+    let slow_joins = figures.slow_joins.unwrap_or_default();
+    format!(
+        "The background load: {units} deliveries, {faults} faults, {slow_joins} joins of clients that do not read.\n\n"
+    )
 }
 
 /// The commands of the servers, and of the background load.
@@ -159,7 +159,7 @@ fn servers(results: &Results) -> String {
         `y-webrtc` listens on all interfaces; it has no option for an address.";
     let background = results.background.as_ref().map(|command| {
         format!("The background load: members of five dialects in one room, of which five a second are replaced, and eight \
-            clients that do not read:\n\n```sh\n{command}\n```\n\n")
+            clients that do not read. It shares the core of the other load, so latencies beside it include the contention of both:\n\n```sh\n{command}\n```\n\n")
     });
     let background = background.unwrap_or_default();
     format!("The servers ({versions}):\n\n```sh\n{servers}\n```\n\n{note}\n\n{background}")

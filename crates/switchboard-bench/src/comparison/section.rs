@@ -55,7 +55,7 @@ const ANNOUNCING: [BenchDialect; 4] = [
 ];
 
 /// The rounds of `idle`: memory varies less than time.
-const IDLE_ROUNDS_MAX: usize = 3;
+pub(super) const IDLE_ROUNDS_MAX: usize = 3;
 
 /// All sections, in the order of the report.
 pub(super) fn all(extent: Extent, with_background: bool) -> Vec<Section> {
@@ -89,7 +89,7 @@ fn alone(extent: Extent) -> Vec<Section> {
         Section::new(
             extent,
             "join",
-            "Join: rooms of ten; all members are notified",
+            "Join: rooms of ten (ayame: two). Where the dialect announces joins to all, until all members are notified; compare within a dialect",
             (
                 Workload::Join,
                 &format!("--clients {}", extent.join_clients),
