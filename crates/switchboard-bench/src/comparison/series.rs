@@ -58,7 +58,7 @@ pub(super) fn run(
     };
     let background = match background {
         Ok(background) => background,
-        Err(problem) => return SectionRuns::without_background(section, problem),
+        Err(error) => return SectionRuns::without_background(section, error.to_string()),
     };
     let mut runs = Vec::new();
     for round in 1..=section.rounds {
@@ -74,7 +74,7 @@ pub(super) fn run(
     let background = background.map(BackgroundLoad::stop).transpose();
     let (background, problem) = match background {
         Ok(report) => (report, None),
-        Err(error) => (None, Some(background_problem(&error))),
+        Err(error) => (None, Some(BackgroundError::from(error).to_string())),
     };
     SectionRuns {
         runs,
@@ -109,8 +109,13 @@ impl SectionRuns {
     }
 }
 
-fn background_problem(error: &LoadError) -> String {
-    format!("the background load: {error}")
+/// The failure of a background load.
+#[derive(Debug, thiserror::Error)]
+enum BackgroundError {
+    #[error("the server of the background load: {0}")]
+    Server(#[from] Unavailable),
+    #[error("the background load: {0}")]
+    Load(#[from] LoadError),
 }
 
 /// The servers of a section that run.
@@ -147,14 +152,13 @@ impl Servers {
         section: &Section,
         host: &Host,
         options: &ComparisonOptions,
-    ) -> Result<Option<BackgroundLoad>, String> {
+    ) -> Result<Option<BackgroundLoad>, BackgroundError> {
         let Some(case) = section.cases.first() else {
             return Ok(None);
         };
-        let server = self.get(case.subject, section, host, options);
-        let server = server.map_err(|error| error.to_string())?;
+        let server = self.get(case.subject, section, host, options)?;
         let load = BackgroundLoad::start(server.address.port(), host, options);
-        load.map(Some).map_err(|error| background_problem(&error))
+        Ok(Some(load?))
     }
 }
 
