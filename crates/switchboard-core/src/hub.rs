@@ -17,7 +17,7 @@ use crate::{
     limits::{Limits, NOTICE_BYTES, exceeds},
     log::{LeaveCause, LogId, NodeId, NodeMessage, NodeMessageBody},
     reservation::Reservations,
-    room::{Membership, Pending, Room},
+    room::{MemberLocation, Membership, Pending, Room},
     seeded_hash::NameHashMap,
 };
 
@@ -266,7 +266,7 @@ impl<L: Clone> Hub<L> {
 
     /// The local connection of a member of this node.
     fn local(&self, log: &LogId, peer: PeerId) -> Option<L> {
-        self.rooms.get(log)?.membership(peer)?.local.clone()
+        self.rooms.get(log)?.membership(peer)?.local().cloned()
     }
 
     // Joins and leaves
@@ -412,7 +412,7 @@ impl<L: Clone> Hub<L> {
             return;
         }
         if let Some(membership) = room.membership_mut(peer) {
-            membership.local = None;
+            membership.location = MemberLocation::Leaving;
         } else if !room.pending.contains(peer) {
             return;
         }
@@ -451,7 +451,7 @@ impl<L: Clone> Hub<L> {
         let room = self.rooms.get(&resource.log())?;
         let address = resource.address()?;
         if let Some(membership) = room.by_address(&address) {
-            let holder = match (membership.node, &membership.local) {
+            let holder = match (membership.node(), membership.local()) {
                 (Some(node), _) => Holder::Remote(node),
                 (None, Some(local)) => Holder::Local(local.clone()),
                 (None, None) => Holder::Leaving,

@@ -126,8 +126,8 @@ pub struct Member {
     pub identity: Identity,
     /// The secret for reclaiming its address, if its dialect has one. Boxed, because few members have one.
     pub token: Option<Box<Token>>,
-    /// Its group within the room, if any.
-    pub group: Option<Group>,
+    /// Its group within the room, if any. Boxed, because few members have one.
+    pub group: Option<Box<Group>>,
 }
 
 impl Member {

@@ -37,6 +37,13 @@ struct JoinedRoom {
     has_token: bool,
 }
 
+/// A name that a peer holds or has claimed: a [`NameId`] in the peer's space.
+#[derive(Debug, PartialEq, Eq)]
+struct HeldName {
+    room: Option<RoomName>,
+    name: DisplayName,
+}
+
 /// The rooms and names of one connection. It turns the commands that the connection's dialect session decodes into
 /// requests to a hub.
 #[derive(Debug)]
@@ -48,7 +55,7 @@ pub struct Peer {
     /// Sorted by room.
     rooms: Vec<JoinedRoom>,
     /// The names that the peer holds or has claimed.
-    names: Vec<NameId>,
+    names: Vec<HeldName>,
     last_join_id: JoinId,
 }
 
@@ -151,6 +158,7 @@ impl Peer {
     pub fn disconnect(&mut self, reason: DisconnectReason) -> Vec<HubRequest> {
         let rooms = std::mem::take(&mut self.rooms);
         let names = std::mem::take(&mut self.names);
+        let release = |held: HeldName| HubRequest::Release(self.name_id(held.room, held.name));
         let leave = rooms.into_iter().map(|joined| {
             let kind = match reason {
                 DisconnectReason::Lost if joined.has_token => LeaveKind::ConnectionLost,
@@ -160,9 +168,7 @@ impl Peer {
             };
             HubRequest::Leave(self.room(joined.room, joined.scope), kind)
         });
-        leave
-            .chain(names.into_iter().map(HubRequest::Release))
-            .collect()
+        leave.chain(names.into_iter().map(release)).collect()
     }
 
     fn room(&self, name: RoomName, scope: RoomScope) -> RoomId {
@@ -214,21 +220,22 @@ impl Peer {
         room: Option<RoomName>,
         name: DisplayName,
     ) -> Result<HubRequest, RequestError> {
-        let id = self.name_id(room, name);
+        let id = self.name_id(room.clone(), name.clone());
         if is_server_name(id.name.as_str()) {
             return Err(RequestError::claim(ErrorCode::Reserved, id));
         }
-        if !self.names.contains(&id) {
+        let held = HeldName { room, name };
+        if !self.names.contains(&held) {
             reserve_one(&mut self.names);
-            self.names.push(id.clone());
+            self.names.push(held);
         }
         Ok(HubRequest::Claim(id, self.identity.clone()))
     }
 
     fn release(&mut self, room: Option<RoomName>, name: DisplayName) -> HubRequest {
-        let id = self.name_id(room, name);
-        self.names.retain(|held| *held != id);
-        HubRequest::Release(id)
+        let released = HeldName { room, name };
+        self.names.retain(|held| *held != released);
+        HubRequest::Release(self.name_id(released.room, released.name))
     }
 
     fn join(
@@ -276,9 +283,11 @@ impl Peer {
             identity: self.identity.clone(),
             token: options.token.map(Box::new),
             // The hub replaces `first` if a group of the room has free slots.
-            group: options.group_size.map(|capacity| Group {
-                first: self.id,
-                capacity,
+            group: options.group_size.map(|capacity| {
+                Box::new(Group {
+                    first: self.id,
+                    capacity,
+                })
             }),
         };
         let room = self.room(room, scope);

@@ -9,16 +9,29 @@ use crate::{
     command::Target,
     id::{Address, Alias, PeerId, Position},
     introduction::{Group, Member},
-    limits::{COUNTERPARTS_MAX, Limits, exceeds, lower_limit},
+    limits::{Limits, exceeds, lower_limit},
     log::{MembershipRef, NodeId},
 };
 
+mod counterparts;
 mod members;
 mod pending;
 
+pub(crate) use counterparts::Counterparts;
 use members::Members;
 pub(crate) use members::UniformMembers;
 pub(crate) use pending::{Pending, PendingChanges};
+
+/// The node or the connection of a member.
+#[derive(Debug)]
+pub(crate) enum MemberLocation<L> {
+    /// A connection of this node.
+    Connected(L),
+    /// The member is on this node and leaving: it gets no more events.
+    Leaving,
+    /// Another node.
+    Remote(NodeId),
+}
 
 /// A member, the position of its join, and its node or connection.
 #[derive(Debug)]
@@ -26,20 +39,31 @@ pub(crate) struct Membership<L> {
     pub(crate) member: Arc<Member>,
     /// The position of its join in the log.
     pub(crate) since: Position,
-    /// The member's node; `None` for this node.
-    pub(crate) node: Option<NodeId>,
-    /// The member's connection. `None` for a member of another node, and for one that is leaving: it gets no more
-    /// events.
-    pub(crate) local: Option<L>,
+    pub(crate) location: MemberLocation<L>,
     /// The members that are notified of this member's leave only because they have exchanged a session description
-    /// with it: their dialects, other than this member's, do not notify clients of joins and leaves. Lists only members
-    /// of this node; some of them may have left.
-    pub(crate) counterparts: Vec<PeerId>,
+    /// with it: their dialects, other than this member's, do not notify clients of joins and leaves.
+    pub(crate) counterparts: Counterparts,
 }
 
 impl<L> Membership<L> {
     pub(crate) fn is_on_this_node(&self) -> bool {
-        self.node.is_none()
+        self.node().is_none()
+    }
+
+    /// The member's node; `None` for this node.
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        match self.location {
+            MemberLocation::Connected(_) | MemberLocation::Leaving => None,
+            MemberLocation::Remote(node) => Some(node),
+        }
+    }
+
+    /// The member's connection. `None` for a member of another node, and for one that is leaving.
+    pub(crate) fn local(&self) -> Option<&L> {
+        match &self.location {
+            MemberLocation::Connected(local) => Some(local),
+            MemberLocation::Leaving | MemberLocation::Remote(_) => None,
+        }
     }
 
     /// The sort key of the members. The id makes it unique: two positions can be equal after the store has lost data.
@@ -53,7 +77,7 @@ impl<L> Membership<L> {
 
     /// The first member of its group, if it has one.
     fn group_first(&self) -> Option<PeerId> {
-        self.member.group.map(|group| group.first)
+        self.member.group.as_ref().map(|group| group.first)
     }
 
     /// Max members that this member's dialect allows in its room; 0 for no limit.
@@ -65,7 +89,7 @@ impl<L> Membership<L> {
     /// leave of `other` only if the two exchanged a session description.
     fn can_be_counterpart_of(&self, other: &Self) -> bool {
         let is_same_dialect = self.member.dialect.name == other.member.dialect.name;
-        self.local.is_some() && !self.announces_presence() && !is_same_dialect
+        self.local().is_some() && !self.announces_presence() && !is_same_dialect
     }
 
     pub(crate) fn reference(&self) -> MembershipRef {
@@ -85,7 +109,7 @@ pub(crate) struct SuspendedMember<L> {
     /// The members of this node that its client still knows, so they are not introduced again.
     pub(crate) known_peers: Vec<PeerId>,
     /// The same as [`Membership::counterparts`].
-    pub(crate) counterparts: Vec<PeerId>,
+    pub(crate) counterparts: Counterparts,
 }
 
 impl<L> SuspendedMember<L> {
@@ -203,7 +227,8 @@ impl<L> Room<L> {
         reference: MembershipRef,
     ) -> Option<&Membership<L>> {
         let membership = self.membership(reference.peer)?;
-        (membership.node == Some(node) && membership.since == reference.since).then_some(membership)
+        (membership.node() == Some(node) && membership.since == reference.since)
+            .then_some(membership)
     }
 
     pub(crate) fn membership_mut(&mut self, peer: PeerId) -> Option<&mut Membership<L>> {
@@ -247,7 +272,10 @@ impl<L> Room<L> {
         candidates: impl Iterator<Item = &'a Membership<L>>,
     ) -> impl Iterator<Item = &'a Membership<L>> {
         let candidates = member.group.is_none().then_some(candidates);
-        let group = member.group.map(|group| self.members.of_group(group.first));
+        let group = member
+            .group
+            .as_ref()
+            .map(|group| self.members.of_group(group.first));
         let visible = candidates.into_iter().flatten();
         let visible = visible.chain(group.into_iter().flatten());
         visible.filter(|membership| {
@@ -287,7 +315,7 @@ impl<L> Room<L> {
     /// Assigns a newcomer that asks for a group to the open group, or opens a new one. All members of a group are
     /// on one node: only that node knows whether the group is open.
     pub(crate) fn assign_group(&mut self, newcomer: Arc<Member>) -> Arc<Member> {
-        let Some(wanted) = newcomer.group else {
+        let Some(wanted) = newcomer.group.as_deref().copied() else {
             return newcomer;
         };
         let open = self.rare.as_ref().and_then(|rare| rare.open_group);
@@ -295,7 +323,7 @@ impl<L> Room<L> {
         let (first, count) = (open.filter(|(_, count)| *count > 0)).unwrap_or((newcomer.peer, 0));
         self.rare.get_or_insert_default().open_group =
             (count + 1 < wanted.capacity.get()).then_some(first);
-        let group = Some(Group { first, ..wanted });
+        let group = Some(Box::new(Group { first, ..wanted }));
         Arc::new(Member {
             group,
             ..(*newcomer).clone()
@@ -304,7 +332,7 @@ impl<L> Room<L> {
 
     /// Releases the group slot of a newcomer whose join has failed.
     pub(crate) fn release_group_slot(&mut self, newcomer: &Member) {
-        if let Some(group) = newcomer.group {
+        if let Some(group) = &newcomer.group {
             let rare = self.rare.get_or_insert_default();
             rare.open_group.get_or_insert(group.first);
         }
@@ -315,7 +343,7 @@ impl<L> Room<L> {
         let pending = self
             .pending
             .joins()
-            .filter_map(|pending| pending.member.group);
+            .filter_map(|pending| pending.member.group.as_deref());
         let pending = pending.filter(|group| group.first == first);
         self.members.of_group(first).count() + pending.count()
     }
@@ -355,17 +383,8 @@ impl<L> Room<L> {
         let Some(membership) = self.membership_mut(of) else {
             return;
         };
-        if membership.counterparts.contains(&counterpart) {
-            return;
-        }
         let mut counterparts = std::mem::take(&mut membership.counterparts);
-        if counterparts.len() >= COUNTERPARTS_MAX {
-            counterparts.retain(|peer| self.members.get(*peer).is_some());
-        }
-        if counterparts.len() >= COUNTERPARTS_MAX {
-            counterparts.remove(0);
-        }
-        counterparts.push(counterpart);
+        counterparts.add(counterpart, |peer| self.members.get(peer).is_some());
         if let Some(membership) = self.membership_mut(of) {
             membership.counterparts = counterparts;
         }
@@ -377,14 +396,14 @@ impl<L> Room<L> {
         left: &'a Membership<L>,
     ) -> impl Iterator<Item = &'a L> {
         left.counterparts.iter().filter_map(|peer| {
-            let membership = self.membership(*peer);
+            let membership = self.membership(peer);
             let suspended = || {
                 self.suspended()
                     .iter()
-                    .find(|other| other.member.peer == *peer)
+                    .find(|other| other.member.peer == peer)
             };
             match membership {
-                Some(membership) => membership.local.as_ref(),
+                Some(membership) => membership.local(),
                 None => suspended().map(|suspended| &suspended.local),
             }
         })

@@ -48,7 +48,7 @@ pub fn encode_member(member: &Member, join: u64) -> Vec<u8> {
             let grace = u64::try_from(token.grace.as_millis());
             (token.secret.to_string(), grace.unwrap_or(u64::MAX))
         }),
-        group: (member.group).map(|group| (group.first.bytes(), group.capacity)),
+        group: (member.group.as_ref()).map(|group| (group.first.bytes(), group.capacity)),
         join,
     };
     // The serialization of strings and numbers cannot fail.
@@ -101,9 +101,11 @@ pub fn decode_member(
                 grace: Duration::from_millis(grace),
             })
         }),
-        group: metadata.group.map(|(first, capacity)| Group {
-            first: first.into(),
-            capacity,
+        group: metadata.group.map(|(first, capacity)| {
+            Box::new(Group {
+                first: first.into(),
+                capacity,
+            })
         }),
     })
 }

@@ -46,6 +46,10 @@ impl Default for Heartbeat {
 
 /// The state machine of one client's session while a connection serves it.
 #[derive(Debug)]
+#[expect(
+    clippy::box_collection,
+    reason = "each connection has a session, and few are probed"
+)]
 pub struct SessionMachine {
     session: ClientSession,
     budgets: Budgets,
@@ -59,11 +63,12 @@ pub struct SessionMachine {
     pings_unanswered: u32,
     /// The deadline of the first frame. `None` after the first frame, or without a deadline.
     first_frame: Option<Instant>,
-    /// The interval in which the session wants ticks, and the time of the next one.
-    tick: Option<(Duration, Instant)>,
+    /// The interval in which the session wants ticks, and the time of the next one. Boxed, because few sessions want
+    /// ticks.
+    tick: Option<Box<(Duration, Instant)>>,
     /// The names and addresses of this client that other clients claim. The next sign of life is reported to the hub
     /// (the state machine of the rooms): it proves that this client still uses them.
-    probes: Vec<ResourceKey>,
+    probes: Option<Box<Vec<ResourceKey>>>,
     /// A pending decision, and the steps behind it. Meanwhile the session gets no frames.
     suspended: Option<Box<Suspended>>,
 }
@@ -93,7 +98,7 @@ impl SessionMachine {
             pings_unanswered: 0,
             first_frame: wait.filter(|wait| !wait.is_zero()).map(|wait| now + wait),
             tick: None,
-            probes: Vec::new(),
+            probes: None,
             suspended: None,
         };
         machine.apply_output(first, now);
@@ -162,10 +167,10 @@ impl SessionMachine {
     /// frame that waits for a decision and is charged when it is handled.
     pub fn on_sign_of_life(&mut self, now: Instant, output: &mut SessionOutput) {
         self.last_sign = now;
-        let probes = std::mem::take(&mut self.probes);
-        output
-            .requests
-            .extend(probes.into_iter().map(HubRequest::Alive));
+        if let Some(probes) = self.probes.take() {
+            let alive = probes.into_iter().map(HubRequest::Alive);
+            output.requests.extend(alive);
+        }
     }
 
     /// Handles an event from a hub. Returns whether the output has only frames.
@@ -275,7 +280,7 @@ impl SessionMachine {
             Some(self.silence_deadline()),
             self.paused_until,
             self.first_frame.filter(|_| !self.is_paused()),
-            self.tick.map(|(_, at)| at),
+            self.next_tick(),
         ];
         others
             .into_iter()
@@ -286,7 +291,7 @@ impl SessionMachine {
     /// The time of the next tick of the session. Of all timeouts an event moves only this one to an earlier time.
     #[must_use]
     pub fn next_tick(&self) -> Option<Instant> {
-        self.tick.map(|(_, at)| at)
+        self.tick.as_ref().map(|tick| tick.1)
     }
 
     /// The time at which the client is taken for gone or, while reading is paused, for flooding the server.
@@ -319,8 +324,8 @@ impl SessionMachine {
             let (reason, close) = (ErrorCode::FirstFrameTimeout, CloseReason::SILENT);
             return self.on_violation(reason, close, now, output);
         }
-        if let Some((every, _)) = self.tick.filter(|(_, at)| now >= *at) {
-            self.tick = Some((every, now + every));
+        if let Some((every, at)) = self.tick.as_deref_mut().filter(|(_, at)| now >= *at) {
+            *at = now + *every;
             self.session.on_tick(output);
             self.apply_output(output, now);
         }
@@ -405,7 +410,7 @@ impl SessionMachine {
         self.budgets.charge_requests(&output.requests, now);
         self.pause(now);
         if let Some(every) = output.tick.take() {
-            self.tick = Some((every, now + every));
+            self.tick = Some(Box::new((every, now + every)));
         }
         let Some(resource) = output.probe.take() else {
             return;
@@ -416,7 +421,7 @@ impl SessionMachine {
             // The pong would not be read while the client is in debt. Its recent frames are a sign of life.
             output.requests.push(HubRequest::Alive(resource));
         } else {
-            self.probes.push(resource);
+            self.probes.get_or_insert_default().push(resource);
         }
     }
 }

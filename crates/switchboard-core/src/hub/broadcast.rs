@@ -71,7 +71,7 @@ impl<L: Clone> Broadcast<L> {
             return Self::new(room.visible_to(from), room.observers_max(from), message);
         };
         // The other nodes resolve the alias for their members.
-        let nodes = room.visible_to(from).filter_map(|other| other.node);
+        let nodes = room.visible_to(from).filter_map(Membership::node);
         let nodes = without_duplicates(nodes.collect());
         let named = Self::new(room.receivers(from, alias), 0, message)?;
         Some(Self { nodes, ..named })
@@ -127,11 +127,11 @@ impl<L: Clone> Broadcast<L> {
     }
 
     fn add(&mut self, membership: &Membership<L>, reception: Reception, count: usize) {
-        self.nodes.extend(membership.node);
+        self.nodes.extend(membership.node());
         match reception {
             Reception::Understood => {
                 self.receivers += 1;
-                if let Some(local) = &membership.local {
+                if let Some(local) = membership.local() {
                     self.locals.add(local.clone(), count);
                 }
             }
@@ -170,6 +170,7 @@ mod tests {
         id::{PeerId, Position},
         introduction::Group,
         message::MessageKind,
+        room::{Counterparts, MemberLocation},
     };
 
     static OWN: DialectTraits = DialectTraits {
@@ -187,9 +188,11 @@ mod tests {
         let peer = PeerId::from([number; 16]);
         let dialect = if kind == 1 { &OTHER } else { &OWN };
         let capacity = NonZeroUsize::MIN;
-        let group = (kind == 2).then_some(Group {
-            first: peer,
-            capacity,
+        let group = (kind == 2).then(|| {
+            Box::new(Group {
+                first: peer,
+                capacity,
+            })
         });
         Membership {
             member: Arc::new(Member {
@@ -197,9 +200,11 @@ mod tests {
                 ..Member::new(peer, peer.into(), dialect)
             }),
             since: u64::from(number).into(),
-            node: (kind == 3).then(|| NodeId::from(1)),
-            local: (kind != 3).then_some(number),
-            counterparts: Vec::new(),
+            location: match kind {
+                3 => MemberLocation::Remote(NodeId::from(1)),
+                _ => MemberLocation::Connected(number),
+            },
+            counterparts: Counterparts::default(),
         }
     }
 
@@ -235,11 +240,11 @@ mod tests {
                 match room.membership(peer) {
                     None => room.join(membership(number, action)),
                     Some(_) if action < 4 => {
-                        room.membership_mut(peer).expect("a member").local = None;
+                        room.membership_mut(peer).expect("a member").location = MemberLocation::Leaving;
                     }
                     Some(_) => drop(room.leave(Position::default(), peer)),
                 }
-                let senders: Vec<_> = room.memberships().filter(|own| own.local.is_some()).collect();
+                let senders: Vec<_> = room.memberships().filter(|own| own.local().is_some()).collect();
                 for sender in senders {
                     let from = &sender.member;
                     let found = Broadcast::of_member(&room, from, &message).map(result);

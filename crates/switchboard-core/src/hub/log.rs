@@ -15,7 +15,7 @@ use crate::{
     introduction::{Member, OfferRole, offer_role},
     limits::NOTICE_BYTES,
     log::{Entry, LeaveCause, LogId, NodeId, RejectReason},
-    room::{Membership, Pending, Room, SuspendedMember},
+    room::{Counterparts, MemberLocation, Membership, Pending, Room, SuspendedMember},
     shared_frames::SharedFrames,
 };
 
@@ -127,11 +127,15 @@ impl<L: Clone> Hub<L> {
             local_join.local.clone(),
             local_join.was_suspended,
         );
+        let location = match (node, local_join.local) {
+            (Some(node), _) => MemberLocation::Remote(node),
+            (None, Some(local)) => MemberLocation::Connected(local),
+            (None, None) => MemberLocation::Leaving,
+        };
         room.join(Membership {
             member: newcomer,
             since,
-            node,
-            local: local_join.local,
+            location,
             counterparts: local_join.counterparts,
         });
         if was_suspended {
@@ -188,14 +192,14 @@ impl<L: Clone> Hub<L> {
         let Some(membership) = room.leave(position, peer) else {
             return;
         };
-        if let (Some(local), LeaveCause::Evicted(reason)) = (&membership.local, cause) {
+        if let (Some(local), LeaveCause::Evicted(reason)) = (membership.local(), cause) {
             let event = Arc::new(Event::Evicted(reason));
             effects.deliver(local.clone(), event);
         }
         if let LogId::Room(id) = log {
             let event = Arc::new(departed_event(id, &membership.member, cause));
             let notified = room.observers_of(&membership.member);
-            let notified = notified.filter_map(|membership| membership.local.as_ref());
+            let notified = notified.filter_map(Membership::local);
             let mut receivers = Receivers::None;
             let most = room.observers_max(&membership.member);
             notified
@@ -240,7 +244,7 @@ impl<L: Clone> Hub<L> {
     /// of this node expired.
     fn is_connected(&self, log: &LogId, peer: PeerId) -> bool {
         let membership = self.rooms.get(log).and_then(|room| room.membership(peer));
-        membership.is_some_and(|membership| membership.local.is_some())
+        membership.is_some_and(|membership| membership.local().is_some())
     }
 
     /// Suspends a member of this node whose removal (`NodeLost`: the lease of this node expired) was committed, until
@@ -254,12 +258,12 @@ impl<L: Clone> Hub<L> {
         let Some(membership) = room.leave(position, peer) else {
             return;
         };
-        let Some(local) = membership.local else {
+        let MemberLocation::Connected(local) = membership.location else {
             return;
         };
         if let LogId::Room(id) = log {
             let must_notify_of = |other: &Membership<L>| {
-                observes_presence(&membership.member) || other.counterparts.contains(&peer)
+                observes_presence(&membership.member) || other.counterparts.contains(peer)
             };
             let known = room
                 .visible_to(&membership.member)
@@ -319,7 +323,7 @@ fn introduce_all<L: Clone>(
             .filter(is_new)
             .for_each(|membership| {
                 notified += 1;
-                if let Some(local) = &membership.local {
+                if let Some(local) = membership.local() {
                     observers.add(role(membership).flipped(), local, most);
                 }
             });
@@ -330,7 +334,7 @@ fn introduce_all<L: Clone>(
         return Introductions { notified, others };
     }
     // A group is small, and only its members are visible in it.
-    let others_max = newcomer.group.map_or(room.len(), |_| 0);
+    let others_max = newcomer.group.as_ref().map_or(room.len(), |_| 0);
     let mut others = Vec::with_capacity(others_max);
     let visible = room.visible_to(newcomer).filter(is_new);
     visible.for_each(|membership| others.push((membership.member.clone(), role(membership))));
@@ -391,7 +395,7 @@ struct LocalJoin<L> {
     /// The members that a suspended member still sees.
     known_peers: Vec<PeerId>,
     /// The counterparts of a suspended member.
-    counterparts: Vec<PeerId>,
+    counterparts: Counterparts,
     /// The newcomer's requests to the room that waited for the join.
     queued_requests: Vec<HubRequest>,
     /// The newcomer was suspended and is added again.
@@ -407,7 +411,7 @@ impl<L> LocalJoin<L> {
         let mut local_join = Self {
             local: None,
             known_peers: Vec::new(),
-            counterparts: Vec::new(),
+            counterparts: Counterparts::default(),
             queued_requests: Vec::new(),
             was_suspended: false,
             is_orphaned: false,

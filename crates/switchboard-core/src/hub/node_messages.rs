@@ -137,7 +137,7 @@ impl<L: Clone> Hub<L> {
             (Recipient::One { member: wanted, .. }, Some((room, sender))) => room
                 .membership(wanted.peer)
                 .filter(|other| other.since == wanted.since && sender.member.sees(&other.member))
-                .and_then(|receiver| receiver.local.clone())
+                .and_then(|receiver| receiver.local().cloned())
                 .map(|local| (local, sender.member.clone())),
             (_, None) => None,
         };
@@ -189,7 +189,7 @@ impl<L: Clone> Hub<L> {
             return;
         };
         let receiver = room.membership(peer);
-        if let Some(local) = receiver.and_then(|receiver| receiver.local.clone()) {
+        if let Some(local) = receiver.and_then(|receiver| receiver.local().cloned()) {
             let event = received_event(id, from, true, message);
             self.effects.deliver(local, Arc::new(event));
         }
@@ -200,7 +200,7 @@ impl<L: Clone> Hub<L> {
         let membership = self.rooms.get(log).and_then(|room| room.membership(holder));
         let Some((local, resource)) = membership.and_then(|membership| {
             Some((
-                membership.local.clone()?,
+                membership.local().cloned()?,
                 resource_key(log, &membership.member.address)?,
             ))
         }) else {

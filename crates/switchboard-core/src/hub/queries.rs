@@ -38,7 +38,7 @@ impl<L: Clone> Hub<L> {
         });
         rooms
             .flat_map(|(id, room)| {
-                let local = room.memberships().filter(|member| member.local.is_some());
+                let local = room.memberships().filter(|member| member.local().is_some());
                 local.map(|member| (member.member.peer, id.clone()))
             })
             .collect()

@@ -76,7 +76,7 @@ impl<L: Clone> Hub<L> {
         let log = LogId::Room(id.clone());
         let room = self.rooms.get(&log);
         let found = room.and_then(|room| Some((room, room.membership(peer)?)));
-        let connected = found.filter(|(_, membership)| membership.local.is_some());
+        let connected = found.filter(|(_, membership)| membership.local().is_some());
         let Some((room, membership)) = connected else {
             return self.queue_request(peer, local, &id, HubRequest::List(id.clone()));
         };
@@ -106,7 +106,7 @@ impl<L: Clone> Hub<L> {
         }
         let room = self.rooms.get(&log);
         let found = room.and_then(|room| Some((room, room.membership(peer)?)));
-        let connected = found.filter(|(_, membership)| membership.local.is_some());
+        let connected = found.filter(|(_, membership)| membership.local().is_some());
         let Some((room, sender)) = connected else {
             let is_unparsed = message.is_unparsed();
             let request = HubRequest::Send(id.clone(), to, message.clone());
@@ -169,7 +169,7 @@ impl<L: Clone> Hub<L> {
                     let reached = Charge::Reached(membership.member.peer);
                     self.effects.charge(local, reached);
                 }
-                match (membership.node, &membership.local) {
+                match (membership.node(), membership.local()) {
                     (Some(node), _) => {
                         let (member, target) = (membership.reference(), to);
                         let recipient = Recipient::One { member, target };
@@ -239,13 +239,13 @@ impl<L: Clone> Hub<L> {
                 let Ok(membership) = check_receiver(room.find(to), message) else {
                     return;
                 };
-                if let Some(local) = &membership.local {
+                if let Some(local) = membership.local() {
                     let event = received_event(id, from, true, message.clone());
                     self.effects.deliver(local.clone(), Arc::new(event));
                 }
                 let to = Some(membership.member.peer);
                 membership
-                    .node
+                    .node()
                     .map(|node| (node, body(to)))
                     .into_iter()
                     .collect()
@@ -305,7 +305,7 @@ fn check_receiver<'a, L>(
     message: &RelayedMessage,
 ) -> Result<&'a Membership<L>, ErrorCode> {
     let membership = receiver
-        .filter(|membership| membership.node.is_some() || membership.local.is_some())
+        .filter(|membership| membership.node().is_some() || membership.local().is_some())
         .ok_or(ErrorCode::NoSuchPeer)?;
     if message.is_understood_by(membership.member.dialect) {
         Ok(membership)

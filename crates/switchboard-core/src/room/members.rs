@@ -213,7 +213,7 @@ impl<L: Clone> UniformMembers<L> {
             let is_uniform = std::ptr::eq(member.dialect, dialect)
                 && member.group.is_none()
                 && membership.is_on_this_node();
-            let local = membership.local.clone().filter(|_| is_uniform);
+            let local = membership.local().filter(|_| is_uniform).cloned();
             local.map(|local| (member.peer, local))
         };
         let locals: Option<Vec<_>> = memberships.map(local).collect();
@@ -297,7 +297,10 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::introduction::{DialectTraits, Group, Member};
+    use crate::{
+        introduction::{DialectTraits, Group, Member},
+        room::{Counterparts, MemberLocation},
+    };
 
     static OBSERVERS: DialectTraits = DialectTraits {
         name: "observers",
@@ -326,9 +329,11 @@ mod tests {
         } else {
             &OTHERS
         };
-        let group = (number < 2).then_some(Group {
-            first: self::peer(0),
-            capacity: NonZeroUsize::MIN,
+        let group = (number < 2).then(|| {
+            Box::new(Group {
+                first: self::peer(0),
+                capacity: NonZeroUsize::MIN,
+            })
         });
         let member = Member {
             group,
@@ -337,9 +342,8 @@ mod tests {
         Membership {
             member: Arc::new(member),
             since: since.into(),
-            node: None,
-            local: Some(number),
-            counterparts: Vec::new(),
+            location: MemberLocation::Connected(number),
+            counterparts: Counterparts::default(),
         }
     }
 
@@ -348,7 +352,7 @@ mod tests {
         let locals = |found: Vec<&Membership<u8>>| -> Vec<_> {
             found
                 .into_iter()
-                .map(|membership| membership.local)
+                .map(|membership| membership.local().copied())
                 .collect()
         };
         let mut limits: Vec<_> = members.dialect_limits().collect();
@@ -357,11 +361,11 @@ mod tests {
             .map(|number| {
                 let by_id = members
                     .get(peer(number))
-                    .and_then(|membership| membership.local);
+                    .and_then(|membership| membership.local().copied());
                 let address = Address::from(peer(number));
                 let by_address = members
                     .by_address(&address)
-                    .and_then(|membership| membership.local);
+                    .and_then(|membership| membership.local().copied());
                 (by_id, by_address, members.get_mut(peer(number)).is_some())
             })
             .collect();
@@ -411,7 +415,7 @@ mod tests {
         assert!(matches!(members, Members::Indexed(_)));
         let in_order: Vec<_> = members
             .iter()
-            .filter_map(|membership| membership.local)
+            .filter_map(|membership| membership.local().copied())
             .collect();
         assert_eq!(in_order, (0..=MEMBERS).rev().collect::<Vec<_>>());
     }
@@ -425,7 +429,10 @@ mod tests {
                 members.insert(membership);
             }
             let found = members.by_address(&peer(0).into());
-            assert_eq!(found.and_then(|membership| membership.local), Some(1));
+            assert_eq!(
+                found.and_then(|membership| membership.local().copied()),
+                Some(1)
+            );
         }
     }
 }

@@ -16,87 +16,73 @@ pub(crate) enum Pending<L> {
 /// The pending changes of a room. Nearly always none, because an engine commits within a millisecond, and rarely more
 /// than one.
 #[derive(Debug)]
-#[expect(
-    clippy::box_collection,
-    reason = "each room has this type, and few have a map"
-)]
-pub(crate) enum PendingChanges<L> {
-    /// At most one change.
-    Few(Option<Box<(PeerId, Pending<L>)>>),
-    /// A room that has had more than one at a time. It is never empty.
-    Many(Box<BTreeMap<PeerId, Pending<L>>>),
+pub(crate) struct PendingChanges<L>(Option<Box<Changes<L>>>);
+
+#[derive(Debug)]
+struct Changes<L> {
+    first: (PeerId, Pending<L>),
+    /// The changes of all other peers.
+    others: BTreeMap<PeerId, Pending<L>>,
 }
 
 impl<L> Default for PendingChanges<L> {
     fn default() -> Self {
-        Self::Few(None)
+        Self(None)
     }
 }
 
 impl<L> PendingChanges<L> {
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Self::Few(None))
+        self.0.is_none()
     }
 
     pub(crate) fn contains(&self, peer: PeerId) -> bool {
-        match self {
-            Self::Few(change) => change.as_ref().is_some_and(|change| change.0 == peer),
-            Self::Many(changes) => changes.contains_key(&peer),
-        }
+        let changes = self.0.as_ref();
+        changes.is_some_and(|changes| changes.first.0 == peer || changes.others.contains_key(&peer))
     }
 
     pub(crate) fn get_mut(&mut self, peer: PeerId) -> Option<&mut Pending<L>> {
-        match self {
-            Self::Few(change) => {
-                let change = change.as_mut().filter(|change| change.0 == peer);
-                change.map(|change| &mut change.1)
-            }
-            Self::Many(changes) => changes.get_mut(&peer),
+        let changes = self.0.as_mut()?;
+        match changes.first.0 == peer {
+            true => Some(&mut changes.first.1),
+            false => changes.others.get_mut(&peer),
         }
     }
 
     /// Replaces and returns the pending change of a peer.
     pub(crate) fn insert(&mut self, peer: PeerId, change: Pending<L>) -> Option<Pending<L>> {
-        match self {
-            Self::Few(Some(own)) if own.0 == peer => Some(std::mem::replace(&mut own.1, change)),
-            Self::Few(few @ None) => {
-                *few = Some(Box::new((peer, change)));
+        match &mut self.0 {
+            Some(changes) if changes.first.0 == peer => {
+                Some(std::mem::replace(&mut changes.first.1, change))
+            }
+            Some(changes) => changes.others.insert(peer, change),
+            None => {
+                self.0 = Some(Box::new(Changes {
+                    first: (peer, change),
+                    others: BTreeMap::new(),
+                }));
                 None
             }
-            Self::Few(first @ Some(_)) => {
-                let first = first.take().map(|first| *first);
-                let all = first.into_iter().chain([(peer, change)]);
-                *self = Self::Many(Box::new(all.collect()));
-                None
-            }
-            Self::Many(changes) => changes.insert(peer, change),
         }
     }
 
     pub(crate) fn remove(&mut self, peer: PeerId) -> Option<Pending<L>> {
-        match self {
-            Self::Few(change) => {
-                let removed = change.take_if(|change| change.0 == peer);
-                removed.map(|change| change.1)
-            }
-            Self::Many(changes) => {
-                let removed = changes.remove(&peer);
-                if changes.is_empty() {
-                    *self = Self::default();
-                }
-                removed
-            }
+        let changes = self.0.as_mut()?;
+        if changes.first.0 != peer {
+            return changes.others.remove(&peer);
+        }
+        match changes.others.pop_first() {
+            Some(next) => Some(std::mem::replace(&mut changes.first, next).1),
+            None => self.0.take().map(|changes| changes.first.1),
         }
     }
 
     /// The pending joins, without those that are queued behind a leave.
     pub(crate) fn joins(&self) -> impl Iterator<Item = &PendingJoin<L>> {
-        let (few, many) = match self {
-            Self::Few(change) => (change.as_ref(), None),
-            Self::Many(changes) => (None, Some(changes.values())),
-        };
-        let few = few.map(|change| &change.1).into_iter();
-        let changes = few.chain(many.into_iter().flatten());
+        let changes = self.0.iter().flat_map(|changes| {
+            let first = std::iter::once(&changes.first.1);
+            first.chain(changes.others.values())
+        });
         changes.filter_map(|pending| match pending {
             Pending::Join(pending) => Some(pending),
             Pending::Leave(_) => None,

@@ -336,6 +336,7 @@ fn check_groups(members: &[Arc<Member>]) {
         let visible = members.iter().filter(|other| member.sees(other)).count();
         let capacity = member
             .group
+            .as_ref()
             .map_or(usize::MAX, |group| group.capacity.get());
         assert!(
             visible <= capacity,
