@@ -37,7 +37,7 @@ Flags
     --no-browser    (test) without the tests in compat/, browsers and other tools that only these tests need
     --long          (test) also long chaos runs, high case counts, and comparisons with the original servers of PeerJS,
                     y-webrtc and matchbox
-    --quick         (bench-report) about two minutes, with less exact figures
+    --quick         (bench-report) about two minutes without --background, with less exact figures
     --background    (bench-report) also a second series, beside a large mixed room and clients that do not read
 
 Environment

@@ -79,7 +79,7 @@ impl Extent {
         join_room: 300,
     };
 
-    /// About two minutes. CPU times have an error of some percent.
+    /// About two minutes without the series with the background load. CPU times have an error of some percent.
     pub const QUICK: Self = Self {
         rounds: 1,
         seconds: 0.5,

@@ -17,8 +17,8 @@ Usage: bench-report --switchboard PATH [FLAGS]
     --node-modules PATH      the folder with the npm packages `peer` and `y-webrtc`
     --matchbox-server PATH   the binary of the crate `matchbox_server`
     --output PATH            the folder of the report (target/bench-report)
-    --quick                  about two minutes
-    --background             also each load beside a large mixed room and slow readers
+    --quick                  about two minutes, without --background
+    --background             also each load beside a large mixed room and slow readers; takes twice as long or more
     --only NAME              only the sections whose names begin with this: relay, fanout, …";
 
 fn main() -> ExitCode {

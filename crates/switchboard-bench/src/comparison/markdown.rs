@@ -156,7 +156,9 @@ fn servers(results: &Results) -> String {
     let versions = results.versions.join(", ");
     let note = "A server with two workers shares a core with the load if there are two cores. A load on an original server has the option `--path /` too. `report.json` has all commands as they were run. \
         The servers log errors only, except `peer`, which writes a line for each connect and disconnect and has no option against it. \
-        `y-webrtc` listens on all interfaces; it has no option for an address.";
+        `y-webrtc` listens on all interfaces; it has no option for an address. \
+        In `join`, compare the servers of one dialect: a join is over when all members are notified in lightstream, singo, p2p and matchbox, \
+        and without notifications in the other dialects.";
     let background = results.background.as_ref().map(|command| {
         format!("The background load: members of five dialects in one room, of which five a second are replaced, and eight \
             clients that do not read. It shares the core of the other load, so latencies beside it include the contention of both:\n\n```sh\n{command}\n```\n\n")

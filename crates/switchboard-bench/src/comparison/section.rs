@@ -89,7 +89,7 @@ fn alone(extent: Extent) -> Vec<Section> {
         Section::new(
             extent,
             "join",
-            "Join: rooms of ten (ayame: two). Where the dialect announces joins to all, until all members are notified; compare within a dialect",
+            "Join: rooms of ten (ayame: two); announced where the dialect does so",
             (
                 Workload::Join,
                 &format!("--clients {}", extent.join_clients),
