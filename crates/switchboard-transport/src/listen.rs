@@ -10,6 +10,7 @@ use std::{
 use axum::{Router, extract::ConnectInfo};
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -84,7 +85,7 @@ impl Listener {
             TcpSocket::new_v4()?
         } else {
             let socket = TcpSocket::new_v6()?;
-            socket2::SockRef::from(&socket).set_only_v6(false)?;
+            SockRef::from(&socket).set_only_v6(false)?;
             socket
         };
         socket.set_reuseaddr(true)?;
@@ -114,6 +115,7 @@ impl Listener {
     /// Accepts connections until `config.drain` is cancelled. Pending requests are completed then.
     pub async fn serve(self, router: Router, config: ServeConfig) {
         let tls = self.tls.map(|tls| (tls, tls::plain_http_router()));
+        let mut options = StreamOptions::inherited_from(&self.socket, config.dead_after);
         loop {
             let accepted = tokio::select! {
                 () = config.drain.cancelled() => return,
@@ -121,6 +123,7 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, client)) => {
+                    options.complete(&stream);
                     let tls = tls.as_ref();
                     spawn_connection(stream, canonical(client), &router, tls, &config);
                 }
@@ -268,9 +271,6 @@ fn spawn_connection(
             return;
         }
     };
-    drop(set_user_timeout(&stream, config.dead_after));
-    // Frames are whole messages, so Nagle's algorithm would only delay them.
-    drop(stream.set_nodelay(true));
     let (drain, timeouts) = (config.drain.clone(), config.timeouts);
     let is_reserve = accepted.limit_reached.is_some();
     match tls.cloned() {
@@ -347,10 +347,53 @@ impl TlsHandshake {
     }
 }
 
+/// The socket options of accepted connections. On Linux a connection inherits them from the listening socket, which saves
+/// five system calls for each.
+struct StreamOptions {
+    dead_after: Duration,
+    /// The number of connections to come that may not have inherited the options.
+    incomplete: usize,
+}
+
+impl StreamOptions {
+    /// Sets the options on a listening socket. The connections that were established before do not have them; they are
+    /// first in the kernel's queue.
+    fn inherited_from(listener: &TcpListener, dead_after: Duration) -> Self {
+        /// Connections in the full queue, and those that are being added to it.
+        const QUEUED_MAX: usize = 2 * BACKLOG as usize;
+        let is_set = set_options(&SockRef::from(listener), dead_after).is_ok();
+        let incomplete = if cfg!(target_os = "linux") && is_set {
+            QUEUED_MAX
+        } else {
+            usize::MAX
+        };
+        Self {
+            dead_after,
+            incomplete,
+        }
+    }
+
+    /// Sets the options on an accepted connection that may not have inherited them.
+    fn complete(&mut self, stream: &TcpStream) {
+        if self.incomplete == 0 {
+            return;
+        }
+        drop(set_options(&SockRef::from(stream), self.dead_after));
+        if self.incomplete != usize::MAX {
+            self.incomplete -= 1;
+        }
+    }
+}
+
+fn set_options(socket: &SockRef<'_>, dead_after: Duration) -> io::Result<()> {
+    // Frames are whole messages, so Nagle's algorithm would only delay them.
+    let undelayed = socket.set_tcp_nodelay(true);
+    set_user_timeout(socket, dead_after).and(undelayed)
+}
+
 /// Sets the time after which a connection is aborted if the client does not acknowledge data.
 #[cfg(target_os = "linux")]
-fn set_user_timeout(stream: &TcpStream, dead_after: Duration) -> io::Result<()> {
-    let socket = socket2::SockRef::from(stream);
+fn set_user_timeout(socket: &SockRef<'_>, dead_after: Duration) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(dead_after))?;
     // Keep-alive probes detect a dead client of an idle event stream.
     let interval = dead_after / 3;
@@ -362,7 +405,7 @@ fn set_user_timeout(stream: &TcpStream, dead_after: Duration) -> io::Result<()> 
 }
 
 #[cfg(not(target_os = "linux"))]
-fn set_user_timeout(_stream: &TcpStream, _dead_after: Duration) -> io::Result<()> {
+fn set_user_timeout(_socket: &SockRef<'_>, _dead_after: Duration) -> io::Result<()> {
     Ok(())
 }
 
@@ -458,6 +501,33 @@ mod tests {
             let address = canonical(accepted.parse().expect("an address"));
             assert_eq!(address.to_string(), known);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn accepted_connections_have_all_options_whether_they_came_before_or_after() {
+        let dead_after = Duration::from_secs(60);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let before = TcpStream::connect(address).await.expect("a connection");
+        let mut options = StreamOptions::inherited_from(&listener, dead_after);
+        let after = TcpStream::connect(address).await.expect("a connection");
+        for inherits in [false, true] {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            if inherits {
+                options.incomplete = 0;
+            }
+            options.complete(&stream);
+            let socket = SockRef::from(&stream);
+            assert!(socket.tcp_nodelay().expect("an option"));
+            assert!(socket.keepalive().expect("an option"));
+            let timeout = socket.tcp_user_timeout().expect("an option");
+            assert_eq!(timeout, Some(dead_after));
+            for interval in [socket.tcp_keepalive_time(), socket.tcp_keepalive_interval()] {
+                assert_eq!(interval.expect("an option"), dead_after / 3);
+            }
+        }
+        drop((before, after));
     }
 
     const HANDSHAKE: &[u8] = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
