@@ -22,7 +22,7 @@ use hyper::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep_until},
 };
 
 /// The time limits of a connection for requests. Zero is no limit.
@@ -110,7 +110,13 @@ pub(crate) struct TimedStream<S> {
     changes: u64,
     timeouts: RequestTimeouts,
     wait: WaitPhase,
+    /// The end of the wait. `None` without a timeout.
+    deadline: Option<Instant>,
+    /// The timer of the deadline, once a read has waited. The head of a request has often arrived with the connection,
+    /// and to set a timer wakes the runtime's driver.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whether bytes were read since a read has last waited: the head of a request may be complete.
+    has_read: bool,
 }
 
 /// The event that the stream waits for.
@@ -132,7 +138,9 @@ impl<S> TimedStream<S> {
             changes: 0,
             timeouts,
             wait: WaitPhase::Response,
+            deadline: None,
             timer: None,
+            has_read: false,
         };
         this.wait_for(WaitPhase::Head);
         this
@@ -150,7 +158,10 @@ impl<S> TimedStream<S> {
             WaitPhase::Head => self.timeouts.head,
         };
         self.wait = wait;
-        self.timer = (!timeout.is_zero()).then(|| Box::pin(sleep(timeout)));
+        let has_timeout = !timeout.is_zero();
+        let deadline = has_timeout.then(|| Instant::now().checked_add(timeout));
+        self.deadline = deadline.flatten();
+        self.timer = None;
     }
 
     /// Checks whether a request has begun or ended since the last call.
@@ -174,10 +185,13 @@ impl<S> TimedStream<S> {
 
     /// Ready when the awaited event has not happened in time.
     fn poll_timeout(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.timer {
-            Some(timer) => ready!(timer.as_mut().poll(context)),
-            None => return Poll::Pending,
-        }
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        ready!(timer.as_mut().poll(context));
         Poll::Ready(match self.wait {
             WaitPhase::Head => Err(io::ErrorKind::TimedOut.into()),
             // An empty read: hyper closes an idle connection as if the client had closed it.
@@ -193,12 +207,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.update_phase(context);
-        if let Poll::Ready(ended) = self.poll_timeout(context) {
-            return Poll::Ready(ended);
-        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if self.wait == WaitPhase::Request && buffer.filled().len() > before {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer)?;
+        if read.is_pending() {
+            if std::mem::take(&mut self.has_read) {
+                // hyper reads on before it passes a complete head to the service, which ends the wait. So the timer is set
+                // at the next poll.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            return self.poll_timeout(context);
+        }
+        self.has_read = buffer.filled().len() > before;
+        if self.wait == WaitPhase::Request && self.has_read {
             self.wait_for(WaitPhase::Head);
         }
         Poll::Ready(Ok(()))
@@ -237,9 +258,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-        time::Instant,
+        time::sleep,
     };
 
     use super::*;
@@ -281,6 +303,17 @@ mod tests {
     async fn a_connection_without_a_request_ends_after_the_timeout_of_a_request_head() {
         let (_client, mut stream, _) = connection(TIMEOUTS);
         assert_eq!(end(&mut stream).await, (Err(io::ErrorKind::TimedOut), 10));
+    }
+
+    #[tokio::test]
+    async fn a_head_that_has_arrived_sets_no_timer() {
+        let (mut client, mut stream, _) = connection(TIMEOUTS);
+        client.write_all(b"head").await.expect("it is open");
+        stream.read_u32().await.expect("four bytes");
+        assert!(stream.read_u8().now_or_never().is_none());
+        assert!(stream.deadline.is_some() && stream.timer.is_none());
+        assert!(stream.read_u8().now_or_never().is_none());
+        assert!(stream.timer.is_some(), "a second wait has a timeout");
     }
 
     #[tokio::test(start_paused = true)]
