@@ -94,8 +94,10 @@ impl ConnectionLog {
         self.joining_since.get_or_insert_with(Instant::now);
         if !std::mem::replace(&mut self.has_joined, true) {
             let span = Span::current();
-            span.record("dialect", peer.dialect().name);
-            span.record("room", log_text(room.name.as_str()));
+            if !span.is_disabled() {
+                span.record("dialect", peer.dialect().name);
+                span.record("room", log_text(room.name.as_str()));
+            }
         }
     }
 
