@@ -1,14 +1,15 @@
 //! HTTP handlers of the dialects' endpoints: a request begins a session, or gets a response.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Router,
-    extract::{FromRequestParts, Query as UrlQuery, RawPathParams, Request, State},
+    extract::{FromRequestParts, RawPathParams, Request, State},
     http::{HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
+use futures_util::future::{Either, FutureExt as _, OptionFuture};
 use switchboard_core::{DialectName, RoomId, error_chain};
 use switchboard_dialects::{
     Accepts, CorsPolicy, Dialect, DialectTable, Handshake, HttpAnswer, HttpReply, Query,
@@ -146,24 +147,21 @@ async fn begin_session(
     let opened = ClientSession::open(dialect, handshake, admission.space);
     let (response, connecting) = upgrade.accept(app.limits().frame_bytes);
     let context = app.context().clone();
-    let tasks = app.tasks().clone();
-    // The connection gets a task of its own, because this one keeps its memory for the handshake.
-    app.tasks().spawn(async move {
-        let Some(socket) = connecting.socket().await else {
-            return;
-        };
+    let serving = async move {
+        let socket = connecting.socket().await?;
         // Logged only now: a client that is lost before the upgrade is complete is never logged as disconnected.
         log_connected(&client);
         events.send(|| Some(ServerEvent::Connected(client)));
         let serving = websocket::serve(socket, opened, context, permit);
-        match context_guard {
-            None => tasks.spawn(serving),
-            Some(guard) => tasks.spawn(async move {
-                serving.await;
-                drop(guard);
-            }),
-        };
-    });
+        Some(match context_guard {
+            None => Either::Left(serving),
+            Some(guard) => Either::Right(Box::pin(serving.map(|()| drop(guard)))),
+        })
+    };
+    // The connection gets a task of its own, because this one keeps its memory for the handshake. Its first part is boxed,
+    // so that its memory is free when the socket is open.
+    let serving = Box::pin(serving.map(OptionFuture::from)).flatten();
+    app.tasks().spawn(serving.map(drop));
     Ok(response)
 }
 
@@ -224,14 +222,15 @@ async fn admit_request(
         Counters::add(&app.counters().connections_refused_total, 1);
         Box::new(response)
     })?;
-    let query = UrlQuery::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
+    let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    let owned = |(key, value): (Cow<'_, str>, Cow<'_, str>)| (key.into_owned(), value.into_owned());
     let params = params
         .iter()
         .map(|(key, value)| (key.to_owned(), value.to_owned()));
     let handshake = Handshake {
         endpoint: route.endpoint,
         params: params.collect(),
-        query: query.0.into_iter().collect(),
+        query: query.map(owned).collect(),
         ..app.handshake(admission.identity.clone())
     };
     Ok((permit, handshake, admission))
