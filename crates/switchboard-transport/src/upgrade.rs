@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use sha1::{Digest as _, Sha1};
 use thiserror::Error;
@@ -238,7 +239,7 @@ fn accept_of(headers: &HeaderMap) -> Result<HeaderValue, HandshakeError> {
     }
     let hash = Sha1::new().chain_update(key).chain_update(ACCEPT_SUFFIX);
     let accept = BASE64.encode(hash.finalize());
-    HeaderValue::from_str(&accept).map_err(|_| HandshakeError::Key)
+    HeaderValue::from_maybe_shared(Bytes::from(accept)).map_err(|_| HandshakeError::Key)
 }
 
 /// Whether the key is 16 bytes in base64. The unused bits of the last character may have any value.
@@ -272,7 +273,7 @@ fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item
     let values = values.filter_map(|value| value.to_str().ok());
     let elements = values.flat_map(|value| value.split(','));
     elements
-        .map(str::trim)
+        .map(str::trim_ascii)
         .filter(|element| !element.is_empty())
 }
 

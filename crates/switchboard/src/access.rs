@@ -8,6 +8,7 @@ use axum::{
 };
 use switchboard_core::{DialectName, Identity, Peer, PeerId, RoomId, SpaceName};
 use switchboard_transport::JoinCheck;
+use tokio::time::{error::Elapsed, timeout};
 
 mod context;
 
@@ -205,13 +206,17 @@ impl AccessHooks {
         self.join = Some(Arc::new(move |request| Box::pin(hook(request))));
     }
 
+    /// Asks the connect hook whether a client may connect. Without a hook it may.
+    ///
+    /// # Errors
+    /// If the hook does not answer within [`HOOK_TIMEOUT`].
     pub(crate) async fn admit(
         &self,
         request: impl FnOnce() -> ConnectRequest,
-    ) -> Result<Admission, Denial> {
+    ) -> Result<Result<Admission, Denial>, Elapsed> {
         match &self.connect {
-            Some(hook) => hook(request()).await,
-            None => Ok(Admission::anonymous()),
+            Some(hook) => timeout(HOOK_TIMEOUT, hook(request())).await,
+            None => Ok(Ok(Admission::anonymous())),
         }
     }
 
@@ -239,7 +244,7 @@ impl AccessHooks {
     ) -> Option<JoinCheck> {
         let decision = self.join.as_ref()?(request());
         Some(Box::pin(async move {
-            let decision = tokio::time::timeout(HOOK_TIMEOUT, decision).await;
+            let decision = timeout(HOOK_TIMEOUT, decision).await;
             let denied = |denial: Denial| denial.text;
             decision.map_or(Err(None), |decision| decision.map_err(denied))
         }))

@@ -20,7 +20,6 @@ use switchboard_transport::{
     RefusalReason, RefusedConnections, websocket,
 };
 use switchboard_voice::{AdmittedRequest, User, VoiceHost};
-use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -79,8 +78,7 @@ impl AppState {
             headers: request.headers.clone(),
             address,
         };
-        let decision = self.shards.access().admit(connect_request);
-        let Ok(admission) = timeout(HOOK_TIMEOUT, decision).await else {
+        let Ok(admission) = self.shards.access().admit(connect_request).await else {
             tracing::warn!(timeout_s = HOOK_TIMEOUT.as_secs(), "connect hook timed out");
             self.log_refused(request, RefusalReason::HookTimeout);
             let message = "The access check of the server timed out. Try again later.\n";

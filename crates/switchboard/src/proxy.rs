@@ -15,6 +15,9 @@ const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut address = peer.to_canonical();
+    if !is_trusted(&address) {
+        return address;
+    }
     // Parsed as bytes: invalid text from the client must not hide the entry that the proxy appended.
     let values = headers.get_all("x-forwarded-for").iter().rev();
     for hop in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
