@@ -119,7 +119,6 @@ pub(crate) struct Budgets {
     limits: Arc<Limits>,
     deliveries: DeliveryBudget,
     bytes: DeliveryBudget,
-    slow_receivers: DeliveryBudget,
     /// The part of the initial burst that is not assigned to a peer. New peers are assigned their frames from it first;
     /// only when it is used up does the burst grow.
     unused_burst: u32,
@@ -129,20 +128,21 @@ pub(crate) struct Budgets {
     debts: Option<Box<Debts>>,
 }
 
-/// The debts of all budgets.
+/// The debts of all budgets, and the budget that few connections spend.
 #[derive(Debug, Default)]
 struct Debts {
+    slow_receivers: DeliveryBudget,
     debt: Option<Debt>,
     /// The end of the pause for slow receivers. The time of this pause is not part of `flood_secs`.
     slowed_until: Option<Instant>,
 }
 
 impl Debts {
-    /// Whether no debt counts any more.
+    /// Whether no debt counts any more and the budget is full.
     fn are_paid(&self, now: Instant) -> bool {
         let forgotten_at = self.debt.map(|debt| debt.until + DEBT_BREAK);
-        let mut times = forgotten_at.into_iter().chain(self.slowed_until);
-        times.all(|at| at < now)
+        let times = [forgotten_at, self.slowed_until, self.slow_receivers.full_at];
+        times.into_iter().flatten().all(|at| at < now)
     }
 }
 
@@ -174,7 +174,6 @@ impl Budgets {
             frames,
             deliveries: DeliveryBudget::default(),
             bytes: DeliveryBudget::default(),
-            slow_receivers: DeliveryBudget::default(),
             unused_burst: limits.frames_burst,
             peers: PeerSet::default(),
             debts: None,
@@ -186,7 +185,6 @@ impl Budgets {
     pub(crate) fn release_full(&mut self, now: Instant) {
         self.deliveries.release_full(now);
         self.bytes.release_full(now);
-        self.slow_receivers.release_full(now);
         self.debts.take_if(|debts| debts.are_paid(now));
     }
 
@@ -249,9 +247,9 @@ impl Budgets {
         if charges.slow_receiver_bytes != 0 {
             let rate = slow_receivers_rate(&self.limits);
             let bytes = charges.slow_receiver_bytes;
-            if let Some(until) = self.slow_receivers.charge(rate, bytes, now) {
-                self.debts.get_or_insert_default().slowed_until = Some(until);
-            }
+            let debts = self.debts.get_or_insert_default();
+            let until = debts.slow_receivers.charge(rate, bytes, now);
+            debts.slowed_until = until.or(debts.slowed_until);
         }
         self.charge_deliveries(charges.deliveries, charges.bytes, now);
         reached

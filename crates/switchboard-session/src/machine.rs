@@ -44,6 +44,31 @@ impl Default for Heartbeat {
     }
 }
 
+/// A [`Heartbeat`] in nanoseconds, which take half of the memory: each connection has one.
+#[derive(Debug)]
+struct HeartbeatNanos {
+    ping: u64,
+    timeout: u64,
+}
+
+impl HeartbeatNanos {
+    fn of(heartbeat: Heartbeat) -> Self {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            ping: nanos(heartbeat.ping),
+            timeout: nanos(heartbeat.timeout),
+        }
+    }
+
+    fn ping(&self) -> Duration {
+        Duration::from_nanos(self.ping)
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_nanos(self.timeout)
+    }
+}
+
 /// The state machine of one client's session while a connection serves it.
 #[derive(Debug)]
 #[expect(
@@ -55,7 +80,7 @@ pub struct SessionMachine {
     budgets: Budgets,
     /// The time at which the debt of the client is paid. Its frames are not read before.
     paused_until: Option<Instant>,
-    heartbeat: Heartbeat,
+    heartbeat: HeartbeatNanos,
     /// The time of the last sign of life of the client.
     last_sign: Instant,
     next_ping: Instant,
@@ -92,7 +117,7 @@ impl SessionMachine {
             session,
             budgets: Budgets::new(limits.clone(), now),
             paused_until: None,
-            heartbeat,
+            heartbeat: HeartbeatNanos::of(heartbeat),
             last_sign: now,
             next_ping: now + heartbeat.ping,
             pings_unanswered: 0,
@@ -296,7 +321,7 @@ impl SessionMachine {
 
     /// The time at which the client is taken for gone or, while reading is paused, for flooding the server.
     fn silence_deadline(&self) -> Instant {
-        let gone = self.last_sign + self.heartbeat.timeout;
+        let gone = self.last_sign + self.heartbeat.timeout();
         match self.paused_until {
             None => gone,
             Some(until) => self.budgets.flood_deadline().unwrap_or(until),
@@ -316,7 +341,7 @@ impl SessionMachine {
             return self.on_violation(reason, close, now, output);
         }
         self.end_pause(now);
-        if !self.is_paused() && now >= self.last_sign + self.heartbeat.timeout {
+        if !self.is_paused() && now >= self.last_sign + self.heartbeat.timeout() {
             output.close = Some(CloseReason::GONE);
             return;
         }
@@ -349,7 +374,7 @@ impl SessionMachine {
     fn ping_if_due(&mut self, now: Instant, output: &mut SessionOutput) {
         if now >= self.next_ping {
             self.budgets.release_full(now);
-            self.next_ping = now + self.heartbeat.ping;
+            self.next_ping = now + self.heartbeat.ping();
             if !output.ping {
                 output.ping = true;
                 self.pings_unanswered = self.pings_unanswered.saturating_add(1);
@@ -377,7 +402,7 @@ impl SessionMachine {
     ) -> Result<(), ResumeError> {
         self.session.resume(request, by, output)?;
         self.last_sign = now;
-        self.next_ping = now + self.heartbeat.ping;
+        self.next_ping = now + self.heartbeat.ping();
         self.pings_unanswered = 0;
         self.first_frame = None;
         Ok(())
