@@ -380,6 +380,10 @@ impl<L> Room<L> {
 
     /// Adds a counterpart of the member `of`. At the limit, the oldest one is dropped.
     fn add_counterpart(&mut self, of: PeerId, counterpart: PeerId) {
+        let is_known = |own: &Membership<L>| own.counterparts.contains(counterpart);
+        if self.membership(of).is_some_and(is_known) {
+            return;
+        }
         let Some(membership) = self.membership_mut(of) else {
             return;
         };

@@ -86,11 +86,15 @@ impl PendingWakes {
     }
 
     /// Has the events of all receivers handled by further tasks of `runtime`, for a caller that must not call sessions. One
-    /// task costs less than the wake of one receiver's task. Without a runtime the tasks of the receivers are woken.
+    /// task costs less than the wake of one receiver's task. The tasks of receivers that only these can write to are woken,
+    /// and without a runtime those of all receivers.
+    ///
+    /// The runtime must be running: the receivers get the events when it runs the further tasks.
     pub fn hand_over(self, runtime: Option<&Handle>) {
         if let Some(runtime) = runtime {
-            let wakes = self.first.into_iter().chain(self.others).collect();
-            hand_over(runtime, wakes, 1);
+            let wakes = self.first.into_iter().chain(self.others);
+            let wakes = wakes.filter(|wake| wake.outbox.connection().is_plain_tcp());
+            hand_over(runtime, wakes.collect(), 1);
         }
     }
 

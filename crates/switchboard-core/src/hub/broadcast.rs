@@ -84,10 +84,15 @@ impl<L: Clone> Broadcast<L> {
 
     /// The receivers of a message of one of these members.
     fn of_uniform(members: &UniformMembers<L>, from: &Member) -> Self {
+        let receivers = members.locals.len() - 1;
+        let locals = match receivers {
+            0 => Receivers::None,
+            _ => Receivers::AllBut(from.peer, members.locals.clone()),
+        };
         Self {
-            locals: Receivers::AllBut(from.peer, members.locals.clone()),
+            locals,
             nodes: Vec::new(),
-            receivers: members.locals.len() - 1,
+            receivers,
             is_untranslatable: false,
         }
     }

@@ -79,7 +79,7 @@ pub(super) enum Receivers<L> {
 }
 
 impl<L> Receivers<L> {
-    /// Adds a receiver to those that were added before. Reserves memory for `count` when there is a second one.
+    /// Adds a receiver to those that were added before, of which there is no shared list. Reserves memory for `count` when there is a second one.
     pub(super) fn add(&mut self, receiver: L, count: usize) {
         match self {
             Self::Many(receivers) => receivers.push(receiver),

@@ -208,16 +208,21 @@ impl<L: Clone> UniformMembers<L> {
         L: 'a,
     {
         let dialect = memberships.clone().next()?.member.dialect;
-        let local = |membership: &Membership<L>| {
+        let is_uniform = |membership: &Membership<L>| {
             let member = &membership.member;
-            let is_uniform = std::ptr::eq(member.dialect, dialect)
+            std::ptr::eq(member.dialect, dialect)
                 && member.group.is_none()
-                && membership.is_on_this_node();
-            let local = membership.local().filter(|_| is_uniform).cloned();
-            local.map(|local| (member.peer, local))
+                && membership.local().is_some()
         };
-        let locals: Option<Vec<_>> = memberships.map(local).collect();
-        let locals = locals?.into();
+        // No connection is copied for a room that is not uniform.
+        if !memberships.clone().all(is_uniform) {
+            return None;
+        }
+        let local = |membership: &Membership<L>| {
+            let local = membership.local().cloned();
+            local.map(|local| (membership.member.peer, local))
+        };
+        let locals = memberships.filter_map(local).collect();
         Some(Self { dialect, locals })
     }
 }

@@ -73,10 +73,15 @@ impl fmt::Debug for ConnectionCell {
 }
 
 impl ConnectionCell {
+    /// Whether a sender can handle the events of the connection in place of its task.
+    pub(crate) fn is_plain_tcp(&self) -> bool {
+        self.is_plain_tcp.load(Ordering::Relaxed)
+    }
+
     /// Handles the events of the outbox if the connection is idle, and takes the waker of its task if no events are
     /// left. Else the caller must wake the task.
     pub(crate) fn handle_events(&self, waker: &mut Option<Waker>, step: &mut IdleStep) {
-        if !self.is_plain_tcp.load(Ordering::Relaxed) {
+        if !self.is_plain_tcp() {
             return;
         }
         let Some(mut cell) = self.connection.try_lock() else {

@@ -18,6 +18,10 @@ use switchboard_transport::OutboxHandle;
 use super::{Deferred, Shard, Shards};
 use crate::election::{self, Election};
 
+/// After this number of messages of other nodes their receivers are handed over to the tasks of the server. More would
+/// wait in the outboxes for the rest of a large batch, and receivers that are idle would count as slow.
+const MESSAGES_PER_HAND_OVER: usize = 16;
+
 /// Passes the results of the engine to the shards and the election.
 pub(super) struct EngineEventHandler {
     pub(super) shards: Weak<Shards>,
@@ -74,15 +78,18 @@ impl EngineHandler for EngineEventHandler {
         let Some(shards) = self.shards.upgrade() else {
             return;
         };
-        let mut deferred = Deferred {
-            hands_over: true,
-            ..Deferred::default()
-        };
         let now = Instant::now();
-        for (from, message) in messages {
-            shards.pass_node_message(from, message, now, &mut deferred);
+        let mut messages = messages.into_iter();
+        while messages.len() > 0 {
+            let mut deferred = Deferred {
+                hands_over: true,
+                ..Deferred::default()
+            };
+            for (from, message) in messages.by_ref().take(MESSAGES_PER_HAND_OVER) {
+                shards.pass_node_message(from, message, now, &mut deferred);
+            }
+            deferred.finish(shards.runtime.get(), now);
         }
-        deferred.finish(shards.runtime.get(), now);
     }
 
     fn on_undeliverable(&self, message: NodeMessage) {

@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -184,7 +184,8 @@ struct WebhookTest {
     checks: mpsc::Receiver<PendingCheck>,
     requests: mpsc::Receiver<(OutboxHandle, HubRequest)>,
     detached: mpsc::Receiver<String>,
-    drain: CancellationToken,
+    /// The context of the connection, which holds the last one.
+    context: Weak<websocket::ConnectionContext>,
 }
 
 impl WebhookTest {
@@ -197,7 +198,6 @@ impl WebhookTest {
         let (check_sender, checks) = mpsc::channel(8);
         let (request_sender, requests) = mpsc::channel(8);
         let (detached_sender, detached) = mpsc::channel(8);
-        let drain = CancellationToken::new();
         let node = Arc::new(AnsweringNode {
             webhooks: webhook_sender,
             checks: check_sender,
@@ -213,9 +213,11 @@ impl WebhookTest {
             heartbeat,
             sessions: Arc::default(),
             queue_memory: Arc::default(),
-            drain: drain.clone(),
+            drain: CancellationToken::new(),
         };
-        let address = serve(context).await;
+        let held = Arc::new(context);
+        let context = Arc::downgrade(&held);
+        let address = serve(held).await;
         let (client, _) = connect_async(format!("ws://{address}/"))
             .await
             .expect("an upgrade");
@@ -225,8 +227,12 @@ impl WebhookTest {
             checks,
             requests,
             detached,
-            drain,
+            context,
         }
+    }
+
+    fn shut_down(&self) {
+        self.context.upgrade().expect("connected").shut_down();
     }
 
     async fn send(&mut self, text: &str) {
@@ -300,7 +306,7 @@ impl WebhookTest {
 }
 
 /// Serves one connection.
-async fn serve(context: websocket::ConnectionContext) -> SocketAddr {
+async fn serve(context: Arc<websocket::ConnectionContext>) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a free port");
@@ -317,7 +323,7 @@ async fn serve(context: websocket::ConnectionContext) -> SocketAddr {
             let socket = connecting.socket().await.expect("an upgrade");
             let opened =
                 ClientSession::open(Some(&WebhookSession), handshake(), SpaceName::default());
-            websocket::serve(socket, opened, Arc::new(context), permit).await;
+            websocket::serve(socket, opened, context, permit).await;
         });
         response
     };
@@ -397,7 +403,7 @@ async fn a_disconnect_and_a_shutdown_cancel_the_webhook() {
     test.send("request").await;
     assert_eq!(test.next().await, "received request");
     let (_, mut response) = test.next_webhook().await;
-    test.drain.cancel();
+    test.shut_down();
     assert_eq!(test.next().await, "1012");
     response.closed().await;
     assert_eq!(test.next_detached().await, "end");
@@ -519,7 +525,7 @@ async fn a_drain_does_not_wait_for_a_check() {
     test.send("join").await;
     let mut check = test.next_check().await;
     assert_eq!(test.next().await, "received join");
-    test.drain.cancel();
+    test.shut_down();
     assert_eq!(test.next().await, "1012");
     check.closed().await;
 }
