@@ -412,7 +412,9 @@ impl<L: Clone> Hub<L> {
             return;
         }
         if let Some(membership) = room.membership_mut(peer) {
-            membership.location = MemberLocation::Leaving;
+            if membership.is_on_this_node() {
+                membership.location = MemberLocation::Leaving;
+            }
         } else if !room.pending.contains(peer) {
             return;
         }

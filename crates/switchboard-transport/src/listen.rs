@@ -378,7 +378,12 @@ impl StreamOptions {
         if self.incomplete == 0 {
             return;
         }
-        drop(set_options(&SockRef::from(stream), self.dead_after));
+        let socket = SockRef::from(stream);
+        // In an emulation of Linux, such as gVisor, connections may not inherit the options.
+        if self.incomplete == 1 && !socket.keepalive().unwrap_or_default() {
+            self.incomplete = usize::MAX;
+        }
+        drop(set_options(&socket, self.dead_after));
         if self.incomplete != usize::MAX {
             self.incomplete -= 1;
         }

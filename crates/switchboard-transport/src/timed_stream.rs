@@ -210,7 +210,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer)?;
         if read.is_pending() {
-            if std::mem::take(&mut self.has_read) {
+            if std::mem::take(&mut self.has_read) && self.timer.is_none() && self.deadline.is_some()
+            {
                 // hyper reads on before it passes a complete head to the service, which ends the wait. So the timer is set
                 // at the next poll.
                 context.waker().wake_by_ref();

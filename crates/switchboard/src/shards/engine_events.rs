@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use switchboard_cluster::{DialectRegistry, EngineHandler};
 use switchboard_core::{
     Address, DialectTraits, Entry, Input, LogId, Member, MessageKind, NodeId, NodeMessage,
-    OfferPolicy, PeerId, RejectReason, RelayedMessage, error_chain,
+    NodeMessageBody, OfferPolicy, PeerId, RejectReason, RelayedMessage, error_chain,
 };
 use switchboard_dialects::{Content, DialectTable, HOST};
 use switchboard_transport::OutboxHandle;
@@ -21,6 +21,9 @@ use crate::election::{self, Election};
 /// After this number of messages of other nodes their receivers are handed over to the tasks of the server. More would
 /// wait in the outboxes for the rest of a large batch, and receivers that are idle would count as slow.
 const MESSAGES_PER_HAND_OVER: usize = 16;
+
+/// Likewise after this number of bytes of the messages' frames.
+const BYTES_PER_HAND_OVER: usize = 64 * 1024;
 
 /// Passes the results of the engine to the shards and the election.
 pub(super) struct EngineEventHandler {
@@ -80,12 +83,16 @@ impl EngineHandler for EngineEventHandler {
         };
         let now = Instant::now();
         let mut messages = messages.into_iter();
-        while messages.len() > 0 {
+        loop {
+            let count = messages_to_hand_over(messages.as_slice());
+            if count == 0 {
+                return;
+            }
             let mut deferred = Deferred {
                 hands_over: true,
                 ..Deferred::default()
             };
-            for (from, message) in messages.by_ref().take(MESSAGES_PER_HAND_OVER) {
+            for (from, message) in messages.by_ref().take(count) {
                 shards.pass_node_message(from, message, now, &mut deferred);
             }
             deferred.finish(shards.runtime.get(), now);
@@ -94,6 +101,30 @@ impl EngineHandler for EngineEventHandler {
 
     fn on_undeliverable(&self, message: NodeMessage) {
         self.pass_input(&message.log.clone(), Input::Undeliverable(message));
+    }
+}
+
+/// The number of messages after which their receivers are handed over.
+fn messages_to_hand_over(messages: &[(NodeId, NodeMessage)]) -> usize {
+    let mut bytes = 0;
+    let is_within = |(_, message): &&(NodeId, NodeMessage)| {
+        let was_within = bytes < BYTES_PER_HAND_OVER;
+        bytes += frame_bytes(&message.body);
+        was_within
+    };
+    let messages = messages.iter().take(MESSAGES_PER_HAND_OVER);
+    messages.take_while(is_within).count()
+}
+
+fn frame_bytes(message: &NodeMessageBody) -> usize {
+    match message {
+        NodeMessageBody::Relay { message, .. } | NodeMessageBody::Announce { message, .. } => {
+            message.frame.len()
+        }
+        NodeMessageBody::Bounce { .. }
+        | NodeMessageBody::Probe(_)
+        | NodeMessageBody::Alive(_)
+        | NodeMessageBody::SlowReceiver { .. } => 0,
     }
 }
 
@@ -155,3 +186,37 @@ static UNKNOWN: DialectTraits = DialectTraits {
     messages: false,
     ..DialectTraits::DEFAULT
 };
+
+#[cfg(test)]
+mod tests {
+    use switchboard_core::{RoomId, RoomName, SpaceName};
+
+    use super::*;
+
+    fn announcement(bytes: usize) -> (NodeId, NodeMessage) {
+        let room = RoomName::parse("room", 0).expect("a name");
+        let peer = PeerId::from_random([1; 16]);
+        let frame = "x".repeat(bytes).into();
+        let message = RelayedMessage::new("mesh", MessageKind::Opaque, frame, |_, _| false);
+        let body = NodeMessageBody::Announce {
+            to: None,
+            from: Arc::new(Member::new(peer, peer.into(), &UNKNOWN)),
+            message: Arc::new(message),
+        };
+        let log = LogId::Room(RoomId::shared(SpaceName::default(), room));
+        (NodeId::from(1), NodeMessage { log, body })
+    }
+
+    #[test]
+    fn receivers_are_handed_over_after_a_number_of_messages_and_of_bytes() {
+        let count = |bytes: &[usize]| {
+            let messages: Vec<_> = bytes.iter().copied().map(announcement).collect();
+            messages_to_hand_over(&messages)
+        };
+        assert_eq!(count(&[]), 0);
+        assert_eq!(count(&[100; 9]), 9);
+        assert_eq!(count(&[100; 40]), MESSAGES_PER_HAND_OVER);
+        assert_eq!(count(&[BYTES_PER_HAND_OVER; 3]), 1);
+        assert_eq!(count(&[1, BYTES_PER_HAND_OVER, 1]), 2);
+    }
+}
