@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# `cargo xtask bench-report [--no-install] [--quick] [--background]`: compares Switchboard with the floor and with the original
-# servers that package registries have. `SWITCHBOARD_BIN` is the binary to measure; without it, a release build.
+# `cargo xtask bench-report [--no-install] [--quick] [--background]`: compares Switchboard with the floor (a bare relay,
+# see docs/performance.md) and with the original servers that package registries have. `SWITCHBOARD_BIN` is the binary
+# to measure; without it, a release build.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 exec </dev/null
 source xtask/versions.sh
 target=${CARGO_TARGET_DIR:-target}
 
-# The report marks a server that is not installed.
+# A failed installation is no error: the report marks that server "not run".
 [[ " $* " = *" --no-install "* ]] || xtask/setup.sh bench-report
 
 if [ -z "${SWITCHBOARD_BIN:-}" ]; then

@@ -29,7 +29,7 @@ Commands
     tidy     rules that no other tool checks: dependencies between crates, file sizes, paths, comments, type names
     bench-report
              measure Switchboard beside the servers of PeerJS, y-webrtc and matchbox, and write tables and plots to
-             target/bench-report; about 20 minutes
+             target/bench-report; 20 to 30 minutes
     help     this page
 
 Flags
@@ -38,7 +38,8 @@ Flags
     --long          (test) also long chaos runs, high case counts, and comparisons with the original servers of PeerJS,
                     y-webrtc and matchbox
     --quick         (bench-report) about two minutes without --background, with less exact figures
-    --background    (bench-report) also a second series, beside a large mixed room and clients that do not read
+    --background    (bench-report) also a second series, beside a large mixed room and clients that stop reading
+                    for seconds
 
 Environment
     SWITCHBOARD_BIN     (bench-report) the binary to measure; else a release build

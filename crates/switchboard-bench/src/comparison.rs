@@ -1,5 +1,5 @@
-//! Compares servers on one machine: each load runs in turn on the [`floor`](crate::floor), on Switchboard and on the original
-//! server of its dialect, in several rounds.
+//! Compares servers on one machine: each load runs in turn on the [`floor`](crate::floor), a relay that does little but
+//! system calls, on Switchboard and on the original server of its dialect, in several rounds.
 //!
 //! Servers and loads are processes, so that each can have a core of its own, and so that each figure has a command that
 //! repeats it. The loads are those of `switchboard bench`. The figures are medians of the rounds; a ratio is the median
@@ -44,7 +44,8 @@ pub struct ComparisonOptions {
     pub extent: Extent,
     /// Whether there is a second series, in which Switchboard has a large mixed room and slow readers beside each load.
     pub background: bool,
-    /// Only the sections whose names begin with this text.
+    /// Only the sections whose names begin with this text. A section is one load on several servers: one table of the
+    /// report.
     pub only: String,
 }
 
@@ -68,7 +69,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// About 20 minutes.
+    /// Takes 20 to 30 minutes.
     pub const FULL: Self = Self {
         rounds: 5,
         seconds: 2.0,
@@ -96,16 +97,17 @@ impl Extent {
 pub struct WrittenReport {
     /// The path of `report.md`.
     pub path: PathBuf,
-    /// The failures of the floor, of Switchboard and of the background load. Original servers that are absent are no failures.
+    /// The failures of the floor, of Switchboard and of the background load. The problems of original servers do not
+    /// count.
     pub failures: Vec<String>,
 }
 
-/// Runs all loads, and writes `report.md`, `report.json` and a plot for each section to the output folder. `progress` gets a
-/// line for each load.
+/// Runs all loads, and writes `report.md`, `report.json` and a plot for each section to the output folder. `progress`
+/// gets a line for each load.
 ///
 /// # Errors
-/// If no section is selected, the output cannot be written, or the program of Switchboard cannot be run. A load that fails is
-/// a row of the report, and a failure of [`WrittenReport`] unless it is that of an original server.
+/// If no section is selected, the output cannot be written, or the program of Switchboard cannot be run. A load that
+/// fails is a row of the report, and is one of [`WrittenReport::failures`] unless it is that of an original server.
 pub fn compare(
     options: &ComparisonOptions,
     progress: &mut dyn FnMut(&str),
@@ -132,7 +134,7 @@ pub fn compare(
     Ok(WrittenReport { path, failures })
 }
 
-/// The sections of the options.
+/// The sections that `options.only` selects.
 fn selected(options: &ComparisonOptions) -> Result<Vec<Section>, BenchError> {
     let all = section::all(options.extent, options.background);
     let is_selected = |section: &&Section| section.name.starts_with(&options.only);
@@ -140,7 +142,7 @@ fn selected(options: &ComparisonOptions) -> Result<Vec<Section>, BenchError> {
     if selected.is_empty() {
         let names: Vec<&str> = all.iter().map(|section| section.name.as_str()).collect();
         let problem = format!(
-            "no section begins with {}: {}",
+            "no section name begins with \"{}\"; there are: {}",
             options.only,
             names.join(", ")
         );
@@ -181,7 +183,7 @@ impl Results {
     }
 }
 
-/// Writes the figures for programs, and the plot of the last section.
+/// Writes `report.json`, and the plot of the last section.
 fn write_figures(results: &Results, output: &Path) -> Result<(), BenchError> {
     let json = serde_json::to_string_pretty(results).unwrap_or_default();
     write(&output.join("report.json"), &json)?;

@@ -19,7 +19,7 @@ pub enum Workload {
     Idle,
     /// Pairs connect, join a new room, relay one message and leave.
     Churn,
-    /// One large room of several dialects, with joins and leaves, beside clients that do not read.
+    /// One large room of several dialects, with joins and leaves, beside clients that stop reading for seconds.
     Mixed,
     /// Two talkers and many listeners of a voice room.
     Voice,

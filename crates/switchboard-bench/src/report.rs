@@ -39,7 +39,7 @@ pub struct Report {
     pub per_second: f64,
     /// Notifications that members got of joins (`join`).
     pub notifications: Option<u64>,
-    /// The joins of clients that do not read (`mixed`).
+    /// The joins of clients that stop reading for seconds (`mixed`).
     pub slow_joins: Option<u64>,
     /// The latencies of the units, in microseconds.
     pub latency_us: Option<LatencySummary>,

@@ -38,7 +38,8 @@ enum BenchAction {
     Idle(LoadArgs),
     /// Pairs connect, join a new room, relay one message and leave; the unit is such a cycle
     Churn(LoadArgs),
-    /// One room of several dialects with joins and leaves, beside clients that do not read; the unit is a delivery
+    /// One room of several dialects with joins and leaves, beside clients that stop reading for seconds; the unit is a
+    /// delivery
     ///
     /// Three members speak to the room all the time, and every member checks that their messages arrive without a gap and
     /// in order. It is a background for other loads, and ends after its duration or on an interrupt.

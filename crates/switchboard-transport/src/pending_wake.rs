@@ -1,15 +1,15 @@
 //! The wake-ups of receivers that a sender has pushed events for.
 //!
-//! A sleeping task whose waker is in its outbox waits for events. The push that finds the waker takes it out, and with
-//! it the duty to have the events handled: a [`PendingWake`]. It ends in one of two ways, and both check the outbox
-//! after every push that has found no waker, so that no wake-up is lost:
+//! A sleeping task whose waker is in its outbox waits for events. The push that finds the waker takes it out and
+//! returns a [`PendingWake`], whose owner must have the events handled. Later pushes find no waker; so that their
+//! events are not missed, each of its two ends checks the outbox again:
 //!
 //! * The waker goes back into the outbox. That happens under the lock of the outbox, and only if the outbox has no event
 //!   that can be handled now.
 //! * The task is woken. It checks the outbox, under the same lock, before it puts its waker back and sleeps.
 //!
 //! Two wakes of one connection may be pending, if the task has run for another reason in the meantime and has put its
-//! waker back. Each ends for itself.
+//! waker back. Each ends independently.
 
 use std::{
     task::{Context, Poll, Waker},
@@ -20,14 +20,14 @@ use tokio::{runtime::Handle, task::coop};
 
 use crate::{OutboxHandle, websocket::IdleStep};
 
-/// The number of receivers whose events one step of a sender handles in place of their tasks, and that one further task
-/// handles. The rest of a fan-out goes to further tasks, which take their turns with all others.
+/// The most receivers whose events a sender handles in one step, in place of their tasks. Each helper task handles as
+/// many; helper tasks take turns with all other tasks.
 const RECEIVERS_PER_STEP: usize = 64;
 
-/// With fewer receivers left, their own tasks are woken: a further task would cost more.
+/// With fewer receivers left, their own tasks are woken: a helper task would cost more.
 const RECEIVERS_PER_TASK_MIN: usize = 4;
 
-/// A task that waits for the events of an outbox, in which there are some now. Dropping it wakes the task.
+/// A sleeping task whose outbox has events. Dropping it wakes the task, unless the outbox has the waker again.
 #[derive(Debug)]
 #[must_use = "dropping it wakes the task"]
 pub struct PendingWake {
@@ -85,30 +85,30 @@ impl PendingWakes {
         }
     }
 
-    /// Has the events of all receivers handled by further tasks of `runtime`, for a caller that must not call sessions. One
-    /// task costs less than the wake of one receiver's task. The tasks of receivers that only these can write to are woken,
-    /// and without a runtime those of all receivers.
+    /// Has the events of all receivers handled by helper tasks of `runtime`, for a caller that must not call sessions.
+    /// The tasks of connections that only their own task can write to (not plain TCP) are woken instead; without a
+    /// runtime, all are.
     ///
-    /// The runtime must be running: the receivers get the events when it runs the further tasks.
-    pub fn hand_over(self, runtime: Option<&Handle>) {
+    /// The runtime must be running: the receivers get the events when it runs the helper tasks.
+    pub fn handle_in_tasks(self, runtime: Option<&Handle>) {
         if let Some(runtime) = runtime {
             let wakes = self.first.into_iter().chain(self.others);
             let wakes = wakes.filter(|wake| wake.outbox.connection().is_plain_tcp());
-            hand_over(runtime, wakes.collect(), 1);
+            spawn_helpers(runtime, wakes.collect(), 1);
         }
     }
 
-    /// Has the events of all receivers handled: those of the first idle connections by the caller, those of further
-    /// ones by further tasks. A receiver costs the caller as much of its cooperative budget as one read or write.
+    /// Has the events of all receivers handled: those of the first idle connections by the caller, those of the
+    /// others by helper tasks. A receiver costs the caller as much of its cooperative budget as one read or write.
     ///
     /// The caller must not hold a lock that a connection needs, such as that of a shard. Without a `runtime` for the
-    /// further tasks, the tasks of the receivers are woken.
+    /// helper tasks, the tasks of the receivers are woken.
     pub fn handle(self, runtime: Option<&Handle>, now: Instant) {
         let mut wakes = self.first.into_iter().chain(self.others);
         let next = handle_some(&mut wakes, now);
         if let (Some(next), Some(runtime)) = (next, runtime) {
             let wakes = std::iter::once(next).chain(wakes).collect();
-            hand_over(runtime, wakes, RECEIVERS_PER_TASK_MIN);
+            spawn_helpers(runtime, wakes, RECEIVERS_PER_TASK_MIN);
         }
     }
 }
@@ -146,9 +146,9 @@ pub(crate) fn consume_budget() -> bool {
     }
 }
 
-/// Has the events of receivers handled by further tasks. Each of these takes as long as one step, so that the tasks of
-/// other connections run in between. Fewer receivers than `per_task_min` are woken.
-fn hand_over(runtime: &Handle, mut wakes: Vec<PendingWake>, per_task_min: usize) {
+/// Has the events of receivers handled by helper tasks. Each of these takes as long as one step, so that the tasks of
+/// other connections run in between. If fewer than `per_task_min` are left, their own tasks are woken.
+fn spawn_helpers(runtime: &Handle, mut wakes: Vec<PendingWake>, per_task_min: usize) {
     while wakes.len() >= per_task_min {
         let some = wakes.split_off(wakes.len().saturating_sub(RECEIVERS_PER_STEP));
         runtime.spawn(async move {

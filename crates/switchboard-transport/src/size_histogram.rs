@@ -11,8 +11,8 @@ use prometheus::{
     proto::{Bucket, Histogram as HistogramData, Metric, MetricFamily, MetricType},
 };
 
-/// A histogram of whole numbers whose buckets grow by a factor of four: up to 1, 4, 16 and so on. It is measured for each
-/// delivery, and takes fewer instructions for that than a histogram of decimal numbers.
+/// A histogram of whole numbers whose buckets grow by a factor of four: up to 1, 4, 16 and so on. It is updated each
+/// time that a connection begins to send events, in fewer instructions than a histogram of floating-point numbers.
 #[derive(Clone, Debug)]
 pub struct SizeHistogram {
     desc: Arc<Desc>,
@@ -24,7 +24,7 @@ const BUCKETS: usize = 7;
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// The numbers in each bucket alone. The last bucket has no bound.
+    /// The count of each bucket, not cumulative. The last bucket has no bound.
     buckets: [AtomicU64; BUCKETS + 1],
     sum: AtomicU64,
 }
@@ -96,7 +96,7 @@ mod tests {
     use crate::MetricsRegistry;
 
     #[test]
-    fn a_histogram_of_sizes_counts_as_one_of_decimal_numbers() {
+    fn a_size_histogram_has_the_same_text_as_one_of_floats() {
         let bounds: Vec<_> = (0..BUCKETS as i32).map(|power| 4_f64.powi(power)).collect();
         let (expected, registry) = <(MetricsRegistry, MetricsRegistry)>::default();
         let expected_sizes = expected.histogram("sizes", "Sizes.", &bounds);

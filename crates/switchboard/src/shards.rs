@@ -80,8 +80,8 @@ impl MembershipChange {
 struct Deferred {
     /// The receivers of events of this step whose tasks wait for an event.
     receivers: PendingWakes,
-    /// Whether further tasks handle the events, and not this thread.
-    hands_over: bool,
+    /// Whether helper tasks handle the events, and not this thread.
+    in_helper_tasks: bool,
     changes: Vec<MembershipChange>,
     released_contexts: Vec<HostContext>,
 }
@@ -89,8 +89,8 @@ struct Deferred {
 impl Deferred {
     /// `runtime` is that of the server.
     fn finish(self, runtime: Option<&Handle>, now: Instant) {
-        if self.hands_over {
-            self.receivers.hand_over(runtime);
+        if self.in_helper_tasks {
+            self.receivers.handle_in_tasks(runtime);
         } else {
             self.receivers.handle(runtime, now);
         }
@@ -265,13 +265,13 @@ impl Shards {
         self.pass_waking_input(self.index_of_room(room), input);
     }
 
-    /// Passes an input of the host program or of the engine to a hub, and leaves the events to further tasks. A thread of
-    /// the host program may hold a lock that the program's own dialects need, and the thread of the engine must renew
-    /// its lease, so they call no session. The result is that of [`Self::with_shard`].
+    /// Passes an input of the host program or of the engine to a hub, and leaves the events to helper tasks. A thread
+    /// of the host program may hold a lock that the program's own dialects need, and the thread of the engine must
+    /// renew its lease, so they call no session. The result is that of [`Self::with_shard`].
     fn pass_waking_input(&self, index: usize, input: Input<OutboxHandle>) -> usize {
         let (mut unparsed, now) = (None, Instant::now());
         let bytes = self.with_shard(index, now, |shard, deferred| {
-            deferred.hands_over = true;
+            deferred.in_helper_tasks = true;
             unparsed = shard.hub.try_handle(input, now);
         });
         match unparsed {

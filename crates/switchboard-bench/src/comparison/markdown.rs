@@ -146,7 +146,8 @@ fn background(figures: &LoadFigures) -> String {
     let faults = figures.faults();
     let slow_joins = figures.slow_joins.unwrap_or_default();
     format!(
-        "The background load: {units} deliveries, {faults} faults, {slow_joins} joins of clients that do not read.\n\n"
+        "The background load: {units} deliveries, {faults} faults, {slow_joins} joins of clients that stop reading for \
+        seconds.\n\n"
     )
 }
 
@@ -161,7 +162,8 @@ fn servers(results: &Results) -> String {
         and without notifications in the other dialects.";
     let background = results.background.as_ref().map(|command| {
         format!("The background load: members of five dialects in one room, of which five a second are replaced, and eight \
-            clients that do not read. It shares the core of the other load, so latencies beside it include the contention of both:\n\n```sh\n{command}\n```\n\n")
+            clients that stop reading for seconds. It shares the core of the other load, so latencies beside it include \
+            the contention of both:\n\n```sh\n{command}\n```\n\n")
     });
     let background = background.unwrap_or_default();
     format!("The servers ({versions}):\n\n```sh\n{servers}\n```\n\n{note}\n\n{background}")

@@ -14,7 +14,7 @@ use super::{
 pub(super) struct SectionSummary {
     pub(super) name: String,
     pub(super) title: String,
-    /// The name of what the figures are counted by.
+    /// The unit that the figures are per, such as `delivery`.
     pub(super) unit: String,
     pub(super) is_latency: bool,
     pub(super) rows: Vec<Row>,
@@ -31,7 +31,7 @@ pub(super) struct SectionSummary {
 pub(super) struct Row {
     pub(super) dialect: String,
     pub(super) server: String,
-    /// The class of the server in plots.
+    /// The CSS class of the server in plots.
     #[serde(skip)]
     pub(super) kind: &'static str,
     #[serde(skip)]
@@ -48,7 +48,7 @@ pub(super) struct Row {
     pub(super) faults: u64,
     /// The reason for which there are no figures.
     pub(super) not_run: Option<String>,
-    /// The number of rounds without figures, of all rounds, and the reason, where other rounds have figures.
+    /// If only some rounds have figures: how many failed, and why.
     pub(super) failed_rounds: Option<String>,
 }
 
@@ -77,7 +77,8 @@ impl SectionSummary {
         }
     }
 
-    /// The failures of the floor, of Switchboard and of the background load. An original server may be absent.
+    /// The failures of the floor, of Switchboard and of the background load. The problems of original servers do not
+    /// count.
     pub(super) fn failures(&self) -> impl Iterator<Item = String> {
         let rows = self.rows.iter().filter(|row| !row.is_original);
         let of_rows = rows.filter_map(|row| {
@@ -112,7 +113,8 @@ impl Row {
             format!("{failed} of {rounds} rounds failed: {problem}")
         };
         let is_idle = section.is_idle();
-        // CPU time is that of the background load too. At a low rate it is a few clock ticks.
+        // With a background load, the CPU time of the server includes that load. At the low rate of a latency section
+        // it is only a few clock ticks.
         let has_cpu_time = !is_idle && !section.has_background && !section.is_latency();
         Self {
             dialect: case.dialect.to_string(),
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loads_of_many_clock_ticks_without_other_load_have_cpu_time() {
+    fn cpu_time_is_left_out_with_a_background_load_and_for_latency_and_idle() {
         for mut section in section::all(Extent::FULL, true) {
             section.rounds = 1;
             section.cases.truncate(2);

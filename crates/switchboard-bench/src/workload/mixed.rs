@@ -1,7 +1,8 @@
-//! `mixed`: one large room of several dialects with joins and leaves, beside clients that do not read.
+//! `mixed`: one large room of several dialects with joins and leaves, beside clients that stop reading for seconds.
 //!
-//! A member of each dialect with text messages speaks to the room all the time. The unit is a delivery of such a message.
-//! Every receiver checks that the messages of each speaker arrive without a gap and in order, and until the last one.
+//! One member of each dialect with text messages, a speaker, sends to the room every 200 ms. The unit is a delivery of
+//! such a message. Every receiver checks that the messages of each speaker arrive in order, without a gap and up to the
+//! last one.
 
 use std::{
     cell::{Cell, RefCell},
@@ -47,11 +48,11 @@ const SPEAKERS: usize = 3;
 /// The time between two messages of a speaker.
 const SPEECH_PERIOD: Duration = Duration::from_millis(200);
 
-/// Clients that do not read.
+/// The number of clients that stop reading for seconds.
 const SLOW_READERS: usize = 8;
-/// The time that one of them does not read: long enough for more than the server queues for it.
+/// How long one of them does not read: long enough to overflow the server's queue for it.
 const STALL: Duration = Duration::from_secs(6);
-/// The time after it in which the client reads on.
+/// How long it reads after that.
 const READ_ON: Duration = Duration::from_secs(1);
 /// The messages to slow readers: 1 MiB per second.
 const FLOOD_BYTES: usize = 64 << 10;
@@ -62,7 +63,7 @@ const CONCURRENCY: usize = 16;
 
 /// The time that the last messages have to arrive.
 const DRAIN: Duration = Duration::from_secs(10);
-/// The time between two looks at whether they have arrived.
+/// The time between two checks of that.
 const DRAIN_PERIOD: Duration = Duration::from_millis(50);
 
 /// The numbers of the rooms.
@@ -110,13 +111,13 @@ struct MixedRoom {
     sent: RefCell<SentMessages>,
     /// The members in the room whose dialect has text messages.
     receivers: RefCell<BTreeMap<u32, Rc<RefCell<Receiver>>>>,
-    /// The joins of clients that do not read.
+    /// The joins of clients that stop reading for seconds.
     slow_joins: Cell<u64>,
-    /// Whether speakers are silent and members stay.
+    /// Set at the end: no speaker speaks and no member is replaced.
     is_over: Cell<bool>,
 }
 
-/// A member in its task.
+/// A member and the task that runs it.
 #[derive(Debug)]
 struct MixedMember {
     left: CancellationToken,
@@ -190,14 +191,15 @@ impl MixedRoom {
     async fn enter(self: Rc<Self>, speaks: bool) -> Result<MixedMember, BenchError> {
         let number = self.next_number();
         let net = &self.nets[number % DIALECTS.len()];
+        // A seat is the name of a client and its room.
         let mut client = BenchClient::open(net, number, net.seat(number, ROOM)).await?;
         client.join(net).await?;
         let left = CancellationToken::new();
-        let speech = speaks.then(|| Speaker::new(net, &client, &self.content));
+        let speaker = speaks.then(|| Speaker::new(net, &client, &self.content));
         let receiver = self.add_receiver(net, &client);
         let attend = self
             .clone()
-            .attend(client, receiver, speech.flatten(), left.clone());
+            .attend(client, receiver, speaker.flatten(), left.clone());
         let task = spawn_local(attend);
         Ok(MixedMember { left, task })
     }
@@ -226,7 +228,7 @@ impl MixedRoom {
         }
     }
 
-    /// Ends the speeches, waits for the last messages, and returns the number of those that do not come.
+    /// Silences the speakers, waits for the last messages, and returns the number of those that do not come.
     async fn drain(&self) -> u64 {
         self.is_over.set(true);
         let until = Instant::now();
@@ -266,7 +268,9 @@ impl MixedRoom {
                     frame.and_then(|frame| self.hear(&frame, &mut client, &receiver))
                 }
                 frame = keep_alive.due() => client.send(frame),
-                stamped = speech(&mut speaker, net), if !self.is_over.get() => self.speak(&mut client, stamped),
+                stamped = next_message(&mut speaker, net), if !self.is_over.get() => {
+                    self.speak(&mut client, stamped)
+                }
             };
             if let Err(error) = step {
                 self.remove_receiver(client.number, false);
@@ -300,14 +304,14 @@ impl MixedRoom {
         Ok(())
     }
 
-    /// Lets the oldest member leave, and later a new client join, at a rate. The room may be full: the time between the two lets
-    /// the server notice the leave.
+    /// Lets the oldest member leave, and later a new client join, at a rate. The room may be full: the time between the
+    /// two lets the server notice the leave.
     async fn replace_members(self: Rc<Self>, mut members: VecDeque<MixedMember>, rate: f64) {
         if rate == 0.0 {
             return;
         }
         let mut schedule = Schedule::new(Instant::now(), rate);
-        // The first due time is now, and the place of the first leave is not free yet.
+        // Skips the first due time, which is now: the first member has not left yet.
         schedule.take();
         loop {
             if let Some(oldest) = members.pop_front() {
@@ -409,7 +413,7 @@ impl Speaker {
 }
 
 /// The next message of a speaker, when it is due.
-async fn speech(speaker: &mut Option<Speaker>, net: &Net) -> String {
+async fn next_message(speaker: &mut Option<Speaker>, net: &Net) -> String {
     let Some(speaker) = speaker else {
         return std::future::pending().await;
     };

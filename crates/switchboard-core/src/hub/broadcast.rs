@@ -44,18 +44,20 @@ impl Reception {
 
 /// The receivers of a message.
 pub(super) struct Broadcast<L> {
-    /// Their connections to this node.
+    /// The receivers' connections to this node.
     locals: Receivers<L>,
     /// The other nodes that visible members are connected to, without duplicates.
     pub(super) nodes: Vec<NodeId>,
-    /// Their number on all nodes.
+    /// The number of receivers on all nodes.
     pub(super) receivers: usize,
-    /// A member does not receive the message because its dialect cannot express the message's content.
+    /// Whether a member misses the message because its dialect cannot express the content.
     pub(super) is_untranslatable: bool,
 }
 
 impl<L: Clone> Broadcast<L> {
     /// The receivers of a message of the member `from`. `None` if the frame must be parsed first.
+    ///
+    /// The message may be for an alias: an id that a client has made for itself, and that several members may have.
     pub(super) fn of_member(
         room: &Room<L>,
         from: &Member,
@@ -70,19 +72,19 @@ impl<L: Clone> Broadcast<L> {
         let Some(alias) = &message.aliases.to else {
             return Self::new(room.visible_to(from), room.observers_max(from), message);
         };
-        // The other nodes resolve the alias for their members.
+        // Every node with a visible member gets the message: it resolves the alias for its own members.
         let nodes = room.visible_to(from).filter_map(Membership::node);
         let nodes = without_duplicates(nodes.collect());
         let named = Self::new(room.receivers(from, alias), 0, message)?;
         Some(Self { nodes, ..named })
     }
 
-    /// The receivers of a message of the host program. `None` if the frame must be parsed first.
+    /// The receivers of a message of the program that embeds the server. `None` if the frame must be parsed first.
     pub(super) fn of_host(room: &Room<L>, message: &RelayedMessage) -> Option<Self> {
         Self::new(room.memberships(), room.members_len(), message)
     }
 
-    /// The receivers of a message of one of these members.
+    /// The receivers of a message of `from`, which must be one of `members`.
     fn of_uniform(members: &UniformMembers<L>, from: &Member) -> Self {
         let receivers = members.locals.len() - 1;
         let locals = match receivers {
@@ -97,9 +99,11 @@ impl<L: Clone> Broadcast<L> {
         }
     }
 
+    /// The receivers of a message to `memberships`. `None` if the frame must be parsed first. Memory is reserved for
+    /// `reserved` receivers when there is a second local one.
     fn new<'a>(
         mut memberships: impl Iterator<Item = &'a Membership<L>>,
-        count: usize,
+        reserved: usize,
         message: &RelayedMessage,
     ) -> Option<Self>
     where
@@ -124,20 +128,20 @@ impl<L: Clone> Broadcast<L> {
             if reception == Reception::Unparsed {
                 return None;
             }
-            own.add(membership, reception, count);
+            own.add(membership, reception, reserved);
             Some(())
         });
         own.nodes = without_duplicates(own.nodes);
         passed.map(|()| own)
     }
 
-    fn add(&mut self, membership: &Membership<L>, reception: Reception, count: usize) {
+    fn add(&mut self, membership: &Membership<L>, reception: Reception, reserved: usize) {
         self.nodes.extend(membership.node());
         match reception {
             Reception::Understood => {
                 self.receivers += 1;
                 if let Some(local) = membership.local() {
-                    self.locals.add(local.clone(), count);
+                    self.locals.add(local.clone(), reserved);
                 }
             }
             Reception::Untranslatable => self.is_untranslatable = true,
@@ -188,7 +192,7 @@ mod tests {
         ..DialectTraits::DEFAULT
     };
 
-    /// Most members are uniform; a few kinds are not.
+    /// Kind 1 has another dialect, 2 is in a group, 3 is on another node; all others are uniform.
     fn membership(number: u8, kind: u8) -> Membership<u8> {
         let peer = PeerId::from([number; 16]);
         let dialect = if kind == 1 { &OTHER } else { &OWN };
@@ -235,7 +239,7 @@ mod tests {
     proptest! {
         /// The steps are joins, leaves that are committed, and leaves that are pending.
         #[test]
-        fn uniform_members_are_the_receivers_that_a_pass_over_all_finds(
+        fn uniform_members_give_the_same_receivers_as_a_pass_over_all_members(
             steps in vec((1..12_u8, 0..40_u8), 1..80),
         ) {
             let message = RelayedMessage::new("own", MessageKind::Opaque, "".into(), |_, _| false);

@@ -55,7 +55,7 @@ impl<L: Clone> Iterator for EventReceivers<L> {
         }
     }
 
-    /// The sender counts as one that may be left.
+    /// The sender may still be among the rest, so one fewer may follow.
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.0 {
             Listed::Own(receivers) => receivers.size_hint(),
@@ -79,7 +79,8 @@ pub(super) enum Receivers<L> {
 }
 
 impl<L> Receivers<L> {
-    /// Adds a receiver to those that were added before, of which there is no shared list. Reserves memory for `count` when there is a second one.
+    /// Adds a receiver. Not for `AllBut`, which it would replace. Reserves memory for `count` receivers when the second
+    /// one is added.
     pub(super) fn add(&mut self, receiver: L, count: usize) {
         match self {
             Self::Many(receivers) => receivers.push(receiver),
@@ -96,12 +97,13 @@ impl<L> Receivers<L> {
     }
 }
 
-/// An [`Effect`]. A join has an event for each member of a large room, so these are one effect; those that are large
-/// are few.
+/// A queued [`Effect`], kept small. The deliveries of one event to many members, as at a join, are one entry; the large
+/// effects are rare, so they are boxed.
 #[derive(Debug)]
 enum QueuedEffect<L> {
     Deliver(L, Arc<Event>),
     DeliverAll(Deliveries<L>),
+    /// A cost that counts against the limits of a connection.
     Charge(L, Charge),
     Other(Box<Effect<L>>),
 }
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn deliveries_to_all_members_go_not_to_the_sender() {
+    fn deliveries_to_all_members_skip_the_sender() {
         let members: Arc<[_]> = (1..5)
             .map(|number| (PeerId::from([number; 16]), number))
             .collect();

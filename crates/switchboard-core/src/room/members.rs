@@ -13,8 +13,8 @@ use crate::{
     seeded_hash::{NameHashMap, PeerIdMap},
 };
 
-/// The number of members up to which a room has no index. Most rooms have one or two members, and a claimed name has
-/// one: an index would take more memory than the members themselves.
+/// The number of members up to which a room has no index. Most rooms have one or two members, and a claimed name, which
+/// is stored like a room, has one: an index would take more memory than the members themselves.
 const UNINDEXED_MAX: usize = 4;
 
 type OrderKey = (Position, PeerId);
@@ -72,7 +72,8 @@ impl<L> Members<L> {
         }
     }
 
-    /// The member with this address. If there are two, the one that joined last.
+    /// The member with this address. If there are two, the one that joined last. In a large room it is the last one
+    /// inserted, and there is none after it has left, even if an older one remains.
     pub(crate) fn by_address(&self, address: &Address) -> Option<&Membership<L>> {
         match self {
             Self::Few(few) => few
@@ -132,7 +133,7 @@ impl<L> Members<L> {
         few.chain(indexed.flat_map(move |indexed| indexed.of_group(first)))
     }
 
-    /// The member limits of the members' dialects, without those that have none.
+    /// The member limits of the members' dialects. Dialects without a limit are left out.
     pub(crate) fn dialect_limits(&self) -> impl Iterator<Item = usize> {
         let (few, indexed) = self.parts();
         let few = few.iter().map(Membership::dialect_limit);
@@ -177,8 +178,8 @@ impl<L> Members<L> {
 /// The members of a large room with their indexes.
 #[derive(Debug)]
 pub(crate) struct IndexedMembers<L> {
-    /// The key has the peer's id too: two members can have the same position after the engine has lost and restored its
-    /// data.
+    /// The key has the peer's id too: two members can have the same position after the engine, which orders the joins
+    /// of all nodes, has lost and restored its data.
     by_order: BTreeMap<OrderKey, Membership<L>>,
     by_peer: PeerIdMap<OrderKey>,
     by_address: NameHashMap<Address, OrderKey>,
@@ -189,12 +190,14 @@ pub(crate) struct IndexedMembers<L> {
     grouped: BTreeSet<(PeerId, OrderKey)>,
     /// The member limits of the members' dialects, without zeros.
     dialect_limits: Vec<usize>,
-    /// All members, if they are uniform. Not initialised since the last change.
+    /// All members, if they are uniform. Found at first use, and cleared by each change. `None` inside if the members
+    /// are not uniform.
     uniform: OnceCell<Option<UniformMembers<L>>>,
 }
 
 /// The members of a room that are all connected to this node, have one dialect and are in no group. Every message of
-/// this dialect from one of them to all goes to these connections, so a broadcast need not go over the members.
+/// this dialect from one of them to all goes to all these connections but the sender's, so a broadcast need not go over
+/// the members.
 #[derive(Debug)]
 pub(crate) struct UniformMembers<L> {
     pub(crate) dialect: &'static DialectTraits,
@@ -319,8 +322,8 @@ mod tests {
         ..DialectTraits::DEFAULT
     };
 
-    /// The number of members that fit into a room without indexes: [`UNINDEXED_MAX`].
-    const MEMBERS: u8 = 4;
+    /// The number of members that fit into a room without indexes.
+    const MEMBERS: u8 = UNINDEXED_MAX as u8;
 
     fn peer(number: u8) -> PeerId {
         PeerId::from([number; 16])

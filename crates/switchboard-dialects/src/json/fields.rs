@@ -7,10 +7,11 @@ use super::{
     scan::{Range, Scanner, Value},
 };
 
-/// The levels of objects below the outer one whose fields are listed. This bounds the recursion.
+/// How many levels of objects below the outer one have their fields listed. Objects below those are skipped as values.
 const LEVELS: u8 = 2;
 
-/// The largest number of fields that are listed for one value. The fields of a larger one are found when it is read.
+/// One more than the most fields that are listed for one value, with those of the objects in it. The fields of a larger
+/// one are found when it is read.
 const INNER_FIELDS_MAX: usize = 16;
 
 /// A field of an object, or of an object in it, as places in the text.
@@ -20,7 +21,7 @@ pub(super) struct Field {
     /// The key without its quotes.
     name: Range,
     value: Range,
-    /// The escapes in the key. `None` if it cannot be decoded: it has a surrogate that is not one of a pair.
+    /// The escapes in the key. `None` if it cannot be decoded: it has an unpaired surrogate.
     name_escapes: Option<Escapes>,
     value_escapes: Escapes,
     /// Whether the value is an object whose fields are listed after this one.
@@ -38,14 +39,15 @@ impl Tag {
     /// The letters of keys that have an escape, or begin with letters outside ASCII.
     const UNUSUAL: u32 = 0xffff;
 
-    /// The tag of a key and the quote after it.
+    /// The tag of the key at the start of `name`, which goes on beyond the key: the second letter of a one-letter key
+    /// is its closing quote.
     #[inline(always)]
     fn of(level: u8, name: &[u8]) -> Self {
         let letters = name.first_chunk::<2>().copied().unwrap_or([0x80; 2]);
         Self(u32::from(level) << 16 | Self::letters(letters))
     }
 
-    /// The first two letters in lower case. Other ASCII characters may become the same number.
+    /// The first two letters in lower case. Some other ASCII characters collide, so equal numbers prove nothing.
     #[inline(always)]
     const fn letters(letters: [u8; 2]) -> u32 {
         let letters = u16::from_be_bytes(letters) as u32;
@@ -105,8 +107,8 @@ impl<'k> Key<'k> {
         self.name
     }
 
-    /// Whether this is the key of a field at `level`, in any case. Two letters outside ASCII (`ſ` and the Kelvin sign)
-    /// match `s` and `k` too, because a receiver may use the simple case folding of Unicode.
+    /// Whether this is the key of a field at `level`, ignoring case. Two letters outside ASCII (`ſ` and the Kelvin
+    /// sign) match `s` and `k` too, because a receiver may use the simple case folding of Unicode.
     #[inline(always)]
     pub(super) fn compare(self, field: &Field, level: u8, text: &str) -> Match {
         let letters = field.tag.letters_at(level);
@@ -140,7 +142,7 @@ fn compare_folded(name: &str, key: &str) -> Match {
     }
 }
 
-/// Whether a key with escapes can be decoded. Not if it has a surrogate that is not one of a pair.
+/// Whether a key with escapes can be decoded. Not if it has an unpaired surrogate.
 #[cold]
 fn is_decodable(name: Value, text: &str) -> bool {
     let quoted = name.range.start as usize - 1..name.range.end as usize + 1;
@@ -156,12 +158,12 @@ impl Field {
             Escapes::None => Tag::of(level, text.as_bytes().get(name.range.start as usize..)?),
             Escapes::Short | Escapes::Unicode => Tag::unusual(level),
         };
-        let has_name = name.escapes != Escapes::Unicode || is_decodable(name, text);
+        let is_decodable = name.escapes != Escapes::Unicode || is_decodable(name, text);
         Some(Self {
             tag,
             name: name.range,
             value: Range::default(),
-            name_escapes: has_name.then_some(name.escapes),
+            name_escapes: is_decodable.then_some(name.escapes),
             value_escapes: Escapes::None,
             is_listed: false,
             is_known: false,
@@ -209,11 +211,11 @@ pub(super) type Fields = SmallVec<[Field; 12]>;
 pub(super) fn parse(text: &str) -> Option<Fields> {
     let mut fields = Fields::new();
     read(text, &mut fields)?;
-    has_names(&fields, 0).then_some(fields)
+    has_decodable_keys(&fields, 0).then_some(fields)
 }
 
-/// The fields of the value of a field, with the level that they have here, if they are listed. The inner `None` if an
-/// object with these fields is not valid.
+/// The fields of the object that is the value of field `index`; their levels still count from the outer object. `None`
+/// if they are not listed, `Some(None)` if a key of that object itself cannot be decoded.
 pub(super) fn listed(fields: &Fields, index: usize) -> Option<Option<Fields>> {
     let (parent, below) = fields.get(index..)?.split_first()?;
     if !parent.is_listed {
@@ -222,30 +224,31 @@ pub(super) fn listed(fields: &Fields, index: usize) -> Option<Option<Fields>> {
     let is_below = |field: &&Field| field.level() > parent.level();
     let count = below.iter().take_while(is_below).count();
     let inner = Fields::from_slice(below.get(..count)?);
-    Some(has_names(&inner, parent.level() + 1).then_some(inner))
+    Some(has_decodable_keys(&inner, parent.level() + 1).then_some(inner))
 }
 
-/// Whether the value of a field is an object whose fields are listed, and can be decoded.
+/// Whether the value of a field is an object whose fields are listed and whose keys can all be decoded.
 pub(super) fn is_listed(fields: &Fields, index: usize) -> bool {
     let Some((parent, below)) = fields.get(index..).and_then(<[Field]>::split_first) else {
         return false;
     };
     let is_below = |field: &&Field| field.level() > parent.level();
-    let has_name = |field: &Field| field.name_escapes.is_some();
-    parent.is_listed && below.iter().take_while(is_below).all(has_name)
+    let has_decodable_key = |field: &Field| field.name_escapes.is_some();
+    parent.is_listed && below.iter().take_while(is_below).all(has_decodable_key)
 }
 
-/// The fields of the value of a field, if it is an object whose fields are listed, and can be decoded.
+/// The fields of the value of a field, if it is an object whose fields are listed and whose keys can all be decoded.
 pub(super) fn below(fields: &mut Fields, index: usize) -> Option<&mut [Field]> {
     let (parent, below) = fields.get_mut(index..)?.split_first_mut()?;
     let is_below = |field: &&Field| field.level() > parent.level();
     let below_count = below.iter().take_while(is_below).count();
     let below = below.get_mut(..below_count)?;
-    let has_names = below.iter().all(|field| field.name_escapes.is_some());
-    (parent.is_listed && has_names).then_some(below)
+    let has_decodable_keys = below.iter().all(|field| field.name_escapes.is_some());
+    (parent.is_listed && has_decodable_keys).then_some(below)
 }
 
-fn has_names(fields: &Fields, level: u8) -> bool {
+/// Whether the keys of all fields at `level` can be decoded.
+fn has_decodable_keys(fields: &Fields, level: u8) -> bool {
     fields
         .iter()
         .all(|field| field.name_escapes.is_some() || field.level() != level)

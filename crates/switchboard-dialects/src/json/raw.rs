@@ -49,7 +49,7 @@ impl<'a> RawJson<'a> {
         self.json == "null"
     }
 
-    /// The content of a string. `None` for other values, and for a string with a surrogate that is not one of a pair.
+    /// The content of a string. `None` for other values, and for a string with an unpaired surrogate.
     #[must_use]
     pub fn text(self) -> Option<Cow<'a, str>> {
         if self.escapes != Escapes::None {

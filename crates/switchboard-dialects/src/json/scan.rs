@@ -13,10 +13,11 @@ use super::{block::SpecialBytes, raw::Escapes};
 pub(super) struct Scanner<'a> {
     text: &'a str,
     position: usize,
+    /// The next quotes, backslashes and control characters, found one block of bytes at a time.
     special: SpecialBytes,
 }
 
-/// A part of a text, whose length has 32 bits.
+/// A range of bytes in a text of less than 4 GiB.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Range {
     pub(super) start: u32,
@@ -37,7 +38,7 @@ impl Range {
     }
 }
 
-/// The place of a value.
+/// The place of a value or key, and the escapes in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value {
     pub(super) range: Range,
@@ -111,7 +112,7 @@ impl<'a> Scanner<'a> {
         is_next
     }
 
-    /// The end of the text.
+    /// `Some` if only whitespace is left.
     pub(super) fn end(&mut self) -> Option<()> {
         self.next_token().is_none().then_some(())
     }
@@ -208,8 +209,8 @@ impl<'a> Scanner<'a> {
         self.expect(b':')
     }
 
-    /// The rest of a string, after its first quote. A surrogate in an escape may be alone: such a string can be passed
-    /// on, but not be decoded.
+    /// The rest of a string, after its first quote. It may have an unpaired surrogate in an escape: such a string can
+    /// be passed on, but not be decoded.
     #[inline(always)]
     fn string(&mut self) -> Option<Escapes> {
         self.special.skip_to(self.position);
@@ -354,7 +355,8 @@ static ESCAPES: [Escape; 256] = {
     escapes
 };
 
-/// The end of a line of SDP in a JSON string. Most escapes stand in these, so both of them are skipped at once.
+/// The end of a line of SDP in a JSON string. Most escapes are in these, so the two of one line end are skipped at
+/// once.
 const SDP_LINE_END: &[u8; 4] = br"\r\n";
 
 /// The length of the escape `\u` at the beginning of `bytes`.

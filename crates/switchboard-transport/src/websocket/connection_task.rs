@@ -31,8 +31,9 @@ use super::{
 
 /// Serves one connection to its end. `opened` is the result of [`ClientSession::open`].
 ///
-/// An idle connection keeps its task, so the future is small: most of the connection is in a box, which the outbox
-/// shares. A caller that spawns it in a task of its own keeps no memory for what came before.
+/// A connection has its task even while idle, so the future is small: most of the connection is in a box, which the
+/// outbox shares. Spawn it as a task of its own, or box what its task does before, so that the memory of what came
+/// before is freed.
 ///
 /// # Panics
 /// Outside of a tokio runtime with timers.
@@ -43,6 +44,7 @@ pub fn serve(
     permit: Permit,
 ) -> impl Future<Output = ()> + Send + 'static {
     let (mut connection, first) = WebSocketConnection::new(socket, opened, context, permit);
+    // `left_over` is the rest of a step. The task finishes it at its next poll, here the first one.
     connection.left_over = Some(LeftOver::Output(Box::new(first)));
     let span = ConnectionLog::span(connection.session.peer(), connection.outbox.client());
     let task = ConnectionTask::new(connection);
@@ -57,8 +59,8 @@ pub fn serve(
 /// A connection between two polls of its task. `None` after its end.
 ///
 /// The task locks it for each poll. A sender's thread, which has pushed events for the connection, tries to lock it, and
-/// handles the events if the connection is idle. It does not wait for the lock: the threads of two connections that send
-/// to each other both hold their own locks.
+/// handles the events if the connection is idle. It does not wait for the lock: two connections that send to each
+/// other would wait for each other's locks.
 #[derive(Default)]
 pub(crate) struct ConnectionCell {
     connection: Mutex<Option<Box<WebSocketConnection>>>,
@@ -78,8 +80,8 @@ impl ConnectionCell {
         self.is_plain_tcp.load(Ordering::Relaxed)
     }
 
-    /// Handles the events of the outbox if the connection is idle, and takes the waker of its task if no events are
-    /// left. Else the caller must wake the task.
+    /// Handles the events of the outbox if the connection is idle, and puts `waker` back into the outbox if no events
+    /// are left that can be handled now. Else the caller must wake the task.
     pub(crate) fn handle_events(&self, waker: &mut Option<Waker>, step: &mut IdleStep) {
         if !self.is_plain_tcp() {
             return;
@@ -91,7 +93,8 @@ impl ConnectionCell {
             return;
         };
         connection.in_step = true;
-        // A panic of a dialect ends the connection of its session, and not the sender's.
+        // A panic of a dialect ends the connection of its session, and not the sender's. `in_step` stays set after a
+        // panic: the next poll of the task then ends the connection.
         let handled = AssertUnwindSafe(|| connection.handle_events(waker, step));
         match catch_unwind(handled) {
             Ok(()) => connection.in_step = false,
@@ -199,14 +202,14 @@ impl ServedConnection {
         let polled = connection.poll_steps(context, timer);
         connection.in_step = false;
         let end = ready!(polled);
-        // After its end the session gets no more events: the cell is empty before it is unlocked.
+        // The connection is taken out before the lock is released, so no sender hands events to an ended session.
         Poll::Ready(cell.take().map(|connection| (connection, end)))
     }
 }
 
 impl Drop for ServedConnection {
     fn drop(&mut self) {
-        // The lock is free when the connection is dropped.
+        // `take` has released the lock before the connection is dropped.
         drop(self.take());
     }
 }
@@ -214,7 +217,7 @@ impl Drop for ServedConnection {
 /// The state of a [`TaskTimer`] between two polls.
 #[derive(Default)]
 pub(super) struct TimerState {
-    /// The waker with which the timer was polled. Polling it again costs more than to compare the waker.
+    /// The waker that is registered with the timer. Comparing it is cheaper than polling the timer again.
     registered: Option<Waker>,
     /// Whether the timer has fired, and must be set again.
     has_fired: bool,
@@ -227,7 +230,8 @@ pub(super) struct TaskTimer<'task> {
 }
 
 impl TaskTimer<'_> {
-    /// Ready when the time `at` is reached. Called when a connection has nothing else to do.
+    /// Ready at `at` or earlier: a deadline before `at` is not moved, so the caller must check the time. Called when a
+    /// connection has nothing else to do.
     pub(super) fn poll(&mut self, context: &mut TaskContext<'_>, at: Instant) -> Poll<WakeReason> {
         if self.sleep.is_elapsed() && !self.state.has_fired {
             self.state.has_fired = true;
@@ -246,7 +250,7 @@ impl TaskTimer<'_> {
     }
 
     fn register(&mut self, context: &mut TaskContext<'_>) -> Poll<WakeReason> {
-        // Without budget the timer does not keep the waker, but the task is polled again soon.
+        // Without budget `Sleep` does not register the waker, but has the task polled again soon.
         self.state.registered = coop::has_budget_remaining().then(|| context.waker().clone());
         ready!(self.sleep.as_mut().poll(context));
         self.state.has_fired = true;

@@ -36,7 +36,7 @@ impl EngineEventHandler {
     fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard, &mut Deferred)) {
         if let Some(shards) = self.shards.upgrade() {
             let act = |shard: &mut Shard, deferred: &mut Deferred| {
-                deferred.hands_over = true;
+                deferred.in_helper_tasks = true;
                 act(&shards, shard, deferred);
             };
             shards.with_shard(shards.index_of_log(log), Instant::now(), act);
@@ -89,7 +89,7 @@ impl EngineHandler for EngineEventHandler {
                 return;
             }
             let mut deferred = Deferred {
-                hands_over: true,
+                in_helper_tasks: true,
                 ..Deferred::default()
             };
             for (from, message) in messages.by_ref().take(count) {

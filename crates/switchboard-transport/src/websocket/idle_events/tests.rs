@@ -411,7 +411,7 @@ async fn a_tick_that_an_event_requests_wakes_the_task() {
     assert_eq!(client.next_text().await, "ticked");
 }
 
-/// Of a fan-out, one step of the sender handles some receivers, and further tasks handle the others.
+/// Of a fan-out, one step of the sender handles some receivers, and helper tasks handle the others.
 #[tokio::test]
 async fn a_large_fan_out_is_handled_in_several_turns() {
     let mut clients = Vec::new();
@@ -472,7 +472,7 @@ async fn each_event_takes_a_unit_of_the_budget_of_the_sender() {
 }
 
 #[tokio::test]
-async fn receivers_that_are_handed_over_are_handled_by_one_further_task() {
+async fn few_receivers_are_handled_by_one_helper_task_and_not_by_the_caller() {
     let mut clients = Vec::new();
     for _ in 0..3 {
         clients.push(Client::connect().await);
@@ -485,7 +485,7 @@ async fn receivers_that_are_handed_over_are_handled_by_one_further_task() {
     }
     let runtime = tokio::runtime::Handle::current();
     let tasks = runtime.metrics().num_alive_tasks();
-    wakes.hand_over(Some(&runtime));
+    wakes.handle_in_tasks(Some(&runtime));
     assert_eq!(runtime.metrics().num_alive_tasks(), tasks + 1);
     let waiting = clients
         .iter()
