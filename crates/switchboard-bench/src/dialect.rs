@@ -54,6 +54,18 @@ impl BenchDialect {
         Self::Gostream,
     ];
 
+    /// The dialects of signaling.
+    pub const SIGNALING: [Self; 8] = [
+        Self::Lightstream,
+        Self::Singo,
+        Self::Mesh,
+        Self::P2p,
+        Self::PeerJs,
+        Self::Ayame,
+        Self::Matchbox,
+        Self::YWebrtc,
+    ];
+
     /// The name, as on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {

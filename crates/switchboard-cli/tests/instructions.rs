@@ -31,17 +31,6 @@ const FIGURES: &str = "tests/instructions.txt";
 /// A count may exceed the committed one by this factor.
 const TOLERANCE: f64 = 1.05;
 
-const DIALECTS: [BenchDialect; 8] = [
-    BenchDialect::Lightstream,
-    BenchDialect::Singo,
-    BenchDialect::Mesh,
-    BenchDialect::P2p,
-    BenchDialect::PeerJs,
-    BenchDialect::Ayame,
-    BenchDialect::Matchbox,
-    BenchDialect::YWebrtc,
-];
-
 /// The clients of a workload, and the time in seconds that is counted. A join is counted for one round of rooms.
 const LOADS: [(Workload, usize, f64); 3] = [
     (Workload::Relay, 16, 1.0),
@@ -109,7 +98,7 @@ fn measure(binary: &Path) -> Figures {
     let server = start_counted(binary);
     let mut figures = Figures::new();
     for load in LOADS {
-        for dialect in DIALECTS {
+        for dialect in BenchDialect::SIGNALING {
             figures.insert(
                 format!("{} {dialect}", load.0),
                 count(&server, dialect, load),

@@ -516,7 +516,7 @@ pub(crate) fn encode(message: WebSocketMessage, copied_max: usize, output: &mut 
 }
 
 #[cfg(test)]
-#[allow(dead_code, reason = "only the tests of the server use all of it")]
+#[expect(dead_code, reason = "only the tests of the server use all of it")]
 mod cases;
 #[cfg(test)]
 mod tests;

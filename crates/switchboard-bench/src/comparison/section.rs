@@ -26,18 +26,6 @@ pub(super) struct LoadCase {
     pub(super) dialect: BenchDialect,
 }
 
-/// The dialects of signaling.
-const DIALECTS: [BenchDialect; 8] = [
-    BenchDialect::Lightstream,
-    BenchDialect::Singo,
-    BenchDialect::Mesh,
-    BenchDialect::P2p,
-    BenchDialect::PeerJs,
-    BenchDialect::Ayame,
-    BenchDialect::Matchbox,
-    BenchDialect::YWebrtc,
-];
-
 /// The dialects with a message to all members.
 const TO_ALL: [BenchDialect; 4] = [
     BenchDialect::Lightstream,
@@ -75,14 +63,14 @@ fn alone(extent: Extent) -> Vec<Section> {
             "relay",
             "Relay: 32 pairs exchange session descriptions of 1.5 KiB",
             (Workload::Relay, "--clients 64"),
-            above_floor(&DIALECTS),
+            above_floor(&BenchDialect::SIGNALING),
         ),
         Section::new(
             extent,
             "latency",
             "Relay at 5,000 messages per second: latency from the due time",
             (Workload::Relay, "--clients 64 --rate 5000"),
-            above_floor(&DIALECTS),
+            above_floor(&BenchDialect::SIGNALING),
         ),
         fanout(extent, 100),
         fanout(extent, extent.large_room),
@@ -94,7 +82,7 @@ fn alone(extent: Extent) -> Vec<Section> {
                 Workload::Join,
                 &format!("--clients {}", extent.join_clients),
             ),
-            both(&DIALECTS),
+            both(&BenchDialect::SIGNALING),
         ),
         join_large(extent),
         Section::new(
@@ -102,7 +90,7 @@ fn alone(extent: Extent) -> Vec<Section> {
             "churn",
             "Churn: pairs connect, join a new room, relay one message and close",
             (Workload::Churn, "--clients 32"),
-            above_floor(&DIALECTS),
+            above_floor(&BenchDialect::SIGNALING),
         ),
         workers(extent),
         idle(extent),
@@ -143,7 +131,7 @@ fn workers(extent: Extent) -> Section {
 fn idle(extent: Extent) -> Section {
     let title = format!("Idle: {} joined connections", extent.idle_clients);
     let load = format!("--clients {}", extent.idle_clients);
-    let cases = above_floor(&DIALECTS);
+    let cases = above_floor(&BenchDialect::SIGNALING);
     let section = Section::new(extent, "idle", &title, (Workload::Idle, &load), cases);
     Section {
         rounds: extent.rounds.min(IDLE_ROUNDS_MAX),
@@ -257,7 +245,7 @@ mod tests {
         let relay = &all(Extent::QUICK, true)[alone.len()];
         assert_eq!(
             (relay.cases.len(), relay.reference()),
-            (DIALECTS.len(), None)
+            (BenchDialect::SIGNALING.len(), None)
         );
     }
 

@@ -8,7 +8,6 @@ mod display_name;
 mod ending;
 mod head;
 mod http;
-mod latency;
 mod limits;
 mod listener;
 mod page_latency;

@@ -411,19 +411,23 @@ async fn a_tick_that_an_event_requests_wakes_the_task() {
     assert_eq!(client.next_text().await, "ticked");
 }
 
+/// Clients, and the pending wakes of their outboxes, each of which has got `events` events.
+async fn clients_with_events(count: usize, events: usize) -> (Vec<Client>, PendingWakes) {
+    let (mut clients, mut wakes) = (Vec::new(), PendingWakes::default());
+    for _ in 0..count {
+        clients.push(Client::connect().await);
+    }
+    for client in &clients {
+        let pushes = (0..events).map(|_| client.outbox.clone().push_deferring_wake(event("news")));
+        wakes.extend(pushes.filter_map(|(_, wake)| wake));
+    }
+    (clients, wakes)
+}
+
 /// Of a fan-out, one step of the sender handles some receivers, and helper tasks handle the others.
 #[tokio::test]
 async fn a_large_fan_out_is_handled_in_several_turns() {
-    let mut clients = Vec::new();
-    for _ in 0..200 {
-        clients.push(Client::connect().await);
-    }
-    let mut wakes = PendingWakes::default();
-    for client in &clients {
-        if let (_, Some(wake)) = client.outbox.clone().push_deferring_wake(event("news")) {
-            wakes.push(wake);
-        }
-    }
+    let (mut clients, wakes) = clients_with_events(200, 1).await;
     let runtime = tokio::runtime::Handle::current();
     wakes.handle(Some(&runtime), Instant::now());
     let written = clients
@@ -440,19 +444,8 @@ async fn a_large_fan_out_is_handled_in_several_turns() {
 /// A sender with many receivers whose outboxes are full of events would otherwise keep its thread for a long time.
 #[tokio::test]
 async fn each_event_takes_a_unit_of_the_budget_of_the_sender() {
-    let mut clients = Vec::new();
-    for _ in 0..4 {
-        clients.push(Client::connect().await);
-    }
-    let mut wakes = PendingWakes::default();
+    let (mut clients, wakes) = clients_with_events(4, EVENTS_PER_WRITE).await;
     let events = clients.len() * EVENTS_PER_WRITE;
-    for client in &clients {
-        for _ in 0..EVENTS_PER_WRITE {
-            if let (_, Some(wake)) = client.outbox.clone().push_deferring_wake(event("news")) {
-                wakes.push(wake);
-            }
-        }
-    }
     // The runtime gives the task a new budget.
     tokio::task::yield_now().await;
     let mut budget = 0;
@@ -473,16 +466,7 @@ async fn each_event_takes_a_unit_of_the_budget_of_the_sender() {
 
 #[tokio::test]
 async fn few_receivers_are_handled_by_one_helper_task_and_not_by_the_caller() {
-    let mut clients = Vec::new();
-    for _ in 0..3 {
-        clients.push(Client::connect().await);
-    }
-    let mut wakes = PendingWakes::default();
-    for client in &clients {
-        if let (_, Some(wake)) = client.outbox.clone().push_deferring_wake(event("news")) {
-            wakes.push(wake);
-        }
-    }
+    let (mut clients, wakes) = clients_with_events(3, 1).await;
     let runtime = tokio::runtime::Handle::current();
     let tasks = runtime.metrics().num_alive_tasks();
     wakes.handle_in_tasks(Some(&runtime));
