@@ -130,7 +130,7 @@ impl Tally {
         self.out_of_order += other.out_of_order;
     }
 
-    /// Counts a delivery, or a fault if it came before or after a later one.
+    /// Counts a delivery, and the messages that are missing before it as lost. A repeated or late message is only a fault.
     pub(crate) fn add_delivery(&mut self, place: Place, latency: Duration) {
         if place == Place::Repeated {
             self.out_of_order += 1;

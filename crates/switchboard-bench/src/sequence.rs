@@ -17,7 +17,7 @@ pub(crate) enum Place {
     Next,
     /// This number of messages is missing before it.
     AfterGap(u64),
-    /// It came before, or after a later one.
+    /// It, or a later message, was received before.
     Repeated,
 }
 

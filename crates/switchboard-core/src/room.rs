@@ -88,7 +88,7 @@ impl<L> Membership<L> {
     /// Whether this member can be a counterpart of `other`: it is connected to this node, and is notified of the
     /// leave of `other` only if the two exchanged a session description.
     fn can_be_counterpart_of(&self, other: &Self) -> bool {
-        let is_same_dialect = self.member.dialect.name == other.member.dialect.name;
+        let is_same_dialect = self.member.dialect.is_same_dialect(other.member.dialect);
         self.local().is_some() && !self.announces_presence() && !is_same_dialect
     }
 
@@ -206,9 +206,10 @@ impl<L> Room<L> {
         self.members.len()
     }
 
-    /// The number for which memory is reserved before the observers of a member are found. A group is small.
-    pub(crate) fn observers_max(&self, of: &Member) -> usize {
-        of.group.as_ref().map_or(self.members.len(), |_| 0)
+    /// The number of members for which memory is reserved before those that are visible to a member are found. None for a
+    /// member of a group, which is small and sees only its group.
+    pub(crate) fn visible_reserve(&self, to: &Member) -> usize {
+        to.group.as_ref().map_or(self.members.len(), |_| 0)
     }
 
     /// Number of members, including pending joins.
@@ -380,6 +381,7 @@ impl<L> Room<L> {
 
     /// Adds a counterpart of the member `of`. At the limit, the oldest one is dropped.
     fn add_counterpart(&mut self, of: PeerId, counterpart: PeerId) {
+        // Checked first: a change of a membership discards the list of uniform members.
         let is_known = |own: &Membership<L>| own.counterparts.contains(counterpart);
         if self.membership(of).is_some_and(is_known) {
             return;

@@ -16,9 +16,8 @@ static SEEDS: LazyLock<(u64, SharedSeed)> = LazyLock::new(|| {
     (random(), SharedSeed::from_u64(random()))
 });
 
-/// A fast hash for the choice of a shard. It is not cryptographic: clients that choose
-/// keys and measure times could find its seed in the end, and then keys that collide. So tables of their names use SipHash.
-/// Unlike [`RandomState`] it takes no memory in a table.
+/// A fast hash for the choice of a shard. It is not cryptographic: a client that chooses keys and measures times could
+/// find its seed, and then keys that collide. So tables whose keys clients choose use SipHash.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SeededHash;
 

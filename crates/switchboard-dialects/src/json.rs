@@ -320,16 +320,6 @@ impl<'a> JsonObject<'a> {
         }
     }
 
-    /// Checks that the value of this key is a string, if it is present and not `null`.
-    ///
-    /// # Errors
-    /// [`ErrorCode::BadField`] if the value is not a string.
-    #[inline]
-    pub fn check_text(&self, key: &'static str) -> Result<(), ErrorCode> {
-        let is_valid = self.get(key).is_none_or(RawJson::is_text);
-        is_valid.then_some(()).ok_or(ErrorCode::BadField(key))
-    }
-
     /// The value of `key`, which is `type`. If several keys match it, their values must be the same: otherwise a receiver
     /// could read another one than this server, and take the frame for one of the server's own.
     ///

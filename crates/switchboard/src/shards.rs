@@ -19,7 +19,7 @@ use switchboard_cluster::{Engine, ProposeOutcome};
 use switchboard_core::{
     Change, Charge, Deliveries, Effect, Entry, Event, EvictionReason, Hub, HubRequest, Input,
     LeaveCause, LeaveKind, Limits, LogId, Member, NodeId, NodeMessage, NodeMessageBody, Peer,
-    PeerId, Position, RejectReason, ResourceKey, RoomId, SeededHash, UnparsedInput,
+    PeerId, Position, RejectReason, ResourceKey, RoomId, SeededHash,
 };
 use switchboard_dialects::{DialectTable, WebhookRequest};
 use switchboard_transport::{
@@ -269,15 +269,14 @@ impl Shards {
     /// of the host program may hold a lock that the program's own dialects need, and the thread of the engine must
     /// renew its lease, so they call no session. The result is that of [`Self::with_shard`].
     fn pass_waking_input(&self, index: usize, input: Input<OutboxHandle>) -> usize {
-        let (mut unparsed, now) = (None, Instant::now());
-        let bytes = self.with_shard(index, now, |shard, deferred| {
-            deferred.in_helper_tasks = true;
-            unparsed = shard.hub.try_handle(input, now);
-        });
-        match unparsed {
-            Some(unparsed) => self.pass_waking_input(index, unparsed.parse()),
-            None => bytes,
-        }
+        let now = Instant::now();
+        let mut deferred = Deferred {
+            in_helper_tasks: true,
+            ..Deferred::default()
+        };
+        let bytes = self.defer_input(index, input, now, &mut deferred);
+        deferred.finish(self.runtime.get(), now);
+        bytes
     }
 
     fn index_of_room(&self, room: &RoomId) -> usize {
@@ -320,12 +319,26 @@ impl Shards {
     /// Passes an input to a hub. If its frame must be parsed, that happens while the shard is not locked. The result is
     /// that of [`Self::with_shard`].
     fn pass_input(&self, index: usize, input: Input<OutboxHandle>, now: Instant) -> usize {
+        let mut deferred = Deferred::default();
+        let bytes = self.defer_input(index, input, now, &mut deferred);
+        deferred.finish(self.runtime.get(), now);
+        bytes
+    }
+
+    /// Like [`Self::pass_input`], but leaves it to the caller to finish the deferred work.
+    fn defer_input(
+        &self,
+        index: usize,
+        input: Input<OutboxHandle>,
+        now: Instant,
+        deferred: &mut Deferred,
+    ) -> usize {
         let mut unparsed = None;
-        let bytes = self.with_shard(index, now, |shard, _| {
+        let bytes = self.defer_on_shard(index, deferred, |shard, _| {
             unparsed = shard.hub.try_handle(input, now);
         });
         match unparsed {
-            Some(unparsed) => self.pass_input(index, unparsed.parse(), now),
+            Some(unparsed) => self.defer_input(index, unparsed.parse(), now, deferred),
             None => bytes,
         }
     }
@@ -369,15 +382,7 @@ impl Shards {
     ) {
         let index = self.index_of_log(&message.log);
         let sender = sender_of(&message.body).map(|sender| (sender, message.log.clone()));
-        let mut input = Some(Input::NodeMessage(from, message));
-        let mut bytes = 0;
-        while let Some(next) = input.take() {
-            let mut unparsed = None;
-            bytes = self.defer_on_shard(index, deferred, |shard, _| {
-                unparsed = shard.hub.try_handle(next, now);
-            });
-            input = unparsed.map(UnparsedInput::parse);
-        }
+        let bytes = self.defer_input(index, Input::NodeMessage(from, message), now, deferred);
         if let Some((sender, log)) = sender.filter(|_| bytes > 0) {
             self.report_slow_receiver(from, log, sender, bytes);
         }

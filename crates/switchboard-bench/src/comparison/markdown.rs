@@ -33,7 +33,7 @@ fn head(host: &Host, rounds: usize) -> String {
     let pinned = host.placement();
     let idle = rounds.min(section::IDLE_ROUNDS_MAX);
     format!(
-        "## Servers compared\n\n{processor}, {cores} cores, Linux {kernel}; {pinned}. Load average {before} before and {after} after it. \
+        "## Servers compared\n\n{processor}, {cores} cores, Linux {kernel}; {pinned}. Load average {before} before the first run and {after} after the last one. \
         Medians of {rounds} rounds in turn ({idle} of idle connections); a ratio is the median of the ratios within each round.\n\n"
     )
 }

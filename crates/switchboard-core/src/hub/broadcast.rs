@@ -70,7 +70,7 @@ impl<L: Clone> Broadcast<L> {
             return Some(Self::of_uniform(members, from));
         }
         let Some(alias) = &message.aliases.to else {
-            return Self::new(room.visible_to(from), room.observers_max(from), message);
+            return Self::new(room.visible_to(from), room.visible_reserve(from), message);
         };
         // Every node with a visible member gets the message: it resolves the alias for its own members.
         let nodes = room.visible_to(from).filter_map(Membership::node);

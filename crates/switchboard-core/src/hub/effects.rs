@@ -130,10 +130,9 @@ impl<L: Clone> Effects<L> {
             Receivers::One(to) => self.deliver(to, event),
             Receivers::Many(receivers) => self.push_all(Listed::Own(receivers.into_iter()), event),
             Receivers::AllBut(sender, members) => {
-                let next = 0;
                 let receivers = Listed::Shared {
                     members,
-                    next,
+                    next: 0,
                     sender,
                 };
                 self.push_all(receivers, event);

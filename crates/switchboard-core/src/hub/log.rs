@@ -201,7 +201,7 @@ impl<L: Clone> Hub<L> {
             let notified = room.observers_of(&membership.member);
             let notified = notified.filter_map(Membership::local);
             let mut receivers = Receivers::None;
-            let most = room.observers_max(&membership.member);
+            let most = room.visible_reserve(&membership.member);
             notified
                 .chain(room.counterparts_of(&membership))
                 .for_each(|local| receivers.add(local.clone(), most));
@@ -317,7 +317,7 @@ fn introduce_all<L: Clone>(
     };
     if let LogId::Room(id) = log {
         let mut observers = ObserversByRole::default();
-        let most = room.observers_max(newcomer);
+        let most = room.visible_reserve(newcomer);
         // `for_each` of these combined iterators is faster than a loop.
         room.observers_of(newcomer)
             .filter(is_new)
@@ -334,8 +334,7 @@ fn introduce_all<L: Clone>(
         return Introductions { notified, others };
     }
     // A group is small, and only its members are visible in it.
-    let others_max = newcomer.group.as_ref().map_or(room.len(), |_| 0);
-    let mut others = Vec::with_capacity(others_max);
+    let mut others = Vec::with_capacity(room.visible_reserve(newcomer));
     let visible = room.visible_to(newcomer).filter(is_new);
     visible.for_each(|membership| others.push((membership.member.clone(), role(membership))));
     Introductions { notified, others }
