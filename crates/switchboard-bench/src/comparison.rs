@@ -97,8 +97,8 @@ impl Extent {
 pub struct WrittenReport {
     /// The path of `report.md`.
     pub path: PathBuf,
-    /// The failures of the floor, of Switchboard and of the background load. The problems of original servers do not
-    /// count.
+    /// The failures and faults of the floor and of Switchboard, and the failures of the background load. The problems of
+    /// original servers do not count.
     pub failures: Vec<String>,
 }
 

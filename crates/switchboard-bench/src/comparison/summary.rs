@@ -77,12 +77,14 @@ impl SectionSummary {
         }
     }
 
-    /// The failures of the floor, of Switchboard and of the background load. The problems of original servers do not
-    /// count.
+    /// The failures and faults of the floor and of Switchboard, and the failure of the background load. The problems of
+    /// original servers do not count.
     pub(super) fn failures(&self) -> impl Iterator<Item = String> {
         let rows = self.rows.iter().filter(|row| !row.is_original);
         let of_rows = rows.filter_map(|row| {
-            let problem = row.not_run.as_ref().or(row.failed_rounds.as_ref())?;
+            let faults = || (row.faults != 0).then(|| format!("{} faults", row.faults));
+            let problem = row.not_run.clone().or_else(|| row.failed_rounds.clone());
+            let problem = problem.or_else(faults)?;
             let Row {
                 dialect, server, ..
             } = row;
@@ -230,7 +232,12 @@ mod tests {
         );
         assert_eq!((original.cpu_us, original.cpu_ratio), (None, None));
         assert_eq!(original.not_run.as_deref(), Some("not run"));
-        assert_eq!(summary.failures().count(), 0);
+        let failures: Vec<String> = summary.failures().collect();
+        let names = [&floor.server, &switchboard.server];
+        let dialects = [&floor.dialect, &switchboard.dialect];
+        let expected =
+            [0, 1].map(|row| format!("relay: {}, {}: 3 faults", dialects[row], names[row]));
+        assert_eq!(failures, expected);
     }
 
     #[test]
