@@ -106,7 +106,7 @@ fn unknown_section_is_an_error_with_all_names() {
     let refused = compare(&options("voice", false), &mut |_| ());
     let error = refused.expect_err("an unknown section").to_string();
     assert!(
-        error.contains("voice: relay, latency, fanout-100"),
+        error.contains("\"voice\"; there are: relay, latency, fanout-100"),
         "{error}"
     );
 }
