@@ -79,6 +79,8 @@ pub struct ServerConfig {
     pub listen: Vec<SocketAddr>,
     /// A folder that is served at `/` in place of the call page.
     pub web_root: Option<PathBuf>,
+    /// The Content-Security-Policy of the files of `web_root`; empty for none.
+    pub web_root_policy: String,
     /// Networks of reverse proxies whose `X-Forwarded-For` headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -90,6 +92,7 @@ impl Default for ServerConfig {
             port: 8080,
             listen: Vec::new(),
             web_root: None,
+            web_root_policy: crate::web::POLICY.to_owned(),
             trusted_proxies: Vec::new(),
         }
     }

@@ -45,6 +45,7 @@ mod shards;
 pub mod testing;
 pub mod tls;
 mod web;
+mod web_root;
 mod webhook;
 
 /// The version of axum whose types are in the API of this crate.

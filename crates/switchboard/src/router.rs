@@ -16,7 +16,7 @@ use crate::{
     app_state::{AppState, connection_limit_response},
     handlers, ice, probes,
     route_table::RouteTable,
-    web,
+    web, web_root,
 };
 
 /// The router of all dialects, `/ice-servers`, the pages, the probes, and voice unless it is off.
@@ -32,7 +32,7 @@ pub(crate) fn main_router(app: &Arc<AppState>, voice: Option<&VoiceBackend>) -> 
         router = voice.add_routes(router);
     }
     let router = match &app.config.server.web_root {
-        Some(root) => web::serve_folder(router, root),
+        Some(root) => web_root::serve_folder(router, root, &app.config.server.web_root_policy),
         None if left_out.page => router,
         None => web::serve_page(router),
     };

@@ -1,6 +1,4 @@
-//! The embedded call page and voice page, or the operator's folder in their place.
-
-use std::path::Path;
+//! The embedded call page and voice page.
 
 use axum::{
     Router,
@@ -10,7 +8,6 @@ use axum::{
     routing::get,
 };
 use rust_embed::RustEmbed;
-use tower_http::services::ServeDir;
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/../../web"]
@@ -20,9 +17,10 @@ struct Page;
 
 /// The Content-Security-Policy of the pages: they may use files of this origin, received and captured media (`blob:`),
 /// and WebSockets.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'",
-);
+pub(crate) const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'";
+
+/// The value of `X-Content-Type-Options`: a browser must not take a file for another type than it is served as.
+pub(crate) const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// Serves the embedded pages: the call page at `/`, the voice page at `/voice`.
 pub(crate) fn serve_page<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
@@ -30,14 +28,6 @@ pub(crate) fn serve_page<S: Clone + Send + Sync + 'static>(router: Router<S>) ->
         router.route("/", get(page)).route("/voice", get(page)),
         |router, file| router.route(&format!("/{file}"), get(page)),
     )
-}
-
-/// Serves the files of a folder at `/`.
-pub(crate) fn serve_folder<S: Clone + Send + Sync + 'static>(
-    router: Router<S>,
-    root: &Path,
-) -> Router<S> {
-    router.fallback_service(ServeDir::new(root))
 }
 
 async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
@@ -68,11 +58,11 @@ async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
             header::CACHE_CONTROL,
             Some(HeaderValue::from_static("no-cache")),
         ),
-        (header::CONTENT_SECURITY_POLICY, Some(POLICY)),
         (
-            header::X_CONTENT_TYPE_OPTIONS,
-            Some(HeaderValue::from_static("nosniff")),
+            header::CONTENT_SECURITY_POLICY,
+            Some(HeaderValue::from_static(POLICY)),
         ),
+        (header::X_CONTENT_TYPE_OPTIONS, Some(NO_SNIFFING)),
     ];
     let mut response = match base {
         Some(base) => String::from_utf8_lossy(&file.data)

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
-use axum::http::Uri;
+use axum::http::{HeaderValue, Uri};
 use switchboard_dialects::{ALL, Dialect, DialectSetting, SECS_MAX, SettingError, SettingValue};
 
 use super::{Config, LogFormat, LogLevel, address, raw_value::RawValue, reason::Reason};
@@ -125,7 +125,7 @@ fn row(
     }
 }
 
-fn server() -> [SettingDef; 5] {
+fn server() -> [SettingDef; 6] {
     [
         row(
             "server",
@@ -151,7 +151,7 @@ fn server() -> [SettingDef; 5] {
         row(
             "server",
             "web_root",
-            "A folder that is served at / in place of the call page; empty for the call page.",
+            "A folder that is served at / in place of the call page; empty for the call page. Files whose name begins with a dot are not served, except those in /.well-known/, and neither are links that lead out of the folder.",
             |config, raw| {
                 let path = raw.text()?;
                 if !path.is_empty() && !std::path::Path::new(path).is_dir() {
@@ -170,6 +170,20 @@ fn server() -> [SettingDef; 5] {
                         .display(),
                 )
             },
+        ),
+        row(
+            "server",
+            "web_root_policy",
+            "The Content-Security-Policy of the files of web_root; empty for none. The default is that of the call page: scripts and styles only from files of the folder.",
+            |config, raw| {
+                let text = raw.text()?;
+                if HeaderValue::from_str(text).is_err() {
+                    return Err(Reason::unexpected(text, "the value of a header"));
+                }
+                config.server.web_root_policy = text.to_owned();
+                Ok(())
+            },
+            |config| quoted(&config.server.web_root_policy),
         ),
         row(
             "server",

@@ -38,7 +38,7 @@ fn every_error_has_its_line_and_key_and_errors_are_in_line_order() {
     let expected = [
         "f.toml:2: server.port: 70000 is not from 0 to 65535",
         "f.toml:3: server.port2: unknown key; did you mean \"port\"?",
-        "f.toml:4: server.colour: unknown key; [server] has addr, port, listen, web_root, trusted_proxies",
+        "f.toml:4: server.colour: unknown key; [server] has addr, port, listen, web_root, web_root_policy, trusted_proxies",
         "f.toml:6: limits.frame_bytes: \"many\" is not a whole number, 0 or more",
         "f.toml:7: limits.frame_byte: unknown key; did you mean \"frame_bytes\"?",
         "f.toml:8: limits.port: unknown key; did you mean port in [server]?",

@@ -31,4 +31,5 @@ mod switched_off;
 mod testing;
 mod tls;
 mod voice;
+mod web_root;
 mod websocket;
