@@ -25,6 +25,7 @@ mod command;
 mod deferred;
 mod error;
 mod event;
+mod grants;
 mod hub;
 mod id;
 mod introduction;
@@ -45,6 +46,7 @@ pub use command::{
 };
 pub use error::{ErrorCode, RequestError, error_chain};
 pub use event::{Event, EvictionReason};
+pub use grants::{Grant, GrantError, Grants, Power, PowerSet, RoomPattern};
 pub use hub::{Deliveries, EventReceivers, Hub, UnparsedInput};
 pub use id::{
     Address, Alias, DialectName, DisplayName, ElectionId, JoinId, NameError, NameId, PEER_ID_BYTES,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     command::{Command, HubRequest, JoinOptions, LeaveKind},
     error::{ErrorCode, RequestError},
+    grants::{Grants, Power, PowerSet},
     id::{Address, DisplayName, JoinId, NameId, PeerId, RoomId, RoomName, RoomScope, SpaceName},
     introduction::{DialectTraits, Group, Identity, Member},
     limits::{Limits, exceeds},
@@ -35,6 +36,8 @@ struct JoinedRoom {
     join_id: JoinId,
     /// The latest join had a token, so the address stays reserved after the connection is lost.
     has_token: bool,
+    /// The powers of the peer in the room. They are kept, so that no message matches patterns.
+    powers: PowerSet,
 }
 
 /// A name that a peer holds or has claimed: a [`NameId`] in the peer's space.
@@ -52,6 +55,7 @@ pub struct Peer {
     dialect: &'static DialectTraits,
     identity: Identity,
     space: SpaceName,
+    grants: Arc<Grants>,
     /// Sorted by room.
     rooms: Vec<JoinedRoom>,
     /// The names that the peer holds or has claimed.
@@ -60,7 +64,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer without rooms and names.
+    /// A peer without rooms and names, with the grants [`Grants::participant`].
     #[must_use]
     pub fn new(
         id: PeerId,
@@ -73,6 +77,7 @@ impl Peer {
             dialect: traits,
             identity,
             space,
+            grants: Grants::participant(),
             rooms: Vec::new(),
             names: Vec::new(),
             last_join_id: JoinId::default(),
@@ -103,6 +108,28 @@ impl Peer {
         self.dialect
     }
 
+    /// The peer's grants.
+    #[must_use]
+    pub fn grants(&self) -> &Arc<Grants> {
+        &self.grants
+    }
+
+    /// Replaces the grants. They hold for the next command in each room that the peer is in.
+    pub fn set_grants(&mut self, grants: Arc<Grants>) {
+        for joined in &mut self.rooms {
+            joined.powers = grants.in_room(&joined.room);
+        }
+        self.grants = grants;
+    }
+
+    /// Sets the identity and the namespace after the peer was authenticated by its first frame. It has no rooms and
+    /// names then: they would belong to another namespace.
+    pub fn authenticate(&mut self, identity: Identity, space: SpaceName) {
+        debug_assert!(self.rooms.is_empty() && self.names.is_empty());
+        self.identity = identity;
+        self.space = space;
+    }
+
     /// Sets the dialect after it was detected. Rooms and names are kept.
     pub fn set_dialect(&mut self, traits: &'static DialectTraits) {
         self.dialect = traits;
@@ -111,7 +138,7 @@ impl Peer {
     /// Checks a command and turns it into a hub request.
     ///
     /// # Errors
-    /// `NotInRoom`, `Reserved` or `TooManyRooms`.
+    /// `NotInRoom`, `Reserved`, `TooManyRooms`, or `Denied` if the peer lacks a grant.
     pub fn authorize(
         &mut self,
         command: Command,
@@ -134,10 +161,11 @@ impl Peer {
                 Ok(HubRequest::Leave(id, kind))
             }
             Command::Send { room, to, message } => {
-                let id = self.joined_room(&room);
+                let id = self.joined_room_with(&room, PowerSet::to_send(message.kind));
                 let id = id.map_err(|error| error.to(to.clone()))?;
                 Ok(HubRequest::Send(id, to, Arc::new(message)))
             }
+            // A member is told of the other members anyway, so it needs no grant to list them.
             Command::List(room) => Ok(HubRequest::List(self.joined_room(&room)?)),
         }
     }
@@ -195,6 +223,16 @@ impl Peer {
         Ok(self.room(room.clone(), joined.scope.clone()))
     }
 
+    /// The room of this name that the peer is in and has these powers in.
+    fn joined_room_with(&self, room: &RoomName, powers: PowerSet) -> Result<RoomId, RequestError> {
+        let not_in_room = || RequestError::new(ErrorCode::NotInRoom).in_room(room);
+        let joined = self.joined(room).ok_or_else(not_in_room)?;
+        match joined.powers.first_missing(powers) {
+            None => Ok(self.room(room.clone(), joined.scope.clone())),
+            Some(power) => Err(RequestError::new(denied(power, Some(room))).in_room(room)),
+        }
+    }
+
     /// The scope of the room for these join options. A room that the peer is in keeps its scope.
     fn scope_of(&self, room: &RoomName, options: &JoinOptions) -> RoomScope {
         if let Some(joined) = self.joined(room) {
@@ -223,6 +261,14 @@ impl Peer {
         let id = self.name_id(room.clone(), name.clone());
         if is_server_name(id.name.as_str()) {
             return Err(RequestError::claim(ErrorCode::Reserved, id));
+        }
+        let may_join = match &id.room {
+            Some(room) => self.grants.allows(Power::Join, room),
+            None => self.grants.has(Power::Join),
+        };
+        if !may_join {
+            let code = denied(Power::Join, id.room.as_ref());
+            return Err(RequestError::claim(code, id));
         }
         let held = HeldName { room, name };
         if !self.names.contains(&held) {
@@ -261,12 +307,18 @@ impl Peer {
                 self.last_join_id,
             ));
         }
+        let powers = self.grants.in_room(&room);
+        if !powers.contains(PowerSet::of(Power::Join)) {
+            let code = denied(Power::Join, Some(&room));
+            return Err(RequestError::join(code, &room, self.last_join_id));
+        }
         let scope = self.scope_of(&room, &options);
         let joined = JoinedRoom {
             room: room.clone(),
             scope: scope.clone(),
             join_id: self.last_join_id,
             has_token: options.token.is_some(),
+            powers,
         };
         match self.index_of(&room) {
             Ok(index) => self.rooms[index] = joined,
@@ -293,6 +345,17 @@ impl Peer {
         let room = self.room(room, scope);
         Ok(HubRequest::Join(room, Arc::new(member), self.last_join_id))
     }
+}
+
+/// The error of a command without the grant that it needs.
+fn denied(power: Power, room: Option<&RoomName>) -> ErrorCode {
+    let room = room.map(|room| format!(" in the room {room:?}"));
+    let text = format!(
+        "You do not have the grant {:?}{}.",
+        power.as_str(),
+        room.unwrap_or_default()
+    );
+    ErrorCode::Denied(Some(text.into()))
 }
 
 /// Reserves memory for one more item. A list of few items gets no spare capacity: nearly all peers have one room.

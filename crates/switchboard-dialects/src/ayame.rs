@@ -149,7 +149,7 @@ impl Dialect for Ayame {
             own_address: Address::parse(&id, 0).expect("a ULID is not empty"),
             state: AyameState::New,
             registration: None,
-            grant: Grant::default(),
+            grant: AyameGrant::default(),
             ice: handshake.client_ice(),
             limits: handshake.limits.clone(),
             auth_webhook: settings.text(TRAITS.name, AUTH_WEBHOOK_URL),
@@ -212,7 +212,7 @@ fn ice_servers_of(ice: &ClientIce, unix_secs: u64) -> Option<Box<str>> {
 
 /// The fields of `accept` that the web service adds for a client, as JSON.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Grant {
+struct AyameGrant {
     authz_metadata: Option<Box<str>>,
     ice_servers: Option<Box<str>>,
 }
@@ -220,7 +220,7 @@ struct Grant {
 /// The decision of the web service about a client.
 #[derive(Debug, PartialEq, Eq)]
 enum WebhookVerdict {
-    Allowed(Grant),
+    Allowed(AyameGrant),
     Denied(String),
 }
 
@@ -246,7 +246,7 @@ struct AyameSession {
     state: AyameState,
     /// `None` in the state `New`.
     registration: Option<Registration>,
-    grant: Grant,
+    grant: AyameGrant,
     ice: ClientIce,
     limits: Arc<Limits>,
     auth_webhook: String,
@@ -605,7 +605,7 @@ fn parse_verdict(reply: &str, depth: usize) -> Option<WebhookVerdict> {
     let ice_servers = object.get("iceServers").map(RawJson::as_str);
     let is_list = ice_servers.is_none_or(|servers| servers.starts_with('['));
     (flag(&object, "allowed").ok()? && is_list).then(|| {
-        WebhookVerdict::Allowed(Grant {
+        WebhookVerdict::Allowed(AyameGrant {
             authz_metadata: object.get("authzMetadata").map(|raw| raw.as_str().into()),
             ice_servers: ice_servers.map(Into::into),
         })
@@ -717,7 +717,7 @@ mod tests {
     fn only_valid_responses_of_the_web_service_are_parsed() {
         let denied = |reason: &str| Some(WebhookVerdict::Denied(reason.to_owned()));
         let allowed = |authz: Option<&str>, ice: Option<&str>| {
-            Some(WebhookVerdict::Allowed(Grant {
+            Some(WebhookVerdict::Allowed(AyameGrant {
                 authz_metadata: authz.map(Into::into),
                 ice_servers: ice.map(Into::into),
             }))

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
 use switchboard_core::{
-    DialectTraits, DisconnectReason, ErrorCode, Event, EvictionReason, HubRequest, Limits, Peer,
-    RequestError, SpaceName,
+    DialectTraits, DisconnectReason, ErrorCode, Event, EvictionReason, Grants, HubRequest, Limits,
+    Peer, RequestError, SpaceName,
 };
 use switchboard_dialects::{
     ClientFrame, CloseReason, Dialect, DialectSettings, DialectTable, FirstFrameTimeout, Handshake,
@@ -20,6 +20,25 @@ const TICK_MIN: Duration = Duration::from_millis(10);
 
 /// The longest time that a session can set. `Instant` would overflow with much longer times.
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The access of a client: the namespace of its rooms, and its powers. The identity is part of the handshake.
+#[derive(Clone, Debug)]
+pub struct SessionAccess {
+    /// The namespace of the client's rooms and names.
+    pub space: SpaceName,
+    /// The powers of the client.
+    pub grants: Arc<Grants>,
+}
+
+impl Default for SessionAccess {
+    /// A participant in the default namespace.
+    fn default() -> Self {
+        Self {
+            space: SpaceName::default(),
+            grants: Grants::participant(),
+        }
+    }
+}
 
 /// The session of a connection.
 enum SessionState {
@@ -64,10 +83,12 @@ impl ClientSession {
     pub fn open(
         dialect: Option<&'static dyn Dialect>,
         handshake: Handshake,
-        space: SpaceName,
+        access: SessionAccess,
     ) -> (Self, SessionOutput) {
         let traits = dialect.map_or(&UNDETECTED, |dialect| dialect.traits());
-        let peer = Peer::new(handshake.peer, traits, handshake.identity.clone(), space);
+        let identity = handshake.identity.clone();
+        let mut peer = Peer::new(handshake.peer, traits, identity, access.space);
+        peer.set_grants(access.grants);
         let limits = handshake.limits.clone();
         let dialects = handshake.settings.table();
         let mut output = SessionOutput {

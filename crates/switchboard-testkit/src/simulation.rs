@@ -12,13 +12,13 @@ use serde_json::Value;
 use switchboard_cluster::{Engine, Memory, ProposeOutcome};
 use switchboard_core::{
     Deliveries, DisconnectReason, Effect, Entry, ErrorCode, Event, Hub, HubRequest, Identity,
-    Input, Limits, LogId, Member, PeerId, Position, RoomId, SpaceName,
+    Input, Limits, LogId, Member, PeerId, Position, RoomId,
 };
 use switchboard_dialects::{
     ALL, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query, ResumeError,
     ResumeRequest, SessionOutput, SettingValue, WebhookRequest, find,
 };
-use switchboard_session::ClientSession;
+use switchboard_session::{ClientSession, SessionAccess};
 
 use crate::client::{
     ClientId, ClientTimer, InboundFrame, PendingWebhook, SentFrame, SimClient, first_frame_timeout,
@@ -130,7 +130,7 @@ impl Simulation {
         identity: Identity,
     ) -> ClientId {
         let handshake = self.handshake(dialect, query, identity);
-        let (session, output) = ClientSession::open(dialect, handshake, SpaceName::default());
+        let (session, output) = ClientSession::open(dialect, handshake, SessionAccess::default());
         let client = ClientId(self.clients.len());
         let wait = first_frame_timeout(output.first_frame, self.limits.first_frame_secs);
         self.clients.push(SimClient {

@@ -26,6 +26,8 @@ pub enum RefusalReason {
     Rate,
     /// The host program, which embeds the server as a library, does not let the client connect.
     Denied,
+    /// The client has no valid access token.
+    Unauthenticated,
     /// The host program did not answer in time.
     HookTimeout,
     /// The client requests a dialect that is unknown or disabled.
@@ -51,6 +53,7 @@ impl RefusalReason {
             Self::Limit(ConnectionLimit::PerAddress) => "limits.connections_per_address",
             Self::Rate => "limits.expensive_requests_per_second",
             Self::Denied => "denied by the host program",
+            Self::Unauthenticated => "no valid access token",
             Self::HookTimeout => "no answer of the host program",
             Self::Dialect => "unknown or disabled dialect",
             Self::Handshake => "no valid WebSocket handshake",

@@ -26,7 +26,7 @@ use axum::{
 };
 use p256::elliptic_curve::subtle::ConstantTimeEq;
 use parking_lot::{Mutex, MutexGuard};
-use switchboard_core::SpaceName;
+use switchboard_core::{Grants, SpaceName};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -140,6 +140,7 @@ impl ClusteredVoice {
                     .map_err(VoiceError::Response)?,
                 address,
                 space: SpaceName::default(),
+                grants: Grants::participant(),
             },
             RequestSender::Client | RequestSender::SecretMismatch => voice.admit(&parts).await?,
         };

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{http::request::Parts, response::Response};
 use futures_util::future::BoxFuture;
-use switchboard_core::{Limits, RoomName, SpaceName};
+use switchboard_core::{Grants, Limits, RoomName, SpaceName};
 use switchboard_transport::{AddressRates, Counters, Heartbeat, JoinCheck, Permit};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -46,6 +46,8 @@ pub struct AdmittedRequest {
     pub address: Option<IpAddr>,
     /// The namespace of the client. Voice is available in the default one only.
     pub space: SpaceName,
+    /// The powers of the client.
+    pub grants: Arc<Grants>,
 }
 
 /// Returns the secret that the nodes of the cluster share, or `None` if it is not known yet.

@@ -6,14 +6,18 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use switchboard_core::{DialectName, Identity, Peer, PeerId, RoomId, SpaceName};
+use switchboard_auth::Principal;
+use switchboard_core::{DialectName, Grants, Identity, Peer, PeerId, RoomId, SpaceName};
+use switchboard_session::SessionAccess;
 use switchboard_transport::JoinCheck;
 use tokio::time::{error::Elapsed, timeout};
 
 mod context;
+pub(crate) mod control;
 
 pub(crate) use context::Contexts;
 pub use context::HostContext;
+pub(crate) use control::AccessControl;
 
 /// Time that a hook has to answer. Meanwhile the frames of the client wait, and the server still sends to it.
 pub(crate) const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,18 +35,22 @@ pub struct ConnectRequest {
     pub headers: HeaderMap,
     /// The client's address, if it is known.
     pub address: Option<IpAddr>,
+    /// The client as the configured authenticators know it.
+    pub principal: Principal,
 }
 
 /// The host program's permission to connect.
 #[derive(Clone, Debug, Default)]
 pub struct Admission {
     pub(crate) identity: Option<Arc<str>>,
-    pub(crate) space: SpaceName,
+    space: Option<SpaceName>,
+    grants: Option<Arc<Grants>>,
     pub(crate) context: HostContext,
 }
 
 impl Admission {
-    /// Admits the client without an identity, in the default namespace.
+    /// Admits the client with the identity, the namespace and the grants that the configured authenticators have
+    /// found: without an authenticator, without an identity and in the default namespace.
     #[must_use]
     pub fn anonymous() -> Self {
         Self::default()
@@ -62,7 +70,15 @@ impl Admission {
     /// Puts the rooms and names of the client into this namespace. Rooms of different namespaces never meet.
     #[must_use]
     pub fn in_space(self, space: SpaceName) -> Self {
+        let space = Some(space);
         Self { space, ..self }
+    }
+
+    /// Gives the client these grants, in place of those that the configured authenticators have found.
+    #[must_use]
+    pub fn with_grants(self, grants: Arc<Grants>) -> Self {
+        let grants = Some(grants);
+        Self { grants, ..self }
     }
 
     /// Keeps a value of the host program's own type with the connection. [`JoinRequest`] and
@@ -75,6 +91,34 @@ impl Admission {
         Self {
             context: HostContext::new(context),
             ..self
+        }
+    }
+
+    /// The admission of a client that the authenticators know as `principal`.
+    fn of(self, principal: &Principal) -> Self {
+        Self {
+            identity: self.identity.or_else(|| principal.subject.clone()),
+            space: self.space.or_else(|| Some(principal.space.clone())),
+            grants: self.grants.or_else(|| Some(principal.grants.clone())),
+            context: self.context,
+        }
+    }
+
+    /// The namespace of the client.
+    pub(crate) fn space(&self) -> SpaceName {
+        self.space.clone().unwrap_or_default()
+    }
+
+    /// The powers of the client.
+    pub(crate) fn grants(&self) -> Arc<Grants> {
+        self.grants.clone().unwrap_or_else(Grants::none)
+    }
+
+    /// The access of the client's session.
+    pub(crate) fn session_access(&self) -> SessionAccess {
+        SessionAccess {
+            space: self.space(),
+            grants: self.grants(),
         }
     }
 }
@@ -206,18 +250,21 @@ impl AccessHooks {
         self.join = Some(Arc::new(move |request| Box::pin(hook(request))));
     }
 
-    /// Asks the connect hook whether a client may connect. Without a hook it may.
+    /// Asks the connect hook whether a client may connect, which the authenticators know as `principal`. Without a
+    /// hook it may.
     ///
     /// # Errors
     /// If the hook does not answer within [`HOOK_TIMEOUT`].
     pub(crate) async fn admit(
         &self,
-        request: impl FnOnce() -> ConnectRequest,
+        principal: Principal,
+        request: impl FnOnce(Principal) -> ConnectRequest,
     ) -> Result<Result<Admission, Denial>, Elapsed> {
-        match &self.connect {
-            Some(hook) => timeout(HOOK_TIMEOUT, hook(request())).await,
-            None => Ok(Ok(Admission::anonymous())),
-        }
+        let Some(hook) = &self.connect else {
+            return Ok(Ok(Admission::anonymous().of(&principal)));
+        };
+        let decision = timeout(HOOK_TIMEOUT, hook(request(principal.clone()))).await?;
+        Ok(decision.map(|admission| admission.of(&principal)))
     }
 
     /// Asks the join hook whether a peer may join. `None` without a hook: the join is allowed.

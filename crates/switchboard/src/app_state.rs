@@ -23,7 +23,7 @@ use switchboard_voice::{AdmittedRequest, User, VoiceHost};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    access::{Admission, ConnectRequest, HOOK_TIMEOUT, HostContext, JoinRequest},
+    access::{AccessControl, Admission, ConnectRequest, HOOK_TIMEOUT, HostContext, JoinRequest},
     config::Config,
     proxy,
     route_table::Route,
@@ -46,6 +46,8 @@ pub(crate) struct AppState {
     pub(crate) settings: Arc<switchboard_dialects::DialectSettings>,
     pub(crate) left_out: LeftOut,
     pub(crate) shards: Arc<Shards>,
+    /// Authenticates clients.
+    pub(crate) access: AccessControl,
     /// Limits the signaling connections.
     pub(crate) permits: Arc<PermitPool>,
     /// Limits the TCP connections that are not, or not yet, signaling connections.
@@ -70,15 +72,22 @@ impl AppState {
             self.log_refused(request, RefusalReason::Limit(full));
             connection_limit_response(full).into_response()
         })?;
-        let connect_request = || ConnectRequest {
+        let principal = self.access.authenticate(request, address).await;
+        let principal = principal.map_err(|refusal| {
+            self.log_refused(request, RefusalReason::Unauthenticated);
+            refusal.into_response()
+        })?;
+        let connect_request = |principal| ConnectRequest {
             uri: request
                 .extensions
                 .get::<OriginalUri>()
                 .map_or_else(|| request.uri.clone(), |uri| uri.0.clone()),
             headers: request.headers.clone(),
             address,
+            principal,
         };
-        let Ok(admission) = self.shards.access().admit(connect_request).await else {
+        let hooks = self.shards.access();
+        let Ok(admission) = hooks.admit(principal, connect_request).await else {
             tracing::warn!(timeout_s = HOOK_TIMEOUT.as_secs(), "connect hook timed out");
             self.log_refused(request, RefusalReason::HookTimeout);
             let message = "The access check of the server timed out. Try again later.\n";
@@ -181,7 +190,8 @@ impl VoiceHost for AppState {
             Ok(AdmittedRequest {
                 permit,
                 address: self.client_address(request),
-                space: admission.space,
+                space: admission.space(),
+                grants: admission.grants(),
             })
         })
     }
@@ -222,6 +232,11 @@ impl VoiceHost for AppState {
     fn counters(&self) -> &Counters {
         self.shards.counters()
     }
+}
+
+/// The seconds since 1970.
+pub(crate) fn unix_secs() -> u64 {
+    unix_ms() / 1000
 }
 
 /// The milliseconds since 1970.

@@ -32,6 +32,7 @@ mod tests;
 pub use crate::tls::TlsConfig;
 pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
 pub use error::{ConfigError, SettingSource, SettingSources};
+pub use switchboard_auth::{AccessConfig, AuthenticatorKind, StaticKey};
 pub use switchboard_voice::config::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 
 /// All settings. The default is used without any configuration.
@@ -43,6 +44,8 @@ pub struct Config {
     /// The certificate of all listeners. A host program passes it to each listener with
     /// [`Listener::with_tls`](crate::Listener::with_tls).
     pub tls: TlsConfig,
+    /// Access control: authenticators, keys, origins.
+    pub access: AccessConfig,
     /// Limits of connections, rooms, frames and requests.
     pub limits: Limits,
     /// The detection of dead clients.

@@ -10,7 +10,7 @@ use axum::{
     routing::{any, get},
 };
 use futures_util::future::{Either, FutureExt as _, OptionFuture};
-use switchboard_core::{DialectName, RoomId, error_chain};
+use switchboard_core::{DialectName, Power, RoomId, error_chain};
 use switchboard_dialects::{
     Accepts, CorsPolicy, Dialect, DialectTable, Handshake, HttpAnswer, HttpReply, Query,
     SettingValue,
@@ -21,7 +21,7 @@ use switchboard_transport::{
 };
 
 use crate::{
-    access::{Admission, proven_name},
+    access::{Admission, control::require, proven_name},
     app_state::AppState,
     cors,
     events::{ClientInfo, ServerEvent},
@@ -143,8 +143,9 @@ async fn begin_session(
     };
     let events = app.shards.events().clone();
     let contexts = app.shards.contexts();
+    let access = admission.session_access();
     let context_guard = contexts.keep(handshake.peer, admission.context);
-    let opened = ClientSession::open(dialect, handshake, admission.space);
+    let opened = ClientSession::open(dialect, handshake, access);
     let (response, connecting) = upgrade.accept(app.limits().frame_bytes);
     let context = app.context().clone();
     let serving = async move {
@@ -180,7 +181,7 @@ async fn answer_request(
     parts: &mut Parts,
 ) -> Result<Response, Box<Response>> {
     reject_method(&parts.method).map_or(Ok(()), Err)?;
-    let (_permit, handshake, Admission { space, .. }) = admit_request(app, route, parts).await?;
+    let (_permit, handshake, admission) = admit_request(app, route, parts).await?;
     let reply = match dialect.respond(route.endpoint, &handshake) {
         HttpAnswer::Ready(reply) => reply,
         HttpAnswer::Members {
@@ -189,6 +190,8 @@ async fn answer_request(
             reply,
         } => {
             app.charge(parts)?;
+            require(Power::List, &admission.grants(), &name)?;
+            let space = admission.space();
             let room = RoomId { space, name, scope };
             let reply = reply(&app.shards.members(&room));
             app.charge_for_length(parts, reply.body.len());

@@ -10,10 +10,12 @@ use axum::{
 };
 use rand::RngExt as _;
 use serde_json::{Value, json};
+use switchboard_core::Power;
 use switchboard_dialects::ice::IceServer;
 
 use crate::{
     Config,
+    access::control::require_somewhere,
     app_state::{AppState, unix_ms},
     cors,
     handlers::reject_method,
@@ -49,6 +51,7 @@ async fn respond(app: &AppState, parts: &Parts) -> Result<Response, Box<Response
     reject_method(&parts.method).map_or(Ok(()), Err)?;
     app.charge(parts)?;
     let (_permit, admission) = app.admit(parts).await.map_err(Box::new)?;
+    require_somewhere(Power::Relay, &admission.grants())?;
     let document = document(&app.handshake(admission.identity).ice_servers()).to_string();
     Ok(([(header::CONTENT_TYPE, JSON)], document).into_response())
 }

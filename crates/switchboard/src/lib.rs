@@ -58,10 +58,12 @@ pub use events::{ClientInfo, Events, ServerEvent};
 pub use rooms::{Rooms, SendError, room, room_of_dialect};
 pub use server::{Builder, Server};
 pub use sessions::{SessionInfo, Sessions};
+pub use switchboard_auth::Principal;
 // A space (`SpaceName`) is a namespace of rooms.
 pub use switchboard_core::{
-    Address, DisplayName, EvictionReason, Identity, LeaveCause, LeaveKind, Limits, Member,
-    NameError, PeerId, PeerIdError, RoomId, RoomName, RoomScope, SpaceName,
+    Address, DisplayName, EvictionReason, Grant, GrantError, Grants, Identity, LeaveCause,
+    LeaveKind, Limits, Member, NameError, PeerId, PeerIdError, Power, RoomId, RoomName, RoomScope,
+    SpaceName,
 };
 pub use switchboard_transport::{
     ConnectionLimit, Heartbeat, ListenError, Listener, RefusalReason, Tls,

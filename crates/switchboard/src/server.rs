@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::{AccessHooks, Admission, ConnectRequest, Denial, JoinRequest},
+    access::{AccessControl, AccessHooks, Admission, ConnectRequest, Denial, JoinRequest},
     app_state::{AppState, LeftOut},
     build_error::BuildError,
     config::{Config, VoiceIdentity},
@@ -207,6 +207,7 @@ impl Builder {
                     });
                 },
             )),
+            access: AccessControl::new(&config.access),
             settings: Arc::new(config.shared_settings()),
             left_out: self.left_out,
             shards,

@@ -9,6 +9,7 @@ use switchboard_dialects::{
 };
 
 use super::*;
+use crate::SessionAccess;
 
 fn machine(dialect: &str, now: Instant) -> SessionMachine {
     limited_machine(dialect, &Arc::default(), now)
@@ -16,7 +17,7 @@ fn machine(dialect: &str, now: Instant) -> SessionMachine {
 
 fn limited_machine(dialect: &str, limits: &Arc<Limits>, now: Instant) -> SessionMachine {
     let (session, mut first) =
-        ClientSession::open(find(dialect), handshake(), SpaceName::default());
+        ClientSession::open(find(dialect), handshake(), SessionAccess::default());
     SessionMachine::new(session, &mut first, limits, Heartbeat::default(), now)
 }
 
@@ -462,7 +463,8 @@ impl Session for Kept {
 }
 
 fn kept_machine(now: Instant) -> SessionMachine {
-    let (session, mut first) = ClientSession::open(Some(&Kept), handshake(), SpaceName::default());
+    let (session, mut first) =
+        ClientSession::open(Some(&Kept), handshake(), SessionAccess::default());
     let (limits, heartbeat) = (Arc::default(), Heartbeat::default());
     SessionMachine::new(session, &mut first, &limits, heartbeat, now)
 }
@@ -563,7 +565,7 @@ fn times_of_a_dialect_are_bounded() {
     let start = Instant::now();
     for dialect in &DIALECTS {
         let (session, mut first) =
-            ClientSession::open(Some(dialect), handshake(), SpaceName::default());
+            ClientSession::open(Some(dialect), handshake(), SessionAccess::default());
         let (limits, heartbeat) = (Arc::default(), Heartbeat::default());
         let mut state = SessionMachine::new(session, &mut first, &limits, heartbeat, start);
         let mut now = start;

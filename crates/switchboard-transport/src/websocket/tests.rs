@@ -7,6 +7,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
+use switchboard_session::SessionAccess;
+
 use crate::{PermitPool, UpgradedStream, WebhookResponse};
 
 /// A node that ignores all requests.
@@ -73,7 +75,7 @@ async fn connect_in(
         limits: Arc::default(),
         settings: Arc::default(),
     };
-    let opened = ClientSession::open(dialect, handshake, SpaceName::default());
+    let opened = ClientSession::open(dialect, handshake, SessionAccess::default());
     let socket = Socket::new(UpgradedStream::Tcp(stream), &[], 0);
     let permit = PermitPool::new(0, 0, Vec::new()).try_acquire(None);
     let permit = permit.expect("no limit");

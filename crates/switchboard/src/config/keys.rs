@@ -61,6 +61,7 @@ macro_rules! boolean {
 }
 
 // The modules use the macros above.
+mod access;
 mod engine;
 mod ice;
 mod tls;
@@ -70,6 +71,7 @@ mod voice;
 pub(super) fn rows() -> Vec<SettingDef> {
     let mut rows = Vec::from(server());
     rows.extend(tls::rows());
+    rows.extend(access::rows());
     rows.extend(limits());
     rows.extend([
         secs!(

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use switchboard_core::GrantError;
 use switchboard_dialects::SettingError;
 use thiserror::Error;
 
@@ -53,8 +54,10 @@ pub(super) enum Reason {
     /// A reason within a part of the value, such as a server in a list.
     #[error("{part}: {reason}")]
     Part { part: String, reason: Box<Self> },
-    #[error("unknown key {0:?}; a server has urls, username, credential")]
-    ServerKey(String),
+    #[error("unknown key {key:?}; there are: {keys}")]
+    UnknownKey { key: String, keys: &'static str },
+    #[error(transparent)]
+    Grant(#[from] GrantError),
     #[error("urls is missing or empty")]
     NoUrls,
     #[error("{0:?} needs username and credential; [ice.turn] computes them from a secret")]

@@ -5,6 +5,7 @@
 //! library. A space is a namespace of rooms, which the host program can choose for a client. A node is one server of a
 //! cluster.
 
+mod access;
 mod client;
 mod closed_rooms;
 mod dialect_endpoints;

@@ -18,7 +18,7 @@ use switchboard_dialects::{
     ClientFrame, CloseReason, Content, Dialect, Endpoint, Handshake, Query, Session, SessionOutput,
     WebhookRequest,
 };
-use switchboard_session::ClientSession;
+use switchboard_session::{ClientSession, SessionAccess};
 use switchboard_transport::{
     HubClient, JoinAuthorizer, JoinCheck, OutboxHandle, PermitPool, Upgrade, WebhookClient,
     WebhookResponse, websocket,
@@ -322,7 +322,7 @@ async fn serve(context: Arc<websocket::ConnectionContext>) -> SocketAddr {
         tokio::spawn(async move {
             let socket = connecting.socket().await.expect("an upgrade");
             let opened =
-                ClientSession::open(Some(&WebhookSession), handshake(), SpaceName::default());
+                ClientSession::open(Some(&WebhookSession), handshake(), SessionAccess::default());
             websocket::serve(socket, opened, context, permit).await;
         });
         response

@@ -115,7 +115,12 @@ fn server(table: &BTreeMap<String, RawValue>) -> Result<IceServer, Reason> {
             "urls" => server.urls = urls(raw)?,
             "username" => server.username = Some(secret()?),
             "credential" => server.credential = Some(secret()?),
-            other => return Err(Reason::ServerKey(other.to_owned())),
+            other => {
+                return Err(Reason::UnknownKey {
+                    key: other.to_owned(),
+                    keys: "urls, username, credential",
+                });
+            }
         }
     }
     check_login(&server)?;

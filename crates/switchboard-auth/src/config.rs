@@ -1,0 +1,123 @@
+//! The settings of access control.
+
+use std::{fmt, sync::Arc};
+
+use switchboard_core::{Grants, SpaceName};
+
+use crate::{
+    Authenticator, AuthenticatorChain, Principal, anonymous::Anonymous, static_keys::StaticKeys,
+};
+
+/// A kind of authenticator, by its name in `access.authenticators`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticatorKind {
+    /// Clients without a credential are admitted with `access.anonymous_grants`.
+    None,
+    /// The keys of `access.keys`.
+    Keys,
+}
+
+impl AuthenticatorKind {
+    /// All kinds of authenticators.
+    pub const ALL: [Self; 2] = [Self::None, Self::Keys];
+
+    /// The name in the settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Keys => "keys",
+        }
+    }
+}
+
+/// A fixed key, and the principal of the clients that present it.
+#[derive(Clone)]
+pub struct StaticKey {
+    /// The secret text.
+    pub key: String,
+    /// The name of the principal; empty for an anonymous one.
+    pub subject: String,
+    /// The display name; empty for none.
+    pub name: String,
+    /// The namespace of the rooms.
+    pub space: SpaceName,
+    /// The grants.
+    pub grants: Arc<Grants>,
+}
+
+impl fmt::Debug for StaticKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticKey")
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StaticKey {
+    pub(crate) fn principal(&self) -> Principal {
+        let text = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
+        Principal {
+            subject: text(&self.subject),
+            display_name: text(&self.name),
+            space: self.space.clone(),
+            ..Principal::anonymous(self.grants.clone())
+        }
+    }
+}
+
+/// The settings of access control.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AccessConfig {
+    /// The authenticators, in the order in which they are asked.
+    pub authenticators: Vec<AuthenticatorKind>,
+    /// The grants of clients without a credential.
+    pub anonymous_grants: Arc<Grants>,
+    /// The fixed keys.
+    pub keys: Vec<StaticKey>,
+    /// The name of the cookie that carries a token; empty for none.
+    pub cookie: String,
+    /// The origins whose pages may connect: exact, `https://*.example.org`, `null`, or `*`.
+    pub allowed_origins: Vec<String>,
+    /// The hosts under which the server may be reached; empty for all.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Default for AccessConfig {
+    fn default() -> Self {
+        Self {
+            authenticators: vec![AuthenticatorKind::None],
+            anonymous_grants: Grants::participant(),
+            keys: Vec::new(),
+            cookie: String::new(),
+            allowed_origins: vec!["*".to_owned()],
+            allowed_hosts: Vec::new(),
+        }
+    }
+}
+
+impl AccessConfig {
+    /// Whether every client is admitted, with or without a credential.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.authenticators == [AuthenticatorKind::None]
+    }
+
+    /// The authenticators of these settings.
+    #[must_use]
+    pub fn chain(&self) -> AuthenticatorChain {
+        let kinds = self.authenticators.iter();
+        AuthenticatorChain::new(kinds.map(|kind| self.authenticator(*kind)).collect())
+    }
+
+    fn authenticator(&self, kind: AuthenticatorKind) -> Arc<dyn Authenticator> {
+        match kind {
+            AuthenticatorKind::None => Arc::new(Anonymous {
+                grants: self.anonymous_grants.clone(),
+                ignores_tokens: self.is_open(),
+            }),
+            AuthenticatorKind::Keys => Arc::new(StaticKeys::new(&self.keys)),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The configured authenticators, and the checks of grants in HTTP requests.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    extract::OriginalUri,
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use switchboard_auth::{
+    AccessConfig, AuthError, AuthenticatorChain, CredentialError, Credentials, Principal,
+};
+use switchboard_core::{Grants, Power, RoomName};
+use thiserror::Error;
+
+use crate::app_state::unix_secs;
+
+/// Authenticates clients by the settings of the section `access`. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessControl {
+    chain: AuthenticatorChain,
+    cookie: Arc<str>,
+    is_open: bool,
+}
+
+/// The reason why a client is not authenticated.
+#[derive(Debug, Error)]
+pub(crate) enum AccessError {
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error(transparent)]
+    Authentication(#[from] AuthError),
+}
+
+impl AccessControl {
+    pub(crate) fn new(config: &AccessConfig) -> Self {
+        Self {
+            chain: config.chain(),
+            cookie: (&*config.cookie).into(),
+            is_open: config.is_open(),
+        }
+    }
+
+    /// Authenticates the client of a request.
+    pub(crate) async fn authenticate(
+        &self,
+        request: &Parts,
+        address: Option<IpAddr>,
+    ) -> Result<Principal, AccessError> {
+        let credentials = self.credentials(request, address)?;
+        Ok(self.chain.authenticate(&credentials, unix_secs()).await?)
+    }
+
+    /// The credentials of a request. Without an authenticator that reads them they are empty: a request of a client
+    /// of an original server has parameters that look like tokens and are none.
+    fn credentials(
+        &self,
+        request: &Parts,
+        address: Option<IpAddr>,
+    ) -> Result<Credentials, CredentialError> {
+        if self.is_open {
+            return Ok(Credentials::default());
+        }
+        let original = request.extensions.get::<OriginalUri>();
+        let uri = original.map_or(&request.uri, |original| &original.0);
+        Credentials::of_request(uri, &request.headers, address, &self.cookie)
+    }
+}
+
+impl IntoResponse for AccessError {
+    fn into_response(self) -> Response {
+        let text = format!("{}.\n", capitalized(&self.to_string()));
+        match self {
+            Self::Credential(_) => (StatusCode::BAD_REQUEST, text).into_response(),
+            Self::Authentication(AuthError::Missing) => challenge("Bearer", text),
+            Self::Authentication(AuthError::Invalid(_) | AuthError::Expired) => {
+                challenge("Bearer error=\"invalid_token\"", text)
+            }
+            Self::Authentication(AuthError::Denied(Some(text))) => {
+                (StatusCode::FORBIDDEN, format!("{text}\n")).into_response()
+            }
+            Self::Authentication(AuthError::Denied(None)) => {
+                (StatusCode::FORBIDDEN, text).into_response()
+            }
+            Self::Authentication(AuthError::Unavailable) => {
+                let retry = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
+                (StatusCode::SERVICE_UNAVAILABLE, retry, text).into_response()
+            }
+        }
+    }
+}
+
+/// A response with status 401 (RFC 6750, section 3).
+fn challenge(value: &'static str, text: String) -> Response {
+    let header = [(header::WWW_AUTHENTICATE, HeaderValue::from_static(value))];
+    (StatusCode::UNAUTHORIZED, header, text).into_response()
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+/// Checks that the client of a request has a power in a room.
+///
+/// # Errors
+/// The response with status 403 if it has not.
+pub(crate) fn require(power: Power, grants: &Grants, room: &RoomName) -> Result<(), Box<Response>> {
+    let place = || format!(" in the room {room:?}");
+    let is_granted = grants.allows(power, room);
+    is_granted
+        .then_some(())
+        .ok_or_else(|| missing_grant(power, &place()))
+}
+
+/// Checks that the client of a request has a power in some room.
+///
+/// # Errors
+/// The response with status 403 if it has not.
+pub(crate) fn require_somewhere(power: Power, grants: &Grants) -> Result<(), Box<Response>> {
+    let is_granted = grants.has(power);
+    is_granted
+        .then_some(())
+        .ok_or_else(|| missing_grant(power, ""))
+}
+
+fn missing_grant(power: Power, place: &str) -> Box<Response> {
+    let text = format!("You do not have the grant {:?}{place}.\n", power.as_str());
+    Box::new((StatusCode::FORBIDDEN, text).into_response())
+}
