@@ -66,6 +66,7 @@ pub(crate) fn switchboard(name: &str, program: &Path) -> Result<(Server, Vec<Tar
     command
         .args(["--addr", "127.0.0.1", "--port", &first.port().to_string()])
         .env("SWITCHBOARD_MATCHBOX_LISTEN", second.to_string())
+        .env("SWITCHBOARD_INTERNAL_LISTEN", "")
         // Short, so that who is idle in a scenario is asked more than once whether he is there.
         .env("SWITCHBOARD_HEARTBEAT_PING", "4")
         .env("SWITCHBOARD_HEARTBEAT_GONE", "9");

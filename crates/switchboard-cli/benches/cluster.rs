@@ -111,6 +111,7 @@ impl Cluster {
             command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
             command.args(["--log-level", "error"]);
             command.env("SWITCHBOARD_LIMITS_FRAMES_PER_SECOND", "0");
+            command.env("SWITCHBOARD_INTERNAL_LISTEN", "");
             command.env_remove("SWITCHBOARD_BIN");
             if let Some((_, redis)) = &redis {
                 command.args(["--engine", &format!("redis://127.0.0.1:{redis}")]);

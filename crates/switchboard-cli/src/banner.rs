@@ -27,6 +27,18 @@ pub(crate) fn announce(
     });
 }
 
+/// Prints the URL of the internal listener.
+pub(crate) fn announce_internal(server: &Server, address: SocketAddr) {
+    let url = switchboard::internal_url(address);
+    terminal::print_briefly(&match server.config().log.format {
+        LogFormat::Text => format!("  {:<14} {url} (metrics, probes)\n", "internal"),
+        LogFormat::Json => {
+            let fields = json!({ "internal_address": address.to_string(), "url": url });
+            report::json_line("INFO", "internal listener", fields)
+        }
+    });
+}
+
 /// Prints the engine and the address of a node of a cluster.
 pub(crate) fn announce_engine(server: &Server) {
     let Some(url) = server.advertised_url() else {

@@ -78,6 +78,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let listeners = config.listeners().into_iter().enumerate();
     let bound: Result<Vec<_>, _> = listeners.map(|(index, it)| bind(it, index == 0)).collect();
     let listeners = bound?;
+    let (internal, internal_problem) = bind_internal(&config);
     let certificate = Certificate::load(&config.tls)?.map(Arc::new);
     // Caught before the banner is printed: after that, a SIGHUP must reload the certificate and not end the process.
     if let Some(certificate) = &certificate {
@@ -88,10 +89,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let main = listeners.first().map(|(listener, _)| listener.address());
     let main_certificate = certificate.as_deref().zip(main);
     warnings.extend(main_certificate.and_then(|(certificate, main)| certificate.warning(main)));
+    warnings.extend(internal_problem);
     let server = Server::builder().config(config).build()?;
     for (listener, sole_dialect) in &listeners {
         let certificate = certificate.as_deref().map(Certificate::shown);
         banner::announce(&server, listener.address(), *sole_dialect, certificate);
+    }
+    if let Some(internal) = &internal {
+        banner::announce_internal(&server, internal.address());
     }
     banner::announce_engine(&server);
     match &certificate {
@@ -101,6 +106,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     banner::announce_ice(&server);
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    if let Some(internal) = internal {
+        server.serve_internal(internal);
     }
     for (mut listener, sole_dialect) in listeners {
         if let Some(certificate) = &certificate {
@@ -142,4 +150,22 @@ fn bind(listening: Listening, is_main: bool) -> anyhow::Result<(Listener, Option
         )
     })?;
     Ok((listener, listening.alone))
+}
+
+/// Binds the internal listener, if one is set. If its address cannot be bound, the server runs without it: the second
+/// value is the warning.
+fn bind_internal(config: &Config) -> (Option<Listener>, Option<String>) {
+    let Some(address) = config.internal.listen else {
+        return (None, None);
+    };
+    match Listener::bind(address) {
+        Ok(listener) => (Some(listener), None),
+        Err(error) => {
+            let error = report::chain(&error);
+            let warning = format!(
+                "no internal listener with metrics and details of /readyz: {error}; choose another address with internal.listen, or switch it off with an empty one"
+            );
+            (None, Some(warning))
+        }
+    }
 }

@@ -34,8 +34,10 @@ type Sender = SplitSink<WebSocketStream<MaybeTlsStream<TcpStream>>, Message>;
 
 impl ServerProcess {
     async fn metric(&self, name: &str) -> u64 {
-        let mut stream = TcpStream::connect(self.address).await.expect("connected");
-        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let mut stream = TcpStream::connect(self.internal.expect("an internal listener"))
+            .await
+            .expect("connected");
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).await.expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");

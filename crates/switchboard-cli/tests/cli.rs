@@ -28,6 +28,7 @@ fn run(args: &[&str]) -> Output {
 /// it. Also returns the resource limits that the system reports for it.
 fn first_lines(command: &mut Command, count: usize) -> (Vec<String>, String) {
     let mut child = command
+        .env("SWITCHBOARD_INTERNAL_LISTEN", "")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -255,6 +256,7 @@ fn with_json_every_line_of_a_server_is_json() {
     };
     let json = ["--addr", "127.0.0.1", "--port", "0", "--log-format", "json"];
     let mut child = command(&json)
+        .env("SWITCHBOARD_INTERNAL_LISTEN", "")
         .env("SWITCHBOARD_SINGO_LISTEN", "127.0.0.1:0")
         .env("SWITCHBOARD_ENGINE_URL", "redis://ada:GEHEIM@127.0.0.1:1")
         .stdout(Stdio::piped())
@@ -439,6 +441,7 @@ fn every_listener_is_in_the_banner() {
 #[test]
 fn the_banner_has_the_url_of_a_dialect_listener() {
     let mut child = command(&["--addr", "127.0.0.1", "--port", "0"])
+        .env("SWITCHBOARD_INTERNAL_LISTEN", "")
         .env("SWITCHBOARD_SINGO_LISTEN", "127.0.0.1:0")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -463,6 +466,7 @@ fn the_banner_has_the_url_of_a_dialect_listener() {
 fn the_error_of_a_dialect_address_in_use_names_its_setting() {
     let running = ServerProcess::start(&[]);
     let output = command(&["--addr", "127.0.0.1", "--port", "0"])
+        .env("SWITCHBOARD_INTERNAL_LISTEN", "")
         .env("SWITCHBOARD_SINGO_LISTEN", running.address.to_string())
         .output()
         .expect("the binary runs");
@@ -478,6 +482,7 @@ fn the_error_of_a_dialect_address_in_use_names_its_setting() {
 fn the_banner_has_the_engine_and_the_advertised_url_of_a_node() {
     // No server listens on port 1.
     let mut child = command(&["--addr", "127.0.0.1", "--port", "0"])
+        .env("SWITCHBOARD_INTERNAL_LISTEN", "")
         .env("SWITCHBOARD_ENGINE_URL", "redis://ada:GEHEIM@127.0.0.1:1")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -37,6 +37,7 @@ impl ServerWithBanner {
     fn start(variables: &[(&str, &str)]) -> Self {
         let mut command = command(&["--addr", "127.0.0.1", "--port", "0"], variables);
         let mut child = command
+            .env("SWITCHBOARD_INTERNAL_LISTEN", "")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

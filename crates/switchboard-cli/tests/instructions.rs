@@ -17,7 +17,6 @@ use std::{
 
 use switchboard_bench::{BenchDialect, BenchOptions, Workload, run};
 
-#[expect(dead_code, reason = "other tests use all of it")]
 mod server_process;
 
 use server_process::ServerProcess;
@@ -63,6 +62,7 @@ fn start_counted(binary: &Path) -> ServerProcess {
         .env("SWITCHBOARD_LIMITS_FRAMES_PER_SECOND", "0")
         .env("SWITCHBOARD_LIMITS_DELIVERIES_PER_SECOND", "0")
         .env("SWITCHBOARD_LIMITS_DELIVERED_BYTES_PER_SECOND", "0")
+        .env("SWITCHBOARD_INTERNAL_LISTEN", "")
         .env_remove("PORT")
         .env_remove(BINARY)
         .stderr(Stdio::inherit());

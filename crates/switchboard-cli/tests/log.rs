@@ -28,6 +28,7 @@ impl LoggingServer {
             .args(["--addr", "127.0.0.1", "--port", "0"])
             .args(args)
             .env_remove("PORT")
+            .env("SWITCHBOARD_INTERNAL_LISTEN", "")
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -90,7 +90,11 @@ impl Drop for OutputServer {
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
-    command.args(args).env_remove("PORT").stdin(Stdio::null());
+    command
+        .args(args)
+        .env_remove("PORT")
+        .env("SWITCHBOARD_INTERNAL_LISTEN", "")
+        .stdin(Stdio::null());
     command
 }
 

@@ -50,6 +50,7 @@ impl TestDir {
         command.args(args).stdin(Stdio::null());
         command.env_remove("PORT").env_remove("STATE_DIRECTORY");
         command.env("XDG_STATE_HOME", &self.0);
+        command.env("SWITCHBOARD_INTERNAL_LISTEN", "");
         command
     }
 

@@ -21,6 +21,7 @@ mod address;
 mod check;
 mod engine;
 mod error;
+mod internal;
 mod keys;
 mod load;
 mod raw_value;
@@ -32,6 +33,7 @@ mod tests;
 pub use crate::tls::TlsConfig;
 pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
 pub use error::{ConfigError, SettingSource, SettingSources};
+pub use internal::InternalConfig;
 pub use switchboard_auth::{AccessConfig, AuthenticatorKind, StaticKey};
 pub use switchboard_voice::config::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 
@@ -46,6 +48,9 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Access control: authenticators, keys, origins.
     pub access: AccessConfig,
+    /// The internal listener, which the binary serves with
+    /// [`Server::serve_internal`](crate::Server::serve_internal).
+    pub internal: InternalConfig,
     /// Limits of connections, rooms, frames and requests.
     pub limits: Limits,
     /// The detection of dead clients.

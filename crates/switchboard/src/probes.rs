@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`.
+//! `/healthz`, `/readyz` and `/metrics`. The internal listener has the details and the metrics.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -6,13 +6,14 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Json, Router,
     extract::State,
-    http::{StatusCode, header},
-    response::IntoResponse,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use prometheus::{Gauge, TEXT_FORMAT};
+use serde::Serialize;
 use switchboard_cluster::Status;
 use switchboard_transport::MetricsRegistry;
 
@@ -41,21 +42,149 @@ pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Answers `/readyz`: 200 if the server accepts new clients, 503 while it stops or its engine does not answer.
-pub(crate) async fn ready(State(app): State<Arc<AppState>>) -> (StatusCode, String) {
-    let unready = |text| (StatusCode::SERVICE_UNAVAILABLE, text);
-    if !app.ready.load(Ordering::Relaxed) {
-        return unready("stopping\n".to_owned());
-    }
-    let reason = app.shards.status().and_then(|status| {
-        let address = app.config.engine.url.address();
-        unready_reason(&status, address.map(ToString::to_string))
-    });
-    reason.map_or_else(|| (StatusCode::OK, "ready\n".to_owned()), unready)
+/// Answers `/readyz`: 200 if the server accepts new clients, 503 while it stops or its engine does not answer. The
+/// answer names no engine and no error, because every client can read it.
+async fn ready(State(app): State<Arc<AppState>>) -> (StatusCode, &'static str) {
+    let readiness = Readiness::of(&app);
+    let text = match readiness.state {
+        ReadyState::Ready => "ready\n",
+        ReadyState::Stopping => "stopping\n",
+        ReadyState::Unready => "not ready\n",
+    };
+    (readiness.status_code(), text)
 }
 
-/// One line that says why the engine makes this node unready; `None` while it is ready.
-fn unready_reason(status: &Status, address: Option<String>) -> Option<String> {
+/// Answers `/readyz` of the internal listener with the state of the engine and of the node: lines of text, or JSON if
+/// the request accepts it.
+pub(crate) async fn detailed_readiness(
+    State(app): State<Arc<AppState>>,
+    headers: HeaderMap,
+) -> Response {
+    let readiness = Readiness::of(&app);
+    let accepted = headers.get(header::ACCEPT);
+    let is_json = accepted.is_some_and(|types| {
+        let types = types.as_bytes();
+        let json = b"application/json";
+        types.windows(json.len()).any(|part| part == json)
+    });
+    let status = readiness.status_code();
+    match is_json {
+        true => (status, Json(readiness)).into_response(),
+        false => (status, readiness.text()).into_response(),
+    }
+}
+
+/// Whether the server accepts new clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum ReadyState {
+    Ready,
+    Stopping,
+    Unready,
+}
+
+/// The state of this node, with the reason if it accepts no new clients.
+#[derive(Debug, Serialize)]
+struct Readiness {
+    state: ReadyState,
+    /// Why the node is not ready.
+    reason: Option<String>,
+    draining: bool,
+    version: &'static str,
+    /// The state of the node in its cluster.
+    cluster: Option<ClusterReadiness>,
+}
+
+/// The state of this node in its cluster.
+#[derive(Debug, Serialize)]
+struct ClusterReadiness {
+    node: String,
+    url: String,
+    epoch: u32,
+    /// The address of the engine, without its login.
+    engine: Option<String>,
+    engine_answers: bool,
+    engine_down_secs: u64,
+    nodes_alive: usize,
+    nodes_lapsed: usize,
+}
+
+impl Readiness {
+    fn of(app: &AppState) -> Self {
+        let draining = !app.ready.load(Ordering::Relaxed);
+        let status = app.shards.status();
+        let address = app.config.engine.url.address().map(ToString::to_string);
+        let engine_reason = status
+            .as_ref()
+            .and_then(|status| unready_reason(status, address.as_deref()));
+        let (state, reason) = match (draining, engine_reason) {
+            (true, _) => (ReadyState::Stopping, None),
+            (false, Some(reason)) => (ReadyState::Unready, Some(reason)),
+            (false, None) => (ReadyState::Ready, None),
+        };
+        let cluster = status.map(|status| ClusterReadiness::new(&status, address));
+        Self {
+            state,
+            reason,
+            draining,
+            version: env!("CARGO_PKG_VERSION"),
+            cluster,
+        }
+    }
+
+    fn status_code(&self) -> StatusCode {
+        match self.state {
+            ReadyState::Ready => StatusCode::OK,
+            ReadyState::Stopping | ReadyState::Unready => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn text(&self) -> String {
+        let state = match self.state {
+            ReadyState::Ready => "ready",
+            ReadyState::Stopping => "stopping",
+            ReadyState::Unready => "not ready",
+        };
+        let reason = self.reason.as_ref();
+        let reason = reason.map(|reason| format!(": {reason}"));
+        let drain = if self.draining { "on" } else { "off" };
+        let (reason, version) = (reason.unwrap_or_default(), self.version);
+        let cluster = self.cluster.as_ref().map(ClusterReadiness::text);
+        let cluster = cluster.unwrap_or_else(|| "engine: none, a single node\n".to_owned());
+        format!("{state}{reason}\ndrain: {drain}\nversion: {version}\n{cluster}")
+    }
+}
+
+impl ClusterReadiness {
+    fn new(status: &Status, engine: Option<String>) -> Self {
+        let alive = status.nodes.iter().filter(|line| line.is_alive).count();
+        Self {
+            node: status.node.to_string(),
+            url: status.url.clone(),
+            epoch: status.epoch,
+            engine,
+            engine_answers: status.is_connected(),
+            engine_down_secs: status.down_for.unwrap_or_default().as_secs(),
+            nodes_alive: alive,
+            nodes_lapsed: status.nodes.len() - alive,
+        }
+    }
+
+    fn text(&self) -> String {
+        let engine = self.engine.as_deref().unwrap_or("of the host program");
+        let answer = match self.engine_answers {
+            true => "answers".to_owned(),
+            false => format!("has not answered for {} s", self.engine_down_secs),
+        };
+        format!(
+            "node: {} at {}, epoch {}\nengine: {engine} {answer}\nnodes: {} alive, {} lapsed\n",
+            self.node, self.url, self.epoch, self.nodes_alive, self.nodes_lapsed
+        )
+    }
+}
+
+/// Says why the engine makes this node unready; `None` while it is ready.
+fn unready_reason(status: &Status, address: Option<&str>) -> Option<String> {
     let state = match status.down_for {
         // The engine gives the node the secret of the cluster. A node without it has never reached the engine, and
         // cannot serve any room.
@@ -75,7 +204,7 @@ fn unready_reason(status: &Status, address: Option<String>) -> Option<String> {
     } else {
         format!(": {}", error.join(" "))
     };
-    Some(format!("the engine{location} {state}{error}\n"))
+    Some(format!("the engine{location} {state}{error}"))
 }
 
 /// The metrics in the text format of Prometheus, version 0.0.4.
@@ -233,8 +362,23 @@ mod tests {
         }
     }
 
-    /// The response, head and body, of a server whose engine reports this status.
+    /// The response, head and body, of the internal listener of a server whose engine reports this status.
     async fn get(path: &str, status: Option<Status>) -> String {
+        get_with(path, "", status, Server::serve_internal).await
+    }
+
+    /// The response of a listener for clients.
+    async fn public_get(path: &str, status: Option<Status>) -> String {
+        get_with(path, "", status, Server::serve).await
+    }
+
+    /// The response to a request with these additional headers, each with its line end.
+    async fn get_with(
+        path: &str,
+        headers: &str,
+        status: Option<Status>,
+        serve: fn(&Server, Listener),
+    ) -> String {
         let mut config = Config::default();
         let url = "redis://ada:GEHEIM@cache:6379";
         assert_eq!(config.set("--engine", "engine.url", url), Ok(()));
@@ -246,11 +390,12 @@ mod tests {
             .expect("valid settings");
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.address();
-        server.serve(listener);
+        serve(&server, listener);
         let mut stream = tokio::net::TcpStream::connect(address)
             .await
             .expect("a connection");
-        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n");
         stream
             .write_all(head.as_bytes())
             .await
@@ -267,18 +412,47 @@ mod tests {
             Some(status()),
             Some(down_for(4, "connection refused")),
         ] {
-            let answer = get("/readyz", fine).await;
+            let answer = public_get("/readyz", fine.clone()).await;
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
             assert!(answer.ends_with("\r\n\r\nready\n"), "{answer}");
+            let answer = get("/readyz", fine).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            assert!(answer.contains("\r\n\r\nready\ndrain: off\n"), "{answer}");
         }
         let answer = get("/readyz", Some(down_for(7, "connection\nrefused"))).await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-        let expected = "\r\n\r\nthe engine at redis://cache:6379 has not answered for 7 s: connection refused\n";
-        assert!(answer.ends_with(expected), "{answer}");
+        let expected = "\r\n\r\nnot ready: the engine at redis://cache:6379 has not answered for 7 s: connection refused\n";
+        assert!(answer.contains(expected), "{answer}");
         let answer = get("/readyz", Some(down_for(5, ""))).await;
-        assert!(answer.ends_with("has not answered for 5 s\n"), "{answer}");
+        assert!(answer.contains("has not answered for 5 s\n"), "{answer}");
         let answer = get("/healthz", Some(down_for(99, "gone"))).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "it lives: {answer}");
+    }
+
+    #[tokio::test]
+    async fn clients_read_no_address_and_no_error_of_the_engine() {
+        let answer = public_get("/readyz", Some(down_for(7, "connection refused"))).await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nnot ready\n"), "{answer}");
+        let answer = public_get("/healthz", Some(down_for(7, "connection refused"))).await;
+        assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+        let answer = public_get("/metrics", Some(status())).await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn programs_read_the_readiness_as_json() {
+        let accept = "Accept: application/json\r\n";
+        let down = Some(down_for(7, "gone"));
+        let answer = get_with("/readyz", accept, down, Server::serve_internal).await;
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(body["state"], "unready");
+        assert_eq!(body["draining"], false);
+        assert_eq!(body["cluster"]["engine"], "redis://cache:6379");
+        assert_eq!(body["cluster"]["engine_down_secs"], 7);
+        assert_eq!(body["cluster"]["nodes_alive"], 2);
+        assert!(!answer.contains("WHISPERED") && !answer.contains("GEHEIM"));
     }
 
     #[tokio::test]
@@ -298,9 +472,9 @@ mod tests {
             assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
             let colon = if expected.is_empty() { "" } else { ": " };
             let expected = format!(
-                "\r\n\r\nthe engine at redis://cache:6379 has not been reached yet{colon}{expected}\n"
+                "not ready: the engine at redis://cache:6379 has not been reached yet{colon}{expected}\n"
             );
-            assert!(answer.ends_with(&expected), "{answer}");
+            assert!(answer.contains(&expected), "{answer}");
         }
     }
 

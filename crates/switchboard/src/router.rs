@@ -6,7 +6,7 @@ use axum::{
     Extension, Router,
     extract::{ConnectInfo, State},
     response::{IntoResponse, Response},
-    routing::{any, get},
+    routing::any,
 };
 use switchboard_dialects::Dialect;
 use switchboard_transport::{ConnectionLimit, Counters, RefusalReason};
@@ -23,9 +23,6 @@ use crate::{
 pub(crate) fn main_router(app: &Arc<AppState>, voice: Option<&VoiceBackend>) -> Router {
     let left_out = app.left_out;
     let mut router = probes::routes(Router::new(), |_| !left_out.probes);
-    if !left_out.metrics {
-        router = router.route("/metrics", get(probes::metrics));
-    }
     router = router.route(ice::PATH, any(ice::answer));
     router = handlers::routes(router, &app.config.routes(), None);
     if let Some(voice) = voice {

@@ -28,6 +28,7 @@ use crate::{
     config::{Config, VoiceIdentity},
     election::{self, Election},
     events::{Events, ServerEvent},
+    internal,
     rooms::Rooms,
     router::{dialect_router, main_router, reserve_router},
     sessions::Sessions,
@@ -107,14 +108,14 @@ impl Builder {
         self
     }
 
-    /// Leaves out `/healthz` and `/readyz`.
+    /// Leaves out `/healthz` and `/readyz`, from all routers.
     #[must_use]
     pub fn without_probes(mut self) -> Self {
         self.left_out.probes = true;
         self
     }
 
-    /// Leaves out `/metrics`.
+    /// Leaves out `/metrics` from [`Server::internal_router`].
     #[must_use]
     pub fn without_metrics(mut self) -> Self {
         self.left_out.metrics = true;
@@ -339,7 +340,7 @@ impl Server {
     }
 
     /// The router of the server, to be served or nested: the dialects on their paths, the voice endpoints, the pages,
-    /// `/ice-servers`, `/healthz`, `/readyz` and `/metrics`, except those that the builder leaves out.
+    /// `/ice-servers`, `/healthz` and `/readyz`, except those that the builder leaves out.
     ///
     /// A client that does not read its voice stream or event stream loses the stream. On the listeners of
     /// [`Server::serve`], its connection is closed at once; on other listeners, the connection gets no more data, and
@@ -349,6 +350,14 @@ impl Server {
     /// `into_make_service_with_connect_info` gives it. Without it only the total is limited.
     pub fn router(&self) -> Router {
         main_router(&self.state, self.voice.as_ref())
+    }
+
+    /// The router of the internal listener, for operators and monitoring: `/metrics`, `/healthz`, and `/readyz` with
+    /// details, except those that the builder leaves out. It answers requests for loopback names, IP addresses and the
+    /// names in [`InternalConfig::allowed_hosts`](crate::config::InternalConfig::allowed_hosts) only, and no page of
+    /// another origin. Do not nest it in a router that clients reach.
+    pub fn internal_router(&self) -> Router {
+        internal::router(&self.state)
     }
 
     /// The router of a listener for one dialect: the dialect on the paths of its original server, and `/ice-servers`,
@@ -415,8 +424,28 @@ impl Server {
         true
     }
 
+    /// Serves the router of [`Server::internal_router`] on `listener` until [`Server::shutdown`]. Its connections do not
+    /// count for the limits of clients.
+    pub fn serve_internal(&self, listener: Listener) {
+        let permits = PermitPool::new(internal::CONNECTIONS, 0, Vec::new());
+        let reserve = internal::reserve_router(&self.state);
+        self.serve_within(permits, listener, self.internal_router(), reserve);
+    }
+
     /// Serves `router` within the connection limits, and `reserve` on a few connections beyond them.
     fn serve_router(&self, listener: Listener, router: Router, reserve: Router) {
+        let permits = self.state.plain_permits.clone();
+        self.serve_within(permits, listener, router, reserve);
+    }
+
+    /// Serves `router` on connections with a permit of `permits`, and `reserve` on a few connections beyond them.
+    fn serve_within(
+        &self,
+        permits: Arc<PermitPool>,
+        listener: Listener,
+        router: Router,
+        reserve: Router,
+    ) {
         let limits = &self.state.context.limits;
         let reserve = ProbeReserve {
             permits: self.state.reserve_permits.clone(),
@@ -428,7 +457,7 @@ impl Server {
                 idle: Duration::from_secs(limits.keep_alive_secs),
             },
             dead_after: self.state.context.heartbeat.timeout,
-            permits: self.state.plain_permits.clone(),
+            permits,
             counters: self.state.context.counters.clone(),
             refused: self.state.refused.clone(),
             drain: self.state.context.drain.clone(),

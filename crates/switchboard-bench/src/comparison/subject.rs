@@ -96,7 +96,8 @@ impl Subject {
                     .path(switchboard)
                     .words("serve --addr 127.0.0.1 --log-level error --port")
                     .word(port)
-                    .variable("TOKIO_WORKER_THREADS", workers);
+                    .variable("TOKIO_WORKER_THREADS", workers)
+                    .variable("SWITCHBOARD_INTERNAL_LISTEN", "");
                 let unlimited = UNLIMITED.into_iter();
                 Ok(unlimited.fold(server, |server, limit| server.variable(limit, 0)))
             }

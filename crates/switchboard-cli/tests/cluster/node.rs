@@ -153,6 +153,8 @@ fn run(config: &NodeConfig, starts: usize) -> (Child, String) {
             command.env_remove(name);
         }
     }
+    // The nodes are on one machine, so they cannot all have the default port.
+    command.env("SWITCHBOARD_INTERNAL_LISTEN", "127.0.0.1:0");
     command
         .stdout(output.try_clone().expect("a file"))
         .stderr(output);

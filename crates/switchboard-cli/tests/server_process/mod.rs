@@ -1,4 +1,5 @@
 //! A running `switchboard serve`.
+#![allow(dead_code, reason = "each test program uses a part")]
 
 use std::{
     io::{BufRead, BufReader},
@@ -10,6 +11,8 @@ use std::{
 pub(crate) struct ServerProcess {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
+    /// The address of the internal listener, if it is set.
+    pub(crate) internal: Option<SocketAddr>,
 }
 
 impl ServerProcess {
@@ -20,12 +23,19 @@ impl ServerProcess {
             .args(["--addr", addr, "--port", "0"])
             .args(args)
             .env_remove("PORT")
+            .env("SWITCHBOARD_INTERNAL_LISTEN", "127.0.0.1:0")
             .stderr(stderr);
-        Self::spawn(&mut command)
+        Self::spawn_reading(&mut command, true)
     }
 
     /// Starts a command whose first line is a banner with its address.
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self::spawn_reading(command, false)
+    }
+
+    /// Starts a command whose first line is a banner with its address, and reads the banner up to the address of the
+    /// internal listener, if there is one.
+    fn spawn_reading(command: &mut Command, has_internal: bool) -> Self {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -37,7 +47,13 @@ impl ServerProcess {
                 .map(|(_, address)| address.to_owned()),
         };
         let address = address.expect("the address").parse().expect("an address");
-        Self { child, address }
+        let mut rest = lines.map_while(Result::ok);
+        let internal = has_internal.then(|| rest.find_map(|line| internal_address(&line)));
+        Self {
+            child,
+            address,
+            internal: internal.flatten(),
+        }
     }
 
     /// The processor time used so far, in clock ticks of 10 ms.
@@ -56,4 +72,16 @@ impl Drop for ServerProcess {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The address of the internal listener, if this line of a banner names it.
+fn internal_address(line: &str) -> Option<SocketAddr> {
+    let address = match serde_json::from_str::<serde_json::Value>(line) {
+        Ok(line) => line["internal_address"].as_str()?.to_owned(),
+        Err(_) => {
+            let rest = line.strip_prefix("  internal ")?.trim_start();
+            rest.strip_prefix("http://")?.split(' ').next()?.to_owned()
+        }
+    };
+    address.parse().ok()
 }

@@ -509,6 +509,7 @@ impl Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
             .args(["serve", "--addr", "127.0.0.1", "--port", "0"])
             .env_remove("PORT")
+            .env("SWITCHBOARD_INTERNAL_LISTEN", "")
             // A high limit, so that no audio is dropped on a busy machine.
             .env("SWITCHBOARD_MIX_MAX_LATENCY", "2000")
             .envs(settings.iter().copied())

@@ -340,6 +340,11 @@ impl<'a> Validator<'a> {
                 self.report(&[&key], Reason::Disclosure(message));
             }
         }
+        let internal = config.internal.listen;
+        if internal.is_some_and(|listen| !listen.ip().to_canonical().is_loopback()) {
+            let message = "other machines can reach the internal listener, and its requests are not encrypted: keep it in a private network";
+            self.report(&["internal.listen"], Reason::Disclosure(message));
+        }
     }
 
     /// Reports listeners of a disabled dialect.

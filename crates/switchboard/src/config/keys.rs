@@ -64,6 +64,7 @@ macro_rules! boolean {
 mod access;
 mod engine;
 mod ice;
+mod internal;
 mod tls;
 mod voice;
 
@@ -72,6 +73,7 @@ pub(super) fn rows() -> Vec<SettingDef> {
     let mut rows = Vec::from(server());
     rows.extend(tls::rows());
     rows.extend(access::rows());
+    rows.extend(internal::rows());
     rows.extend(limits());
     rows.extend([
         secs!(

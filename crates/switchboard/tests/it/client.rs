@@ -1,6 +1,6 @@
 //! Helpers: a server on a free port, and clients that send and receive frames as text.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Mutex, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -58,8 +58,33 @@ pub(crate) fn serve(server: Server) -> (Server, SocketAddr) {
     let address = listener.address();
     // An earlier test may have used this port for the second node of a cluster.
     SharedEngine::unlink_node(address);
+    serve_internal(&server, address);
     server.serve(listener);
     (server, address)
+}
+
+/// The addresses of the internal listeners of all test servers, by the address of their main listener.
+static INTERNAL: Mutex<BTreeMap<SocketAddr, SocketAddr>> = Mutex::new(BTreeMap::new());
+
+/// Serves the internal listener of the server whose main listener has this address.
+pub(crate) fn serve_internal(server: &Server, address: SocketAddr) {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let internal = listener.address();
+    let mut addresses = INTERNAL.lock().expect("not poisoned");
+    addresses.insert(address, internal);
+    server.serve_internal(listener);
+}
+
+/// The address of the internal listener of the server whose main listener has this address.
+pub(crate) fn internal_address(address: SocketAddr) -> SocketAddr {
+    let addresses = INTERNAL.lock().expect("not poisoned");
+    *addresses.get(&address).expect("an internal listener")
+}
+
+/// The response with the metrics of the server whose main listener has this address.
+pub(crate) async fn metrics(address: SocketAddr) -> String {
+    let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    http(internal_address(address), head).await
 }
 
 /// A WebSocket client of any dialect.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use switchboard::Listener;
 
-use crate::client::{Client, get, rejected_status, request, start};
+use crate::client::{Client, get, metrics, rejected_status, request, start};
 
 #[tokio::test]
 async fn lightstream_members_exchange_an_offer() {
@@ -187,8 +187,13 @@ async fn the_page_and_the_probes_are_served() {
     );
     assert!(get(address, "/healthz").await.ends_with("ok\n"));
     assert!(get(address, "/readyz").await.ends_with("ready\n"));
-    assert!(get(address, "/nowhere").await.starts_with("HTTP/1.1 404"));
-    let metrics = get(address, "/metrics").await;
+    for path in ["/nowhere", "/metrics", "/admin/v1/nodes", "/console"] {
+        assert!(
+            get(address, path).await.starts_with("HTTP/1.1 404"),
+            "{path}"
+        );
+    }
+    let metrics = metrics(address).await;
     assert!(
         metrics.contains("\nswitchboard_connections 0\n"),
         "{metrics}"

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use crate::client::{
-    Client, RESERVED_FOR_REQUESTS, TEST_TIMEOUT, get, http, rejected_status, request, serve, start,
+    Client, RESERVED_FOR_REQUESTS, TEST_TIMEOUT, get, http, metrics, rejected_status, request,
+    serve, start,
 };
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_frame_too_large_ends_the_connection_with_1009() {
@@ -92,7 +93,7 @@ async fn connections_are_limited_in_total_and_per_address() {
 #[tokio::test]
 async fn tcp_connections_are_limited_over_all_listeners_and_counted() {
     let (server, first_address) = start("[limits]\nconnections = 2\nhandshake_secs = 0\n");
-    let (server, other_address) = serve(server);
+    let (_server, other_address) = serve(server);
     let mut held = Vec::new();
     for _ in 0..2 + RESERVED_FOR_REQUESTS {
         held.push(
@@ -103,15 +104,11 @@ async fn tcp_connections_are_limited_over_all_listeners_and_counted() {
     }
     // Each listener accepts in order, so all earlier connections are accepted when this one is rejected.
     for address in [first_address, other_address] {
-        let response = get(address, "/metrics").await;
+        let response = get(address, "/ice-servers").await;
         assert!(response.starts_with("HTTP/1.1 503"), "{response:?}");
     }
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let second_address = listener.local_addr().expect("bound");
-    // The limit covers the listeners of the server, not this one of a host program.
-    let router = server.router();
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    let metrics = get(second_address, "/metrics").await;
+    // The limit covers the listeners for clients, not the internal one.
+    let metrics = metrics(first_address).await;
     assert!(
         metrics.contains("\nswitchboard_connections_refused_total 2\n"),
         "{metrics}"

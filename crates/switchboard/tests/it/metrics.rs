@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::client::{Client, TEST_TIMEOUT, get, start};
+use crate::client::{Client, TEST_TIMEOUT, metrics, start};
 
 /// The metrics without labels. Dashboards and alerts use their names, so no name may change.
 const NAMES: [&str; 19] = [
@@ -31,7 +31,7 @@ const NAMES: [&str; 19] = [
 async fn wait_for(address: SocketAddr, line: &str) -> String {
     let read = async {
         loop {
-            let metrics = get(address, "/metrics").await;
+            let metrics = metrics(address).await;
             if metrics.lines().any(|found| found == line) {
                 return metrics;
             }
@@ -45,7 +45,7 @@ async fn wait_for(address: SocketAddr, line: &str) -> String {
 #[tokio::test]
 async fn every_metric_has_its_name_type_and_help() {
     let (_server, address) = start("");
-    let metrics = get(address, "/metrics").await;
+    let metrics = metrics(address).await;
     assert!(metrics.contains("text/plain; version=0.0.4"), "{metrics}");
     for name in NAMES {
         let is_total = name.ends_with("_total");

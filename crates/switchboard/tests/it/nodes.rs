@@ -73,6 +73,7 @@ impl SharedEngine {
         let address = listener.address();
         Self::unlink_node(address);
         let (server, id) = self.build(builder, &format!("http://{address}"));
+        crate::client::serve_internal(&server, address);
         server.serve(listener);
         RunningNode {
             server,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
-use crate::client::{Client, TEST_TIMEOUT, get, request, start};
+use crate::client::{Client, TEST_TIMEOUT, metrics, request, start};
 
 /// The frames with which a `p2p` client claims its username and joins a room.
 const P2P_JOIN_FRAMES: [&str; 2] = [
@@ -45,7 +45,7 @@ async fn connect_over_rate(address: std::net::SocketAddr) -> ClientSocket {
 async fn await_paused(address: std::net::SocketAddr, count: usize) {
     let expected = format!("\nswitchboard_paused_total {count}\n");
     let start = Instant::now();
-    while !get(address, "/metrics").await.contains(&expected) {
+    while !metrics(address).await.contains(&expected) {
         assert!(
             start.elapsed() < TEST_TIMEOUT,
             "fewer than {count} connections are paused"

@@ -9,7 +9,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::CloseFrame},
 };
 
-use crate::client::{Client, TEST_TIMEOUT, get, request, start};
+use crate::client::{Client, TEST_TIMEOUT, metrics, request, start};
 
 const IDENTIFY: &str = r#"{"type":"IDENTIFY","username":"ada"}"#;
 const JOIN: &str = r#"{"type":"JOIN_ROOM","roomId":"r"}"#;
@@ -120,7 +120,7 @@ async fn a_client_that_sends_to_itself_without_reading_is_disconnected() {
         accepted += 1;
     }
     assert!(accepted < 300, "the server accepted 60 MB");
-    let metrics = get(address, "/metrics").await;
+    let metrics = metrics(address).await;
     assert!(
         metrics.contains("\nswitchboard_slow_total 1\n"),
         "{metrics}"

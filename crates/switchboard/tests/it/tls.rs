@@ -22,7 +22,9 @@ use tokio_rustls::{
 };
 use tokio_tungstenite::{client_async, tungstenite::Message};
 
-use crate::client::{Client, RESERVED_FOR_REQUESTS, TEST_TIMEOUT, config, get, http};
+use crate::client::{
+    Client, RESERVED_FOR_REQUESTS, TEST_TIMEOUT, config, get, http, metrics, serve_internal,
+};
 
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls");
 
@@ -48,6 +50,7 @@ pub(crate) fn start_with_tls(toml: &str) -> (Server, SocketAddr) {
         .build()
         .expect("valid settings");
     let (listener, address) = listener();
+    serve_internal(&server, address);
     server.serve(listener);
     (server, address)
 }
@@ -312,7 +315,7 @@ async fn a_certificate_is_replaced_for_new_connections() {
 }
 
 async fn failed_handshakes(address: SocketAddr) -> u64 {
-    let metrics = secure_get(address, "/metrics").await;
+    let metrics = metrics(address).await;
     let line = metrics
         .lines()
         .find_map(|line| line.strip_prefix("switchboard_tls_handshakes_failed_total "));

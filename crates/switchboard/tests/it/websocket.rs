@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::client::{Client, TEST_TIMEOUT, get, request, start};
+use crate::client::{Client, TEST_TIMEOUT, metrics, request, start};
 
 /// A client that sends arbitrary bytes.
 pub(crate) struct RawClient(TcpStream);
@@ -97,7 +97,7 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 async fn metric(address: SocketAddr, name: &str) -> u64 {
-    let metrics = get(address, "/metrics").await;
+    let metrics = metrics(address).await;
     let line = format!("\nswitchboard_{name} ");
     let (_, value) = metrics.split_once(&line).expect("the metric");
     let (value, _) = value.split_once('\n').expect("a line");

@@ -315,7 +315,7 @@ pub(super) async fn metric(address: SocketAddr, name: &str) -> u64 {
 
 /// The value of a metric of one node.
 pub(super) async fn metric_of(address: SocketAddr, name: &str) -> u64 {
-    let (_, text) = HttpRequest::get("/metrics").text(address).await;
+    let text = crate::client::metrics(address).await;
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix(&format!("switchboard_{name} ")));
