@@ -282,6 +282,8 @@ impl<S: Store> EngineThread<S> {
     }
 
     async fn run_until_closed(&mut self) {
+        // The first heartbeat tells the other nodes the format of this node's messages.
+        self.report();
         while !self.is_finished {
             let (store, node) = (self.store.clone(), self.node);
             let connecting = async move {
@@ -503,6 +505,7 @@ impl<S: Store> EngineThread<S> {
                     self.handler.on_undeliverable(message);
                 }
                 NodeEffect::Discarded { from, version } => self.note_discarded(from, version),
+                NodeEffect::OtherFormat(other) => warn_of_other_format(&other),
                 NodeEffect::StoreLost => self.is_store_lost = true,
             }
         }
@@ -568,6 +571,18 @@ impl<S: Store> EngineThread<S> {
             })
             .collect();
     }
+}
+
+/// Warns of a node that cannot read the messages of this one.
+fn warn_of_other_format(other: &NodeLine) {
+    tracing::warn!(
+        node = %other.node,
+        release = other.version,
+        version = other.message_format,
+        own_release = env!("CARGO_PKG_VERSION"),
+        own_version = envelope::VERSION,
+        "messages to another node are refused: its release has another format"
+    );
 }
 
 /// Sets the final status when the engine thread ends for any reason, including a panic.

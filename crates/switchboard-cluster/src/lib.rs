@@ -38,6 +38,7 @@ mod envelope;
 mod failure_detector;
 mod inbox;
 mod memory;
+mod message_formats;
 mod node;
 mod outbox;
 mod push_queue;

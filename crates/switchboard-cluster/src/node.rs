@@ -16,8 +16,9 @@ use switchboard_core::{
 };
 
 use crate::{
-    DialectRegistry, envelope,
+    DialectRegistry, NodeLine, envelope,
     failure_detector::FailureDetector,
+    message_formats::MessageFormats,
     outbox::NodeOutbox,
     replica::{DesiredMember, Replica},
     store::{Lease, LogEvent, NodeStatus, StoreRequest, StoreResponse},
@@ -108,6 +109,8 @@ pub enum NodeEffect {
         /// The format version of the envelope.
         version: u8,
     },
+    /// This node of the node list has another format of messages. Messages to it are undeliverable.
+    OtherFormat(NodeLine),
     /// The store has lost the entry of this node, and possibly all other data.
     StoreLost,
 }
@@ -164,6 +167,7 @@ pub struct Node {
     /// The status report that the heartbeats carry.
     status: String,
     failure_detector: FailureDetector,
+    message_formats: MessageFormats,
     /// `Ok`: connected since this time. `Err`: disconnected since this time.
     connected: Result<Instant, Instant>,
     is_closing: bool,
@@ -204,6 +208,7 @@ impl Node {
             joins: 0,
             status: String::new(),
             failure_detector,
+            message_formats: MessageFormats::default(),
             connected: Err(now),
             is_closing: false,
             replicas: BTreeMap::new(),

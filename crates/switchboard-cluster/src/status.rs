@@ -6,6 +6,8 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use switchboard_core::NodeId;
 
+use crate::envelope;
+
 /// Maximum length of the URL and the version in a status report, in bytes; longer values are
 /// discarded.
 const TEXT_BYTES_MAX: usize = 256;
@@ -48,6 +50,13 @@ impl Status {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.down_for.is_none()
+    }
+
+    /// The live nodes that cannot read the messages of this node, because their release has another format.
+    pub fn incompatible_nodes(&self) -> impl Iterator<Item = &NodeLine> {
+        let is_incompatible =
+            |line: &&NodeLine| line.is_alive && !line.reads_format(envelope::VERSION);
+        self.nodes.iter().filter(is_incompatible)
     }
 
     /// The entry of this node in the node list.
@@ -101,6 +110,8 @@ pub struct NodeLine {
     pub lag_ms: u64,
     /// The version of Switchboard that the node runs.
     pub version: String,
+    /// The format version of the messages that the node sends and reads; 0 if the node has not reported it.
+    pub message_format: u8,
 }
 
 /// The status report of a node. Nodes of different versions read each other: a missing field has
@@ -114,6 +125,7 @@ struct StatusReport {
     queue: usize,
     lag_ms: u64,
     version: String,
+    message_format: u8,
 }
 
 impl NodeLine {
@@ -123,6 +135,7 @@ impl NodeLine {
         let report = StatusReport {
             url: url.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            message_format: envelope::VERSION,
             ..StatusReport::default()
         };
         Self::of(node, epoch, true, report)
@@ -139,6 +152,7 @@ impl NodeLine {
             queue: self.queue,
             lag_ms: self.lag_ms,
             version: self.version.clone(),
+            message_format: self.message_format,
         };
         // The serialization of strings and numbers cannot fail.
         serde_json::to_string(&report).unwrap_or_default()
@@ -166,6 +180,11 @@ impl NodeLine {
         }
     }
 
+    /// Whether the node reads messages in this format. True if the node has not reported its format.
+    pub(crate) fn reads_format(&self, format: u8) -> bool {
+        self.message_format == 0 || self.message_format == format
+    }
+
     fn of(node: NodeId, epoch: u32, is_alive: bool, report: StatusReport) -> Self {
         Self {
             node,
@@ -178,6 +197,7 @@ impl NodeLine {
             queue: report.queue,
             lag_ms: report.lag_ms,
             version: report.version,
+            message_format: report.message_format,
         }
     }
 }
@@ -244,7 +264,7 @@ mod tests {
         let expected = serde_json::json!({
             "node": "00000000000000ab", "epoch": 2, "is_alive": true, "beat_age_ms": 1500,
             "url": "http://10.0.0.1:8080", "rooms": 3, "members": 7, "queue": 1, "lag_ms": 2,
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": env!("CARGO_PKG_VERSION"), "message_format": envelope::VERSION,
         });
         assert_eq!(json.expect("JSON"), expected);
     }

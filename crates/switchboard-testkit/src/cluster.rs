@@ -42,7 +42,8 @@ use crate::InMemoryStore;
 use self::{client::peer, events::ScheduledEvent};
 pub use self::{
     client::{
-        ClientKey, ClientLogEntry, ClientRequest, ClusterClient, DIALECTS, SentMessage, room,
+        ClientKey, ClientLogEntry, ClientRequest, ClusterClient, DIALECTS, SentMessage,
+        SimDialects, room,
     },
     faults::{Fault, FaultPlan, Outage, RandomAction, StoreRecovery},
     node::{NodeKey, SimNode},
@@ -179,7 +180,7 @@ impl ClusterSimulation {
             lease: LEASE,
             limits: self.limits.clone(),
         };
-        let node = cluster::Node::new(settings, Arc::new(client::SimDialects), self.instant());
+        let node = cluster::Node::new(settings, Arc::new(SimDialects), self.instant());
         self.nodes.push(SimNode::new(node, &self.limits));
         self.trace_event(|| format!("s{key} starts"));
         self.schedule(Duration::ZERO, ScheduledEvent::Reconnect(key));

@@ -232,6 +232,10 @@ impl Node {
                 PendingRequest::Fence(lease),
             );
         }
+        let others =
+            (self.message_formats).observe(self.failure_detector.nodes().map(|(node, _)| node));
+        self.effects
+            .extend(others.into_iter().map(NodeEffect::OtherFormat));
         self.probe_next_logs();
         let leases = self.replicas.values().flat_map(Replica::leases).collect();
         for orphan in self.failure_detector.orphaned_leases(leases) {

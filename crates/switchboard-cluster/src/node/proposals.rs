@@ -144,8 +144,8 @@ impl Node {
         };
         let at = replica.version.head;
         let unsent = match self.connected {
-            Ok(_) => self.outbox.push(to, at, message),
-            Err(_) => Some(message),
+            Ok(_) if self.message_formats.can_send_to(to) => self.outbox.push(to, at, message),
+            Ok(_) | Err(_) => Some(message),
         };
         self.effects.extend(unsent.map(NodeEffect::Undeliverable));
     }

@@ -39,7 +39,7 @@ const fn dialect(name: &'static str, offer_policy: OfferPolicy, signals: bool) -
 
 /// The dialect registry of every node.
 #[derive(Debug)]
-pub(super) struct SimDialects;
+pub struct SimDialects;
 
 impl DialectRegistry for SimDialects {
     fn dialect(&self, name: &str) -> &'static DialectTraits {

@@ -180,6 +180,9 @@ impl ClusterSimulation {
                     "all nodes read version {version}, but a message of {from:?} was discarded"
                 )
             }
+            cluster::NodeEffect::OtherFormat(other) => {
+                unreachable!("all nodes have one format, but {other:?} was reported")
+            }
             cluster::NodeEffect::StoreLost => Vec::new(),
         };
         for input in inputs {

@@ -6,6 +6,7 @@ mod cluster;
 mod corpora;
 mod drivers;
 mod engines;
+mod formats;
 mod growth;
 mod invariants;
 mod json;
