@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt, time::Duration};
 use redis::{RedisError, ServerError};
 use thiserror::Error;
 
+use super::{DATA_FORMAT, DATA_FORMAT_EXPIRY_SECS};
+
 /// An error of the store. The texts are for operators and contain no password.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
@@ -113,6 +115,20 @@ pub enum StoreError {
         /// The name of its field.
         field: &'static str,
     },
+    /// The nodes of this prefix keep their data in the format of another release.
+    #[error(
+        "the nodes of this `engine.prefix` use format {} of the data in Redis, and this release uses format {own}: stop \
+         them and wait {expiry} s, or set another `engine.prefix`",
+        found.escape_default()
+    )]
+    DataFormat {
+        /// The format version of those nodes.
+        found: String,
+        /// The format version of this release.
+        own: &'static str,
+        /// The seconds after which a format that no node uses is forgotten.
+        expiry: u32,
+    },
     /// An event has the format of another release.
     #[error(
         "event of unknown version `{}`: the nodes of this prefix run different releases",
@@ -137,6 +153,15 @@ impl StoreError {
     pub(super) fn expected(expected: impl Into<Cow<'static, str>>) -> Self {
         let expected = expected.into();
         Self::UnexpectedReply { expected }
+    }
+
+    /// The error for data of nodes with the format version `found`.
+    pub(super) fn data_format(found: &str) -> Self {
+        Self::DataFormat {
+            found: found.to_owned(),
+            own: DATA_FORMAT,
+            expiry: DATA_FORMAT_EXPIRY_SECS,
+        }
     }
 
     /// The error for a failed command or connection to this server.
@@ -166,6 +191,11 @@ impl StoreError {
             "GARBAGE" | "WRONGTYPE" => Self::Corrupt {
                 detail: reply.details().unwrap_or_default().to_owned(),
             },
+            "FORMAT" => {
+                let details = reply.details().unwrap_or_default();
+                // Redis appends the name of the script.
+                Self::data_format(details.split(" script: ").next().unwrap_or_default())
+            }
             code => authentication_error(code).unwrap_or_else(|| Self::Rejected(reply.clone())),
         }
     }

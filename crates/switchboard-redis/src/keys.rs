@@ -1,8 +1,8 @@
 //! The names of the keys and channels in Redis. Names that belong together share a hash tag (the
 //! part in braces), so that a Redis Cluster keeps them on one server:
 //!
-//! * `{PREFIX}:nodes` (the node list), `{PREFIX}:logs:NODE` (the logs to which a node is subscribed), and
-//!   `{PREFIX}:secret` (which all nodes share)
+//! * `{PREFIX}:nodes` (the node list), `{PREFIX}:logs:NODE` (the logs to which a node is subscribed), `{PREFIX}:secret`
+//!   (which all nodes share), and `{PREFIX}:format` (the format version of all this data, while a node uses it)
 //! * `{PREFIX:LOG}:log` (a membership log: the members of a room, the holder of a name or the candidates of an
 //!   election, and the version of the log), and the channel `{PREFIX:LOG}:news` (its events)
 //! * the channel `{PREFIX:node:NODE}:mail` (messages to a node)
@@ -38,6 +38,10 @@ impl KeyNames {
 
     pub(super) fn subscriptions(&self, node: NodeId) -> String {
         format!("{{{}}}:logs:{node}", self.prefix)
+    }
+
+    pub(super) fn format(&self) -> String {
+        format!("{{{}}}:format", self.prefix)
     }
 
     pub(super) fn secret(&self) -> String {

@@ -38,6 +38,14 @@ use servers::{CommandKind, RedisCommand, RedisServers};
 
 const SECRET_BYTES: usize = 32;
 
+/// The format version of the keys, the records and the events in Redis. A change that a node of another release would
+/// misread needs another one: nodes with different versions refuse to share a prefix.
+const DATA_FORMAT: &str = "1";
+
+/// The seconds after the last heartbeat of a node in which the format version is kept. Longer than the interval between two
+/// heartbeats with the longest lease, which is 30 s.
+const DATA_FORMAT_EXPIRY_SECS: u32 = 60;
+
 /// The store of one cluster in Redis.
 #[derive(Clone, Debug)]
 pub struct RedisStore {
@@ -95,6 +103,7 @@ impl RedisStore {
             pushes,
             reported_corrupt: Mutex::default(),
         };
+        connection.claim_data_format().await?;
         let subscribe = connection.planner().sharded("SUBSCRIBE");
         let channel = connection.keys.node_channel(node);
         let subscribe = connection
@@ -178,6 +187,25 @@ impl RedisConnection {
             keys: &self.keys,
             servers: &self.servers,
             node: self.node,
+        }
+    }
+
+    /// Marks the data of the prefix as having the format of this release. An error if a node uses another one.
+    async fn claim_data_format(&self) -> Result<(), StoreError> {
+        let key = self.keys.format();
+        let mut set = cmd("SET");
+        set.arg(&key).arg(DATA_FORMAT).arg("NX");
+        let set = RedisCommand {
+            cmd: set.arg("EX").arg(DATA_FORMAT_EXPIRY_SECS).take(),
+            slot: self.servers.slot(&key),
+            kind: CommandKind::default(),
+        };
+        let get = self.servers.single_key_command("GET", &key, None);
+        let replies = self.servers.run(vec![set, get]).await?;
+        let found = wire::text(replies.last().unwrap_or(&Value::Nil));
+        match found.map_err(|error| error.in_key(&key))? {
+            DATA_FORMAT => Ok(()),
+            other => Err(StoreError::data_format(other)),
         }
     }
 

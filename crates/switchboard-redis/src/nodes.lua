@@ -1,8 +1,10 @@
 -- The node list is one hash: node -> packed epoch, heartbeat counter, whether it is fenced, status.
--- KEYS: the node list, the subscriptions of the node. ARGV: beat (heartbeat), bury (fence the node) or
--- forget (remove it from the list); node; epoch; heartbeat counter; status.
-local list, subscriptions = KEYS[1], KEYS[2]
+-- KEYS: the node list, the subscriptions of the node, the format version of the data. ARGV: beat (heartbeat), bury
+-- (fence the node) or forget (remove it from the list); node; epoch; heartbeat counter; status; the format version of
+-- the node; the seconds for which it is kept.
+local list, subscriptions, format = KEYS[1], KEYS[2], KEYS[3]
 local verb, node, epoch, beat, status = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local own_format, format_expiry = ARGV[6], ARGV[7]
 
 local function read_entry()
   local packed = redis.call('HGET', list, node)
@@ -30,10 +32,15 @@ local function save(entry)
   redis.call('HSET', list, node, pack({text(entry.epoch), text(entry.beat), is_fenced, entry.status}))
 end
 
+local found_format = redis.call('GET', format)
+if found_format and found_format ~= own_format then
+  error({err = 'FORMAT ' .. found_format})
+end
 local entry = read_entry()
 local was_listed = entry and 1 or 0
 
 if verb == 'beat' then
+  redis.call('SET', format, own_format, 'EX', format_expiry)
   if not entry or epoch > entry.epoch then
     entry = {epoch = epoch, beat = 0, is_fenced = false, status = status}
   end

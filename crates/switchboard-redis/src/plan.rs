@@ -4,7 +4,7 @@ use redis::{Cmd, Value, cmd};
 use switchboard_core::{LeaveCause, LogId, NodeId, error_chain};
 
 use super::{
-    Script, StoreError,
+    DATA_FORMAT, DATA_FORMAT_EXPIRY_SECS, Script, StoreError,
     keys::{self, KeyNames},
     servers::{CommandKind, RedisCommand, RedisServers},
     wire,
@@ -195,10 +195,15 @@ impl Planner<'_> {
 
     /// A change of the node list. `nodes.lua` defines the verbs.
     fn nodes_command(&self, verb: &str, lease: Lease, counter: u64, status: &str) -> RedisCommand {
-        let keys = [self.keys.nodes(), self.keys.subscriptions(lease.node)];
+        let keys = [
+            self.keys.nodes(),
+            self.keys.subscriptions(lease.node),
+            self.keys.format(),
+        ];
         let mut command = self.script_call(Script::Nodes, &keys);
         command.arg(verb).arg(lease.node.to_string());
         command.arg(lease.epoch).arg(counter).arg(status);
+        command.arg(DATA_FORMAT).arg(DATA_FORMAT_EXPIRY_SECS);
         RedisCommand {
             cmd: command,
             slot: self.servers.slot(&keys[0]),

@@ -8,7 +8,7 @@ use switchboard_core::{
     Address, EvictionReason, LeaveCause, LeaveKind, LogId, NodeId, PeerId, Position,
 };
 
-use super::{StoreError, keys};
+use super::{DATA_FORMAT, StoreError, keys};
 use switchboard_cluster::store::{
     ChangeOutcome, JoinRejection, Lease, LogEvent, LogVersion, NodeStatus, Snapshot, StoredChange,
     StoredMember,
@@ -41,7 +41,7 @@ pub(super) fn leave_cause_text(cause: LeaveCause) -> &'static str {
 pub(super) fn log_event(packed: &[u8]) -> Result<LogEvent, StoreError> {
     let mut fields = PackedFields::new("event", packed);
     let version = fields.text("version")?;
-    if version != "1" {
+    if version != DATA_FORMAT {
         let version = version.to_owned();
         return Err(StoreError::EventVersion { version });
     }
@@ -296,12 +296,16 @@ impl<'a> PackedFields<'a> {
         self.parse("peer")
     }
 
+    /// A cause that only later releases know counts as an announced leave: the member has left for certain.
     fn cause(&mut self) -> Result<LeaveCause, StoreError> {
         let text = self.text("leave cause")?;
         let entry = LEAVE_CAUSES.iter().find(|(name, _)| *name == text);
-        entry
-            .map(|(_, cause)| *cause)
-            .ok_or_else(|| self.error("leave cause"))
+        let is_word = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase());
+        match entry {
+            Some((_, cause)) => Ok(*cause),
+            None if is_word => Ok(LeaveCause::Requested(LeaveKind::Announced)),
+            None => Err(self.error("leave cause")),
+        }
     }
 
     fn end(&self) -> Result<(), StoreError> {
@@ -361,6 +365,23 @@ mod tests {
             assert_eq!(PackedFields::new("event", &packed).cause(), Ok(*cause));
         }
         assert_eq!(all.len(), LEAVE_CAUSES.len());
+    }
+
+    #[test]
+    fn a_cause_of_a_later_release_is_an_announced_leave() {
+        let cause = |text| PackedFields::new("event", &packed(&[text])).cause();
+        let announced = LeaveCause::Requested(LeaveKind::Announced);
+        assert_eq!(cause("teleported"), Ok(announced));
+        for malformed in ["", "Kicked", "a b"] {
+            assert!(cause(malformed).is_err(), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_another_format_names_its_version() {
+        let event = packed(&["2", "3", "5", "leave"]);
+        let error = log_event(&event).expect_err("another format").to_string();
+        assert!(error.contains("version `2`"), "{error}");
     }
 
     #[test]

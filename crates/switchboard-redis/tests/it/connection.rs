@@ -661,3 +661,42 @@ async fn tls_requires_a_trusted_certificate() {
         assert!(is_trusted || output.contains("certificate"), "{output}");
     }
 }
+
+/// A node of another release is told apart before it reads or writes any data, and a running node at its next heartbeat.
+async fn check_data_format(server: &RedisProcess) {
+    let format = format!("{{{PREFIX}}}:format");
+    let heartbeat = |counter| StoreRequest::Heartbeat {
+        lease: lease(1),
+        counter,
+        status: String::new(),
+    };
+    let (connection, mut pushes) = connect(server, 1).await;
+    connection.execute(&[heartbeat(1)]).await.expect("answered");
+    assert_eq!(server.cli(&["-c", "GET", &format]), "1");
+
+    server.cli(&["-c", "SET", &format, "2\x1b[m"]);
+    let error = connection
+        .execute(&[heartbeat(2)])
+        .await
+        .expect_err("refused");
+    let expected = "the nodes of this `engine.prefix` use format 2\\u{1b}[m of the data in Redis, and this release uses \
+                    format 1: stop them and wait 60 s, or set another `engine.prefix`";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(until_lost(&mut pushes).await, expected);
+    let refused = server.store(PREFIX).connect(NodeId::from(2)).await;
+    assert_eq!(refused.expect_err("refused"), error);
+
+    // The other nodes have stopped, and their format has expired.
+    server.cli(&["-c", "DEL", &format]);
+    connect(server, 1).await;
+}
+
+#[tokio::test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
+async fn nodes_with_another_data_format_are_refused() {
+    check_data_format(&RedisProcess::start()).await;
+    check_data_format(&RedisProcess::start_cluster()).await;
+}
