@@ -21,7 +21,7 @@ use std::{
 use axum::{
     body::Body,
     extract::Request,
-    http::request::Parts,
+    http::{HeaderValue, request::Parts},
     response::{IntoResponse, Response},
 };
 use p256::elliptic_curve::subtle::ConstantTimeEq;
@@ -36,9 +36,11 @@ use crate::{
     forwarder::Forwarder,
     host::{AdmittedRequest, ClusterContext, NodeSecret},
     leader::{Leader, Term, wait_for_leader},
-    node_headers::{CLIENT, NODE_SECRET},
+    node_headers::{CLIENT, FORMAT, FORWARD_FORMAT, NODE_SECRET},
     service::{SERVER_STOPS, VoiceService},
 };
+
+const OTHER_FORMAT: &str = "The node that forwarded this request runs a release with another format of forwarded requests than the voice leader. Retry when the upgrade of the cluster is complete.";
 
 /// How long a request waits for a leader to be elected.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -51,6 +53,8 @@ pub(crate) struct ClusteredVoice {
     local: Mutex<LocalVoice>,
     /// Whether a wrong node secret has been logged.
     has_logged_mismatch: AtomicBool,
+    /// Whether a request of another format has been logged.
+    has_logged_format: AtomicBool,
 }
 
 /// The sender of a request: a client, or a node that forwards it.
@@ -62,6 +66,8 @@ enum RequestSender {
     Node(Option<IpAddr>),
     /// The node secret did not match: a node of another cluster, or a forged header.
     SecretMismatch,
+    /// Another node, whose release has another format of forwarded requests.
+    OtherFormat,
 }
 
 /// The voice service of this node.
@@ -92,6 +98,7 @@ impl ClusteredVoice {
                 voice: voice.clone(),
             }),
             has_logged_mismatch: AtomicBool::new(false),
+            has_logged_format: AtomicBool::new(false),
         });
         let following = this.clone().follow_terms(voice.drain.clone());
         voice.tasks.spawn(following);
@@ -116,6 +123,7 @@ impl ClusteredVoice {
             RequestSender::Client | RequestSender::SecretMismatch => {
                 voice.host.client_address(&parts)
             }
+            RequestSender::OtherFormat => None,
         };
         let answer = self.respond(&voice, endpoint, sender, parts, body).await;
         voice.finish_response(endpoint, client, answer)
@@ -143,6 +151,10 @@ impl ClusteredVoice {
                 grants: Grants::participant(),
             },
             RequestSender::Client | RequestSender::SecretMismatch => voice.admit(&parts).await?,
+            RequestSender::OtherFormat => {
+                voice.metrics.forwards_refused.inc();
+                return Err(retry_later(OTHER_FORMAT));
+            }
         };
         if let VoiceEndpoint::Mode = endpoint {
             return Ok(json(voice.mode.clone()));
@@ -168,7 +180,7 @@ impl ClusteredVoice {
             Leader::OtherNode(url) => {
                 match sender {
                     RequestSender::Client => {}
-                    RequestSender::Node(_) => return Err(no_leader()),
+                    RequestSender::Node(_) | RequestSender::OtherFormat => return Err(no_leader()),
                     RequestSender::SecretMismatch => return Err(self.reject_secret_mismatch()),
                 }
                 let is_source = matches!(endpoint, VoiceEndpoint::Publish(_));
@@ -186,12 +198,16 @@ impl ClusteredVoice {
     fn take_sender(&self, parts: &mut Parts) -> RequestSender {
         let presented = parts.headers.remove(NODE_SECRET);
         let client = parts.headers.remove(CLIENT);
+        let format = parts.headers.remove(FORMAT);
         let Some(presented) = presented else {
             return RequestSender::Client;
         };
         let is_node = (self.secret)()
             .is_some_and(|secret| presented.as_bytes().ct_eq(secret.as_bytes()).into());
-        if is_node {
+        if is_node && let Some(other) = format.filter(|format| format != FORWARD_FORMAT) {
+            self.warn_of_format(&other);
+            RequestSender::OtherFormat
+        } else if is_node {
             let address = || client?.to_str().ok()?.parse().ok();
             RequestSender::Node(address())
         } else {
@@ -208,6 +224,17 @@ impl ClusteredVoice {
             );
         }
         retry_later("Request was forwarded by a node of another cluster (node secret mismatch).")
+    }
+
+    fn warn_of_format(&self, version: &HeaderValue) {
+        if !self.has_logged_format.swap(true, Ordering::Relaxed) {
+            let own_version = FORWARD_FORMAT;
+            tracing::warn!(
+                ?version,
+                own_version,
+                "forwarded voice request rejected: the release of its node has another format"
+            );
+        }
     }
 
     /// The local service for a term of this node, or `None` if that term has ended.

@@ -47,7 +47,7 @@ use crate::{
     answer::{VoiceError, VoiceResult, retry_later},
     host::{AdmittedRequest, NodeSecret, VoiceHost},
     leader::Term,
-    node_headers::{CLIENT, NODE_SECRET},
+    node_headers::{CLIENT, FORMAT, FORWARD_FORMAT, NODE_SECRET},
     service::VoiceService,
 };
 
@@ -239,6 +239,7 @@ fn leader_request(
     strip(headers);
     headers.insert(header::HOST, host);
     headers.insert(NODE_SECRET, secret);
+    headers.insert(FORMAT, HeaderValue::from_static(FORWARD_FORMAT));
     if let Some(address) = client.and_then(|address| address.to_string().parse().ok()) {
         headers.insert(CLIENT, address);
     }

@@ -13,6 +13,7 @@ pub struct VoiceMetrics {
     pub(crate) sources: IntGauge,
     pub(crate) listeners: IntGauge,
     pub(crate) calls: IntCounter,
+    pub(crate) forwards_refused: IntCounter,
     pub(crate) mixer_late_seconds: Histogram,
 }
 
@@ -29,6 +30,10 @@ impl VoiceMetrics {
             sources: registry.gauge("voice_sources", "Microphones connected now."),
             listeners: registry.gauge("voice_listeners", "Listeners connected now."),
             calls: registry.counter("voice_calls_total", "Voice calls accepted."),
+            forwards_refused: registry.counter(
+                "voice_forwards_refused_total",
+                "Requests of other nodes refused because their release has another format.",
+            ),
             mixer_late_seconds: registry.histogram(
                 "voice_mixer_late_seconds",
                 late,

@@ -427,6 +427,18 @@ async fn node_headers_need_the_node_secret() {
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
+    // A node of a release with another format is told apart. Without the secret the header means nothing.
+    let of_format = |secret: &str, format: &str| {
+        with_secret(secret).header("X-Switchboard-Node-Format", format)
+    };
+    let leader = two.leader.address;
+    assert_eq!(of_format(SECRET, "1").status(leader).await, 200);
+    let (status, text) = of_format(SECRET, "2").text(leader).await;
+    assert_eq!(status, 503);
+    assert!(text.contains("another format"), "{text}");
+    assert_eq!(metric_of(leader, "voice_forwards_refused_total").await, 1);
+    let of_client = of_format("forged", "2").header("pass", "");
+    assert_eq!(of_client.status(leader).await, 200);
     // Event streams are limited per user and client address. Without the secret, `X-Switchboard-Client` is ignored and
     // the address of the connection counts.
     let key = switchboard::SecretKey::generate().public().to_string();
