@@ -210,11 +210,24 @@ fn unready_reason(status: &Status, address: Option<&str>) -> Option<String> {
 /// The metrics in the text format of Prometheus, version 0.0.4.
 pub(crate) async fn metrics(State(app): State<Arc<AppState>>) -> impl IntoResponse {
     let shards = &app.shards;
-    let mut text = shards.registry().text();
+    let mut text = shards.registry().text() + &room_metrics(shards.local_counts());
     if let Some(status) = shards.status() {
         text += &engine_metrics(&status);
     }
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], text)
+}
+
+/// The gauges of this node's rooms and members, which are counted when they are read.
+fn room_metrics((rooms, members): (usize, usize)) -> String {
+    let registry = MetricsRegistry::default();
+    for (name, help, value) in [
+        ("rooms", "Rooms that this node has members in.", rooms),
+        ("members", "Members of this node in all rooms.", members),
+    ] {
+        let gauge = registry.gauge(name, help);
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+    registry.text()
 }
 
 /// The metrics of the engine and the cluster, made from its status.
@@ -251,6 +264,11 @@ fn engine_metrics(status: &Status) -> String {
             status.queue,
         ),
         ("engine_nodes", "Nodes with a valid lease.", alive),
+        (
+            "engine_nodes_other_format",
+            "Nodes with a valid lease to which no messages are sent, because their release has another format.",
+            status.incompatible_nodes().count(),
+        ),
         (
             "engine_nodes_lapsed",
             "Nodes whose lease has expired and whose members are not all removed yet.",
@@ -335,7 +353,8 @@ mod tests {
     fn status() -> Status {
         let mut this = NodeLine::new(NodeId::from(1), 2, "http://10.0.0.1:8080");
         (this.rooms, this.members) = (3, 7);
-        let other = NodeLine::new(NodeId::from(2), 1, "http://10.0.0.2:8080");
+        let mut other = NodeLine::new(NodeId::from(2), 1, "http://10.0.0.2:8080");
+        other.message_format = 200;
         let mut lapsed = NodeLine::new(NodeId::from(3), 1, "http://10.0.0.3:8080");
         lapsed.is_alive = false;
         Status {
@@ -493,6 +512,7 @@ mod tests {
             "switchboard_engine_queue 5",
             "switchboard_engine_nodes 2",
             "switchboard_engine_nodes_lapsed 1",
+            "switchboard_engine_nodes_other_format 1",
             "switchboard_engine_rooms 3",
             "switchboard_engine_members 7",
             "# TYPE switchboard_engine_unavailable_total counter",

@@ -253,6 +253,17 @@ impl Shards {
             .collect()
     }
 
+    /// The number of rooms in which this node has members, and the number of these members.
+    pub(crate) fn local_counts(&self) -> (usize, usize) {
+        let counts = self
+            .shards
+            .iter()
+            .map(|shard| shard.lock().hub.local_counts());
+        counts.fold((0, 0), |(rooms, members), (more_rooms, more_members)| {
+            (rooms + more_rooms, members + more_members)
+        })
+    }
+
     pub(crate) fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
         self.shards[self.index_of_room(room)]
             .lock()

@@ -44,6 +44,26 @@ impl<L: Clone> Hub<L> {
             .collect()
     }
 
+    /// The number of rooms in which this node has members, and the number of these members.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the sums do not depend on the order"
+    )]
+    pub fn local_counts(&self) -> (usize, usize) {
+        let rooms = self.rooms.iter().filter_map(|(log, room)| match log {
+            LogId::Room(_) => Some(room),
+            LogId::Name(..) | LogId::Election(_) => None,
+        });
+        rooms
+            .map(|room| {
+                let local = room.memberships().filter(|member| member.local().is_some());
+                local.count()
+            })
+            .filter(|members| *members > 0)
+            .fold((0, 0), |(rooms, all), members| (rooms + 1, all + members))
+    }
+
     /// Whether a join or leave of this peer of this node is proposed and not committed yet.
     #[must_use]
     pub fn has_pending_change(&self, room: &RoomId, peer: PeerId) -> bool {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::client::{Client, TEST_TIMEOUT, metrics, start};
 
 /// The metrics without labels. Dashboards and alerts use their names, so no name may change.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 22] = [
     "connections",
     "connections_refused_total",
     "connections_total",
@@ -13,14 +13,17 @@ const NAMES: [&str; 19] = [
     "frames_out_total",
     "joins_total",
     "leaves_total",
+    "members",
     "paused_total",
     "protocol_errors_total",
     "refused_total",
+    "rooms",
     "slow_total",
     "tls_handshakes_failed_total",
     "unfinished_bytes",
     "voice_calls_total",
     "voice_event_streams",
+    "voice_forwards_refused_total",
     "voice_listeners",
     "voice_sources",
     "webhooks_failed_total",
@@ -28,7 +31,7 @@ const NAMES: [&str; 19] = [
 ];
 
 /// Reads the metrics until they contain this line. Returns them.
-async fn wait_for(address: SocketAddr, line: &str) -> String {
+pub(crate) async fn wait_for(address: SocketAddr, line: &str) -> String {
     let read = async {
         loop {
             let metrics = metrics(address).await;
@@ -64,6 +67,9 @@ async fn every_metric_has_its_name_type_and_help() {
 async fn a_session_is_counted_by_dialect_and_code_and_measured() {
     let (_server, address) = start("");
     let (mut client, _) = Client::join(address, "lobby", "ada").await;
+    for line in ["switchboard_rooms 1", "switchboard_members 1"] {
+        wait_for(address, line).await;
+    }
     client.send("{}").await;
     client.next_of("error").await;
     client.close().await;
@@ -72,6 +78,8 @@ async fn a_session_is_counted_by_dialect_and_code_and_measured() {
     for line in [
         r#"switchboard_joins_by_dialect_total{dialect="lightstream"} 1"#,
         "switchboard_joins_total 1",
+        "switchboard_rooms 0",
+        "switchboard_members 0",
         "switchboard_join_seconds_count 1",
         r#"switchboard_join_seconds_bucket{le="+Inf"} 1"#,
         "switchboard_refused_total 1",
