@@ -6,6 +6,7 @@
 //! cluster.
 
 mod access;
+mod board;
 mod client;
 mod closed_rooms;
 mod dialect_endpoints;
