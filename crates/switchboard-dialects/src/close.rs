@@ -58,6 +58,11 @@ impl CloseReason {
         code: 1008,
         reason: "replaced by a newer connection",
     };
+    /// The access token of the client has expired. Retry with a new token.
+    pub const TOKEN_EXPIRED: Self = Self {
+        code: 4401,
+        reason: "the access token has expired",
+    };
     /// The client sent a frame larger than `frame_bytes`.
     pub const TOO_BIG: Self = Self {
         code: 1009,

@@ -28,6 +28,8 @@ pub struct SessionAccess {
     pub space: SpaceName,
     /// The powers of the client.
     pub grants: Arc<Grants>,
+    /// The time in seconds since 1970 at which the session ends; `None` if it does not.
+    pub expires_at: Option<u64>,
 }
 
 impl Default for SessionAccess {
@@ -36,6 +38,7 @@ impl Default for SessionAccess {
         Self {
             space: SpaceName::default(),
             grants: Grants::participant(),
+            expires_at: None,
         }
     }
 }

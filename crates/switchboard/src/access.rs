@@ -45,6 +45,7 @@ pub struct Admission {
     pub(crate) identity: Option<Arc<str>>,
     space: Option<SpaceName>,
     grants: Option<Arc<Grants>>,
+    pub(crate) expires_at: Option<u64>,
     pub(crate) context: HostContext,
 }
 
@@ -81,6 +82,14 @@ impl Admission {
         Self { grants, ..self }
     }
 
+    /// Ends the sessions of the client at this time, in seconds since 1970, in place of the time that the configured
+    /// authenticators have found.
+    #[must_use]
+    pub fn expiring_at(self, unix_secs: u64) -> Self {
+        let expires_at = Some(unix_secs);
+        Self { expires_at, ..self }
+    }
+
     /// Keeps a value of the host program's own type with the connection. [`JoinRequest`] and
     /// [`ServerEvent`](crate::ServerEvent) give it back.
     ///
@@ -100,6 +109,7 @@ impl Admission {
             identity: self.identity.or_else(|| principal.subject.clone()),
             space: self.space.or_else(|| Some(principal.space.clone())),
             grants: self.grants.or_else(|| Some(principal.grants.clone())),
+            expires_at: self.expires_at.or(principal.expires_at),
             context: self.context,
         }
     }
@@ -119,6 +129,7 @@ impl Admission {
         SessionAccess {
             space: self.space(),
             grants: self.grants(),
+            expires_at: self.expires_at,
         }
     }
 }
