@@ -10,6 +10,7 @@ mod anonymous;
 mod authenticator;
 mod config;
 mod credentials;
+mod http;
 mod principal;
 mod static_keys;
 
@@ -18,4 +19,5 @@ pub use config::{AccessConfig, AuthenticatorKind, StaticKey};
 pub use credentials::{
     AccessToken, CredentialError, CredentialPlace, Credentials, TOKEN_BYTES_MAX, TOKEN_SUBPROTOCOL,
 };
+pub use http::{FetchError, FetchRequest, FetchResponse, FetchResult, HttpFetch};
 pub use principal::Principal;

@@ -31,6 +31,7 @@ mod election;
 pub mod engine;
 mod events;
 mod handlers;
+mod http_fetch;
 mod ice;
 mod internal;
 pub mod network;

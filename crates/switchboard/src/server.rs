@@ -28,6 +28,7 @@ use crate::{
     config::{Config, VoiceIdentity},
     election::{self, Election},
     events::{Events, ServerEvent},
+    http_fetch::HttpFetcher,
     internal,
     rooms::Rooms,
     router::{dialect_router, main_router, reserve_router},
@@ -145,6 +146,7 @@ impl Builder {
             return Err(BuildError::NoRuntime);
         }
         let election = url.as_ref().map(|url| Arc::new(Election::for_url(url)));
+        let http = Arc::<HttpFetcher>::default();
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shards = Shards::new(
             &limits,
@@ -152,6 +154,7 @@ impl Builder {
             self.access,
             config.dialects.table(),
             election.clone(),
+            http.clone(),
             &tasks,
         );
         let proxies = config.server.trusted_proxies.clone();

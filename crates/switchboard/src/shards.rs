@@ -33,6 +33,7 @@ use crate::{
     access::{AccessHooks, Contexts, HostContext, proven_name},
     election::Election,
     events::{ClientInfo, EventSender, ServerEvent},
+    http_fetch::HttpFetcher,
     webhook::Webhooks,
 };
 
@@ -170,6 +171,7 @@ impl Shards {
         access: AccessHooks,
         dialects: DialectTable,
         election: Option<Arc<Election>>,
+        http: Arc<HttpFetcher>,
         tasks: &TaskTracker,
     ) -> Arc<Self> {
         let shard = || {
@@ -184,7 +186,7 @@ impl Shards {
             engine,
             access,
             contexts: Arc::default(),
-            webhooks: Webhooks::new(&registry, tasks.clone()),
+            webhooks: Webhooks::new(&registry, http, tasks.clone()),
             events: EventSender::default(),
             counters: Arc::new(Counters::new(&registry)),
             metrics: RoomMetrics::new(&registry),

@@ -104,6 +104,7 @@ impl TestRoom {
             AccessHooks::default(),
             DialectTable::default(),
             None,
+            Arc::default(),
             &TaskTracker::new(),
         );
         TESTED.set(Some(shards.clone()));
