@@ -111,6 +111,24 @@ pub(crate) fn announce_no_tls(server: &Server, main: Option<SocketAddr>) {
     });
 }
 
+/// Prints that pages of every origin may connect, if they may.
+pub(crate) fn announce_origins(server: &Server) {
+    if !server.config().allows_every_origin() {
+        return;
+    }
+    terminal::print_briefly(&match server.config().log.format {
+        LogFormat::Text => format!("  {:<14} all: {ORIGINS_HINT}\n", "origins"),
+        LogFormat::Json => {
+            let fields = json!({ "origins": "all", "hint": ORIGINS_HINT });
+            report::json_line("INFO", "all origins", fields)
+        }
+    });
+}
+
+/// The consequence of the default of `access.allowed_origins`.
+pub(crate) const ORIGINS_HINT: &str =
+    "pages of every website may connect (access.allowed_origins limits them)";
+
 const HTTPS_HINT: &str =
     "cameras and microphones of other devices need it (--tls-self-signed, or [tls])";
 

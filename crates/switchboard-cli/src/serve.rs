@@ -20,6 +20,9 @@ const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) fn check(options: &Options) -> ExitCode {
     let (config, errors) = settings::read(options);
     terminal::print(&config.to_toml());
+    if config.allows_every_origin() {
+        terminal::print(&format!("# {}\n", banner::ORIGINS_HINT));
+    }
     for error in &errors {
         terminal::print_error(&report::chain(error));
     }
@@ -103,6 +106,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         Some(certificate) => banner::announce_certificate(&server, certificate.shown()),
         None => banner::announce_no_tls(&server, main),
     }
+    banner::announce_origins(&server);
     banner::announce_ice(&server);
     for warning in warnings {
         tracing::warn!("{warning}");

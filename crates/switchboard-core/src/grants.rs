@@ -242,7 +242,7 @@ impl fmt::Display for Grant {
         };
         match &self.rooms {
             RoomPattern::Prefix(prefix) if prefix.is_empty() => f.write_str(name),
-            rooms @ (RoomPattern::Prefix(_) | RoomPattern::Exact(_)) => write!(f, "{name}:{rooms}"),
+            rooms => write!(f, "{name}:{rooms}"),
         }
     }
 }

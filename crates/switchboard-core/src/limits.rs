@@ -27,6 +27,16 @@ pub struct Limits {
     pub connections: usize,
     /// Max connections from one address (IPv6: from one /64).
     pub connections_per_address: usize,
+    /// New connections per second from one address (IPv6: from one /64), on average.
+    pub connections_per_second: u32,
+    /// Burst of `connections_per_second`: all clients of an office that come back at once after a restart, with the
+    /// connections of their pages.
+    pub connections_burst: u32,
+    /// HTTP requests per second from one address (IPv6: from one /64), on average, without WebSocket handshakes.
+    pub http_requests_per_second: u32,
+    /// Burst of `http_requests_per_second`: a few hundred people of an office that open the page at the same time, which
+    /// has some 100 files.
+    pub http_requests_burst: u32,
     /// Frames per second from one connection, on average.
     pub frames_per_second: u32,
     /// Burst of `frames_per_second`, in frames.
@@ -81,6 +91,10 @@ impl Default for Limits {
             directory_members: 100_000,
             connections: 100_000,
             connections_per_address: 1000,
+            connections_per_second: 100,
+            connections_burst: 5000,
+            http_requests_per_second: 1000,
+            http_requests_burst: 30_000,
             frames_per_second: 100,
             frames_burst: 400,
             frames_per_peer: 32,

@@ -134,10 +134,6 @@ impl Dialect for Ayame {
         })
     }
 
-    fn is_public(&self, _endpoint: &'static str) -> bool {
-        true
-    }
-
     fn settings(&self) -> &'static [DialectSetting] {
         &SETTINGS
     }

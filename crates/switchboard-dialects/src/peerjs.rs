@@ -32,8 +32,9 @@
 //!   sender. If the peer does not connect, the sender gets one `EXPIRE`, also when frames exceeded these limits.
 //! * The server sets `src`, and an id is unique in its key: no client can send `LEAVE` or `EXPIRE` for another one.
 //! * The key is checked on every path, and lists of ids are allowed for each key separately (`allow_discovery`).
-//! * `cors_origins` lists the origins whose pages may read the answers to plain requests. The HTTP streaming paths of
-//!   PeerJS 0.3, which it tries before its WebSocket is open, are answered with 404 in a form that its page can read.
+//! * `cors_origins` lists the origins whose pages may read the answers to plain requests. If `access.allowed_origins`
+//!   is a list without `*`, both lists together are allowed, on all paths. The HTTP streaming paths of PeerJS 0.3, which
+//!   it tries before its WebSocket is open, are answered with 404 in a form that its page can read.
 //!
 //! # Migration from the original server
 //!
@@ -72,7 +73,7 @@ static TRAITS: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-static SETTINGS: [DialectSetting; 6] = [
+static SETTINGS: [DialectSetting; 5] = [
     DialectSetting {
         key: "keys",
         doc: "The keys that clients may use, separated by commas; \"*\" for any. Each key is a room.",
@@ -93,19 +94,13 @@ static SETTINGS: [DialectSetting; 6] = [
     },
     DialectSetting {
         key: "cors_origins",
-        doc: "The origins whose pages may use the plain requests, separated by commas; \"*\" for any.",
+        doc: "The origins whose pages may use the plain requests, separated by commas; \"*\" for any. Beside a list in access.allowed_origins, which counts too, \"*\" has no effect.",
         default: || SettingValue::Text("*".into()),
         range: 0..=4096,
     },
     DialectSetting {
         key: "mixed",
         doc: "Whether clients of other dialects may join the room of a key. They then get all ids, even if allow_discovery is false.",
-        default: || SettingValue::Flag(false),
-        range: 0..=1,
-    },
-    DialectSetting {
-        key: "token_is_credential",
-        doc: "Whether the token of a client is its access token. Off, because npm peerjs sends a random token unless its page sets one.",
         default: || SettingValue::Flag(false),
         range: 0..=1,
     },
@@ -116,7 +111,6 @@ static ALLOW_DISCOVERY: &DialectSetting = &SETTINGS[1];
 static GRACE: &DialectSetting = &SETTINGS[2];
 static CORS_ORIGINS: &DialectSetting = &SETTINGS[3];
 static MIXED: &DialectSetting = &SETTINGS[4];
-static TOKEN_IS_CREDENTIAL: &DialectSetting = &SETTINGS[5];
 
 /// The label of data connections with clients of other dialects.
 const LABEL: &str = "chat";
@@ -234,16 +228,6 @@ impl Dialect for PeerJs {
             PEERS => HttpAnswer::Ready(reply(401, TEXT, "Discovery is not allowed.".into())),
             _ => HttpAnswer::Ready(HttpReply::not_found()),
         }
-    }
-
-    fn is_public(&self, endpoint: &'static str) -> bool {
-        [INFO, ID].contains(&endpoint)
-    }
-
-    fn credential<'h>(&self, handshake: &'h Handshake) -> Option<&'h str> {
-        let settings = &handshake.settings;
-        let token = handshake.query.get("token");
-        token.filter(|_| settings.flag(TRAITS.name, TOKEN_IS_CREDENTIAL))
     }
 
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {

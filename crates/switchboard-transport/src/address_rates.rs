@@ -1,4 +1,4 @@
-//! Rate limits of expensive requests per client address.
+//! Rate limits per client address: of expensive requests, of HTTP requests and of new connections.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -31,8 +31,8 @@ pub struct AddressRates {
 /// The buckets that are not full. Each is stored as the time at which it is full again, as in the generic
 /// cell rate algorithm.
 #[derive(Debug, Default)]
-struct AddressBuckets {
-    full_at: HashMap<IpAddr, Instant>,
+pub(crate) struct AddressBuckets {
+    pub(crate) full_at: HashMap<IpAddr, Instant>,
     by_time: BTreeSet<(Instant, IpAddr)>,
 }
 
@@ -115,12 +115,12 @@ impl AddressRates {
 
 impl AddressBuckets {
     /// The time until the bucket of this address is full.
-    fn full_in(&self, address: IpAddr, now: Instant) -> Duration {
+    pub(crate) fn full_in(&self, address: IpAddr, now: Instant) -> Duration {
         let full_at = self.full_at.get(&address);
         full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 
-    fn set(&mut self, address: IpAddr, full_at: Instant) {
+    pub(crate) fn set(&mut self, address: IpAddr, full_at: Instant) {
         if let Some(before) = self.full_at.insert(address, full_at) {
             self.by_time.remove(&(before, address));
         }
@@ -128,7 +128,7 @@ impl AddressBuckets {
     }
 
     /// Drops the buckets that are full. If there are still too many, drops those that will be full first.
-    fn forget(&mut self, now: Instant, addresses_max: usize) {
+    pub(crate) fn forget(&mut self, now: Instant, addresses_max: usize) {
         while let Some(&(full_at, address)) = self.by_time.first()
             && (full_at <= now || self.full_at.len() > addresses_max)
         {

@@ -35,6 +35,9 @@ counters! {
     connections: IntGauge = gauge("WebSocket connections open now.");
     connections_total: IntCounter = counter("WebSocket connections accepted.");
     connections_refused_total: IntCounter = counter("Connections refused for a limit or by the access check.");
+    refusals_total: IntCounterVec = counters("Connections and requests refused before a session or an answer, by reason.", &["reason"]);
+    failed_auth_total: IntCounter = counter("Wrong credentials.");
+    failed_auth_delayed_total: IntCounter = counter("Answers to wrong credentials that were delayed because the address had sent others before.");
     connections_ended_total: IntCounterVec = counters("WebSocket connections ended, by dialect and close code: that of the server, 1005 if the client has closed the connection, or 1006 if it was reset or lost.", &["dialect", "code"]);
     tls_handshakes_failed_total: IntCounter = counter("TLS handshakes that failed or were not complete in time.");
     frames_in_total: IntCounter = counter("Frames taken from clients.");

@@ -23,6 +23,7 @@ mod address_rates;
 mod connection_log;
 mod counters;
 mod deadline_timer;
+mod failed_auth;
 pub mod frame;
 pub mod http_client;
 mod listen;
@@ -45,6 +46,7 @@ pub mod websocket;
 pub use address_rates::AddressRates;
 pub use counters::Counters;
 pub use deadline_timer::DeadlineTimer;
+pub use failed_auth::{Delay, FailedAuth, HeldAnswer};
 pub use frame::Violation;
 pub use http_client::{HttpClient, HttpClientError, HttpConnection};
 pub use listen::{

@@ -4,7 +4,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, extract::ConnectInfo};
@@ -21,7 +21,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
-    ConnectionLimit, Counters, Permit, PermitPool, RefusalReason, RefusedConnections, Tls,
+    AddressRates, ConnectionLimit, Counters, Permit, PermitPool, RefusalReason, RefusedConnections,
+    Tls,
     timed_stream::{RequestActivity, RequestTimeouts, TimedStream},
     tls::{self, Opening},
 };
@@ -190,6 +191,8 @@ pub struct ServeConfig {
     pub dead_after: Duration,
     /// The limits on the number of connections, including WebSocket connections.
     pub permits: Arc<PermitPool>,
+    /// The rate limit of new connections.
+    pub rates: Arc<AddressRates>,
     /// The metrics that count rejected connections.
     pub counters: Arc<Counters>,
     /// Logs rejected connections.
@@ -225,15 +228,21 @@ impl AcceptedConnection {
     /// Acquires a permit for a connection, from the reserve if a limit is reached.
     ///
     /// # Errors
-    /// The reached limit, if the reserve is used up too.
+    /// The reached limit, if the reserve is used up too, or if it is the rate of connections with TLS.
     fn admit(
         client: SocketAddr,
         router: &Router,
+        is_tls: bool,
         config: &ServeConfig,
     ) -> Result<Self, ConnectionLimit> {
         let address = Some(client.ip());
-        let (permit, router, limit_reached) = match config.permits.try_acquire(address) {
+        let charged = config.rates.try_charge(address, Instant::now());
+        let charged = charged.map_err(|_| ConnectionLimit::Rate);
+        let acquired = charged.and_then(|()| config.permits.try_acquire(address));
+        let (permit, router, limit_reached) = match acquired {
             Ok(permit) => (permit, router, None),
+            // A handshake costs more than a connection, so it is not made for a client that opens too many.
+            Err(limit @ ConnectionLimit::Rate) if is_tls => return Err(limit),
             Err(limit_reached) => {
                 let permit = config.reserve.permits.try_acquire(address)?;
                 (permit, &config.reserve.router, Some(limit_reached))
@@ -257,7 +266,7 @@ fn spawn_connection(
     tls: Option<&(Tls, Router)>,
     config: &ServeConfig,
 ) {
-    let accepted = match AcceptedConnection::admit(client, router, config) {
+    let accepted = match AcceptedConnection::admit(client, router, tls.is_some(), config) {
         Ok(accepted) => accepted,
         Err(limit) => {
             Counters::add(&config.counters.connections_refused_total, 1);

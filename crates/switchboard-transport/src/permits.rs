@@ -90,6 +90,8 @@ pub enum ConnectionLimit {
     Total,
     /// The limit `connections_per_address`.
     PerAddress,
+    /// The limit `connections_per_second`.
+    Rate,
 }
 
 /// A permit for one connection, released when it is dropped.

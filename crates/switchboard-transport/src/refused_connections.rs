@@ -7,8 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{ConnectionLimit, network};
 use parking_lot::Mutex;
+use prometheus::IntCounterVec;
+
+use crate::{ConnectionLimit, network};
 
 /// The minimum time between two lines about one address.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -24,6 +26,14 @@ pub enum RefusalReason {
     Limit(ConnectionLimit),
     /// The rate limit of expensive requests is reached.
     Rate,
+    /// The rate limit of HTTP requests is reached.
+    RequestRate,
+    /// The origin of the client's page is not allowed.
+    Origin,
+    /// The host of the request is not allowed.
+    Host,
+    /// The address has sent too many wrong credentials.
+    FailedAuth,
     /// The host program, which embeds the server as a library, does not let the client connect.
     Denied,
     /// The client has no valid access token.
@@ -51,7 +61,12 @@ impl RefusalReason {
         match self {
             Self::Limit(ConnectionLimit::Total) => "limits.connections",
             Self::Limit(ConnectionLimit::PerAddress) => "limits.connections_per_address",
+            Self::Limit(ConnectionLimit::Rate) => "limits.connections_per_second",
             Self::Rate => "limits.expensive_requests_per_second",
+            Self::RequestRate => "limits.http_requests_per_second",
+            Self::Origin => "access.allowed_origins",
+            Self::Host => "access.allowed_hosts",
+            Self::FailedAuth => "too many wrong credentials",
             Self::Denied => "denied by the host program",
             Self::Unauthenticated => "no valid access token",
             Self::HookTimeout => "no answer of the host program",
@@ -60,13 +75,60 @@ impl RefusalReason {
             Self::Tls => "TLS handshake failed",
         }
     }
+
+    /// The label in the metric `refusals_total`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        LABELS[self.index()]
+    }
+
+    /// The position in [`LABELS`].
+    fn index(self) -> usize {
+        match self {
+            Self::Limit(ConnectionLimit::Total) => 0,
+            Self::Limit(ConnectionLimit::PerAddress) => 1,
+            Self::Limit(ConnectionLimit::Rate) => 2,
+            Self::Rate => 3,
+            Self::RequestRate => 4,
+            Self::Origin => 5,
+            Self::Host => 6,
+            Self::FailedAuth => 7,
+            Self::Denied => 8,
+            Self::HookTimeout => 9,
+            Self::Dialect => 10,
+            Self::Handshake => 11,
+            Self::Tls => 12,
+            Self::Unauthenticated => 13,
+        }
+    }
 }
 
-/// Logs refused connections: for each address at most one line a minute, with the number of
+/// The labels of the reasons in the metric `refusals_total`.
+const LABELS: [&str; 14] = [
+    "connections",
+    "connections_per_address",
+    "connections_per_second",
+    "expensive_requests_per_second",
+    "http_requests_per_second",
+    "origin",
+    "host",
+    "failed_auth",
+    "denied",
+    "hook_timeout",
+    "dialect",
+    "handshake",
+    "tls",
+    "unauthenticated",
+];
+
+/// Logs refused connections: for each address and reason at most one line a minute, with the number of
 /// connections refused since its last line.
 #[derive(Default)]
 pub struct RefusedConnections {
-    counts: RefusalCounts,
+    /// By the index of the reason.
+    counts: [RefusalCounts; LABELS.len()],
+    /// The metric `refusals_total`.
+    metric: Option<IntCounterVec>,
     observer: Option<Box<RefusalObserver>>,
 }
 
@@ -91,15 +153,36 @@ impl RefusedConnections {
         }
     }
 
+    /// Also counts each refusal in a metric with the label `reason`.
+    #[must_use]
+    pub fn counted_in(self, metric: IntCounterVec) -> Self {
+        let metric = Some(metric);
+        Self { metric, ..self }
+    }
+
     /// Counts a refused connection of this client, and logs it if a line is due.
     pub fn log(&self, client: Option<IpAddr>, reason: RefusalReason) {
-        if let Some(RefusalCount { client, count }) = self.counts.add(client) {
-            if let Some(observer) = &self.observer {
-                observer(client.address(), reason, count);
-            }
-            let reason = reason.as_str();
-            tracing::info!(%client, reason, count, "connection refused");
+        self.log_with(client, reason, || None);
+    }
+
+    /// Does the same. The log line has a field `add` with the line of the configuration that would allow the client.
+    pub fn log_with(
+        &self,
+        client: Option<IpAddr>,
+        reason: RefusalReason,
+        setting: impl FnOnce() -> Option<String>,
+    ) {
+        if let Some(metric) = &self.metric {
+            metric.with_label_values(&[reason.label()]).inc();
         }
+        let Some(RefusalCount { client, count }) = self.counts[reason.index()].add(client) else {
+            return;
+        };
+        if let Some(observer) = &self.observer {
+            observer(client.address(), reason, count);
+        }
+        let (reason, add) = (reason.as_str(), setting());
+        tracing::info!(%client, reason, count, add, "connection refused");
     }
 }
 
@@ -217,6 +300,10 @@ impl RefusalLines {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use prometheus::Opts;
+
     use super::*;
 
     fn address(number: u32) -> Option<IpAddr> {
@@ -242,6 +329,44 @@ mod tests {
         let later = start + INTERVAL;
         let expected = line(RefusedClient::Address(second), 1001);
         assert_eq!(lines.add(Some(second), later), expected);
+    }
+
+    #[test]
+    fn each_reason_has_its_label_its_count_and_its_log_lines() {
+        let metric = Opts::new("refusals_total", "Refusals.");
+        let metric = IntCounterVec::new(metric, &["reason"]).expect("a valid metric");
+        let lines = std::sync::Arc::new(AtomicU64::new(0));
+        let counted = lines.clone();
+        let refused = RefusedConnections::observed_by(move |_, _, _| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        let refused = refused.counted_in(metric.clone());
+        let reasons = [
+            RefusalReason::Limit(ConnectionLimit::Total),
+            RefusalReason::Limit(ConnectionLimit::PerAddress),
+            RefusalReason::Limit(ConnectionLimit::Rate),
+            RefusalReason::Rate,
+            RefusalReason::RequestRate,
+            RefusalReason::Origin,
+            RefusalReason::Host,
+            RefusalReason::FailedAuth,
+            RefusalReason::Denied,
+            RefusalReason::HookTimeout,
+            RefusalReason::Dialect,
+            RefusalReason::Handshake,
+            RefusalReason::Tls,
+            RefusalReason::Unauthenticated,
+        ];
+        assert_eq!(
+            reasons.map(RefusalReason::index),
+            std::array::from_fn(|index| index)
+        );
+        for reason in reasons {
+            refused.log(address(1), reason);
+            refused.log_with(address(1), reason, || unreachable!("no line is due"));
+            assert_eq!(metric.with_label_values(&[reason.label()]).get(), 2);
+        }
+        assert_eq!(lines.load(Ordering::Relaxed), reasons.len() as u64);
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl Default for SiteConfig {
 impl Gostream {
     /// The value of `Access-Control-Allow-Origin`: the origin of the website, or `*` where keys authenticate users and
     /// no cookie does.
-    pub(crate) fn origin(&self) -> String {
+    #[must_use]
+    pub fn origin(&self) -> String {
         let site = &self.site;
         if !site.origin.is_empty() {
             return site.origin.clone();

@@ -112,6 +112,11 @@ impl VoiceEndpoint {
     }
 }
 
+/// The paths of the voice endpoints.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    ENDPOINTS.iter().map(|(path, _)| *path)
+}
+
 /// Whether a path belongs to a voice endpoint. The path of the voice page, `/voice`, does not.
 #[must_use]
 pub fn is_reserved_path(path: &str) -> bool {

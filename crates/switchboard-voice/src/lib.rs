@@ -51,12 +51,13 @@ mod upload;
 mod users;
 
 pub use backend::VoiceBackend;
-pub use endpoint::is_reserved_path;
+pub use endpoint::{is_reserved_path, paths};
 pub use host::{AdmittedRequest, ClusterContext, NodeSecret, VoiceContext, VoiceHost};
 pub use id::{CallId, User, VoiceRoomId};
 pub use keys::{PublicKey, SecretKey};
 pub use leader::{Leader, Term};
 pub use metrics::VoiceMetrics;
+pub use node_headers::is_from_node;
 pub use signaling::{
     Audience, CallError, CallLimits, Calls, Direction, RingOrigin, RoomKey, RoomListing,
     VoiceEvent, VoiceRoomError, VoiceRoomLimits, VoiceRooms,

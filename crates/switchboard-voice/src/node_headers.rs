@@ -1,6 +1,7 @@
 //! The headers of a request that one node forwards to another.
 
-use axum::http::HeaderName;
+use axum::http::{HeaderMap, HeaderName};
+use p256::elliptic_curve::subtle::ConstantTimeEq as _;
 
 /// Header that authenticates a request as forwarded by another node. Removed from every received request.
 pub(crate) const NODE_SECRET: HeaderName = HeaderName::from_static("x-switchboard-node-secret");
@@ -14,3 +15,13 @@ pub(crate) const FORWARD_FORMAT: &str = "1";
 
 /// Header with the client's address, set by the node that forwards the request.
 pub(crate) const CLIENT: HeaderName = HeaderName::from_static("x-switchboard-client");
+
+/// Whether a request has the node secret: it was forwarded by a node that has checked the client. `secret` is called only
+/// if the request has one.
+#[must_use]
+pub fn is_from_node(headers: &HeaderMap, secret: impl FnOnce() -> Option<String>) -> bool {
+    let Some(presented) = headers.get(NODE_SECRET) else {
+        return false;
+    };
+    secret().is_some_and(|secret| presented.as_bytes().ct_eq(secret.as_bytes()).into())
+}

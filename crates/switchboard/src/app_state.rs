@@ -23,11 +23,10 @@ use switchboard_voice::{AdmittedRequest, User, VoiceHost};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    access::{
-        AccessControl, Admission, ConnectRequest, HOOK_TIMEOUT, HostContext, JoinRequest, OwnPlaces,
-    },
+    access::{AccessControl, Admission, ConnectRequest, HOOK_TIMEOUT, HostContext, JoinRequest},
     config::Config,
     proxy,
+    request_guard::RequestGuard,
     route_table::Route,
     shards::Shards,
 };
@@ -58,6 +57,8 @@ pub(crate) struct AppState {
     pub(crate) reserve_permits: Arc<PermitPool>,
     /// Limits the expensive requests of each address.
     pub(crate) rates: Arc<AddressRates>,
+    /// Checks each request before its route.
+    pub(crate) guard: RequestGuard,
     /// Logs refused connections.
     pub(crate) refused: Arc<RefusedConnections>,
     pub(crate) tasks: TaskTracker,
@@ -69,25 +70,19 @@ pub(crate) struct AppState {
 impl AppState {
     /// Admits a connection within the limits, and asks the connect hook. The error is the response.
     pub(crate) async fn admit(&self, request: &Parts) -> Result<(Permit, Admission), Response> {
-        self.admit_with(request, OwnPlaces::default()).await
-    }
-
-    /// Admits a connection, as [`Self::admit`] does, whose dialect has places of its own for a credential.
-    pub(crate) async fn admit_with(
-        &self,
-        request: &Parts,
-        places: OwnPlaces<'_>,
-    ) -> Result<(Permit, Admission), Response> {
         let address = self.client_address(request);
         let permit = self.permits.try_acquire(address).map_err(|full| {
             self.log_refused(request, RefusalReason::Limit(full));
-            connection_limit_response(full).into_response()
+            connection_limit_response(full)
         })?;
-        let principal = self.access.authenticate(request, address, places).await;
-        let principal = principal.map_err(|refusal| {
-            self.log_refused(request, RefusalReason::Unauthenticated);
-            refusal.into_response()
-        })?;
+        let principal = match self.access.authenticate(request, address).await {
+            Ok(principal) => principal,
+            Err(error) => {
+                // The permit is free while the answer is delayed.
+                drop(permit);
+                return Err(self.refuse_unauthenticated(address, error).await);
+            }
+        };
         let connect_request = |principal| ConnectRequest {
             uri: request
                 .extensions
@@ -148,12 +143,12 @@ impl AppState {
         ))
     }
 
-    /// The handshake data of a client, except its identity and those from its URL.
-    pub(crate) fn handshake(&self) -> Handshake {
+    /// The handshake data of a client, except those from its URL.
+    pub(crate) fn handshake(&self, identity: Option<Arc<str>>) -> Handshake {
         let mut rng = rand::rng();
         Handshake {
             peer: PeerId::from_random(rng.random()),
-            identity: Identity::Claimed,
+            identity: identity.map_or(Identity::Claimed, Identity::Proven),
             endpoint: Endpoint::MAIN,
             params: Query::default(),
             query: Query::default(),
@@ -170,6 +165,8 @@ impl AppState {
         match route.cors {
             CorsPolicy::SameOrigin => None,
             CorsPolicy::AnyOrigin => Some("*".to_owned()),
+            // The guard has checked the origin against this list and `access.allowed_origins`.
+            CorsPolicy::Listed(_) if !self.guard.allows_every_origin() => Some("*".to_owned()),
             CorsPolicy::Listed(setting) => {
                 let dialect = route.only()?.traits().name;
                 Some(self.settings.text(dialect, setting))
@@ -212,8 +209,13 @@ impl VoiceHost for AppState {
         if let Some(permit) = request.extensions.get::<ConnectionPermit>() {
             permit.uncount_address();
         }
+        if let Some(ConnectInfo(node)) = request.extensions.get::<ConnectInfo<SocketAddr>>() {
+            self.guard
+                .connections
+                .refund(Some(node.ip()), Instant::now());
+        }
         let admitted = self.permits.try_acquire(None);
-        admitted.map_err(|full| Box::new(connection_limit_response(full).into_response()))
+        admitted.map_err(|full| Box::new(connection_limit_response(full)))
     }
 
     fn check_join(&self, user: &User, room: RoomName) -> Option<JoinCheck> {
@@ -256,22 +258,35 @@ pub(crate) fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(crate) fn connection_limit_response(full: ConnectionLimit) -> (StatusCode, &'static str) {
+pub(crate) fn connection_limit_response(full: ConnectionLimit) -> Response {
     match full {
         ConnectionLimit::Total => (
             StatusCode::SERVICE_UNAVAILABLE,
             "The server has reached its limit of connections (limits.connections).\n",
-        ),
+        )
+            .into_response(),
         ConnectionLimit::PerAddress => (
             StatusCode::TOO_MANY_REQUESTS,
             "Your address has reached its limit of connections (limits.connections_per_address).\n",
-        ),
+        )
+            .into_response(),
+        ConnectionLimit::Rate => (
+            StatusCode::TOO_MANY_REQUESTS,
+            [(header::RETRY_AFTER, "1")],
+            "Your address has reached limits.connections_per_second. Try again in 1 s.\n",
+        )
+            .into_response(),
     }
+}
+
+/// The whole seconds of a `Retry-After` header.
+pub(crate) fn retry_after_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 /// The response to an expensive request over the rate limit. The client may try again after `wait`.
 fn rate_limit_response(wait: Duration) -> Response {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let seconds = retry_after_seconds(wait);
     let message = format!(
         "Your address has reached limits.expensive_requests_per_second. Try again in {seconds} s.\n"
     );

@@ -217,6 +217,15 @@ impl Config {
         dialects.filter(|dialect| self.is_enabled(*dialect))
     }
 
+    /// Whether pages of every origin may connect.
+    #[must_use]
+    pub fn allows_every_origin(&self) -> bool {
+        self.access
+            .allowed_origins
+            .iter()
+            .any(|origin| origin == "*")
+    }
+
     /// Whether a dialect is enabled.
     pub(crate) fn is_enabled(&self, dialect: &dyn Dialect) -> bool {
         self.dialects.is_enabled(dialect.traits().name)

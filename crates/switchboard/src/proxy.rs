@@ -9,6 +9,12 @@ use ipnet::IpNet;
 /// connection count. The proxy's own address is not used for them: proxies are exempt from the count.
 const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
+/// Whether a connection from this address comes from a trusted proxy.
+pub(crate) fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    trusted.iter().any(|net| net.contains(&peer))
+}
+
 /// The client's address: the last one in `X-Forwarded-For` that is not a trusted proxy's, if the connection itself
 /// comes from a trusted proxy. If all of them are trusted, the first one is used. The header of a connection from
 /// elsewhere is ignored.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Extension, Router,
     extract::{ConnectInfo, State},
-    response::{IntoResponse, Response},
+    response::Response,
     routing::any,
 };
 use switchboard_dialects::Dialect;
@@ -14,7 +14,7 @@ use switchboard_voice::VoiceBackend;
 
 use crate::{
     app_state::{AppState, connection_limit_response},
-    handlers, ice, probes,
+    handlers, ice, probes, request_guard,
     route_table::RouteTable,
     web, web_root,
 };
@@ -22,7 +22,7 @@ use crate::{
 /// The router of all dialects, `/ice-servers`, the pages, the probes, and voice unless it is off.
 pub(crate) fn main_router(app: &Arc<AppState>, voice: Option<&VoiceBackend>) -> Router {
     let left_out = app.left_out;
-    let mut router = probes::routes(Router::new(), |_| !left_out.probes);
+    let mut router = Router::new();
     router = router.route(ice::PATH, any(ice::answer));
     router = handlers::routes(router, &app.config.routes(), None);
     if let Some(voice) = voice {
@@ -33,6 +33,8 @@ pub(crate) fn main_router(app: &Arc<AppState>, voice: Option<&VoiceBackend>) -> 
         None if left_out.page => router,
         None => web::serve_page(router),
     };
+    // Added after the guard, which does not check probes.
+    let router = probes::routes(request_guard::protect(router, app), |_| !left_out.probes);
     router.with_state(app.clone())
 }
 
@@ -42,10 +44,12 @@ pub(crate) fn dialect_router(app: &Arc<AppState>, dialect: &'static dyn Dialect)
     let router = handlers::routes(Router::new(), &routes, Some(dialect.traits().name));
     let is_free = |path: &str| routes.at(path).is_none();
     let has_probes = !app.left_out.probes;
-    let mut router = probes::routes(router, |path| has_probes && is_free(path));
-    if is_free(ice::PATH) {
-        router = router.route(ice::PATH, any(ice::answer));
-    }
+    let router = match is_free(ice::PATH) {
+        true => router.route(ice::PATH, any(ice::answer)),
+        false => router,
+    };
+    let router = request_guard::protect(router, app);
+    let router = probes::routes(router, |path| has_probes && is_free(path));
     router.with_state(app.clone())
 }
 
@@ -79,5 +83,5 @@ async fn over_limit(
     Counters::add(&app.counters().connections_refused_total, 1);
     let reason = RefusalReason::Limit(full);
     app.refused.log(Some(client.ip()), reason);
-    connection_limit_response(full).into_response()
+    connection_limit_response(full)
 }

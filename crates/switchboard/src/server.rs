@@ -30,6 +30,7 @@ use crate::{
     events::{Events, ServerEvent},
     http_fetch::HttpFetcher,
     internal,
+    request_guard::RequestGuard,
     rooms::Rooms,
     router::{dialect_router, main_router, reserve_router},
     sessions::Sessions,
@@ -172,6 +173,16 @@ impl Builder {
             limits.expensive_requests_burst,
             proxies.clone(),
         ));
+        let refused = RefusedConnections::observed_by(move |address, reason, count| {
+            events.send(|| {
+                Some(ServerEvent::Refused {
+                    address,
+                    reason,
+                    count,
+                })
+            });
+        });
+        let refusals_total = shards.counters().refusals_total.clone();
         let state = Arc::new(AppState {
             permits: PermitPool::new(
                 limits.connections,
@@ -200,17 +211,8 @@ impl Builder {
                 drain,
             }),
             rates,
-            refused: Arc::new(RefusedConnections::observed_by(
-                move |address, reason, count| {
-                    events.send(|| {
-                        Some(ServerEvent::Refused {
-                            address,
-                            reason,
-                            count,
-                        })
-                    });
-                },
-            )),
+            guard: RequestGuard::new(&config),
+            refused: Arc::new(refused.counted_in(refusals_total)),
             access: AccessControl::new(&config.access),
             settings: Arc::new(config.shared_settings()),
             left_out: self.left_out,
@@ -431,20 +433,23 @@ impl Server {
     /// count for the limits of clients.
     pub fn serve_internal(&self, listener: Listener) {
         let permits = PermitPool::new(internal::CONNECTIONS, 0, Vec::new());
+        let unlimited = Arc::new(AddressRates::new(0, 0, Vec::new()));
+        let limits = (permits, unlimited);
         let reserve = internal::reserve_router(&self.state);
-        self.serve_within(permits, listener, self.internal_router(), reserve);
+        self.serve_within(limits, listener, self.internal_router(), reserve);
     }
 
     /// Serves `router` within the connection limits, and `reserve` on a few connections beyond them.
     fn serve_router(&self, listener: Listener, router: Router, reserve: Router) {
         let permits = self.state.plain_permits.clone();
-        self.serve_within(permits, listener, router, reserve);
+        let rates = self.state.guard.connections.clone();
+        self.serve_within((permits, rates), listener, router, reserve);
     }
 
-    /// Serves `router` on connections with a permit of `permits`, and `reserve` on a few connections beyond them.
+    /// Serves `router` on connections with a permit and within the rate, and `reserve` on a few connections beyond them.
     fn serve_within(
         &self,
-        permits: Arc<PermitPool>,
+        (permits, rates): (Arc<PermitPool>, Arc<AddressRates>),
         listener: Listener,
         router: Router,
         reserve: Router,
@@ -461,6 +466,7 @@ impl Server {
             },
             dead_after: self.state.context.heartbeat.timeout,
             permits,
+            rates,
             counters: self.state.context.counters.clone(),
             refused: self.state.refused.clone(),
             drain: self.state.context.drain.clone(),

@@ -28,7 +28,23 @@ use tokio_tungstenite::{
     tungstenite::{self, Message},
 };
 
-use crate::{BuildError, Builder, Events, ListenError, Listener, Server, ServerEvent};
+use crate::{BuildError, Builder, Config, Events, ListenError, Listener, Server, ServerEvent};
+
+/// The paths of the public listeners with these settings, each with whether it accepts only WebSockets. Parameters in the
+/// paths are in braces.
+#[doc(hidden)]
+#[must_use]
+pub fn public_routes(config: &Config) -> Vec<(String, bool)> {
+    let routes = config.routes();
+    let of_dialects = routes.iter().map(|route| {
+        let is_socket = route.accepts == switchboard_dialects::Accepts::Sockets;
+        (route.path.clone(), is_socket)
+    });
+    let of_voice = switchboard_voice::paths();
+    let others = ["/", "/voice", crate::ice::PATH].into_iter();
+    let plain = of_voice.chain(others).map(|path| (path.to_owned(), false));
+    of_dialects.chain(plain).collect()
+}
 
 /// The time limit of each wait of this module.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);

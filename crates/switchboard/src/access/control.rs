@@ -13,7 +13,7 @@ use switchboard_auth::{
 use switchboard_core::{Grants, Power, RoomName};
 use thiserror::Error;
 
-use crate::{access::OwnPlaces, app_state::unix_secs};
+use crate::app_state::unix_secs;
 
 /// Authenticates clients by the settings of the section `access`. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,6 +32,16 @@ pub(crate) enum AccessError {
     Authentication(#[from] AuthError),
 }
 
+impl AccessError {
+    /// Whether the client has presented a wrong credential.
+    pub(crate) fn is_wrong_credential(&self) -> bool {
+        match self {
+            Self::Credential(_) => false,
+            Self::Authentication(error) => error.is_wrong_credential(),
+        }
+    }
+}
+
 impl AccessControl {
     pub(crate) fn new(config: &AccessConfig) -> Self {
         Self {
@@ -46,16 +56,9 @@ impl AccessControl {
         &self,
         request: &Parts,
         address: Option<IpAddr>,
-        places: OwnPlaces<'_>,
     ) -> Result<Principal, AccessError> {
-        let mut credentials = self.credentials(request, address)?;
-        if let Some(text) = places.credential.filter(|_| !self.is_open) {
-            credentials.add_of_dialect(text)?;
-        }
-        match self.chain.authenticate(&credentials, unix_secs()).await {
-            Err(AuthError::Missing) if places.is_public => Ok(Principal::anonymous(Grants::none())),
-            authenticated => Ok(authenticated?),
-        }
+        let credentials = self.credentials(request, address)?;
+        Ok(self.chain.authenticate(&credentials, unix_secs()).await?)
     }
 
     /// The credentials of a request. Without an authenticator that reads them they are empty: a request of a client

@@ -108,6 +108,7 @@ impl Config {
         check.times();
         check.turn();
         check.tls();
+        check.access();
         check.voice();
         check.dialects();
         check.paths();
@@ -127,6 +128,7 @@ impl Config {
     }
 }
 
+mod access;
 mod tls;
 
 struct Validator<'a> {

@@ -202,7 +202,7 @@ fn server() -> [SettingDef; 6] {
     ]
 }
 
-fn limits() -> [SettingDef; 26] {
+fn limits() -> [SettingDef; 30] {
     [
         int!(
             "limits",
@@ -251,6 +251,32 @@ fn limits() -> [SettingDef; 26] {
             "connections_per_address",
             "Maximum connections from one IPv4 address or IPv6 /64; further ones are answered 429. Loopback is exempt.",
             limits.connections_per_address
+        ),
+        int!(
+            "limits",
+            "connections_per_second",
+            "New connections per second from one IPv4 address or IPv6 /64. Beyond this rate and the burst they are answered 429, with TLS closed. Loopback is exempt; behind a trusted proxy WebSockets count in place of connections.",
+            limits.connections_per_second,
+            0..=TOKENS_PER_SECOND_MAX
+        ),
+        int!(
+            "limits",
+            "connections_burst",
+            "New connections that one address may make at once.",
+            limits.connections_burst
+        ),
+        int!(
+            "limits",
+            "http_requests_per_second",
+            "HTTP requests per second from one IPv4 address or IPv6 /64, files of the pages included, WebSockets and health probes not. Beyond this rate and the burst they are answered 429. Loopback is exempt.",
+            limits.http_requests_per_second,
+            0..=TOKENS_PER_SECOND_MAX
+        ),
+        int!(
+            "limits",
+            "http_requests_burst",
+            "HTTP requests that one address may make at once.",
+            limits.http_requests_burst
         ),
         int!(
             "limits",

@@ -6,7 +6,6 @@
 //! cluster.
 
 mod access;
-mod access_places;
 mod board;
 mod client;
 mod closed_rooms;
@@ -14,6 +13,7 @@ mod dialect_endpoints;
 mod dialects;
 mod expensive_requests;
 mod exports;
+mod failed_auth;
 mod host;
 mod host_locks;
 mod host_messages;
@@ -24,6 +24,7 @@ mod limits;
 mod metrics;
 mod names;
 mod nodes;
+mod origins;
 mod rates;
 mod rfc6455;
 mod session_webhooks;

@@ -6,7 +6,10 @@ use switchboard_auth::{AuthenticatorKind, StaticKey};
 use switchboard_core::{Grants, SpaceName};
 
 use super::{Reason, SettingDef, list, quoted, row};
-use crate::config::raw_value::RawValue;
+use crate::{
+    config::raw_value::RawValue,
+    origins::{self, InvalidPattern},
+};
 
 /// Maximum entries of `access.keys`.
 const KEYS_MAX: usize = 1024;
@@ -14,7 +17,7 @@ const KEYS_MAX: usize = 1024;
 /// The least bytes of a key: a shorter one can be guessed.
 const KEY_BYTES_MIN: usize = 16;
 
-pub(super) fn rows() -> [SettingDef; 4] {
+pub(super) fn rows() -> [SettingDef; 6] {
     [
         row(
             "access",
@@ -50,6 +53,26 @@ pub(super) fn rows() -> [SettingDef; 4] {
             },
             |config| quoted(&config.access.cookie),
         ),
+        row(
+            "access",
+            "allowed_origins",
+            "The origins whose pages may connect, as \"https://app.example.org\", \"https://*.example.org\" (names below a domain), \"null\" or \"*\" (all); pages of other origins get 403. The server's own origin, gostream.site.origin and peerjs.cors_origins are always allowed, and so are programs.",
+            |config, raw| {
+                patterns(raw, origins::check_origin)
+                    .map(|patterns| config.access.allowed_origins = patterns)
+            },
+            |config| list(&config.access.allowed_origins),
+        ),
+        row(
+            "access",
+            "allowed_hosts",
+            "The hosts under which the server may be used, as \"example.org\", \"example.org:8080\", \"[::1]\" or \"*.example.org\"; requests with another Host get 403, which stops DNS rebinding. Health probes are exempt. If empty, every host is allowed.",
+            |config, raw| {
+                patterns(raw, origins::check_host)
+                    .map(|patterns| config.access.allowed_hosts = patterns)
+            },
+            |config| list(&config.access.allowed_hosts),
+        ),
     ]
 }
 
@@ -73,6 +96,34 @@ fn kinds(raw: &RawValue) -> Result<Vec<AuthenticatorKind>, Reason> {
         true => Err(Reason::unexpected("[]", "a list with an authenticator")),
         false => Ok(kinds),
     }
+}
+
+/// Maximum entries of `access.allowed_origins` and `access.allowed_hosts`.
+const PATTERNS_MAX: usize = 1024;
+
+fn patterns(
+    raw: &RawValue,
+    check: fn(&str) -> Result<(), InvalidPattern>,
+) -> Result<Vec<String>, Reason> {
+    let patterns = raw.list()?;
+    if patterns.len() > PATTERNS_MAX {
+        return Err(Reason::TooMany {
+            count: patterns.len(),
+            unit: "entries",
+            max: PATTERNS_MAX,
+        });
+    }
+    for (index, pattern) in patterns.iter().enumerate() {
+        if patterns
+            .iter()
+            .take(index)
+            .any(|earlier| earlier == pattern)
+        {
+            return Err(Reason::ListedTwice(pattern.clone()));
+        }
+        check(pattern).map_err(|invalid| Reason::unexpected(&invalid.value, invalid.expected))?;
+    }
+    Ok(patterns)
 }
 
 fn grants(raw: &RawValue) -> Result<Arc<Grants>, Reason> {
