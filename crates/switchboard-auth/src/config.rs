@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc};
 use switchboard_core::{Grants, SpaceName};
 
 use crate::{
-    Authenticator, AuthenticatorChain, Principal, anonymous::Anonymous, static_keys::StaticKeys,
+    Authenticator, AuthenticatorChain, Principal, anonymous::Anonymous, gostream::GostreamUsers,
+    static_keys::StaticKeys,
 };
 
 /// A kind of authenticator, by its name in `access.authenticators`.
@@ -15,11 +16,13 @@ pub enum AuthenticatorKind {
     None,
     /// The keys of `access.keys`.
     Keys,
+    /// Voice requests, whose users voice itself authenticates (`gostream.identity`).
+    Gostream,
 }
 
 impl AuthenticatorKind {
     /// All kinds of authenticators.
-    pub const ALL: [Self; 2] = [Self::None, Self::Keys];
+    pub const ALL: [Self; 3] = [Self::None, Self::Keys, Self::Gostream];
 
     /// The name in the settings.
     #[must_use]
@@ -27,6 +30,7 @@ impl AuthenticatorKind {
         match self {
             Self::None => "none",
             Self::Keys => "keys",
+            Self::Gostream => "gostream",
         }
     }
 }
@@ -118,6 +122,7 @@ impl AccessConfig {
                 ignores_tokens: self.is_open(),
             }),
             AuthenticatorKind::Keys => Arc::new(StaticKeys::new(&self.keys)),
+            AuthenticatorKind::Gostream => Arc::new(GostreamUsers::default()),
         }
     }
 }

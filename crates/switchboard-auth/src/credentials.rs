@@ -69,6 +69,8 @@ pub struct Credentials {
     pub uri: Uri,
     /// The headers of the request.
     pub headers: HeaderMap,
+    /// Whether it is a voice request.
+    pub is_voice: bool,
 }
 
 impl Credentials {
@@ -88,6 +90,7 @@ impl Credentials {
             address,
             uri: uri.clone(),
             headers: headers.clone(),
+            is_voice: false,
         };
         for (text, place) in general_tokens(uri, headers, cookie) {
             credentials.add(&text, place)?;

@@ -10,6 +10,7 @@ mod anonymous;
 mod authenticator;
 mod config;
 mod credentials;
+mod gostream;
 mod http;
 mod principal;
 mod static_keys;

@@ -232,17 +232,17 @@ impl FromStr for Grant {
     }
 }
 
-impl fmt::Display for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut powers = self.powers.iter();
-        let name = match (self.powers, powers.next()) {
-            (PowerSet::PARTICIPANT, _) => "*",
-            (_, Some(power)) => power.as_str(),
-            (_, None) => return Ok(()),
+impl Grant {
+    /// The texts of the grant: one for each power, or one with `*`.
+    fn to_texts(&self) -> Vec<String> {
+        let rooms = match self.rooms == RoomPattern::any() {
+            true => String::new(),
+            false => format!(":{}", self.rooms),
         };
-        match &self.rooms {
-            RoomPattern::Prefix(prefix) if prefix.is_empty() => f.write_str(name),
-            rooms => write!(f, "{name}:{rooms}"),
+        let text = |name: &str| format!("{name}{rooms}");
+        match self.powers {
+            PowerSet::PARTICIPANT => vec![text("*")],
+            powers => powers.iter().map(|power| text(power.as_str())).collect(),
         }
     }
 }
@@ -310,7 +310,7 @@ impl Grants {
     /// The texts of the grants.
     #[must_use]
     pub fn to_texts(&self) -> Vec<String> {
-        self.0.iter().map(Grant::to_string).collect()
+        self.0.iter().flat_map(Grant::to_texts).collect()
     }
 
     /// The powers in a room.
@@ -331,6 +331,12 @@ impl Grants {
     pub fn has(&self, power: Power) -> bool {
         let mut grants = self.0.iter();
         grants.any(|grant| grant.powers.contains(PowerSet::of(power)))
+    }
+}
+
+impl FromIterator<Grant> for Grants {
+    fn from_iter<I: IntoIterator<Item = Grant>>(grants: I) -> Self {
+        Self(grants.into_iter().collect())
     }
 }
 

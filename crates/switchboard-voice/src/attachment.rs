@@ -1,6 +1,6 @@
 //! Audio attachments: one user's microphone or headphones in a call or room, detached when dropped.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::http::StatusCode;
 use bytestring::ByteString;
@@ -10,6 +10,7 @@ use switchboard_transport::Permit;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::{
+    access::expired,
     answer::VoiceError,
     connections::ConnectionHold,
     endpoint::AudioTarget,
@@ -31,6 +32,8 @@ pub(crate) struct AudioAttachment {
     direction: Direction,
     hold: ConnectionHold,
     site: Option<SiteNotification>,
+    /// The time at which the grants of the user end.
+    deadline: Option<Instant>,
     _permit: Permit,
 }
 
@@ -41,6 +44,11 @@ impl AudioAttachment {
     /// Completes when a newer connection of the same user has taken over.
     pub(crate) async fn replaced(&self) {
         self.hold.replaced.cancelled().await;
+    }
+
+    /// Completes when the grants of the user have expired.
+    pub(crate) async fn expired(&self) {
+        expired(self.deadline).await;
     }
 
     pub(crate) fn is_replaced(&self) -> bool {
@@ -110,7 +118,7 @@ impl VoiceService {
         target: AudioTarget,
         direction: Direction,
         params: &RequestParameters,
-        permit: Permit,
+        (permit, deadline): (Permit, Option<Instant>),
     ) -> Result<AudioAttachment, VoiceError> {
         let name = connection_name(params)?;
         let caller = self.identity.authenticate(params).await?;
@@ -135,6 +143,7 @@ impl VoiceService {
             mixer,
             hold,
             site,
+            deadline,
             _permit: permit,
         })
     }

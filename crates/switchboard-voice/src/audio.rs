@@ -19,7 +19,7 @@ use futures_util::{Stream, stream};
 use switchboard_audio::{Format, FormatError, Latency, ListenerStream, PcmDecoder, SAMPLE_RATE};
 use switchboard_dialects::CloseReason;
 use switchboard_transport::{
-    ConnectionAbort, Counters, Permit, Socket, SocketError, TokenBucket, Upgrade, Violation,
+    ConnectionAbort, Counters, Socket, SocketError, TokenBucket, Upgrade, Violation,
     frame::{CloseFrame, Decoded, WebSocketMessage},
     upgrade,
 };
@@ -27,10 +27,12 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::{
+    access::end_at,
     answer::{VoiceError, VoiceResult},
     attachment::AudioAttachment,
     clock,
     endpoint::AudioTarget,
+    host::AdmittedRequest,
     id::User,
     listener_queue::{ListenerChunks, ListenerSink},
     parameters::RequestParameters,
@@ -62,9 +64,10 @@ impl VoiceService {
         params: &RequestParameters,
         mut parts: Parts,
         body: Body,
-        permit: Permit,
+        admitted: AdmittedRequest,
     ) -> VoiceResult {
         let pcm = self.pcm(params).await?;
+        let hold = (admitted.permit, admitted.access.deadline());
         let is_upgrade = upgrade::is_requested(&parts.headers);
         if parts.method == Method::HEAD || (parts.method == Method::GET && !is_upgrade) {
             return Err(VoiceError::bad(
@@ -73,7 +76,7 @@ impl VoiceService {
         }
         if !is_upgrade {
             let attachment = self
-                .attach(target, Direction::Publish, params, permit)
+                .attach(target, Direction::Publish, params, hold)
                 .await?;
             return self.publish_by_body(attachment, pcm, body).await;
         }
@@ -81,7 +84,7 @@ impl VoiceService {
             .map_err(|error| VoiceError::from(error.into_response()))?
             .choose_first();
         let attachment = self
-            .attach(target, Direction::Publish, params, permit)
+            .attach(target, Direction::Publish, params, hold)
             .await?;
         let (response, connecting) = upgrade.accept(self.limits.frame_bytes);
         let voice = self.clone();
@@ -109,6 +112,7 @@ impl VoiceService {
                 () = self.drain.cancelled() => break (1012, "The server stops."),
                 () = attachment.mixer.ended() => break (1000, "The call has ended."),
                 () = attachment.replaced() => break (CloseReason::REPLACED.code, CloseReason::REPLACED.reason),
+                () = attachment.expired() => break (CloseReason::TOKEN_EXPIRED.code, CloseReason::TOKEN_EXPIRED.reason),
                 _ = pings.tick() => {
                     if clock::since(last_received) >= self.heartbeat.timeout {
                         return;
@@ -169,11 +173,17 @@ impl VoiceService {
         target: AudioTarget,
         params: &RequestParameters,
         abort_handle: ConnectionAbort,
-        permit: Permit,
+        admitted: AdmittedRequest,
     ) -> VoiceResult {
         let stream = listener_stream(params)?;
+        let deadline = admitted.access.deadline();
         let attachment = self
-            .attach(target, Direction::Subscribe, params, permit)
+            .attach(
+                target,
+                Direction::Subscribe,
+                params,
+                (admitted.permit, deadline),
+            )
             .await?;
         let (sink, chunks) =
             ListenerSink::new(abort_handle, self.host.counters().slow_total.clone());
@@ -187,7 +197,7 @@ impl VoiceService {
             awaits_replacement: None,
             attachment,
         });
-        Ok(stream_head(stream.format, body))
+        Ok(end_at(deadline, stream_head(stream.format, body)))
     }
 
     /// `HEAD` of `/joinCall`, `/joinRoom`: the head of the response to `GET`, without attaching.

@@ -26,17 +26,18 @@ use axum::{
 };
 use p256::elliptic_curve::subtle::ConstantTimeEq;
 use parking_lot::{Mutex, MutexGuard};
-use switchboard_core::{Grants, SpaceName};
+use switchboard_core::SpaceName;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::RequestAccess,
     answer::{VoiceError, VoiceResult, json, retry_later},
     endpoint::VoiceEndpoint,
     forwarder::Forwarder,
     host::{AdmittedRequest, ClusterContext, NodeSecret},
     leader::{Leader, Term, wait_for_leader},
-    node_headers::{CLIENT, FORMAT, FORWARD_FORMAT, NODE_SECRET},
+    node_headers::{ACCESS, CLIENT, FIRST_FORMAT, FORMAT, FORWARD_FORMAT, NODE_SECRET},
     service::{SERVER_STOPS, VoiceService},
 };
 
@@ -148,7 +149,7 @@ impl ClusteredVoice {
                     .map_err(VoiceError::Response)?,
                 address,
                 space: SpaceName::default(),
-                grants: Grants::participant(),
+                access: RequestAccess::from_header(parts.headers.get(ACCESS)),
             },
             RequestSender::Client | RequestSender::SecretMismatch => voice.admit(&parts).await?,
             RequestSender::OtherFormat => {
@@ -194,23 +195,27 @@ impl ClusteredVoice {
         }
     }
 
-    /// Removes the node headers from a request and returns the sender that they prove.
+    /// Removes the node headers from a request and returns the sender that they prove. [`ACCESS`] stays in a request
+    /// of a node.
     fn take_sender(&self, parts: &mut Parts) -> RequestSender {
         let presented = parts.headers.remove(NODE_SECRET);
         let client = parts.headers.remove(CLIENT);
         let format = parts.headers.remove(FORMAT);
         let Some(presented) = presented else {
+            parts.headers.remove(ACCESS);
             return RequestSender::Client;
         };
         let is_node = (self.secret)()
             .is_some_and(|secret| presented.as_bytes().ct_eq(secret.as_bytes()).into());
-        if is_node && let Some(other) = format.filter(|format| format != FORWARD_FORMAT) {
-            self.warn_of_format(&other);
+        let format = format.unwrap_or(FIRST_FORMAT);
+        if is_node && format != FORWARD_FORMAT {
+            self.warn_of_format(&format);
             RequestSender::OtherFormat
         } else if is_node {
             let address = || client?.to_str().ok()?.parse().ok();
             RequestSender::Node(address())
         } else {
+            parts.headers.remove(ACCESS);
             RequestSender::SecretMismatch
         }
     }

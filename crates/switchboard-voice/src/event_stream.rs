@@ -1,6 +1,6 @@
 //! Requests for the event stream of a user.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::response::{
     IntoResponse,
@@ -11,8 +11,10 @@ use switchboard_transport::{ConnectionAbort, Permit};
 use tokio::sync::mpsc;
 
 use crate::{
+    access::end_at,
     answer::{VoiceError, VoiceResult},
     gostream::SseEvent,
+    host::AdmittedRequest,
     id::User,
     identity::TicketKeepAlive,
     parameters::RequestParameters,
@@ -30,14 +32,14 @@ impl VoiceService {
         &self,
         params: &RequestParameters,
         abort_handle: ConnectionAbort,
-        address: Option<IpAddr>,
-        permit: Permit,
+        admitted: AdmittedRequest,
     ) -> VoiceResult {
         let caller = self.identity.identify_listener(params).await?;
+        let deadline = admitted.access.deadline();
         let listener = StreamListener {
             abort: abort_handle,
             is_proven: caller.is_proven(),
-            address,
+            address: admitted.address,
         };
         let Some((id, events)) = self.state.listen(&caller.user, listener) else {
             return Err(VoiceError::too_many(
@@ -55,7 +57,7 @@ impl VoiceService {
             events,
             first: Some(first),
             ticket_keep_alive: self.identity.ticket_keep_alive(caller.credential),
-            _permit: permit,
+            _permit: admitted.permit,
         };
         let events = stream::unfold(event_stream, |mut event_stream| async move {
             let event = event_stream.next().await?;
@@ -63,7 +65,8 @@ impl VoiceService {
         });
         let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive");
         let unbuffered = [(PROXY_BUFFERING, NOT_BUFFERED)];
-        Ok((unbuffered, Sse::new(events).keep_alive(keep_alive)).into_response())
+        let response = (unbuffered, Sse::new(events).keep_alive(keep_alive)).into_response();
+        Ok(end_at(deadline, response))
     }
 
     /// `HEAD` of `/messages`: the head of the response to `GET`, without a stream.

@@ -7,7 +7,6 @@
 
 use std::{
     future::Future,
-    net::IpAddr,
     pin::pin,
     sync::{
         Arc,
@@ -47,7 +46,7 @@ use crate::{
     answer::{VoiceError, VoiceResult, retry_later},
     host::{AdmittedRequest, NodeSecret, VoiceHost},
     leader::Term,
-    node_headers::{CLIENT, FORMAT, FORWARD_FORMAT, NODE_SECRET},
+    node_headers::{ACCESS, CLIENT, FORMAT, FORWARD_FORMAT, NODE_SECRET},
     service::VoiceService,
 };
 
@@ -120,8 +119,8 @@ impl Forwarder {
         let abort_handle = parts.extensions.get::<ConnectionAbort>().cloned();
         let opened = async {
             let secret = (self.secret)().ok_or(ForwardError::NoSecret)?;
-            let client = admitted.address;
-            let request = leader_request(parts, body, url, &secret, client, upgrade.is_some())?;
+            let is_upgrade = upgrade.is_some();
+            let request = leader_request(parts, body, url, &secret, &admitted, is_upgrade)?;
             let connection = self.client.open(request.uri()).await?;
             Ok((request, connection))
         };
@@ -224,9 +223,12 @@ fn leader_request(
     body: Body,
     url: &str,
     secret: &str,
-    client: Option<IpAddr>,
+    admitted: &AdmittedRequest,
     is_upgrade: bool,
 ) -> Result<Request<Body>, ForwardError> {
+    let AdmittedRequest {
+        address, access, ..
+    } = admitted;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     parts.uri = format!("{}{path}", url.trim_end_matches('/')).parse()?;
     let host = parts.uri.authority().map_or("", |host| host.as_str());
@@ -239,8 +241,9 @@ fn leader_request(
     strip(headers);
     headers.insert(header::HOST, host);
     headers.insert(NODE_SECRET, secret);
+    headers.insert(ACCESS, access.to_header());
     headers.insert(FORMAT, HeaderValue::from_static(FORWARD_FORMAT));
-    if let Some(address) = client.and_then(|address| address.to_string().parse().ok()) {
+    if let Some(address) = address.and_then(|address| address.to_string().parse().ok()) {
         headers.insert(CLIENT, address);
     }
     if is_upgrade {

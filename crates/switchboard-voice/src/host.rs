@@ -4,12 +4,14 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{http::request::Parts, response::Response};
 use futures_util::future::BoxFuture;
-use switchboard_core::{Grants, Limits, RoomName, SpaceName};
+use switchboard_core::{Limits, RoomName, SpaceName};
 use switchboard_transport::{AddressRates, Counters, Heartbeat, JoinCheck, Permit};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{config::VoiceConfig, id::User, leader::Term, metrics::VoiceMetrics};
+use crate::{
+    access::RequestAccess, config::VoiceConfig, id::User, leader::Term, metrics::VoiceMetrics,
+};
 
 /// The application that serves voice: it admits requests, calls the access checks, and has the metrics.
 pub trait VoiceHost: fmt::Debug + Send + Sync + 'static {
@@ -46,8 +48,8 @@ pub struct AdmittedRequest {
     pub address: Option<IpAddr>,
     /// The namespace of the client. Voice is available in the default one only.
     pub space: SpaceName,
-    /// The powers of the client.
-    pub grants: Arc<Grants>,
+    /// The access of the client.
+    pub access: RequestAccess,
 }
 
 /// Returns the secret that the nodes of the cluster share, or `None` if it is not known yet.

@@ -13,6 +13,7 @@
 //! it (`forwarder`).
 #![warn(missing_docs)]
 
+mod access;
 mod answer;
 mod attachment;
 mod audio;
@@ -50,6 +51,7 @@ mod streams;
 mod upload;
 mod users;
 
+pub use access::RequestAccess;
 pub use backend::VoiceBackend;
 pub use endpoint::{is_reserved_path, paths};
 pub use host::{AdmittedRequest, ClusterContext, NodeSecret, VoiceContext, VoiceHost};

@@ -1,6 +1,6 @@
 //! Requests about voice rooms.
 
-use switchboard_core::RoomName;
+use switchboard_core::{Grants, Power, RoomName};
 
 use crate::{
     answer::{VoiceError, VoiceResult, json},
@@ -16,22 +16,27 @@ use crate::{
 const ROOM_NAME_BYTES_MIN: usize = 3;
 
 impl VoiceService {
-    /// `/listRoom`: lists all rooms. Needs no authentication.
-    pub(crate) fn list_rooms(&self) -> VoiceResult {
+    /// `/listRoom`: lists the rooms that the client may list. Needs no authentication of a user.
+    pub(crate) fn list_rooms(&self, grants: &Grants) -> VoiceResult {
         let users = self.state.users();
-        let list = self
-            .state
-            .with(|state, _| users.list_rooms(state.rooms.list()));
+        let list = self.state.with(|state, _| {
+            let rooms = state.rooms.list();
+            users.list_rooms(rooms.filter(|room| grants.allows(Power::List, &room.name)))
+        });
         Ok(json(list))
     }
 
     /// `/listMembers`: lists the members of a room, by the room's number.
-    pub(crate) fn list_members(&self, params: &RequestParameters) -> VoiceResult {
+    pub(crate) fn list_members(&self, grants: &Grants, params: &RequestParameters) -> VoiceResult {
         let room = params.room().and_then(number);
         let room = VoiceRoomId::from(
             room.ok_or(VoiceError::bad("`roomID` must be the number of a room."))?,
         );
         let members = self.state.with(|state, _| {
+            let name = state.rooms.name(room)?;
+            if !grants.allows(Power::List, name) {
+                return None;
+            }
             let members = state.rooms.members(room)?;
             let named = members.map(|(user, mic, headphones)| {
                 let name = state.display_names.get(&user).cloned();

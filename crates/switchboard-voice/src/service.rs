@@ -13,12 +13,13 @@ use switchboard_transport::{ConnectionAbort, Counters, Heartbeat, RefusalCount, 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    access::name_of,
     answer::{VoiceError, VoiceResult, json},
     audio_threads::AudioThreads,
     config::{Gostream, VoiceConfig, VoiceIdentity},
     endpoint::VoiceEndpoint,
     host::{AdmittedRequest, VoiceContext, VoiceHost},
-    id::{User, VoiceRoomId},
+    id::User,
     identity::IdentityProvider,
     keys::ServerKey,
     metrics::VoiceMetrics,
@@ -118,11 +119,7 @@ impl VoiceService {
 
     /// Asks the host program, which embeds this library, whether the user may enter a room.
     pub(crate) async fn check_entry(&self, user: &User, room: &RoomKey) -> Result<(), VoiceError> {
-        let name = match room {
-            RoomKey::Named(name) => name.clone(),
-            RoomKey::Numbered(number) => VoiceRoomId::from(*number).to_name(),
-        };
-        let Some(check) = self.host.check_join(user, name) else {
+        let Some(check) = self.host.check_join(user, name_of(room)) else {
             return Ok(());
         };
         check.await.map_err(|text| match text {
@@ -238,9 +235,6 @@ impl VoiceService {
         parts: Parts,
         body: Body,
     ) -> VoiceResult {
-        let AdmittedRequest {
-            permit, address, ..
-        } = admitted;
         let abort_handle = parts
             .extensions
             .get::<ConnectionAbort>()
@@ -253,31 +247,34 @@ impl VoiceService {
             (RequestParameters::read(&parts, body).await?, Body::empty())
         };
         params.reject_misspelled(endpoint.parameters())?;
+        let grants = admitted.access.grants.clone();
+        self.check_grants(endpoint, &grants, &params)?;
         let is_head = parts.method == Method::HEAD;
         match endpoint {
             VoiceEndpoint::Messages if is_head => self.messages_head(&params).await,
             VoiceEndpoint::Subscribe(target) if is_head => {
                 self.subscribe_head(target, &params).await
             }
-            VoiceEndpoint::Messages => self.messages(&params, abort_handle, address, permit).await,
+            VoiceEndpoint::Messages => self.messages(&params, abort_handle, admitted).await,
             VoiceEndpoint::Ticket => self.ticket(&params),
             VoiceEndpoint::TokenCheck => self.token_check(&params).await,
             VoiceEndpoint::KeyExchange => self.key_exchange(&params),
-            VoiceEndpoint::NewCall => self.new_call(&params, address).await,
+            VoiceEndpoint::NewCall => self.new_call(&params, admitted.address).await,
             VoiceEndpoint::Answer => self.answer(&params).await,
             VoiceEndpoint::Answer2 => self.answer2(&params).await,
             VoiceEndpoint::Accept => self.accept(&params).await,
             VoiceEndpoint::Reject => self.reject(&params).await,
             VoiceEndpoint::HangUp => self.hang_up(&params).await,
-            VoiceEndpoint::ListRooms => self.list_rooms(),
-            VoiceEndpoint::ListMembers => self.list_members(&params),
+            VoiceEndpoint::ListRooms => self.list_rooms(&grants),
+            VoiceEndpoint::ListMembers => self.list_members(&grants, &params),
             VoiceEndpoint::Mode => Ok(json(self.mode.clone())),
             VoiceEndpoint::DisplayName => self.set_display_name(&params).await,
             VoiceEndpoint::Publish(target) => {
-                self.publish(target, &params, parts, audio, permit).await
+                self.publish(target, &params, parts, audio, admitted).await
             }
             VoiceEndpoint::Subscribe(target) => {
-                self.subscribe(target, &params, abort_handle, permit).await
+                self.subscribe(target, &params, abort_handle, admitted)
+                    .await
             }
         }
     }

@@ -39,6 +39,9 @@ const CHUNKS_PER_SECOND: u64 = 50;
 /// Extra time after the end of the audio, in which the mixer can consume the rest of it.
 const TAIL: Duration = Duration::from_millis(100);
 
+/// Response to an upload whose access token has expired.
+const EXPIRED: &str = "The access token has expired.";
+
 impl VoiceService {
     /// Passes the audio of a request body to the mixer until the body, the call, the room or the server ends.
     /// `attachment` is the user's microphone in that call or room.
@@ -63,6 +66,7 @@ impl VoiceService {
             () = self.drain.cancelled() => Ok(SERVER_STOPS.into_response()),
             () = attachment.mixer.ended() => Ok("The call has ended.\n".into_response()),
             () = attachment.replaced() => Err(VoiceError::new(StatusCode::CONFLICT, REPLACED)),
+            () = attachment.expired() => Err(VoiceError::new(StatusCode::UNAUTHORIZED, EXPIRED)),
             done = upload.run() => done.map(IntoResponse::into_response),
         }
     }

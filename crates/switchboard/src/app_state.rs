@@ -19,7 +19,7 @@ use switchboard_transport::{
     AddressRates, ConnectionLimit, ConnectionPermit, Counters, JoinCheck, Permit, PermitPool,
     RefusalReason, RefusedConnections, websocket,
 };
-use switchboard_voice::{AdmittedRequest, User, VoiceHost};
+use switchboard_voice::{AdmittedRequest, RequestAccess, User, VoiceHost};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -199,7 +199,10 @@ impl VoiceHost for AppState {
                 permit,
                 address: self.client_address(request),
                 space: admission.space(),
-                grants: admission.grants(),
+                access: RequestAccess {
+                    grants: admission.grants(),
+                    expires_at: admission.expires_at,
+                },
             })
         })
     }

@@ -167,6 +167,12 @@ impl VoiceRooms {
         })
     }
 
+    /// The name of a room; `None` if the room does not exist.
+    #[must_use]
+    pub fn name(&self, id: VoiceRoomId) -> Option<&RoomName> {
+        self.rooms.get(&id).map(|room| &room.name)
+    }
+
     /// The members of a room in the order of their names, each with the flags "microphone connected" and
     /// "headphones connected". `None`: the room does not exist.
     #[must_use]

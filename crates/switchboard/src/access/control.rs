@@ -73,7 +73,10 @@ impl AccessControl {
         }
         let original = request.extensions.get::<OriginalUri>();
         let uri = original.map_or(&request.uri, |original| &original.0);
-        Credentials::of_request(uri, &request.headers, address, &self.cookie)
+        let headers = &request.headers;
+        let mut credentials = Credentials::of_request(uri, headers, address, &self.cookie)?;
+        credentials.is_voice = switchboard_voice::is_reserved_path(request.uri.path());
+        Ok(credentials)
     }
 }
 

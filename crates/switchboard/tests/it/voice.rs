@@ -2,6 +2,7 @@
 //! protocol is the dialect `gostream`: a *source* is a connection that sends audio to a room or a call (a microphone),
 //! a *listener* is one that receives audio (headphones), and an *event stream* tells a user of calls and rooms.
 
+mod access;
 mod away;
 mod churn;
 mod display_name;

@@ -397,8 +397,13 @@ async fn node_headers_need_the_node_secret() {
     let mut config = Config::default();
     config.voice.gostream.event_streams = 1;
     let two = VoiceCluster::with_builder(requires_pass.config(config));
-    let with_secret =
-        |secret: &str| HttpRequest::get("/listRoom").header("X-Switchboard-Node-Secret", secret);
+    let of_format = |secret: &str, format: &str| {
+        HttpRequest::get("/listRoom")
+            .header("X-Switchboard-Node-Secret", secret)
+            .header("X-Switchboard-Node-Format", format)
+            .header("X-Switchboard-Access", ",list")
+    };
+    let with_secret = |secret: &str| of_format(secret, "2");
     for address in two.addresses() {
         for secret in [
             "",
@@ -428,16 +433,13 @@ async fn node_headers_need_the_node_secret() {
         (503, Some("1"))
     );
     // A node of a release with another format is told apart. Without the secret the header means nothing.
-    let of_format = |secret: &str, format: &str| {
-        with_secret(secret).header("X-Switchboard-Node-Format", format)
-    };
     let leader = two.leader.address;
-    assert_eq!(of_format(SECRET, "1").status(leader).await, 200);
-    let (status, text) = of_format(SECRET, "2").text(leader).await;
+    assert_eq!(of_format(SECRET, "2").status(leader).await, 200);
+    let (status, text) = of_format(SECRET, "3").text(leader).await;
     assert_eq!(status, 503);
     assert!(text.contains("another format"), "{text}");
     assert_eq!(metric_of(leader, "voice_forwards_refused_total").await, 1);
-    let of_client = of_format("forged", "2").header("pass", "");
+    let of_client = of_format("forged", "3").header("pass", "");
     assert_eq!(of_client.status(leader).await, 200);
     // Event streams are limited per user and client address. Without the secret, `X-Switchboard-Client` is ignored and
     // the address of the connection counts.
@@ -451,7 +453,10 @@ async fn node_headers_need_the_node_secret() {
         assert_eq!(events("192.0.2.2").status(address).await, 429);
     }
     // The leader uses the client address that a node reports.
-    let of_node = events("192.0.2.2").header("X-Switchboard-Node-Secret", SECRET);
+    let of_node = events("192.0.2.2")
+        .header("X-Switchboard-Node-Secret", SECRET)
+        .header("X-Switchboard-Node-Format", "2")
+        .header("X-Switchboard-Access", ",call");
     assert_eq!(of_node.status(two.leader.address).await, 200);
 }
 
