@@ -19,6 +19,11 @@ use std::{
 const PROGRAMS: &[(&str, &[&str])] = &[
     ("has_redis", &["redis-server", "redis-cli"]),
     ("has_coturn", &["turnserver", "turnutils_uclient"]),
+    ("has_promtool", &["promtool"]),
+    ("has_nginx", &["nginx"]),
+    ("has_caddy", &["caddy"]),
+    ("has_systemd_analyze", &["systemd-analyze"]),
+    ("has_cargo_deb", &["cargo-deb", "dpkg-deb", "strip"]),
 ];
 
 /// Folders of installed programs. The script runs again when one of them changes.

@@ -11,6 +11,7 @@ source xtask/versions.sh
 export DEBIAN_FRONTEND=noninteractive
 
 CARGO_DENY=0.20.2
+CARGO_DEB=3.8.0
 NODE_MAJOR_MIN=20
 
 # Lines of `PROGRAM[|ANOTHER] PACKAGE`.
@@ -20,6 +21,14 @@ redis-cli redis-tools
 valgrind valgrind
 ip iproute2
 turnserver coturn
+promtool prometheus
+nginx nginx
+caddy caddy
+systemd-analyze systemd
+dpkg-deb dpkg
+dpkg-shlibdeps dpkg-dev
+strip binutils
+xz xz-utils
 node nodejs
 npm npm"
 BENCH_REPORT="
@@ -75,6 +84,14 @@ setup_test() {
     [ "$with_browser" = no ] || programs+="$BROWSER_TESTS"
     setup_programs "$programs"
     setup_npm_packages
+    setup_cargo_deb
+}
+
+# A debug build takes 20 seconds. It compresses with the program `xz`.
+setup_cargo_deb() {
+    has cargo-deb "$tools/bin/cargo-deb" && return
+    env -u CARGO_TARGET_DIR cargo install --locked --debug cargo-deb --version "$CARGO_DEB" --no-default-features \
+        --root "$tools" || report "cargo-deb (cargo install --locked cargo-deb)"
 }
 
 # The original servers, as their registries have them. They are compared with a release build, so matchbox's is one too.

@@ -11,6 +11,9 @@ OWN_DIALECT=(cargo test --locked --manifest-path examples/own-dialect/Cargo.toml
 # request, and tests that start their nodes themselves. A test is left out if its name contains one of these.
 SAME_ON_TWO_NODES=(dialect_endpoints:: http:: rates:: switched_off:: tls:: voice::away:: websocket::)
 
+# `setup.sh` installs cargo-deb there.
+PATH=$TARGET/tools/bin:$PATH
+
 # Each test program runs so many tests at once. Most of them wait more than they compute.
 export RUST_TEST_THREADS=4 RUST_BACKTRACE=1
 
