@@ -94,6 +94,17 @@ pub(crate) fn announce_certificate(server: &Server, certificate: &ServerCertific
     });
 }
 
+/// Prints the address of a listener that redirects to HTTPS.
+pub(crate) fn announce_redirect(server: &Server, address: SocketAddr, port: u16) {
+    terminal::print_briefly(&match server.config().log.format {
+        LogFormat::Text => format!("  {:<14} http://{address} to port {port}\n", "redirects"),
+        LogFormat::Json => {
+            let fields = json!({ "address": address.to_string(), "https_port": port });
+            report::json_line("INFO", "redirecting", fields)
+        }
+    });
+}
+
 /// Prints a hint that cameras of other devices need HTTPS, if other devices can reach the main listener and no reverse
 /// proxy is configured.
 pub(crate) fn announce_no_tls(server: &Server, main: Option<SocketAddr>) {

@@ -1,90 +1,78 @@
-//! The certificate of a running server, which is reloaded on SIGHUP.
+//! The certificates of a running server, which are reloaded when their files change, and on SIGHUP.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use switchboard::{
     Tls,
     config::TlsConfig,
     network,
-    tls::{ServerCertificate, Storage},
+    tls::{CertificateManager, ServerCertificate, ServerCertificates, Storage},
 };
 
-use crate::{report, stop::ReloadSignal};
+use crate::stop::ReloadSignal;
 
-/// The certificate that the server started with, and the TLS configuration of its listeners.
-pub(crate) struct Certificate {
-    settings: TlsConfig,
-    loaded: ServerCertificate,
-    tls: Tls,
+/// The certificates that the server started with, and the TLS of its listeners.
+pub(crate) struct Certificates {
+    is_self_signed: bool,
+    loaded: ServerCertificates,
+    manager: CertificateManager,
 }
 
-impl Certificate {
-    /// Loads the certificate of these settings; `None` without TLS. A missing self-signed certificate is made.
+impl Certificates {
+    /// Loads the certificates of these settings; `None` without TLS. A missing self-signed certificate is made.
     pub(crate) fn load(settings: &TlsConfig) -> anyhow::Result<Option<Self>> {
-        let loaded = ServerCertificate::load(settings).map_err(|error| {
+        let manager = CertificateManager::load(settings).map_err(|error| {
             let setting = error.setting();
             anyhow::Error::new(error).context(setting)
         })?;
-        Ok(loaded.map(|loaded| Self {
-            settings: settings.clone(),
-            tls: loaded.tls(),
-            loaded,
+        Ok(manager.map(|manager| Self {
+            is_self_signed: settings.self_signed,
+            loaded: manager.current(),
+            manager,
         }))
     }
 
+    /// The default certificate of the start.
     pub(crate) fn shown(&self) -> &ServerCertificate {
-        &self.loaded
+        self.loaded.default_certificate()
     }
 
     /// A warning if the self-signed certificate is not for the address of this machine, as after a move to another
     /// network.
     pub(crate) fn warning(&self, main: SocketAddr) -> Option<String> {
-        let Storage::SelfSigned(file) = self.loaded.storage() else {
+        let Storage::SelfSigned(file) = self.shown().storage() else {
             return None;
         };
         let address = network::reachable_address(main.ip())?;
         let file = file.display();
-        (!self.loaded.is_for(&address.to_string())).then(|| {
+        (!self.shown().is_for(&address.to_string())).then(|| {
             format!("the self-signed certificate is not for {address}: clients that verify the address reject it; remove {file} and restart the server to make a new one")
         })
     }
 
     pub(crate) fn tls(&self) -> Tls {
-        self.tls.clone()
+        self.manager.tls()
     }
 
-    /// Reloads the files at each SIGHUP while the runtime runs. With a self-signed certificate or without TLS, SIGHUP
-    /// ends the process, because a closing terminal sends it.
-    pub(crate) fn reload_on_signal(self: Arc<Self>) -> anyhow::Result<()> {
-        if self.settings.self_signed {
+    pub(crate) fn manager(&self) -> &CertificateManager {
+        &self.manager
+    }
+
+    /// Reloads the files when they have changed, and at each SIGHUP, while the runtime runs. With a self-signed
+    /// certificate or without TLS, SIGHUP ends the process, because a closing terminal sends it.
+    pub(crate) fn keep_current(&self) -> anyhow::Result<()> {
+        if self.is_self_signed {
             return Ok(());
         }
         let mut signal = ReloadSignal::new()?;
+        tokio::spawn(self.manager.clone().run());
+        let manager = self.manager.clone();
         tokio::spawn(async move {
             loop {
                 signal.recv().await;
-                self.reload();
+                manager.reload_and_log();
             }
         });
         Ok(())
-    }
-
-    /// Loads the files for new connections. If they are invalid, the old certificate stays in use.
-    fn reload(&self) {
-        match ServerCertificate::load(&self.settings) {
-            Ok(Some(loaded)) => {
-                self.tls.replace(loaded.server_config());
-                let (fingerprint, valid_until) = (loaded.fingerprint(), loaded.valid_until());
-                tracing::info!(fingerprint, valid_until, "TLS certificate reloaded");
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(
-                    setting = error.setting(),
-                    error = report::chain(&error),
-                    "TLS certificate not reloaded: the old one stays in use"
-                );
-            }
-        }
     }
 }

@@ -13,6 +13,7 @@ mod files;
 mod health;
 mod ice;
 mod logging;
+mod redirect;
 mod report;
 mod serve;
 mod settings;

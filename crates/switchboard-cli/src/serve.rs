@@ -1,6 +1,6 @@
 //! `switchboard serve` and `switchboard check`.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use switchboard::{
@@ -9,7 +9,7 @@ use switchboard::{
 };
 
 use crate::{
-    args::Options, banner, certificate::Certificate, files, logging, report, settings,
+    args::Options, banner, certificate::Certificates, files, logging, redirect, report, settings,
     stop::StopSignals, terminal,
 };
 
@@ -82,29 +82,33 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let bound: Result<Vec<_>, _> = listeners.map(|(index, it)| bind(it, index == 0)).collect();
     let listeners = bound?;
     let (internal, internal_problem) = bind_internal(&config);
-    let certificate = Certificate::load(&config.tls)?.map(Arc::new);
-    // Caught before the banner is printed: after that, a SIGHUP must reload the certificate and not end the process.
-    if let Some(certificate) = &certificate {
-        certificate.clone().reload_on_signal()?;
+    let redirects = redirect::bind(&config)?;
+    let certificates = Certificates::load(&config.tls)?;
+    // Caught before the banner is printed: after that, a SIGHUP must reload the certificates and not end the process.
+    if let Some(certificates) = &certificates {
+        certificates.keep_current()?;
     }
     let shutdown = config.shutdown;
     let mut warnings = warnings(&config);
     let main = listeners.first().map(|(listener, _)| listener.address());
-    let main_certificate = certificate.as_deref().zip(main);
-    warnings.extend(main_certificate.and_then(|(certificate, main)| certificate.warning(main)));
+    let main_certificates = certificates.as_ref().zip(main);
+    warnings.extend(main_certificates.and_then(|(certificates, main)| certificates.warning(main)));
     warnings.extend(internal_problem);
     let server = Server::builder().config(config).build()?;
     for (listener, sole_dialect) in &listeners {
-        let certificate = certificate.as_deref().map(Certificate::shown);
+        let certificate = certificates.as_ref().map(Certificates::shown);
         banner::announce(&server, listener.address(), *sole_dialect, certificate);
     }
     if let Some(internal) = &internal {
         banner::announce_internal(&server, internal.address());
     }
     banner::announce_engine(&server);
-    match &certificate {
-        Some(certificate) => banner::announce_certificate(&server, certificate.shown()),
+    match &certificates {
+        Some(certificates) => banner::announce_certificate(&server, certificates.shown()),
         None => banner::announce_no_tls(&server, main),
+    }
+    if let Some(main) = main {
+        redirect::announce(&server, &redirects, main);
     }
     banner::announce_origins(&server);
     banner::announce_ice(&server);
@@ -115,13 +119,16 @@ async fn run(config: Config) -> anyhow::Result<()> {
         server.serve_internal(internal);
     }
     for (mut listener, sole_dialect) in listeners {
-        if let Some(certificate) = &certificate {
-            listener = listener.with_tls(certificate.tls());
+        if let Some(certificates) = &certificates {
+            listener = listener.with_tls(certificates.tls());
         }
         match sole_dialect {
             Some(dialect) => drop(server.serve_dialect(listener, dialect)),
             None => server.serve(listener),
         }
+    }
+    if let (Some(certificates), Some(main)) = (&certificates, main) {
+        redirect::serve(&server, redirects, certificates, main);
     }
     stop.recv().await;
     tokio::select! {
@@ -147,13 +154,15 @@ fn bind(listening: Listening, is_main: bool) -> anyhow::Result<(Listener, Option
         true => "--addr and --port".to_owned(),
         false => listening.setting(),
     };
-    let listener = Listener::bind(listening.address).map_err(|error| {
-        anyhow!(
-            "{}; choose another address with {setting}",
-            report::chain(&error)
-        )
-    })?;
-    Ok((listener, listening.alone))
+    Ok((bind_address(listening.address, &setting)?, listening.alone))
+}
+
+/// Binds an address. The error names the setting of the address.
+pub(crate) fn bind_address(address: SocketAddr, setting: &str) -> anyhow::Result<Listener> {
+    Listener::bind(address).map_err(|error| {
+        let error = report::chain(&error);
+        anyhow!("{error}; choose another address with {setting}")
+    })
 }
 
 /// Binds the internal listener, if one is set. If its address cannot be bound, the server runs without it: the second

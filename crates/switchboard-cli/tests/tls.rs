@@ -228,7 +228,7 @@ fn a_hangup_signal_reloads_the_certificate() {
     let old = dir.copy("ec.pem", "old.pem");
     let settings = dir.path("settings.toml");
     let text = format!(
-        "[server]\naddr = \"127.0.0.1\"\nport = 0\n[tls]\ncert = {cert:?}\nkey = {key:?}\n"
+        "[server]\naddr = \"127.0.0.1\"\nport = 0\n[tls]\ncert = {cert:?}\nkey = {key:?}\nreload_secs = 0\n"
     );
     fs::write(&settings, text).expect("written");
     let mut running = dir.start(&["--config", settings.to_str().expect("text")]);
@@ -247,6 +247,50 @@ fn a_hangup_signal_reloads_the_certificate() {
     let second = running.fingerprint(&cert).expect("a trusted server");
     assert!(line.contains(&second), "{line}");
     assert!(running.fingerprint(&old).is_err());
+}
+
+/// certbot and Kubernetes change a link, and send no signal.
+#[test]
+fn a_changed_link_reloads_the_certificate_and_http_is_redirected() {
+    let dir = TestDir::new("links");
+    let old = dir.copy("ec.pem", "old.pem");
+    for (folder, cert, key) in [
+        ("1", "ec.pem", "ec-sec1.key"),
+        ("2", "rsa.pem", "rsa-pkcs1.key"),
+    ] {
+        fs::create_dir(dir.path(folder)).expect("a folder");
+        dir.copy(cert, &format!("{folder}/cert.pem"));
+        dir.copy(key, &format!("{folder}/key.pem"));
+    }
+    let live = dir.path("live");
+    std::os::unix::fs::symlink("1", &live).expect("a link");
+    let mut command = dir.command(&["--addr", "127.0.0.1", "--port", "0"]);
+    command.env("SWITCHBOARD_TLS_CERT", live.join("cert.pem"));
+    command.env("SWITCHBOARD_TLS_KEY", live.join("key.pem"));
+    command.env("SWITCHBOARD_TLS_RELOAD_SECS", "1");
+    command.env("SWITCHBOARD_TLS_REDIRECT_LISTEN", "127.0.0.1:0");
+    let mut running = start(command);
+    let first = running.fingerprint(&old).expect("a trusted server");
+    std::os::unix::fs::symlink("2", dir.path("new")).expect("a link");
+    fs::rename(dir.path("new"), &live).expect("moved");
+    let line = running.await_log_line("TLS certificate reloaded");
+    let new = dir.path("2/cert.pem");
+    let second = running.fingerprint(&new).expect("a trusted server");
+    assert!(line.contains(&second), "{line}");
+    assert_ne!(first, second);
+
+    let redirects = running.banner_text("redirects").expect("a line");
+    let (from, to) = redirects.split_once(" to port ").expect("two ports");
+    let address = from.strip_prefix("http://").expect("a URL");
+    assert_eq!(to, running.port().to_string());
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("set");
+    let request = "GET /voice HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let location = format!("\r\nlocation: https://localhost:{to}/voice\r\n");
+    assert!(answer.contains(&location), "{answer}");
 }
 
 /// A Redis over plain TCP without persistence, killed when the test ends.

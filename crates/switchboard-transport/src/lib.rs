@@ -32,6 +32,7 @@ mod metrics;
 mod outbox;
 mod pending_wake;
 mod permits;
+mod plain_http;
 mod refused_connections;
 mod rejected_frames;
 mod session_registry;
@@ -57,6 +58,7 @@ pub use metrics::{CountUp, MetricsRegistry};
 pub use outbox::Outbox;
 pub use pending_wake::{PendingWake, PendingWakes};
 pub use permits::{ConnectionLimit, Permit, PermitPool, canonical_net, network};
+pub use plain_http::redirect_router;
 pub use refused_connections::{
     RefusalCount, RefusalCounts, RefusalReason, RefusedClient, RefusedConnections,
 };
@@ -65,7 +67,7 @@ pub use size_histogram::SizeHistogram;
 pub use socket::{Socket, SocketError};
 pub use switchboard_session::{FillLevel, Heartbeat, QueueMemory, TokenBucket};
 pub use timed_stream::RequestTimeouts;
-pub use tls::Tls;
+pub use tls::{ACME_TLS_PROTOCOL, HostFilter, Tls, TlsSetup};
 pub use upgrade::Upgrade;
 pub use upgraded_stream::UpgradedStream;
 

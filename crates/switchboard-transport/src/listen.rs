@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, extract::ConnectInfo};
+use axum::{
+    Router,
+    extract::ConnectInfo,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use socket2::SockRef;
@@ -23,8 +28,9 @@ use tower::ServiceExt as _;
 use crate::{
     AddressRates, ConnectionLimit, Counters, Permit, PermitPool, RefusalReason, RefusedConnections,
     Tls,
+    plain_http::plain_http_router,
     timed_stream::{RequestActivity, RequestTimeouts, TimedStream},
-    tls::{self, Opening},
+    tls::Opening,
 };
 
 /// The size of the kernel's send buffer in bytes. If a client does not read, this buffer fills first, and then the
@@ -115,7 +121,10 @@ impl Listener {
 
     /// Accepts connections until `config.drain` is cancelled. Pending requests are completed then.
     pub async fn serve(self, router: Router, config: ServeConfig) {
-        let tls = self.tls.map(|tls| (tls, tls::plain_http_router()));
+        let tls = self.tls.map(|tls| {
+            let plain_http = plain_http_router(tls.clone());
+            (tls, plain_http)
+        });
         let mut options = StreamOptions::inherited_from(&self.socket, config.dead_after);
         loop {
             let accepted = tokio::select! {
@@ -222,6 +231,8 @@ struct AcceptedConnection {
     router: Router,
     /// The reached limit, for a connection of the reserve.
     limit_reached: Option<ConnectionLimit>,
+    /// The value of `Strict-Transport-Security`, for a connection with TLS.
+    strict_transport: Option<HeaderValue>,
 }
 
 impl AcceptedConnection {
@@ -253,6 +264,7 @@ impl AcceptedConnection {
             permit: Arc::new(permit),
             router: router.clone(),
             limit_reached,
+            strict_transport: None,
         })
     }
 }
@@ -339,7 +351,10 @@ impl TlsHandshake {
             () = drain.cancelled() => return,
         };
         match opened {
-            Ok(Opening::Tls(stream)) => serve_http(stream, accepted, timeouts, drain).await,
+            Ok(Opening::Tls(stream)) => {
+                accepted.strict_transport = tls.strict_transport();
+                serve_http(stream, accepted, timeouts, drain).await;
+            }
             Ok(Opening::PlainHttp(stream)) => {
                 tracing::debug!(client = %accepted.client, "request without TLS");
                 accepted.router = plain_http;
@@ -437,6 +452,7 @@ async fn serve_http<S>(
         permit,
         router,
         limit_reached,
+        strict_transport,
     } = accepted;
     let (abort, activity) = (ConnectionAbort::default(), RequestActivity::default());
     let (aborted, response_activity) = (abort.0.clone(), activity.clone());
@@ -450,7 +466,10 @@ async fn serve_http<S>(
         limit_reached.map(|limit_reached| request.extensions_mut().insert(limit_reached));
         request.map(axum::body::Body::new)
     });
-    let service = service.map_response(move |response| response_activity.until_end_of(response));
+    let service = service.map_response(move |mut response| {
+        add_strict_transport(&mut response, strict_transport.as_ref());
+        response_activity.until_end_of(response)
+    });
     let mut http = http1::Builder::new();
     http.max_buf_size(HEAD_BYTES)
         .header_read_timeout(None)
@@ -472,6 +491,17 @@ async fn serve_http<S>(
     };
     if let Err(error) = served {
         tracing::debug!(%client, %error, "HTTP connection failed");
+    }
+}
+
+/// Tells browsers to use only HTTPS for the host (RFC 6797, section 7.1). Browsers do not read the header of a WebSocket
+/// handshake.
+fn add_strict_transport(response: &mut Response, value: Option<&HeaderValue>) {
+    if let Some(value) = value
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
+        let name = header::STRICT_TRANSPORT_SECURITY;
+        response.headers_mut().insert(name, value.clone());
     }
 }
 
@@ -569,6 +599,7 @@ mod tests {
             permit: Arc::new(permits.try_acquire(None).expect("no limit")),
             router: Router::new().route("/", axum::routing::get(handler)),
             limit_reached: None,
+            strict_transport: None,
         };
         (accepted, streams)
     }

@@ -6,16 +6,19 @@
 
 use std::{error::Error, time::Duration};
 
-use switchboard::{Config, Listener, Server, tls::ServerCertificate};
+use switchboard::{Config, Listener, Server, tls::CertificateManager};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut config = Config::default();
     config.tls.self_signed = true;
     let mut listener = Listener::bind(([127, 0, 0, 1], 8443).into())?;
-    if let Some(certificate) = ServerCertificate::load(&config.tls)? {
-        println!("SHA-256 {}", certificate.fingerprint());
-        listener = listener.with_tls(certificate.tls());
+    if let Some(certificates) = CertificateManager::load(&config.tls)? {
+        let loaded = certificates.current();
+        println!("SHA-256 {}", loaded.default_certificate().fingerprint());
+        listener = listener.with_tls(certificates.tls());
+        // Reloads the files of `tls.cert` and `tls.key` when they change.
+        tokio::spawn(certificates.run());
     }
     let server = Server::builder().config(config).build()?;
     server.serve(listener);

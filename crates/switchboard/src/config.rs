@@ -30,7 +30,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
-pub use crate::tls::TlsConfig;
+pub use crate::tls::{CertificateFiles, TlsConfig, TlsVersion};
 pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
 pub use error::{ConfigError, SettingSource, SettingSources};
 pub use internal::InternalConfig;

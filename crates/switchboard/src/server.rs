@@ -440,7 +440,7 @@ impl Server {
     }
 
     /// Serves `router` within the connection limits, and `reserve` on a few connections beyond them.
-    fn serve_router(&self, listener: Listener, router: Router, reserve: Router) {
+    pub(crate) fn serve_router(&self, listener: Listener, router: Router, reserve: Router) {
         let permits = self.state.plain_permits.clone();
         let rates = self.state.guard.connections.clone();
         self.serve_within((permits, rates), listener, router, reserve);

@@ -113,6 +113,7 @@ impl Config {
         check.dialects();
         check.paths();
         check.addresses();
+        check.redirect_addresses();
         check.finish()
     }
 

@@ -58,6 +58,8 @@ pub(super) enum Reason {
     UnknownKey { key: String, keys: &'static str },
     #[error(transparent)]
     Grant(#[from] GrantError),
+    #[error("{0} is missing or empty; name a PEM file")]
+    NoCertificateFile(&'static str),
     #[error("urls is missing or empty")]
     NoUrls,
     #[error("{0:?} needs username and credential; [ice.turn] computes them from a secret")]
@@ -128,7 +130,7 @@ pub(super) enum Reason {
     Disclosure(&'static str),
     #[error("is valid from {0} on; is the clock of this machine right?")]
     NotValidYet(String),
-    #[error("ends on {0}; renew it, and send SIGHUP to the server")]
+    #[error("ends on {0}; renew it: the server reads the new file")]
     EndsSoon(String),
 }
 

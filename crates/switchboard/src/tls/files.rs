@@ -15,24 +15,26 @@ use rustls::{
 
 use super::{CertificateError, Problem, ServerCertificate, Storage, Unusable};
 
-const CERT: &str = "tls.cert";
-const KEY: &str = "tls.key";
-
 /// Maximum bytes of a file. A certificate chain has a few thousand.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Loads the certificate from these files.
-pub(super) fn load(cert: &Path, key: &Path) -> Result<ServerCertificate, CertificateError> {
-    let chain = certificates(CERT, cert, &read(CERT, cert)?)?;
-    let private = private_key(KEY, key, &read(KEY, key)?)?;
+/// Loads the certificate from these files. `settings` are the settings that name the files.
+pub(super) fn load(
+    settings: [&'static str; 2],
+    cert: &Path,
+    key: &Path,
+) -> Result<ServerCertificate, CertificateError> {
+    let [of_cert, of_key] = settings;
+    let chain = certificates(of_cert, cert, &read(of_cert, cert)?)?;
+    let private = private_key(of_key, key, &read(of_key, key)?)?;
     let loaded = ServerCertificate::new(chain.clone(), private.clone_key(), Storage::Given);
     let certificate = loaded.map_err(|unusable| match unusable {
-        Unusable::Unreadable => CertificateError::new(CERT, cert, Problem::BadCertificate),
-        Unusable::Rejected(error) => rejection(error, cert, &chain, key, &private),
+        Unusable::Unreadable => CertificateError::new(of_cert, cert, Problem::BadCertificate),
+        Unusable::Rejected(error) => rejection(error, settings, [cert, key], &chain, &private),
     })?;
     if certificate.days_left() < 0 {
         let problem = Problem::Expired(certificate.valid_until());
-        return Err(CertificateError::new(CERT, cert, problem));
+        return Err(CertificateError::new(of_cert, cert, problem));
     }
     Ok(certificate)
 }
@@ -104,20 +106,22 @@ pub(super) fn private_key(
     })
 }
 
-/// The error for a certificate and a key that TLS rejects. It names the file that is wrong.
+/// The error for a certificate and a key that TLS rejects. It names the file that is wrong. `settings` are the settings of
+/// the certificate and the key.
 fn rejection(
     error: Error,
-    cert: &Path,
+    settings: [&'static str; 2],
+    files: [&Path; 2],
     chain: &[CertificateDer<'static>],
-    key: &Path,
     private: &PrivateKeyDer<'static>,
 ) -> CertificateError {
-    let of_key = |problem| CertificateError::new(KEY, key, problem);
+    let of_cert = |problem| CertificateError::new(settings[0], files[0], problem);
+    let of_key = |problem| CertificateError::new(settings[1], files[1], problem);
     if ring::sign::any_supported_type(private).is_err() {
         return of_key(Problem::UnsupportedKey);
     }
     if error != Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
-        return CertificateError::new(CERT, cert, Problem::Rejected(error));
+        return of_cert(Problem::Rejected(error));
     }
     let provider = ring::default_provider();
     let matches_key = |certificate: &CertificateDer<'static>| {
@@ -125,7 +129,7 @@ fn rejection(
         CertifiedKey::from_der(one, private.clone_key(), &provider).is_ok()
     };
     if chain.iter().any(matches_key) {
-        return CertificateError::new(CERT, cert, Problem::WrongOrder);
+        return of_cert(Problem::WrongOrder);
     }
-    of_key(Problem::OtherKey(cert.to_owned()))
+    of_key(Problem::OtherKey(files[0].to_owned()))
 }

@@ -1,8 +1,13 @@
 //! Certificates and keys in the forms that common tools write, and the errors for unusable ones.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
 
 use rcgen::{CertificateParams, KeyPair};
+use tokio::time::sleep;
 
 use super::*;
 use crate::Config;
@@ -35,17 +40,22 @@ impl Folder {
 
     /// Writes a certificate for `name` and its key. `from` and `until` are days from now.
     fn certificate(&self, name: &str, from: i64, until: i64) -> [String; 2] {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        params.not_before = in_days(from).into();
-        params.not_after = in_days(until).into();
-        let certificate = params.self_signed(&key).expect("a certificate");
-        let pem = self.write(&format!("{name}{from}.pem"), certificate.pem());
+        let [pem, key] = make_certificate(name, from, until);
         [
-            pem,
-            self.write(&format!("{name}{from}.key"), key.serialize_pem()),
+            self.write(&format!("{name}{from}.pem"), pem),
+            self.write(&format!("{name}{from}.key"), key),
         ]
     }
+}
+
+/// A certificate for `name` and its key, in PEM. `from` and `until` are days from now.
+fn make_certificate(name: &str, from: i64, until: i64) -> [String; 2] {
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+    params.not_before = in_days(from).into();
+    params.not_after = in_days(until).into();
+    let certificate = params.self_signed(&key).expect("a certificate");
+    [certificate.pem(), key.serialize_pem()]
 }
 
 impl Drop for Folder {
@@ -192,6 +202,14 @@ fn conflicting_tls_settings_are_errors() {
             "3: tls.cert: tls.self_signed = true (f.toml:2) must be false with tls.cert",
         ),
         (
+            "self_signed = true\ncertificates = [{ cert = \"c\", key = \"k\" }]",
+            "3: tls.certificates: tls.self_signed = true (f.toml:2) must be false with tls.certificates",
+        ),
+        (
+            "redirect_listen = [\":80\"]",
+            "2: tls.redirect_listen: tls.redirect_listen = [\"[::]:80\"] (f.toml:2) must be empty with tls.cert = \"\"",
+        ),
+        (
             "self_signed_file = \"f\"",
             "2: tls.self_signed_file: tls.self_signed_file = \"f\" (f.toml:2) must be empty with tls.self_signed = false",
         ),
@@ -209,7 +227,7 @@ fn conflicting_tls_settings_are_errors() {
 fn certificate_that_expires_soon_or_is_not_valid_yet_is_a_warning() {
     let folder = Folder::new("tls-dates");
     for (from, until, message) in [
-        (-1, 13, Some("; renew it, and send SIGHUP")),
+        (-1, 13, Some("; renew it: the server reads the new file")),
         (-1, 14, None),
         (2, 90, Some("is the clock of this machine right?")),
     ] {
@@ -278,11 +296,14 @@ fn self_signed_certificate_is_made_once_and_stored() {
     ))
     .tls;
     assert!(
-        ServerCertificate::check(&settings)
+        ServerCertificates::check(&settings)
             .expect("no file")
             .is_none()
     );
-    let load = || ServerCertificate::load(&settings).map(|loaded| loaded.expect("one"));
+    let load = || {
+        let loaded = ServerCertificates::load(&settings);
+        loaded.map(|loaded| loaded.expect("one").default_certificate().clone())
+    };
     let made = load().expect("a certificate");
     for name in ["localhost", "127.0.0.1", "::1"] {
         assert!(made.is_for(name), "{name}");
@@ -324,7 +345,7 @@ fn self_signed_file_without_a_certificate_and_its_key_is_an_error() {
         let settings = config(&format!(
             "[tls]\nself_signed = true\nself_signed_file = {file:?}"
         ));
-        let error = ServerCertificate::load(&settings.tls).expect_err("no certificate");
+        let error = ServerCertificates::load(&settings.tls).expect_err("no certificate");
         let error = error.to_string();
         assert!(error.ends_with("; remove it for a new one"), "{error}");
         assert_eq!(fs::read_to_string(&file).expect("a file"), text);
@@ -342,7 +363,7 @@ fn self_signed_key_is_not_written_through_a_symbolic_link() {
     let settings = config(&format!(
         "[tls]\nself_signed = true\nself_signed_file = {file:?}"
     ));
-    let made = ServerCertificate::load(&settings.tls).expect("a certificate");
+    let made = ServerCertificates::load(&settings.tls).expect("a certificate");
     assert!(made.is_some());
     assert_eq!(fs::read_to_string(&theirs).expect("a file"), "theirs");
     let kind = fs::symlink_metadata(&file).expect("a file").file_type();
@@ -373,9 +394,9 @@ fn only_regular_files_are_read_as_certificates_and_keys() {
 fn fingerprint_has_the_format_of_browsers() {
     let (cert, key) = (fixture("ec.pem"), fixture("ec-sec1.key"));
     let settings = config(&format!("[tls]\ncert = {cert:?}\nkey = {key:?}")).tls;
-    let loaded = ServerCertificate::load(&settings)
-        .expect("files")
-        .expect("TLS");
+    let loaded = ServerCertificates::load(&settings);
+    let loaded = loaded.expect("files").expect("TLS");
+    let loaded = loaded.default_certificate();
     assert_eq!(
         loaded.fingerprint(),
         "45:65:CB:0F:C1:1F:1F:67:6C:57:0B:B4:4E:0B:9D:95:2B:CB:A4:14:DD:61:3F:D1:BB:2C:2C:C4:64:87:2B:AF"
@@ -384,4 +405,225 @@ fn fingerprint_has_the_format_of_browsers() {
     let key = fs::read_to_string(fixture("ec-sec1.key")).expect("a file");
     let secret = key.lines().nth(1).expect("a line");
     assert!(!format!("{loaded:?}").contains(secret));
+}
+
+#[test]
+fn several_certificates_are_loaded_and_a_wrong_file_is_named() {
+    let folder = Folder::new("tls-several");
+    let [a, a_key] = folder.certificate("a.example", -1, 90);
+    let [b, b_key] = folder.certificate("b.example", -1, 90);
+    let [c, c_key] = folder.certificate("c.example", -1, 90);
+    let default = format!("cert = {a:?}\nkey = {a_key:?}\n");
+    let others = |cert: &str, key: &str| {
+        format!(
+            "certificates = [\n{{ cert = {b:?}, key = {b_key:?} }},\n{{ cert = {cert:?}, key = {key:?} }},\n]\n"
+        )
+    };
+    let names = |text: &str| {
+        let loaded = ServerCertificates::load(&config(text).tls);
+        let loaded = loaded.expect("files").expect("TLS");
+        loaded
+            .iter()
+            .filter_map(ServerCertificate::first_name)
+            .collect::<Vec<_>>()
+    };
+    let all = ["a.example", "b.example", "c.example"];
+    let text = format!("[tls]\n{default}{}", others(&c, &c_key));
+    assert_eq!(names(&text), all);
+    assert_eq!(names(&format!("[tls]\n{}", others(&c, &c_key))), &all[1..]);
+    let sections = format!("[tls]\n{default}[[tls.certificates]]\ncert = {b:?}\nkey = {b_key:?}\n");
+    assert_eq!(names(&sections), &all[..2]);
+    let again = config(&config(&text).to_toml());
+    assert_eq!(again.tls, config(&text).tls);
+
+    let missing = folder.path("missing.pem");
+    for (cert, key, message) in [
+        (
+            &*missing,
+            &*c_key,
+            format!("{missing:?} is missing; name a PEM file"),
+        ),
+        (
+            &c,
+            &missing,
+            format!("{missing:?} is missing; name a PEM file"),
+        ),
+        (
+            &c,
+            &a_key,
+            format!("{a_key:?} is not the key of the certificate in {c:?}"),
+        ),
+    ] {
+        let found = problems(&format!("[tls]\n{default}{}", others(cert, key)));
+        assert_eq!(found.len(), 1, "{found:?}");
+        let start = format!("f.toml:4: tls.certificates: {message}");
+        assert!(found[0].starts_with(&start), "{found:?}");
+    }
+    let [soon, soon_key] = folder.certificate("soon.example", -1, 3);
+    let found = problems(&format!("[tls]\n{default}{}", others(&soon, &soon_key)));
+    let start = format!("f.toml:4: tls.certificates: {soon:?}: ends on ");
+    assert!(found[0].starts_with(&start), "{found:?}");
+}
+
+#[test]
+fn certificates_without_both_files_are_errors() {
+    for (value, message) in [
+        ("\"c.pem\"", "is not a list of tables, like [{ cert ="),
+        (
+            "[{ cert = \"c\" }]",
+            "certificate 1: key is missing or empty; name a PEM file",
+        ),
+        (
+            "[{ cert = \"\", key = \"k\" }]",
+            "certificate 1: cert is missing or empty",
+        ),
+        (
+            "[{ cert = \"c\", key = \"k\", name = \"n\" }]",
+            "certificate 1: unknown key \"name\"; there are: cert, key",
+        ),
+        (
+            "[{ cert = \"c\", key = 3 }]",
+            "certificate 1: key: 3 is not a text",
+        ),
+    ] {
+        let mut config = Config::default();
+        let errors = config.read_toml("f.toml", &format!("[tls]\ncertificates = {value}\n"));
+        let found: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 1, "{value}: {found:?}");
+        let start = format!("f.toml:2: tls.certificates: {message}");
+        assert!(found[0].starts_with(&start), "{found:?}");
+    }
+}
+
+/// A manager whose files are behind links, as certbot and Kubernetes lay them, and the folder of the links.
+struct Links {
+    folder: Folder,
+    manager: CertificateManager,
+}
+
+impl Links {
+    /// Serves a certificate for `old`. The current files are those in the folder `live`.
+    fn new(name: &str) -> Self {
+        let folder = Folder::new(name);
+        let live = PathBuf::from(folder.path("live"));
+        let links = |manager| Self { folder, manager };
+        let files = format!(
+            "[tls]\ncert = {:?}\nkey = {:?}\n",
+            live.join("cert.pem"),
+            live.join("key.pem")
+        );
+        Self::release(&live, "old");
+        let manager = CertificateManager::load(&config(&files).tls);
+        links(manager.expect("files").expect("TLS"))
+    }
+
+    /// Makes the folder `to` next to `live` with a certificate for `name`, and lets `live` be a link to it.
+    fn release(live: &Path, name: &str) {
+        let target = live.with_file_name(name);
+        fs::create_dir_all(&target).expect("a folder");
+        let [cert, key] = make_certificate(name, -1, 90);
+        fs::write(target.join("cert.pem"), cert).expect("written");
+        fs::write(target.join("key.pem"), key).expect("written");
+        Self::point(live, name);
+    }
+
+    /// Changes the link in one step.
+    fn point(live: &Path, name: &str) {
+        let new = live.with_file_name("new-link");
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(name, &new).expect("a link");
+        fs::rename(&new, live).expect("moved");
+    }
+
+    fn live(&self) -> PathBuf {
+        PathBuf::from(self.folder.path("live"))
+    }
+
+    fn name(&self) -> String {
+        let name = self.manager.current().default_certificate().first_name();
+        name.expect("a name")
+    }
+
+    /// Waits until the server has the certificate of this name.
+    async fn becomes(&self, name: &str) {
+        for _ in 0..10 {
+            if self.name() == name {
+                return;
+            }
+            sleep(Duration::from_secs(5)).await;
+        }
+        panic!("the certificate is still for {}", self.name());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+#[cfg(unix)]
+async fn changed_link_or_file_of_a_certificate_is_seen() {
+    let links = Links::new("tls-links");
+    let running = tokio::spawn(links.manager.clone().run());
+    links.becomes("old").await;
+    Links::release(&links.live(), "renewed");
+    links.becomes("renewed").await;
+    // A restored backup has an older time than the file before it.
+    Links::point(&links.live(), "old");
+    links.becomes("old").await;
+    // The files themselves are written again.
+    for (of, to) in [
+        ("renewed/cert.pem", "cert.pem"),
+        ("renewed/key.pem", "key.pem"),
+    ] {
+        fs::copy(links.folder.path(of), links.live().join(to)).expect("a copy");
+    }
+    links.becomes("renewed").await;
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+#[cfg(unix)]
+async fn certificate_stays_while_its_new_files_are_unusable() {
+    let links = Links::new("tls-broken");
+    let running = tokio::spawn(links.manager.clone().run());
+    Links::release(&links.live(), "other");
+    Links::point(&links.live(), "old");
+    let (cert, key) = (links.live().join("cert.pem"), links.live().join("key.pem"));
+    for broken in ["", "no certificate"] {
+        fs::write(&cert, broken).expect("written");
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(links.name(), "old");
+        let error = links.manager.reload().expect_err("an unusable file");
+        assert!(
+            error
+                .to_string()
+                .contains("live/cert.pem\" holds no certificate"),
+            "{error}"
+        );
+    }
+    fs::remove_file(&cert).expect("removed");
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(links.name(), "old");
+    // The certificate and its key arrive one after the other.
+    fs::copy(links.folder.path("other/cert.pem"), &cert).expect("a copy");
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(links.name(), "old");
+    fs::copy(links.folder.path("other/key.pem"), &key).expect("a copy");
+    links.becomes("other").await;
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+#[cfg(unix)]
+async fn files_are_not_watched_with_an_interval_of_zero() {
+    let links = Links::new("tls-unwatched");
+    let mut settings = config("[tls]\nreload_secs = 0\n").tls;
+    settings.cert = Some(links.live().join("cert.pem"));
+    settings.key = Some(links.live().join("key.pem"));
+    let manager = CertificateManager::load(&settings)
+        .expect("files")
+        .expect("TLS");
+    manager.clone().run().await;
+    Links::release(&links.live(), "renewed");
+    let first = |manager: &CertificateManager| manager.current().default_certificate().first_name();
+    assert_eq!(first(&manager).as_deref(), Some("old"));
+    manager.reload().expect("files");
+    assert_eq!(first(&manager).as_deref(), Some("renewed"));
 }

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
-use switchboard::{Listener, Server, tls::ServerCertificate};
+use switchboard::{
+    Listener, Server,
+    tls::{CertificateManager, ServerCertificates},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -15,9 +18,11 @@ use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig, RootCertStore,
+        ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         crypto::ring,
-        pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+        version::{TLS12, TLS13},
     },
 };
 use tokio_tungstenite::{client_async, tungstenite::Message};
@@ -31,16 +36,20 @@ const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls");
 /// The first bytes of a TLS handshake.
 const PARTIAL_HANDSHAKE: &[u8] = &[22, 3, 1, 2, 0, 1];
 
-fn certificate() -> ServerCertificate {
-    let files = format!("[tls]\ncert = \"{FILES}/ec.pem\"\nkey = \"{FILES}/ec-sec1.key\"\n");
-    let loaded = ServerCertificate::load(&config(&files).tls);
+/// The settings of the default certificate of these tests.
+fn files() -> String {
+    format!("[tls]\ncert = \"{FILES}/ec.pem\"\nkey = \"{FILES}/ec-sec1.key\"\n")
+}
+
+fn certificates(toml: &str) -> ServerCertificates {
+    let loaded = ServerCertificates::load(&config(toml).tls);
     loaded.expect("files").expect("TLS")
 }
 
 pub(crate) fn listener() -> (Listener, SocketAddr) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
-    (listener.with_tls(certificate().tls()), address)
+    (listener.with_tls(certificates(&files()).tls()), address)
 }
 
 /// Serves with TLS on a free loopback port.
@@ -191,27 +200,162 @@ async fn a_closed_websocket_ends_with_close_notify() {
 #[tokio::test]
 async fn a_request_without_tls_is_redirected_or_rejected_with_the_https_url() {
     let (server, address) = start_with_tls("");
-    let page = get(address, "/voice?room=a").await;
+    let page = get_of(address, "localhost", "/voice?room=a").await;
     assert!(page.starts_with("HTTP/1.1 307 "), "{page}");
     assert!(
-        page.contains("\r\nlocation: https://x/voice?room=a\r\n"),
+        page.contains("\r\nlocation: https://localhost/voice?room=a\r\n"),
         "{page}"
     );
-    let upgrade =
-        "GET /ws HTTP/1.1\r\nHost: h:1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-    for head in [upgrade, "POST /ws HTTP/1.1\r\nHost: h:1\r\n\r\n"] {
+    let upgrade = "GET /ws HTTP/1.1\r\nHost: localhost:1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for head in [upgrade, "POST /ws HTTP/1.1\r\nHost: localhost:1\r\n\r\n"] {
         let response = http(address, head).await;
         assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
         assert!(
-            response.contains("use https://h:1/ws (and wss://"),
+            response.contains("use https://localhost:1/ws (and wss://"),
             "{response}"
         );
     }
+    let other = get_of(address, "evil.example", "/").await;
+    assert!(other.starts_with("HTTP/1.1 421 "), "{other}");
+    assert!(!other.contains("evil"), "{other}");
     // The connection ends after one response, and no request reaches the server.
     let twice = "GET / HTTP/1.1\r\nHost: a b\r\n\r\n".repeat(2);
     assert_eq!(http(address, &twice).await.matches("HTTP/1.1 ").count(), 1);
     assert_eq!(failed_handshakes(address).await, 0);
     assert!(server.shutdown(TEST_TIMEOUT).await);
+}
+
+/// The response to a request without TLS for this host.
+async fn get_of(address: SocketAddr, host: &str, path: &str) -> String {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    http(address, &head).await
+}
+
+#[tokio::test]
+async fn a_redirect_listener_redirects_to_hosts_of_the_certificate_only() {
+    let server = Server::builder().build().expect("valid settings");
+    let manager = CertificateManager::load(&config(&files()).tls);
+    let manager = manager.expect("files").expect("TLS");
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = listener.address();
+    manager.serve_redirect(&server, listener, 8443);
+    for (host, path) in [("localhost", "/a?b=c"), ("localhost:80", "//evil.example/")] {
+        let response = get_of(address, host, path).await;
+        assert!(response.starts_with("HTTP/1.1 307 "), "{response}");
+        let location = format!("\r\nlocation: https://localhost:8443{path}\r\n");
+        assert!(response.contains(&location), "{response}");
+        // Browsers must ignore the header without TLS (RFC 6797, section 8.1), so it is not sent.
+        assert!(!response.contains("strict-transport"), "{response}");
+    }
+    for host in ["evil.example", "127.0.0.1", "localhost.evil.example"] {
+        let response = get_of(address, host, "/").await;
+        assert!(response.starts_with("HTTP/1.1 421 "), "{response}");
+        assert!(!response.contains("location:"), "{response}");
+    }
+    for path in ["/ws", "/metrics", "/readyz", "/voice"] {
+        let response = get_of(address, "localhost", path).await;
+        assert!(response.starts_with("HTTP/1.1 307 "), "{response}");
+    }
+    let post = "POST /ws HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let response = http(address, post).await;
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    let probe = get_of(address, "127.0.0.1", "/healthz").await;
+    assert!(probe.ends_with("\r\n\r\nok\n"), "{probe}");
+    assert!(server.shutdown(TEST_TIMEOUT).await);
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_use_https_unless_the_certificate_is_self_signed() {
+    let server = Server::builder().build().expect("valid settings");
+    let (listener, address) = listener();
+    server.serve(listener);
+    for path in ["/", "/healthz", "/missing"] {
+        let response = secure_get(address, path).await;
+        let header = "\r\nstrict-transport-security: max-age=86400\r\n";
+        assert!(response.contains(header), "{response}");
+    }
+    let own = std::env::temp_dir().join(format!("switchboard-{}-hsts.pem", std::process::id()));
+    let self_signed = format!("[tls]\nself_signed = true\nself_signed_file = {own:?}\n");
+    for (toml, seconds) in [
+        (self_signed, 0),
+        (format!("{}hsts_max_age = 0\n", files()), 0),
+        (format!("{}hsts_max_age = 31536000\n", files()), 31_536_000),
+    ] {
+        let setup = certificates(&toml).setup();
+        assert_eq!(setup.hsts_secs, seconds, "{toml}");
+    }
+    drop(std::fs::remove_file(own));
+}
+
+/// The certificate that the server sends to a client that asks for `name`, or for none.
+async fn certificate_for(address: SocketAddr, name: Option<&str>) -> CertificateDer<'static> {
+    let mut config = ClientConfig::clone(connector(&[]).config());
+    config.enable_sni = name.is_some();
+    let verifier = Arc::new(AnyCertificate);
+    config.dangerous().set_certificate_verifier(verifier);
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let name = ServerName::try_from(name.unwrap_or("localhost").to_owned()).expect("a name");
+    let connected = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let connected = connected.await.expect("a handshake");
+    let chain = connected.get_ref().1.peer_certificates();
+    chain.expect("a certificate")[0].clone().into_owned()
+}
+
+#[tokio::test]
+async fn the_certificate_is_chosen_by_the_name_that_the_client_sends() {
+    let server = Server::builder().build().expect("valid settings");
+    let other = rcgen::generate_simple_self_signed(["b.example".to_owned()]).expect("made");
+    let folder = std::env::temp_dir();
+    let [cert, key] = ["pem", "key"]
+        .map(|kind| folder.join(format!("switchboard-{}-sni.{kind}", std::process::id())));
+    std::fs::write(&cert, other.cert.pem()).expect("written");
+    std::fs::write(&key, other.signing_key.serialize_pem()).expect("written");
+    let toml = format!(
+        "{}certificates = [{{ cert = {cert:?}, key = {key:?} }}]\n",
+        files()
+    );
+    let bound = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = bound.address();
+    server.serve(bound.with_tls(certificates(&toml).tls()));
+    let default = CertificateDer::from_pem_file(format!("{FILES}/ec.pem")).expect("a certificate");
+    for (name, expected) in [
+        (Some("localhost"), &default),
+        (Some("b.example"), other.cert.der()),
+        (Some("unknown.example"), &default),
+        (None, &default),
+    ] {
+        assert_eq!(certificate_for(address, name).await, *expected, "{name:?}");
+    }
+    for file in [cert, key] {
+        drop(std::fs::remove_file(file));
+    }
+}
+
+#[tokio::test]
+async fn only_the_configured_tls_versions_are_accepted() {
+    for (setting, versions, accepts) in [
+        ("", &[&TLS12][..], true),
+        ("", &[&TLS13], true),
+        ("min_version = \"1.3\"\n", &[&TLS12], false),
+        ("min_version = \"1.3\"\n", &[&TLS13, &TLS12], true),
+    ] {
+        let server = Server::builder().build().expect("valid settings");
+        let bound = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let address = bound.address();
+        let toml = format!("{}{setting}", files());
+        server.serve(bound.with_tls(certificates(&toml).tls()));
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_file(format!("{FILES}/ec.pem")).expect("a certificate");
+        roots.add(root).expect("a root");
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_protocol_versions(versions).expect("versions");
+        let config = builder.with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connected = TlsConnector::from(Arc::new(config)).connect(name, stream);
+        assert_eq!(connected.await.is_ok(), accepts, "{setting} {versions:?}");
+    }
 }
 
 #[tokio::test]
@@ -296,15 +440,14 @@ async fn a_shutdown_does_not_wait_for_handshakes() {
 #[tokio::test]
 async fn a_certificate_is_replaced_for_new_connections() {
     let server = Server::builder().build().expect("valid settings");
-    let tls = certificate().tls();
+    let tls = certificates(&files()).tls();
     let bound = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = bound.address();
     server.serve(bound.with_tls(tls.clone()));
     let local = start_tunnel(address).await;
     let (mut ada, _) = Client::join(local, "r", "ada").await;
     let toml = format!("[tls]\ncert = \"{FILES}/rsa.pem\"\nkey = \"{FILES}/rsa-pkcs8.key\"\n");
-    let other = ServerCertificate::load(&config(&toml).tls);
-    tls.replace(other.expect("files").expect("TLS").server_config());
+    tls.replace(certificates(&toml).setup());
     assert!(
         connect_with(address, &[]).await.is_err(),
         "the new certificate is not trusted"
@@ -312,6 +455,48 @@ async fn a_certificate_is_replaced_for_new_connections() {
     ada.send(r#"{"type":"message","data":"still here","targetID":"ada"}"#)
         .await;
     ada.next().await;
+}
+
+/// Accepts every certificate, so that the test can see which one the server sends.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let provider = ring::default_provider();
+        provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
 }
 
 async fn failed_handshakes(address: SocketAddr) -> u64 {

@@ -1,7 +1,7 @@
 //! Validates the TLS files, and TLS between the nodes of a cluster.
 
-use super::{Reason, Validator, VoiceIdentity};
-use crate::tls::ServerCertificate;
+use super::{PORT, Reason, Validator, VoiceIdentity, is_same_socket};
+use crate::tls::ServerCertificates;
 
 /// A certificate with fewer days left is reported as a warning.
 const DAYS_LEFT_MIN: i64 = 14;
@@ -14,16 +14,20 @@ impl Validator<'_> {
             (None, Some(_)) => Some(["tls.key", "tls.cert"]),
             (Some(_), Some(_)) | (None, None) => None,
         };
-        let has_files = tls.cert.is_some() || tls.key.is_some();
         if let Some(pair) = missing {
             self.report_pair(
                 pair,
                 "must be set with",
                 "a certificate and its key belong together",
             );
-        } else if tls.self_signed && has_files {
-            let why = "the listeners have one certificate";
-            self.report_pair(["tls.self_signed", "tls.cert"], "must be false with", why);
+        } else if tls.self_signed && tls.has_files() {
+            let why = "a self-signed certificate is for servers without another one";
+            let other = if tls.cert.is_some() {
+                "tls.cert"
+            } else {
+                "tls.certificates"
+            };
+            self.report_pair(["tls.self_signed", other], "must be false with", why);
         } else if tls.self_signed_file.is_some() && !tls.self_signed {
             let why = "the file would not be used";
             self.report_pair(
@@ -31,9 +35,16 @@ impl Validator<'_> {
                 "must be empty with",
                 why,
             );
+        } else if !tls.redirect_listen.is_empty() && !tls.is_on() {
+            let why = "there would be no HTTPS to redirect to";
+            self.report_pair(
+                ["tls.redirect_listen", "tls.cert"],
+                "must be empty with",
+                why,
+            );
         } else {
-            match ServerCertificate::check(tls) {
-                Ok(certificate) => self.tls_between_nodes(certificate.as_ref()),
+            match ServerCertificates::check(tls) {
+                Ok(certificates) => self.tls_between_nodes(certificates.as_ref()),
                 Err(error) => self.report(&[error.setting()], error),
             }
         }
@@ -41,7 +52,7 @@ impl Validator<'_> {
 
     /// Checks TLS between the nodes of a cluster. Nodes forward voice requests to each other over HTTPS and verify the
     /// certificate of the target node, so it must be valid for the host of the advertised URL.
-    fn tls_between_nodes(&mut self, certificate: Option<&ServerCertificate>) {
+    fn tls_between_nodes(&mut self, certificates: Option<&ServerCertificates>) {
         let config = self.config;
         let has_voice = config.voice.gostream.identity != VoiceIdentity::Off;
         if config.engine.url.is_empty() || !config.tls.is_on() || !has_voice {
@@ -53,7 +64,7 @@ impl Validator<'_> {
         }
         let url = &config.engine.advertise_url;
         let is_named = url.strip_prefix("https://").is_some_and(|host| {
-            certificate.is_none_or(|certificate| certificate.is_for(host_of(host)))
+            certificates.is_none_or(|certificates| certificates.is_for(host_of(host)))
         });
         if !is_named {
             let rule = "must be \"https://NAME:PORT\" with a name of the certificate in";
@@ -62,20 +73,50 @@ impl Validator<'_> {
         }
     }
 
-    /// Reports a certificate that is not valid yet or expires soon.
+    /// Reports addresses of redirecting listeners that another listener has too. If that is the internal listener, the
+    /// server runs without it.
+    pub(super) fn redirect_addresses(&mut self) {
+        let redirects = &self.config.tls.redirect_listen;
+        let listeners = self.config.listeners();
+        for (index, address) in redirects.iter().enumerate() {
+            let earlier = redirects.iter().take(index);
+            let earlier = earlier.map(|address| (*address, "tls.redirect_listen".to_owned()));
+            let others = listeners.iter().enumerate().map(|(index, other)| {
+                let setting = if index == 0 {
+                    PORT.to_owned()
+                } else {
+                    other.setting()
+                };
+                (other.address, setting)
+            });
+            let mut others = others.chain(earlier);
+            if let Some((_, other)) = others.find(|(other, _)| is_same_socket(*other, *address)) {
+                let keys = ["tls.redirect_listen", &other];
+                let (address, settings) = (*address, self.settings_text(&keys));
+                self.report(&keys, Reason::AddressInUse { address, settings });
+            }
+        }
+    }
+
+    /// Reports each certificate that is not valid yet or expires soon.
     pub(super) fn certificate_dates(&mut self) {
-        let Ok(Some(certificate)) = ServerCertificate::check(&self.config.tls) else {
+        let tls = &self.config.tls;
+        let Ok(Some(certificates)) = ServerCertificates::check(tls) else {
             return;
         };
-        // A self-signed certificate is replaced at the start of the server, before it expires.
-        if self.config.tls.self_signed {
-            return;
-        }
-        let (start, end) = (certificate.valid_from(), certificate.valid_until());
-        if !certificate.is_valid_yet() {
-            self.report(&["tls.cert"], Reason::NotValidYet(start));
-        } else if certificate.days_left() < DAYS_LEFT_MIN {
-            self.report(&["tls.cert"], Reason::EndsSoon(end));
+        for (certificate, ([setting, _], file, _)) in certificates.iter().zip(tls.files()) {
+            let (start, end) = (certificate.valid_from(), certificate.valid_until());
+            let reason = if !certificate.is_valid_yet() {
+                Reason::NotValidYet(start)
+            } else if certificate.days_left() < DAYS_LEFT_MIN {
+                Reason::EndsSoon(end)
+            } else {
+                continue;
+            };
+            self.report(
+                &[setting],
+                reason.within(format!("{:?}", file.display().to_string())),
+            );
         }
     }
 }

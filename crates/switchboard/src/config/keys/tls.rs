@@ -1,15 +1,35 @@
 //! The settings of TLS.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{SettingDef, quoted, row};
+use super::{
+    Reason, SECS_MAX, SettingDef, addresses, list, one_of, quoted, row, to_field_type, within,
+};
+use crate::{
+    config::raw_value::RawValue,
+    tls::{CertificateFiles, TlsVersion},
+};
 
-pub(super) fn rows() -> [SettingDef; 4] {
+/// Maximum entries of `tls.certificates`.
+const CERTIFICATES_MAX: usize = 256;
+
+/// Maximum of `tls.hsts_max_age` in seconds: two years.
+const HSTS_SECS_MAX: u64 = 2 * 365 * 24 * 60 * 60;
+
+const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
+
+pub(super) fn rows() -> Vec<SettingDef> {
+    let mut rows = Vec::from(certificates());
+    rows.extend(https());
+    rows
+}
+
+fn certificates() -> [SettingDef; 6] {
     [
         row(
             "tls",
             "cert",
-            "A PEM file with the certificate chain of all listeners, the server's certificate first. With it they speak HTTPS and WSS; empty for plain HTTP. On SIGHUP it is read again with tls.key.",
+            "A PEM file with the certificate chain of all listeners, the server's certificate first. With it they speak HTTPS and WSS; empty for plain HTTP.",
             |config, raw| {
                 config.tls.cert = file(raw.text()?);
                 Ok(())
@@ -25,6 +45,26 @@ pub(super) fn rows() -> [SettingDef; 4] {
                 Ok(())
             },
             |config| shown(&config.tls.key),
+        ),
+        row(
+            "tls",
+            "certificates",
+            "More certificates, as { cert = \"FILE\", key = \"FILE\" }; in a file also as [[tls.certificates]], in the environment as inline TOML or JSON. A client gets the one for the host name that it asks for (SNI); without a name, or with an unknown one, it gets that of tls.cert, or the first of these.",
+            |config, raw| files(raw).map(|files| config.tls.certificates = files),
+            |config| {
+                let shown = config.tls.certificates.iter().map(|files| {
+                    let [cert, key] = [&files.cert, &files.key].map(|file| quoted(file.display()));
+                    format!("{{ cert = {cert}, key = {key} }}")
+                });
+                format!("[{}]", shown.collect::<Vec<_>>().join(", "))
+            },
+        ),
+        secs!(
+            "tls",
+            "reload_secs",
+            "Seconds between two looks at the files of certificates and keys. When they have changed, also by a changed link, they are read again; connections stay open. 0 for SIGHUP only.",
+            tls.reload_interval,
+            0..=SECS_MAX
         ),
         boolean!(
             "tls",
@@ -45,10 +85,85 @@ pub(super) fn rows() -> [SettingDef; 4] {
     ]
 }
 
+fn https() -> [SettingDef; 4] {
+    [
+        row(
+            "tls",
+            "min_version",
+            "The oldest version of TLS that clients may use: \"1.2\" or \"1.3\".",
+            |config, raw| one_of(raw, &VERSIONS).map(|version| config.tls.min_version = version),
+            |config| {
+                let is_set = |(_, version): &&(_, TlsVersion)| *version == config.tls.min_version;
+                quoted(VERSIONS.iter().find(is_set).map_or("1.2", |(name, _)| name))
+            },
+        ),
+        int!(
+            "tls",
+            "hsts_max_age",
+            "Seconds for which a browser that was here uses only HTTPS for this host, on all its ports (Strict-Transport-Security); 0 for no such header. It is never sent with a self-signed certificate. The default of one day can be taken back within a day.",
+            tls.hsts_max_age,
+            0..=HSTS_SECS_MAX
+        ),
+        row(
+            "tls",
+            "redirect_listen",
+            "Addresses of listeners without TLS that only redirect to HTTPS, as \":80\". They answer /healthz too.",
+            |config, raw| addresses(raw).map(|listen| config.tls.redirect_listen = listen),
+            |config| list(&config.tls.redirect_listen),
+        ),
+        int!(
+            "tls",
+            "redirect_port",
+            "The port of the HTTPS URLs to which tls.redirect_listen redirects; 0 for the port of the main listener. Set it if another port is published, as by Docker.",
+            tls.redirect_port,
+            0..=u64::from(u16::MAX)
+        ),
+    ]
+}
+
 fn file(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| text.into())
 }
 
 fn shown(file: &Option<PathBuf>) -> String {
     quoted(file.as_deref().unwrap_or("".as_ref()).display())
+}
+
+fn files(raw: &RawValue) -> Result<Vec<CertificateFiles>, Reason> {
+    let tables = raw.tables().map_err(|_| Reason::Secret {
+        expected: "a list of tables, like [{ cert = \"FILE\", key = \"FILE\" }], in TOML or JSON",
+    })?;
+    if tables.len() > CERTIFICATES_MAX {
+        return Err(Reason::TooMany {
+            count: tables.len(),
+            unit: "certificates",
+            max: CERTIFICATES_MAX,
+        });
+    }
+    let tables = tables.iter().enumerate();
+    let files = tables.map(|(index, table)| {
+        pair(table).map_err(|reason| reason.within(format!("certificate {}", index + 1)))
+    });
+    files.collect()
+}
+
+/// The files of one certificate.
+fn pair(table: &BTreeMap<String, RawValue>) -> Result<CertificateFiles, Reason> {
+    if let Some(other) = table
+        .keys()
+        .find(|key| !["cert", "key"].contains(&key.as_str()))
+    {
+        let key = other.clone();
+        let keys = "cert, key";
+        return Err(Reason::UnknownKey { key, keys });
+    }
+    let path = |key: &'static str| {
+        let text = table.get(key).map(RawValue::text).transpose();
+        let text = text.map_err(|reason| reason.within(key))?;
+        text.and_then(file).ok_or(Reason::NoCertificateFile(key))
+    };
+    Ok(CertificateFiles {
+        cert: path("cert")?,
+        key: path("key")?,
+    })
 }
