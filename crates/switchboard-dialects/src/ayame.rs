@@ -134,6 +134,10 @@ impl Dialect for Ayame {
         })
     }
 
+    fn is_public(&self, _endpoint: &'static str) -> bool {
+        true
+    }
+
     fn settings(&self) -> &'static [DialectSetting] {
         &SETTINGS
     }

@@ -157,6 +157,7 @@ mod tests {
             CloseReason::DONE,
             CloseReason::KICKED,
             CloseReason::REPLACED,
+            CloseReason::TOKEN_EXPIRED,
             custom,
         ] {
             assert_eq!(
@@ -179,6 +180,7 @@ mod tests {
             CloseReason::NOT_COMPLETED,
             CloseReason::KICKED,
             CloseReason::REPLACED,
+            CloseReason::TOKEN_EXPIRED,
             CloseReason::TOO_BIG,
             CloseReason::RESTART,
             CloseReason::SLOW,

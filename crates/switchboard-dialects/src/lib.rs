@@ -98,6 +98,18 @@ pub trait Dialect: Sync + fmt::Debug {
         HttpAnswer::Ready(HttpReply::not_found())
     }
 
+    /// Whether plain HTTP requests at the endpoint with this name are answered without a credential, because the answer
+    /// discloses nothing about rooms and clients: a health check, for example.
+    fn is_public(&self, _endpoint: &'static str) -> bool {
+        false
+    }
+
+    /// The credential in the dialect's own place of a request: a parameter of its path or query. With access control it
+    /// is read if the request has no credential in a place that all dialects have.
+    fn credential<'h>(&self, _handshake: &'h Handshake) -> Option<&'h str> {
+        None
+    }
+
     /// The settings of the dialect, which are in the section of the configuration that has its name.
     fn settings(&self) -> &'static [DialectSetting] {
         &[]

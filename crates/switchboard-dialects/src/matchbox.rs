@@ -106,6 +106,14 @@ impl Dialect for Matchbox {
         })
     }
 
+    fn is_public(&self, endpoint: &'static str) -> bool {
+        endpoint == HEALTH
+    }
+
+    fn credential<'h>(&self, handshake: &'h Handshake) -> Option<&'h str> {
+        handshake.query.get("token")
+    }
+
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
         output.first_frame = FirstFrameTimeout::Never;
         let mut session = MatchboxSession {

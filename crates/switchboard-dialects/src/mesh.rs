@@ -138,6 +138,10 @@ impl Dialect for Mesh {
         true
     }
 
+    fn credential<'h>(&self, handshake: &'h Handshake) -> Option<&'h str> {
+        handshake.query.get("token")
+    }
+
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
         let settings = &handshake.settings;
         let length = settings.int(TRAITS.name, ID_LENGTH).clamp(8, 64);

@@ -73,7 +73,7 @@ static TRAITS: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-static SETTINGS: [DialectSetting; 5] = [
+static SETTINGS: [DialectSetting; 6] = [
     DialectSetting {
         key: "keys",
         doc: "The keys that clients may use, separated by commas; \"*\" for any. Each key is a room.",
@@ -104,6 +104,12 @@ static SETTINGS: [DialectSetting; 5] = [
         default: || SettingValue::Flag(false),
         range: 0..=1,
     },
+    DialectSetting {
+        key: "token_is_credential",
+        doc: "Whether the token of a client is its access token. Off, because npm peerjs sends a random token unless its page sets one.",
+        default: || SettingValue::Flag(false),
+        range: 0..=1,
+    },
 ];
 
 static KEYS: &DialectSetting = &SETTINGS[0];
@@ -111,6 +117,7 @@ static ALLOW_DISCOVERY: &DialectSetting = &SETTINGS[1];
 static GRACE: &DialectSetting = &SETTINGS[2];
 static CORS_ORIGINS: &DialectSetting = &SETTINGS[3];
 static MIXED: &DialectSetting = &SETTINGS[4];
+static TOKEN_IS_CREDENTIAL: &DialectSetting = &SETTINGS[5];
 
 /// The label of data connections with clients of other dialects.
 const LABEL: &str = "chat";
@@ -228,6 +235,16 @@ impl Dialect for PeerJs {
             PEERS => HttpAnswer::Ready(reply(401, TEXT, "Discovery is not allowed.".into())),
             _ => HttpAnswer::Ready(HttpReply::not_found()),
         }
+    }
+
+    fn is_public(&self, endpoint: &'static str) -> bool {
+        [INFO, ID].contains(&endpoint)
+    }
+
+    fn credential<'h>(&self, handshake: &'h Handshake) -> Option<&'h str> {
+        let settings = &handshake.settings;
+        let token = handshake.query.get("token");
+        token.filter(|_| settings.flag(TRAITS.name, TOKEN_IS_CREDENTIAL))
     }
 
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {

@@ -114,6 +114,14 @@ impl Dialect for YWebrtc {
         })
     }
 
+    fn is_public(&self, _endpoint: &'static str) -> bool {
+        true
+    }
+
+    fn credential<'h>(&self, handshake: &'h Handshake) -> Option<&'h str> {
+        handshake.query.get("token")
+    }
+
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
         output.first_frame = FirstFrameTimeout::Never;
         Box::new(YWebrtcSession {

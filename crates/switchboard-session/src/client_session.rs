@@ -56,6 +56,8 @@ pub struct ClientSession {
     peer: Peer,
     state: SessionState,
     limits: Arc<Limits>,
+    /// The time in seconds since 1970 at which the access of the client ends.
+    expires_at: Option<u64>,
     /// The output that the client has not acknowledged, if the session outlives its connection.
     kept: Option<Box<KeptOutput>>,
     dialects: DialectTable,
@@ -106,6 +108,7 @@ impl ClientSession {
             peer,
             state,
             limits,
+            expires_at: access.expires_at,
             kept: None,
             dialects,
         };
@@ -117,6 +120,12 @@ impl ClientSession {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// The time in seconds since 1970 at which the access of the client ends; `None` if it does not.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<u64> {
+        self.expires_at
     }
 
     /// Handles a frame from the client.

@@ -26,6 +26,9 @@ use crate::{
 /// The time that a client has at least for its first frame after a pause in which its connection was not read.
 const FIRST_FRAME_AFTER_PAUSE: Duration = Duration::from_secs(5);
 
+/// The error text for a client whose access has ended.
+const EXPIRED_TEXT: &str = "The access token has expired.";
+
 /// The intervals by which a dead client is detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -94,6 +97,8 @@ pub struct SessionMachine {
     /// The names and addresses of this client that other clients claim. The next sign of life is reported to the hub
     /// (the state machine of the rooms): it proves that this client still uses them.
     probes: Option<Box<Vec<ResourceKey>>>,
+    /// The time at which the access of the client ends.
+    expires: Option<Instant>,
     /// A pending decision, and the steps behind it. Meanwhile the session gets no frames.
     suspended: Option<Box<Suspended>>,
 }
@@ -124,8 +129,10 @@ impl SessionMachine {
             first_frame: wait.filter(|wait| !wait.is_zero()).map(|wait| now + wait),
             tick: None,
             probes: None,
+            expires: None,
             suspended: None,
         };
+        machine.update_expiry(first.unix_secs, now);
         machine.apply_output(first, now);
         machine
     }
@@ -298,19 +305,17 @@ impl SessionMachine {
     /// The time of the next call of [`SessionMachine::handle_timeout`].
     pub fn poll_timeout(&self) -> Instant {
         if self.is_suspended() {
-            let paused = self.paused_until.unwrap_or(self.next_ping);
-            return paused.min(self.next_ping);
+            let others = [self.paused_until, self.expires];
+            return earliest(self.next_ping, others);
         }
         let others = [
             Some(self.silence_deadline()),
             self.paused_until,
             self.first_frame.filter(|_| !self.is_paused()),
             self.next_tick(),
+            self.expires,
         ];
-        others
-            .into_iter()
-            .flatten()
-            .fold(self.next_ping, Instant::min)
+        earliest(self.next_ping, others)
     }
 
     /// The time of the next tick of the session. Of all timeouts an event moves only this one to an earlier time.
@@ -328,10 +333,13 @@ impl SessionMachine {
         }
     }
 
-    /// Handles the timeouts that are due at `now`. While a decision is pending, these are only pings and the end of a
-    /// pause: the session gets no frames then, so it cannot miss its other deadlines, and a decision has a time limit
-    /// of its own.
+    /// Handles the timeouts that are due at `now`. While a decision is pending, these are only pings, the end of a
+    /// pause and that of the client's access: the session gets no frames then, so it cannot miss its other deadlines,
+    /// and a decision has a time limit of its own.
     pub fn handle_timeout(&mut self, now: Instant, output: &mut SessionOutput) {
+        if self.expires.is_some_and(|at| now >= at) {
+            return self.expire(now, output);
+        }
         if self.is_suspended() {
             self.end_pause(now);
             return self.ping_if_due(now, output);
@@ -355,6 +363,24 @@ impl SessionMachine {
             self.apply_output(output, now);
         }
         self.ping_if_due(now, output);
+    }
+
+    /// Ends the session of a client whose access has ended. The client is told so, unless its session waits for the
+    /// response of a web service and so handles nothing.
+    fn expire(&mut self, now: Instant, output: &mut SessionOutput) {
+        if !self.defers_events() {
+            let reason = ErrorCode::Denied(Some(EXPIRED_TEXT.into()));
+            self.on_violation(reason, CloseReason::TOKEN_EXPIRED, now, output);
+        }
+        output.close = Some(CloseReason::TOKEN_EXPIRED);
+    }
+
+    /// Sets the time at which the access of the client ends, which is known in seconds since 1970.
+    fn update_expiry(&mut self, unix_secs: u64, now: Instant) {
+        let left = |at: u64| Duration::from_secs(at.saturating_sub(unix_secs));
+        let expires_at = self.session.expires_at();
+        // A time that an `Instant` cannot have is never reached.
+        self.expires = expires_at.and_then(|at| now.checked_add(left(at)));
     }
 
     /// Ends a pause that is over at `now`.
@@ -451,9 +477,21 @@ impl SessionMachine {
     }
 }
 
+/// The earliest of these times.
+fn earliest<const N: usize>(first: Instant, others: [Option<Instant>; N]) -> Instant {
+    others.into_iter().flatten().fold(first, Instant::min)
+}
+
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
     reason = "a test needs any instant to count from"
 )]
 mod tests;
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test needs any instant to count from"
+)]
+mod access_tests;

@@ -74,6 +74,13 @@ impl Upgrade {
         &self.offers
     }
 
+    /// Removes the offers with this prefix: they carry data and are never chosen.
+    #[must_use]
+    pub fn ignore_offers(mut self, prefix: &str) -> Self {
+        self.offers.retain(|offer| !offer.starts_with(prefix));
+        self
+    }
+
     /// Chooses one of the subprotocols that the client offers. A browser that has offered some fails
     /// the connection if none is chosen.
     #[must_use]

@@ -14,10 +14,12 @@ use tokio::time::{error::Elapsed, timeout};
 
 mod context;
 pub(crate) mod control;
+mod places;
 
 pub(crate) use context::Contexts;
 pub use context::HostContext;
 pub(crate) use control::AccessControl;
+pub(crate) use places::OwnPlaces;
 
 /// Time that a hook has to answer. Meanwhile the frames of the client wait, and the server still sends to it.
 pub(crate) const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -112,6 +114,12 @@ impl Admission {
             expires_at: self.expires_at.or(principal.expires_at),
             context: self.context,
         }
+    }
+
+    /// The identity of the client.
+    pub(crate) fn identity(&self) -> Identity {
+        let name = self.identity.clone();
+        name.map_or(Identity::Claimed, Identity::Proven)
     }
 
     /// The namespace of the client.

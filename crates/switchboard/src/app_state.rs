@@ -23,7 +23,9 @@ use switchboard_voice::{AdmittedRequest, RequestAccess, User, VoiceHost};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    access::{AccessControl, Admission, ConnectRequest, HOOK_TIMEOUT, HostContext, JoinRequest},
+    access::{
+        AccessControl, Admission, ConnectRequest, HOOK_TIMEOUT, HostContext, JoinRequest, OwnPlaces,
+    },
     config::Config,
     proxy,
     request_guard::RequestGuard,
@@ -70,12 +72,21 @@ pub(crate) struct AppState {
 impl AppState {
     /// Admits a connection within the limits, and asks the connect hook. The error is the response.
     pub(crate) async fn admit(&self, request: &Parts) -> Result<(Permit, Admission), Response> {
+        self.admit_with(request, OwnPlaces::default()).await
+    }
+
+    /// Admits a connection, as [`Self::admit`] does, whose dialect has places of its own for a credential.
+    pub(crate) async fn admit_with(
+        &self,
+        request: &Parts,
+        places: OwnPlaces<'_>,
+    ) -> Result<(Permit, Admission), Response> {
         let address = self.client_address(request);
         let permit = self.permits.try_acquire(address).map_err(|full| {
             self.log_refused(request, RefusalReason::Limit(full));
             connection_limit_response(full)
         })?;
-        let principal = match self.access.authenticate(request, address).await {
+        let principal = match self.access.authenticate(request, address, places).await {
             Ok(principal) => principal,
             Err(error) => {
                 // The permit is free while the answer is delayed.
@@ -143,12 +154,12 @@ impl AppState {
         ))
     }
 
-    /// The handshake data of a client, except those from its URL.
-    pub(crate) fn handshake(&self, identity: Option<Arc<str>>) -> Handshake {
+    /// The handshake data of a client, except its identity and those from its URL.
+    pub(crate) fn handshake(&self) -> Handshake {
         let mut rng = rand::rng();
         Handshake {
             peer: PeerId::from_random(rng.random()),
-            identity: identity.map_or(Identity::Claimed, Identity::Proven),
+            identity: Identity::Claimed,
             endpoint: Endpoint::MAIN,
             params: Query::default(),
             query: Query::default(),

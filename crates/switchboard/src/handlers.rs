@@ -10,6 +10,7 @@ use axum::{
     routing::{any, get},
 };
 use futures_util::future::{Either, FutureExt as _, OptionFuture};
+use switchboard_auth::TOKEN_SUBPROTOCOL;
 use switchboard_core::{DialectName, Power, RoomId, error_chain};
 use switchboard_dialects::{
     Accepts, CorsPolicy, Dialect, DialectTable, Handshake, HttpAnswer, HttpReply, Query,
@@ -21,7 +22,7 @@ use switchboard_transport::{
 };
 
 use crate::{
-    access::{Admission, control::require, proven_name},
+    access::{Admission, OwnPlaces, control::require, proven_name},
     app_state::AppState,
     cors,
     events::{ClientInfo, ServerEvent},
@@ -120,18 +121,22 @@ async fn begin_session(
         app.log_refused(parts, RefusalReason::Handshake);
         error_response(error)
     })?;
-    let (permit, mut handshake, admission) = admit_request(app, route, parts).await?;
+    let mut handshake = read_handshake(app, route, parts).await?;
     let chosen = choose(upgrade, &handshake, (route, sole_dialect));
-    let (upgrade, dialect) =
-        chosen.inspect_err(|_| app.log_refused(parts, RefusalReason::Dialect))?;
-    if app.uses_webhook(dialect, route) {
-        app.charge(parts)?;
-    }
+    let dialect = chosen.as_ref().ok().and_then(|(_, dialect)| *dialect);
     let is_elsewhere = |dialect: &&dyn Dialect| !route.has_dialect(dialect.traits().name);
     if let Some(dialect) = dialect.filter(is_elsewhere) {
         // The endpoint and the path parameters are those of other dialects.
         handshake.endpoint = main_endpoint(dialect);
         handshake.params = Query::default();
+    }
+    let places = OwnPlaces::of_socket(dialect, &handshake);
+    let (permit, admission) = admit_request(app, parts, places).await?;
+    handshake.identity = admission.identity();
+    let (upgrade, dialect) =
+        chosen.inspect_err(|_| app.log_refused(parts, RefusalReason::Dialect))?;
+    if app.uses_webhook(dialect, route) {
+        app.charge(parts)?;
     }
     let name = dialect.map_or(UNDETECTED, |dialect| dialect.traits().name);
     let client = ClientInfo {
@@ -181,7 +186,10 @@ async fn answer_request(
     parts: &mut Parts,
 ) -> Result<Response, Box<Response>> {
     reject_method(&parts.method).map_or(Ok(()), Err)?;
-    let (_permit, handshake, admission) = admit_request(app, route, parts).await?;
+    let mut handshake = read_handshake(app, route, parts).await?;
+    let places = OwnPlaces::of_request(dialect, &handshake);
+    let (_permit, admission) = admit_request(app, parts, places).await?;
+    handshake.identity = admission.identity();
     let reply = match dialect.respond(route.endpoint, &handshake) {
         HttpAnswer::Ready(reply) => reply,
         HttpAnswer::Members {
@@ -213,30 +221,37 @@ fn respond(reply: HttpReply) -> Response {
     response
 }
 
-/// Runs the admission checks on a request and collects its handshake data.
-async fn admit_request(
+/// The handshake data of a request, whose client is not known yet.
+async fn read_handshake(
     app: &AppState,
     route: &Route,
     parts: &mut Parts,
-) -> Result<(Permit, Handshake, Admission), Box<Response>> {
+) -> Result<Handshake, Box<Response>> {
     let params = RawPathParams::from_request_parts(parts, app).await;
     let params = params.map_err(error_response)?;
-    let (permit, admission) = app.admit(parts).await.map_err(|response| {
-        Counters::add(&app.counters().connections_refused_total, 1);
-        Box::new(response)
-    })?;
     let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
     let owned = |(key, value): (Cow<'_, str>, Cow<'_, str>)| (key.into_owned(), value.into_owned());
     let params = params
         .iter()
         .map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let handshake = Handshake {
+    Ok(Handshake {
         endpoint: route.endpoint,
         params: params.collect(),
         query: query.map(owned).collect(),
-        ..app.handshake(admission.identity.clone())
-    };
-    Ok((permit, handshake, admission))
+        ..app.handshake()
+    })
+}
+
+/// Runs the admission checks on a request.
+async fn admit_request(
+    app: &AppState,
+    parts: &Parts,
+    places: OwnPlaces<'_>,
+) -> Result<(Permit, Admission), Box<Response>> {
+    app.admit_with(parts, places).await.map_err(|response| {
+        Counters::add(&app.counters().connections_refused_total, 1);
+        Box::new(response)
+    })
 }
 
 impl AppState {
@@ -282,6 +297,7 @@ fn choose(
     let find = |name: &str| table.find(name).filter(|_| is_served(name));
     let unknown = |name: &str| error_response(unknown_dialect(name, table, is_served));
     let named = |name: &str| find(name).ok_or_else(|| unknown(name));
+    let upgrade = upgrade.ignore_offers(TOKEN_SUBPROTOCOL);
     let offers = upgrade.offers().iter();
     let offered: Vec<_> = offers
         .filter_map(|offer| offer.strip_prefix(SUBPROTOCOL))

@@ -52,7 +52,7 @@ async fn respond(app: &AppState, parts: &Parts) -> Result<Response, Box<Response
     app.charge(parts)?;
     let (_permit, admission) = app.admit(parts).await.map_err(Box::new)?;
     require_somewhere(Power::Relay, &admission.grants())?;
-    let document = document(&app.handshake(admission.identity).ice_servers()).to_string();
+    let document = document(&app.handshake().ice_servers()).to_string();
     Ok(([(header::CONTENT_TYPE, JSON)], document).into_response())
 }
 

@@ -21,7 +21,7 @@ fn limited_machine(dialect: &str, limits: &Arc<Limits>, now: Instant) -> Session
     SessionMachine::new(session, &mut first, limits, Heartbeat::default(), now)
 }
 
-fn handshake() -> Handshake {
+pub(super) fn handshake() -> Handshake {
     Handshake {
         peer: PeerId::from_random([1; 16]),
         identity: Identity::Claimed,
@@ -36,13 +36,13 @@ fn handshake() -> Handshake {
 }
 
 /// The output of one step.
-fn step(act: impl FnOnce(&mut SessionOutput)) -> SessionOutput {
+pub(super) fn step(act: impl FnOnce(&mut SessionOutput)) -> SessionOutput {
     let mut output = SessionOutput::default();
     act(&mut output);
     output
 }
 
-fn frame(state: &mut SessionMachine, text: &str, now: Instant) -> SessionOutput {
+pub(super) fn frame(state: &mut SessionMachine, text: &str, now: Instant) -> SessionOutput {
     let text = ByteString::from(text);
     step(|output| state.on_frame(ClientFrame::Text(&text), now, output))
 }
@@ -54,7 +54,7 @@ fn event(state: &mut SessionMachine, event: &Event, now: Instant) -> SessionOutp
     })
 }
 
-fn decide(
+pub(super) fn decide(
     state: &mut SessionMachine,
     decision: &Decision,
     now: Instant,
@@ -63,7 +63,7 @@ fn decide(
     (state.on_decision(decision, now, &mut output), output)
 }
 
-fn timeout(state: &mut SessionMachine, now: Instant) -> SessionOutput {
+pub(super) fn timeout(state: &mut SessionMachine, now: Instant) -> SessionOutput {
     step(|output| state.handle_timeout(now, output))
 }
 
@@ -85,7 +85,7 @@ fn pings_are_sent_every_25_seconds_and_the_client_is_gone_after_60() {
     assert_eq!(gone, (Duration::from_secs(60), CloseReason::GONE));
 }
 
-fn room() -> RoomId {
+pub(super) fn room() -> RoomId {
     RoomId::shared(
         SpaceName::default(),
         RoomName::parse("r", 0).expect("a name"),
@@ -100,7 +100,7 @@ fn list_request() -> SessionOutput {
     }
 }
 
-fn suspend_on_claim(state: &mut SessionMachine) {
+pub(super) fn suspend_on_claim(state: &mut SessionMachine) {
     let (space, room) = (SpaceName::default(), None);
     let name = switchboard_core::DisplayName::parse("ada", 0).expect("a name");
     let name = switchboard_core::NameId { space, room, name };

@@ -13,7 +13,7 @@ use switchboard_auth::{
 use switchboard_core::{Grants, Power, RoomName};
 use thiserror::Error;
 
-use crate::app_state::unix_secs;
+use crate::{access::OwnPlaces, app_state::unix_secs};
 
 /// Authenticates clients by the settings of the section `access`. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -56,9 +56,16 @@ impl AccessControl {
         &self,
         request: &Parts,
         address: Option<IpAddr>,
+        places: OwnPlaces<'_>,
     ) -> Result<Principal, AccessError> {
-        let credentials = self.credentials(request, address)?;
-        Ok(self.chain.authenticate(&credentials, unix_secs()).await?)
+        let mut credentials = self.credentials(request, address)?;
+        if let Some(text) = places.credential.filter(|_| !self.is_open) {
+            credentials.add_of_dialect(text)?;
+        }
+        match self.chain.authenticate(&credentials, unix_secs()).await {
+            Err(AuthError::Missing) if places.is_public => Ok(Principal::anonymous(Grants::none())),
+            authenticated => Ok(authenticated?),
+        }
     }
 
     /// The credentials of a request. Without an authenticator that reads them they are empty: a request of a client

@@ -6,6 +6,7 @@
 //! cluster.
 
 mod access;
+mod access_places;
 mod board;
 mod client;
 mod closed_rooms;
