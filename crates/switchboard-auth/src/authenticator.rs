@@ -56,6 +56,9 @@ pub type AuthFuture<'a> = BoxFuture<'a, AuthDecision>;
 pub trait Authenticator: fmt::Debug + Send + Sync {
     /// Decides about a client. `unix_secs` is the current time in seconds since 1970.
     fn authenticate<'a>(&'a self, credentials: &'a Credentials, unix_secs: u64) -> AuthFuture<'a>;
+
+    /// Begins to fetch in the background what the first client needs. The server calls it at its start.
+    fn prepare(&self, _unix_secs: u64) {}
 }
 
 /// The configured authenticators in order. Cheap to clone.
@@ -67,6 +70,13 @@ impl AuthenticatorChain {
     #[must_use]
     pub fn new(authenticators: Vec<Arc<dyn Authenticator>>) -> Self {
         Self(authenticators.into())
+    }
+
+    /// Begins to fetch in the background what the authenticators need.
+    pub fn prepare(&self, unix_secs: u64) {
+        for authenticator in &*self.0 {
+            authenticator.prepare(unix_secs);
+        }
     }
 
     /// Asks the authenticators in order, until one decides.

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use switchboard_core::{Grants, SpaceName};
 
 use crate::{
-    Authenticator, AuthenticatorChain, Principal, anonymous::Anonymous, gostream::GostreamUsers,
-    static_keys::StaticKeys,
+    Authenticator, AuthenticatorChain, HttpFetch, JwtConfig, Principal, anonymous::Anonymous,
+    gostream::GostreamUsers, jwt::JwtAuthenticator, static_keys::StaticKeys,
 };
 
 /// A kind of authenticator, by its name in `access.authenticators`.
@@ -18,11 +18,13 @@ pub enum AuthenticatorKind {
     Keys,
     /// Voice requests, whose users voice itself authenticates (`gostream.identity`).
     Gostream,
+    /// JSON Web Tokens, by the settings of `access.jwt`.
+    Jwt,
 }
 
 impl AuthenticatorKind {
     /// All kinds of authenticators.
-    pub const ALL: [Self; 3] = [Self::None, Self::Keys, Self::Gostream];
+    pub const ALL: [Self; 4] = [Self::None, Self::Keys, Self::Jwt, Self::Gostream];
 
     /// The name in the settings.
     #[must_use]
@@ -31,6 +33,7 @@ impl AuthenticatorKind {
             Self::None => "none",
             Self::Keys => "keys",
             Self::Gostream => "gostream",
+            Self::Jwt => "jwt",
         }
     }
 }
@@ -80,6 +83,8 @@ pub struct AccessConfig {
     pub anonymous_grants: Arc<Grants>,
     /// The fixed keys.
     pub keys: Vec<StaticKey>,
+    /// The issuer of JSON Web Tokens, and its keys.
+    pub jwt: JwtConfig,
     /// The name of the cookie that carries a token; empty for none.
     pub cookie: String,
     /// The origins whose pages may connect: exact, `https://*.example.org`, `null`, or `*`.
@@ -94,6 +99,7 @@ impl Default for AccessConfig {
             authenticators: vec![AuthenticatorKind::None],
             anonymous_grants: Grants::participant(),
             keys: Vec::new(),
+            jwt: JwtConfig::default(),
             cookie: String::new(),
             allowed_origins: vec!["*".to_owned()],
             allowed_hosts: Vec::new(),
@@ -108,14 +114,18 @@ impl AccessConfig {
         self.authenticators == [AuthenticatorKind::None]
     }
 
-    /// The authenticators of these settings.
+    /// The authenticators of these settings. `fetch` sends their requests to web services.
     #[must_use]
-    pub fn chain(&self) -> AuthenticatorChain {
+    pub fn chain(&self, fetch: &Arc<dyn HttpFetch>) -> AuthenticatorChain {
         let kinds = self.authenticators.iter();
-        AuthenticatorChain::new(kinds.map(|kind| self.authenticator(*kind)).collect())
+        AuthenticatorChain::new(kinds.map(|kind| self.authenticator(*kind, fetch)).collect())
     }
 
-    fn authenticator(&self, kind: AuthenticatorKind) -> Arc<dyn Authenticator> {
+    fn authenticator(
+        &self,
+        kind: AuthenticatorKind,
+        fetch: &Arc<dyn HttpFetch>,
+    ) -> Arc<dyn Authenticator> {
         match kind {
             AuthenticatorKind::None => Arc::new(Anonymous {
                 grants: self.anonymous_grants.clone(),
@@ -123,6 +133,7 @@ impl AccessConfig {
             }),
             AuthenticatorKind::Keys => Arc::new(StaticKeys::new(&self.keys)),
             AuthenticatorKind::Gostream => Arc::new(GostreamUsers::default()),
+            AuthenticatorKind::Jwt => Arc::new(JwtAuthenticator::new(&self.jwt, fetch)),
         }
     }
 }

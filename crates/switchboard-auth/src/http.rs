@@ -56,4 +56,7 @@ pub type FetchResult = Result<FetchResponse, FetchError>;
 pub trait HttpFetch: fmt::Debug + Send + Sync {
     /// Sends a request. Dropping the future cancels it.
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, FetchResult>;
+
+    /// Runs a future in the background until it is complete. Outside a runtime it is dropped.
+    fn run_detached(&self, future: BoxFuture<'static, ()>);
 }

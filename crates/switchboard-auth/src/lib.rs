@@ -12,6 +12,8 @@ mod config;
 mod credentials;
 mod gostream;
 mod http;
+mod jwks;
+mod jwt;
 mod principal;
 mod static_keys;
 
@@ -21,4 +23,5 @@ pub use credentials::{
     AccessToken, CredentialError, CredentialPlace, Credentials, TOKEN_BYTES_MAX, TOKEN_SUBPROTOCOL,
 };
 pub use http::{FetchError, FetchRequest, FetchResponse, FetchResult, HttpFetch};
+pub use jwt::{JwtAlgorithm, JwtConfig, KeyError, KeySet, SECRET_BYTES_MIN, SigningKey};
 pub use principal::Principal;

@@ -34,7 +34,9 @@ pub use crate::tls::{CertificateFiles, TlsConfig, TlsVersion};
 pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
 pub use error::{ConfigError, SettingSource, SettingSources};
 pub use internal::InternalConfig;
-pub use switchboard_auth::{AccessConfig, AuthenticatorKind, StaticKey};
+pub use switchboard_auth::{
+    AccessConfig, AuthenticatorKind, JwtAlgorithm, JwtConfig, KeyError, KeySet, StaticKey,
+};
 pub use switchboard_voice::config::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 
 /// All settings. The default is used without any configuration.

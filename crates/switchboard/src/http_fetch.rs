@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use switchboard_auth::{FetchError, FetchRequest, FetchResponse, FetchResult, HttpFetch};
 use switchboard_transport::HttpClient;
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 
 /// Sends requests on pooled connections. Redirects are not followed.
 #[derive(Debug, Default)]
@@ -20,6 +20,12 @@ impl HttpFetch for HttpFetcher {
             let fetched = timeout(time, self.send(request)).await;
             fetched.unwrap_or(Err(FetchError::TimedOut(time)))
         })
+    }
+
+    fn run_detached(&self, future: BoxFuture<'static, ()>) {
+        if let Ok(runtime) = Handle::try_current() {
+            drop(runtime.spawn(future));
+        }
     }
 }
 

@@ -213,7 +213,7 @@ impl Builder {
             rates,
             guard: RequestGuard::new(&config),
             refused: Arc::new(refused.counted_in(refusals_total)),
-            access: AccessControl::new(&config.access),
+            access: AccessControl::new(&config.access, &http),
             settings: Arc::new(config.shared_settings()),
             left_out: self.left_out,
             shards,

@@ -8,12 +8,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use switchboard_auth::{
-    AccessConfig, AuthError, AuthenticatorChain, CredentialError, Credentials, Principal,
+    AccessConfig, AuthError, AuthenticatorChain, CredentialError, Credentials, HttpFetch, Principal,
 };
 use switchboard_core::{Grants, Power, RoomName};
 use thiserror::Error;
 
-use crate::{access::OwnPlaces, app_state::unix_secs};
+use crate::{access::OwnPlaces, app_state::unix_secs, http_fetch::HttpFetcher};
 
 /// Authenticates clients by the settings of the section `access`. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,9 +43,12 @@ impl AccessError {
 }
 
 impl AccessControl {
-    pub(crate) fn new(config: &AccessConfig) -> Self {
+    pub(crate) fn new(config: &AccessConfig, fetch: &Arc<HttpFetcher>) -> Self {
+        let fetch: Arc<dyn HttpFetch> = fetch.clone();
+        let chain = config.chain(&fetch);
+        chain.prepare(unix_secs());
         Self {
-            chain: config.chain(),
+            chain,
             cookie: (&*config.cookie).into(),
             is_open: config.is_open(),
         }

@@ -107,6 +107,7 @@ impl Config {
         check.limits();
         check.times();
         check.turn();
+        check.jwt();
         check.tls();
         check.access();
         check.voice();
@@ -125,11 +126,13 @@ impl Config {
         check.tight_limits();
         check.disclosures();
         check.certificate_dates();
+        check.unused_jwt();
         check.finish()
     }
 }
 
 mod access;
+mod jwt;
 mod tls;
 
 struct Validator<'a> {

@@ -65,6 +65,7 @@ mod access;
 mod engine;
 mod ice;
 mod internal;
+mod jwt;
 mod tls;
 mod voice;
 
@@ -74,6 +75,7 @@ pub(super) fn rows() -> Vec<SettingDef> {
     rows.extend(tls::rows());
     rows.extend(access::rows());
     rows.extend(internal::rows());
+    rows.extend(jwt::rows());
     rows.extend(limits());
     rows.extend([
         secs!(

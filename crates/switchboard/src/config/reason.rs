@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use switchboard_auth::KeyError;
 use switchboard_core::GrantError;
 use switchboard_dialects::SettingError;
 use thiserror::Error;
@@ -124,6 +125,11 @@ pub(super) enum Reason {
     NothingServed,
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+
+    #[error(transparent)]
+    TokenKeys(#[from] KeyError),
+    #[error("is not used: access.authenticators does not have \"jwt\"")]
+    UnusedJwt,
 
     /// A warning of a dialect.
     #[error("{0}")]

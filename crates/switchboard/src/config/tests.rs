@@ -589,3 +589,79 @@ fn unreadable_file_is_one_error_and_hides_conflicts_with_its_settings() {
     );
     assert!(!config.origins.is_certain("server.port"));
 }
+
+#[test]
+fn token_keys_that_are_missing_weak_or_ambiguous_are_errors() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let with = |settings: &str| {
+        let text = format!("[access]\nauthenticators = [\"jwt\"]\n[access.jwt]\n{settings}\n");
+        all_errors(&text).join("\n")
+    };
+    assert_eq!(with(&format!("secret = \"{secret}\"")), "");
+    assert_eq!(with("jwks_url = \"http://[::1]:8000/keys\""), "");
+    assert_eq!(with("jwks_url = \"https://issuer.example/keys\""), "");
+    let cases = [
+        (
+            String::new(),
+            "needs one of access.jwt.secret, keys_file and jwks_url",
+        ),
+        (
+            format!("secret = \"{}\"", &secret[1..]),
+            "the secret has 31 bytes; 32 are the least",
+        ),
+        (
+            format!("secret = \"{secret}\"\njwks_url = \"https://issuer.example/keys\""),
+            "must be empty with",
+        ),
+        (
+            format!("secret = \"{secret}\"\nalgorithms = [\"ES256\"]"),
+            "no key there is of that algorithm",
+        ),
+        (
+            "jwks_url = \"https://issuer.example/keys\"\nalgorithms = [\"HS256\"]".to_owned(),
+            "no key there is of that algorithm",
+        ),
+        (
+            "jwks_url = \"http://issuer.example/keys\"".to_owned(),
+            "is not a URL like https",
+        ),
+        (
+            "jwks_url = \"https://ada:key@issuer.example/\"".to_owned(),
+            "is not a URL like https",
+        ),
+        (
+            "jwks_url = \"file:///etc/passwd\"".to_owned(),
+            "is not a URL like https",
+        ),
+        (
+            "keys_file = \"/nonexistent/keys.pem\"".to_owned(),
+            "cannot be read",
+        ),
+        (
+            "algorithms = [\"none\"]".to_owned(),
+            "\"none\" is not one of HS256",
+        ),
+        ("leeway = 601".to_owned(), "601 is not from 0 to 600"),
+    ];
+    for (settings, words) in cases {
+        let errors = with(&settings);
+        assert!(errors.contains(words), "{settings}: {errors}");
+        assert!(!errors.contains(&secret[2..30]), "{errors}");
+    }
+}
+
+#[test]
+fn token_keys_without_their_authenticator_are_a_warning() {
+    let mut config = Config::default();
+    let text = "[access.jwt]\nsecret = \"0123456789abcdef0123456789abcdef\"\n";
+    assert_eq!(config.read_toml("f.toml", text), []);
+    assert_eq!(config.validate(), []);
+    let warnings: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
+    let expected =
+        "f.toml:2: access.jwt.secret: is not used: access.authenticators does not have \"jwt\"";
+    assert!(
+        warnings.iter().any(|warning| warning == expected),
+        "{warnings:?}"
+    );
+    assert!(config.to_toml().contains("secret = \"***\""));
+}

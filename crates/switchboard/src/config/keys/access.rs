@@ -22,7 +22,7 @@ pub(super) fn rows() -> [SettingDef; 6] {
         row(
             "access",
             "authenticators",
-            "The ways to authenticate clients, in the order in which they are asked: \"none\" (clients without a token get access.anonymous_grants), \"keys\" (access.keys), \"gostream\" (voice requests without a token: their users have keys or accounts of gostream). A client that none of them admits gets 401.",
+            "The ways to authenticate clients, in the order in which they are asked: \"none\" (clients without a token get access.anonymous_grants), \"keys\" (access.keys), \"jwt\" (JSON Web Tokens, section access.jwt), \"gostream\" (voice requests without a token: their users have keys or accounts of gostream). A client that none of them admits gets 401.",
             |config, raw| kinds(raw).map(|kinds| config.access.authenticators = kinds),
             |config| {
                 let kinds = config.access.authenticators.iter();
@@ -126,7 +126,7 @@ fn patterns(
     Ok(patterns)
 }
 
-fn grants(raw: &RawValue) -> Result<Arc<Grants>, Reason> {
+pub(super) fn grants(raw: &RawValue) -> Result<Arc<Grants>, Reason> {
     Ok(Arc::new(Grants::parse(&raw.list()?)?))
 }
 
