@@ -141,6 +141,12 @@ mod tests {
         });
         let read = read.expect("the bytes of this version");
         assert_eq!(format!("{read:?}"), format!("{member:?}"));
+        let newer = br#"{"dialect":"p2p","mood":{"a":[1]}}"#;
+        let read = decode_member(member.peer, address.clone(), newer, |_| &TRAITS);
+        let expected = Member::new(member.peer, address.clone(), &TRAITS);
+        let read =
+            read.expect("a later version with another field, or an earlier one without some");
+        assert_eq!(format!("{read:?}"), format!("{expected:?}"));
         for malformed in [&b""[..], b"{", b"\xff", b"[]"] {
             let read = decode_member(member.peer, address.clone(), malformed, |_| &TRAITS);
             let error = read.expect_err("malformed").to_string();
