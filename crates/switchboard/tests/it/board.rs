@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use switchboard::Server;
 
-use crate::{client::Client, nodes::SharedEngine};
+use crate::{
+    client::{Client, rejected_status, request},
+    nodes::SharedEngine,
+};
 
 const BOARD: &str = include_str!("../../../../deploy/grafana-dashboard.json");
 const ALERTS: &str = include_str!("../../../../deploy/prometheus-alerts.yml");
@@ -24,6 +27,8 @@ fn names_in(text: &str) -> BTreeSet<&str> {
 async fn every_metric_of_the_board_and_the_alerts_exists() {
     let node = SharedEngine::new().serve(Server::builder());
     // A metric with labels exists when it has been counted.
+    let refused = request(node.address, "/ws?dialect=klingon");
+    assert_eq!(rejected_status(refused).await, 400);
     let (mut client, _) = Client::join(node.address, "lobby", "ada").await;
     client.send("{}").await;
     client.next_of("error").await;
