@@ -24,7 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rand::RngExt as _;
 use switchboard_core::{
     Address, Change, DialectTraits, Limits, LogId, Member, MessageKind, NodeId, NodeMessage,
-    PeerId, Position, RejectReason, RelayedMessage, error_chain,
+    PeerId, Position, RejectReason, RelayedMessage, SharedRoomPolicies, error_chain,
 };
 use tokio::sync::oneshot;
 
@@ -66,6 +66,8 @@ pub struct DriverSettings {
     pub lease: Duration,
     /// The limits in force.
     pub limits: Arc<Limits>,
+    /// The room policies in force, which may limit the members of a room further.
+    pub policies: SharedRoomPolicies,
     /// The URL under which the other nodes reach this one, as `http://HOST:PORT`.
     pub url: String,
 }
@@ -240,6 +242,7 @@ impl<S: Store> EngineThread<S> {
             node: engine.node,
             lease: settings.lease,
             limits: settings.limits.clone(),
+            policies: settings.policies.clone(),
         };
         let dialects = HandlerDialects(handler.clone());
         Self {

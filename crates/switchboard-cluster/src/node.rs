@@ -13,6 +13,7 @@ use std::{
 
 use switchboard_core::{
     Change, Entry, LeaveCause, Limits, LogId, Member, NodeId, NodeMessage, PeerId, RejectReason,
+    SharedRoomPolicies, lower_limit,
 };
 
 use crate::{
@@ -66,6 +67,8 @@ pub struct NodeSettings {
     pub lease: Duration,
     /// The limits in force.
     pub limits: Arc<Limits>,
+    /// The room policies in force, which may limit the members of a room further.
+    pub policies: SharedRoomPolicies,
 }
 
 /// An input of the state machine.
@@ -397,7 +400,14 @@ impl Node {
     /// The maximum number of members of the log when this member joins; 0 means no limit.
     fn members_max(&self, log: &LogId, newcomer: &Member) -> usize {
         match log {
-            LogId::Room(_) => self.settings.limits.members_max(newcomer),
+            LogId::Room(room) => {
+                let of_limits = self.settings.limits.members_max(newcomer);
+                let policies = self.settings.policies.load();
+                lower_limit(
+                    of_limits,
+                    policies.members_max(&room.name, newcomer.policy.as_deref()),
+                )
+            }
             LogId::Name(..) | LogId::Election(_) => 0,
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct PendingJoin<L> {
     pub(crate) local: L,
     /// Later requests of the same peer to the room: handled after the commit, refused if the join is refused.
     pub(crate) queued_requests: Vec<HubRequest>,
+    /// The join replaces an older session of the same client, so a lock of the room does not refuse it.
+    pub(crate) replaces_own_session: bool,
 }
 
 /// The challenge of one holder, and the claims to its resource.

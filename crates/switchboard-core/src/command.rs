@@ -5,9 +5,10 @@ use std::{num::NonZeroUsize, sync::Arc};
 use crate::{
     event::Event,
     id::{Address, DisplayName, JoinId, NameId, PeerId, Position, RoomId, RoomName},
-    introduction::{Identity, Member, Token},
+    introduction::{DialectTraits, Identity, Member, Token},
     log::{Entry, LeaveCause, LogId, NodeId, NodeMessage, RejectReason},
     message::RelayedMessage,
+    room_policy::RoomPolicy,
 };
 
 /// A request of a client, as its dialect session decodes it.
@@ -122,7 +123,7 @@ impl ResourceKey {
 #[derive(Clone, Debug)]
 pub enum HubRequest {
     /// Claim this name.
-    Claim(NameId, Identity),
+    Claim(NameId, Box<Claimant>),
     /// Release this name.
     Release(NameId),
     /// Join a room. The id correlates a refusal with this join.
@@ -135,6 +136,17 @@ pub enum HubRequest {
     List(RoomId),
     /// The answer to [`Event::Probe`]: the peer, which holds the resource, is alive.
     Alive(ResourceKey),
+}
+
+/// The client that claims a name.
+#[derive(Clone, Debug)]
+pub struct Claimant {
+    /// Its identity.
+    pub identity: Identity,
+    /// The traits of its dialect.
+    pub dialect: &'static DialectTraits,
+    /// The policy that its credential carries.
+    pub policy: Option<Arc<RoomPolicy>>,
 }
 
 impl HubRequest {

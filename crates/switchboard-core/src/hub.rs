@@ -14,10 +14,11 @@ use crate::{
     event::{Event, EvictionReason},
     id::{Address, JoinId, NameId, PeerId, Position},
     introduction::{DialectTraits, Identity, Member},
-    limits::{Limits, NOTICE_BYTES, exceeds},
+    limits::{Limits, NOTICE_BYTES},
     log::{LeaveCause, LogId, NodeId, NodeMessage, NodeMessageBody},
     reservation::Reservations,
     room::{MemberLocation, Membership, Pending, Room},
+    room_policy::SharedRoomPolicies,
     seeded_hash::NameHashMap,
 };
 
@@ -27,6 +28,7 @@ mod effects;
 mod log;
 mod node_messages;
 mod parsing;
+mod policies;
 mod queries;
 mod relay;
 
@@ -51,6 +53,7 @@ static NAME_HOLDER: DialectTraits = DialectTraits {
 #[derive(Debug)]
 pub struct Hub<L> {
     limits: Arc<Limits>,
+    policies: SharedRoomPolicies,
     /// The rooms and claimed names, by their membership logs. A name is a room with one member, the holder.
     rooms: NameHashMap<LogId, Room<L>>,
     challenges: Challenges<L>,
@@ -79,6 +82,7 @@ impl<L: Clone> Hub<L> {
     pub fn new(limits: Arc<Limits>) -> Self {
         Self {
             limits,
+            policies: SharedRoomPolicies::default(),
             rooms: NameHashMap::default(),
             challenges: Challenges::default(),
             waiting_nodes: BTreeMap::new(),
@@ -190,8 +194,8 @@ impl<L: Clone> Hub<L> {
 
     fn handle_request(&mut self, peer: PeerId, local: L, request: HubRequest, now: Instant) {
         match request {
-            HubRequest::Claim(name, identity) => {
-                self.request_join(claim(peer, name, identity, local), now)
+            HubRequest::Claim(name, claimant) => {
+                self.request_claim(peer, name, *claimant, local, now);
             }
             HubRequest::Release(name) => self.leave(peer, LogId::Name(name), LeaveKind::Announced),
             HubRequest::Join(room, member, join_id) => {
@@ -208,6 +212,7 @@ impl<L: Clone> Hub<L> {
                     join_id,
                     local,
                     queued_requests: queued,
+                    replaces_own_session: false,
                 };
                 self.request_join(pending, now);
             }
@@ -274,6 +279,7 @@ impl<L: Clone> Hub<L> {
     /// Handles a join of a room or a claim of a name:
     /// - while an earlier join or leave of the peer is pending, the request waits for the commit of that change;
     /// - if the peer is a member already, it is answered at once;
+    /// - if a policy of the room forbids it, it is refused;
     /// - if the address is in use, the request waits for the result of a challenge of the holder;
     /// - otherwise it is refused or proposed.
     fn request_join(&mut self, pending: PendingJoin<L>, now: Instant) {
@@ -296,18 +302,17 @@ impl<L: Clone> Hub<L> {
             }
             None => {}
         }
-        if let Some(membership) = room.membership(peer) {
-            let others = members(room.visible_to(&membership.member));
-            self.charge(pending.local.clone(), others.len(), NOTICE_BYTES);
-            self.deliver(pending.local.clone(), rejoined_event(pending.log, others));
-            return self.replay_queued_requests(peer, &pending.local, pending.queued_requests, now);
+        if room.membership(peer).is_some() {
+            return self.answer_rejoin(pending, now);
         }
+        let Some(pending) = self.check_policies(pending, now) else {
+            return;
+        };
         let address = &pending.member.address;
-        let holder = room.by_address(address).map(|holder| &holder.member);
-        let joining = || Some(&room.pending_join_for(address)?.member);
-        if let Some(holder) = holder.or_else(joining) {
-            let is_same_client = holder.is_proven_same(&pending.member);
-            return self.challenge_holder(pending, is_same_client, now);
+        if let Some(holder) = self.member_with(&pending.log, address) {
+            let is_same_client = self.may_replace(&holder, &pending.member);
+            let address = address.clone();
+            return self.challenge_holder(pending, &address, is_same_client, now);
         }
         let resource = resource_key(&pending.log, address);
         // The peer may have claimed an address of this log before; the new claim replaces that.
@@ -326,22 +331,32 @@ impl<L: Clone> Hub<L> {
 
     /// Proposes a join under an address that is not in use, or refuses it if the room is full.
     fn propose_join(&mut self, mut pending: PendingJoin<L>) {
-        let room = self.rooms.entry(pending.log.clone()).or_default();
-        let limit = room.members_max(&pending.member, &self.limits);
-        if exceeds(room.len() + 1, limit) {
+        if self.is_full_for(&pending) {
             return self.refuse_join(pending, ErrorCode::RoomFull);
         }
+        let room = self.rooms.entry(pending.log.clone()).or_default();
         pending.member = room.assign_group(pending.member);
         let (log, member) = (pending.log.clone(), pending.member.clone());
         room.pending.insert(member.peer, Pending::Join(pending));
         self.propose(log, Change::Join(member));
     }
 
-    /// Queues a claim to an address in use until the holder has answered a probe or left. A holder that is proven to be
-    /// the same client as the claimant is evicted without a probe.
-    fn challenge_holder(&mut self, pending: PendingJoin<L>, is_same_client: bool, now: Instant) {
-        let Some(resource) = resource_key(&pending.log, &pending.member.address) else {
+    /// Queues a claim until the holder of `address` has answered a probe or left. The address is that of the claim, or
+    /// that of another session with the claimant's identity. A holder that is proven to be the same client as the
+    /// claimant is evicted without a probe.
+    fn challenge_holder(
+        &mut self,
+        pending: PendingJoin<L>,
+        address: &Address,
+        is_same_client: bool,
+        now: Instant,
+    ) {
+        let Some(resource) = resource_key(&pending.log, address) else {
             return;
+        };
+        let pending = PendingJoin {
+            replaces_own_session: pending.replaces_own_session || is_same_client,
+            ..pending
         };
         let Some((holder, _)) = self.holder(&resource) else {
             return;
@@ -436,16 +451,20 @@ impl<L: Clone> Hub<L> {
 
     /// Whether a client that waits for a resource is proven to be the same as its holder.
     fn is_reclaimed(&self, resource: &ResourceKey) -> bool {
-        let room = self.rooms.get(&resource.log());
-        let found = room.and_then(|room| {
-            let address = resource.address()?;
-            let holder = room.by_address(&address).map(|holder| &holder.member);
-            holder.or_else(|| Some(&room.pending_join_for(&address)?.member))
-        });
-        found.is_some_and(|holder| {
+        let address = resource.address();
+        let holder = address.and_then(|address| self.member_with(&resource.log(), &address));
+        holder.is_some_and(|holder| {
             let mut claimants = self.challenges.claimants(resource);
-            claimants.any(|claimant| holder.is_proven_same(claimant))
+            claimants.any(|claimant| self.may_replace(&holder, claimant))
         })
+    }
+
+    /// The member that has this address, or will have it when its join is committed.
+    fn member_with(&self, log: &LogId, address: &Address) -> Option<Arc<Member>> {
+        let room = self.rooms.get(log)?;
+        let holder = room.by_address(address).map(|holder| &holder.member);
+        let joining = || Some(&room.pending_join_for(address)?.member);
+        holder.or_else(joining).cloned()
     }
 
     /// The holder of a resource, or the peer that will hold it when its join is committed.
@@ -525,6 +544,7 @@ fn claim<L>(peer: PeerId, id: NameId, identity: Identity, local: L) -> PendingJo
         identity,
         token: None,
         group: None,
+        policy: None,
     };
     PendingJoin {
         log: LogId::Name(id),
@@ -532,6 +552,7 @@ fn claim<L>(peer: PeerId, id: NameId, identity: Identity, local: L) -> PendingJo
         join_id: JoinId::default(),
         local,
         queued_requests: Vec::new(),
+        replaces_own_session: false,
     }
 }
 

@@ -6,7 +6,10 @@
 
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use crate::id::{Address, DialectName, DisplayName, PeerId};
+use crate::{
+    id::{Address, DialectName, DisplayName, PeerId},
+    room_policy::RoomPolicy,
+};
 
 /// The properties of a dialect that the core depends on.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +26,9 @@ pub struct DialectTraits {
     /// and `directory_members` bounds the room instead of `room_members`. Even then a client is notified when a
     /// member of another dialect leaves, if the two have exchanged a session description.
     pub announces_presence: bool,
+    /// Whether a client of this dialect can learn from the server which other members are in its room. If not, it can be
+    /// in rooms whose policy hides the members (see [`RoomPolicy::presence`]).
+    pub reveals_members: bool,
     /// Max members of a room while a member of this dialect is in it; 0: no limit.
     pub members_max: usize,
     /// Whether a member can have the address `server`. Must be false in a dialect in which the server itself sends
@@ -38,6 +44,7 @@ impl DialectTraits {
         signals: true,
         messages: true,
         announces_presence: true,
+        reveals_members: true,
         members_max: 0,
         allows_server_address: false,
     };
@@ -128,6 +135,8 @@ pub struct Member {
     pub token: Option<Box<Token>>,
     /// Its group within the room, if any. Boxed, because few members have one.
     pub group: Option<Box<Group>>,
+    /// The policy that the client's credential carries, for all rooms that it joins. Other nodes do not get it.
+    pub policy: Option<Arc<RoomPolicy>>,
 }
 
 impl Member {
@@ -142,17 +151,23 @@ impl Member {
             identity: Identity::Claimed,
             token: None,
             group: None,
+            policy: None,
+        }
+    }
+
+    /// Whether both have the same token.
+    #[must_use]
+    pub(crate) fn has_same_token(&self, other: &Self) -> bool {
+        match (&self.token, &other.token) {
+            (Some(a), Some(b)) => a.secret == b.secret,
+            (Some(_), None) | (None, _) => false,
         }
     }
 
     /// Whether both are proven to be the same client, by token or by authenticated identity.
     #[must_use]
     pub fn is_proven_same(&self, other: &Self) -> bool {
-        let is_same_token = match (&self.token, &other.token) {
-            (Some(a), Some(b)) => a.secret == b.secret,
-            (Some(_), None) | (None, _) => false,
-        };
-        is_same_token || self.identity.is_proven_same(&other.identity)
+        self.has_same_token(other) || self.identity.is_proven_same(&other.identity)
     }
 
     /// Whether the two members see each other: both are in the same group, or both in none.

@@ -36,13 +36,15 @@ mod peer;
 mod reservation;
 mod reserved;
 mod room;
+mod room_policy;
 mod seeded_hash;
 mod shared_frames;
 mod visible;
 
 pub use alias::Aliases;
 pub use command::{
-    Change, Charge, Command, Effect, HubRequest, Input, JoinOptions, LeaveKind, ResourceKey, Target,
+    Change, Charge, Claimant, Command, Effect, HubRequest, Input, JoinOptions, LeaveKind,
+    ResourceKey, Target,
 };
 pub use error::{ErrorCode, RequestError, error_chain};
 pub use event::{Event, EvictionReason};
@@ -55,7 +57,7 @@ pub use id::{
 pub use introduction::{
     DialectTraits, Group, Identity, Member, OfferPolicy, OfferRole, Token, offer_role,
 };
-pub use limits::{Limits, exceeds};
+pub use limits::{Limits, exceeds, lower_limit};
 pub use log::{
     Entry, LeaveCause, LogId, MembershipRef, NodeId, NodeIdError, NodeMessage, NodeMessageBody,
     Recipient, RejectReason,
@@ -63,5 +65,9 @@ pub use log::{
 pub use message::{MessageKind, RelayedMessage};
 pub use peer::{DisconnectReason, Peer};
 pub use reserved::{escape_server_address, is_server_name, unescape_server_address};
+pub use room_policy::{
+    ClientPattern, ClientPatternError, DuplicateIdentity, JoinRefusal, JoiningClient, RoomPolicies,
+    RoomPolicy, SharedRoomPolicies,
+};
 pub use seeded_hash::{PeerIdHasher, PeerIdMap, PeerIdSet, SeededHash};
 pub use shared_frames::SharedFrames;

@@ -132,7 +132,7 @@ impl Limits {
 
 /// The lower of two limits, where 0 means no limit.
 #[must_use]
-pub(crate) fn lower_limit(a: usize, b: usize) -> usize {
+pub fn lower_limit(a: usize, b: usize) -> usize {
     match (a, b) {
         (0, only) | (only, 0) => only,
         (a, b) => a.min(b),

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::{
-    command::{Command, HubRequest, JoinOptions, LeaveKind},
+    command::{Claimant, Command, HubRequest, JoinOptions, LeaveKind},
     error::{ErrorCode, RequestError},
     grants::{Grants, Power, PowerSet},
     id::{Address, DisplayName, JoinId, NameId, PeerId, RoomId, RoomName, RoomScope, SpaceName},
     introduction::{DialectTraits, Group, Identity, Member},
     limits::{Limits, exceeds},
     reserved::is_server_name,
+    room_policy::RoomPolicy,
 };
 
 /// The number of rooms or names of a peer up to which their list is allocated without spare capacity.
@@ -56,6 +57,8 @@ pub struct Peer {
     identity: Identity,
     space: SpaceName,
     grants: Arc<Grants>,
+    /// The policy that the client's credential carries.
+    policy: Option<Arc<RoomPolicy>>,
     /// Sorted by room.
     rooms: Vec<JoinedRoom>,
     /// The names that the peer holds or has claimed.
@@ -78,6 +81,7 @@ impl Peer {
             identity,
             space,
             grants: Grants::participant(),
+            policy: None,
             rooms: Vec::new(),
             names: Vec::new(),
             last_join_id: JoinId::default(),
@@ -100,6 +104,17 @@ impl Peer {
     #[must_use]
     pub fn space(&self) -> &SpaceName {
         &self.space
+    }
+
+    /// Sets the policy that the client's credential carries. It applies to later joins and claims.
+    pub fn set_room_policy(&mut self, policy: Option<Arc<RoomPolicy>>) {
+        self.policy = policy;
+    }
+
+    /// The policy that the client's credential carries.
+    #[must_use]
+    pub fn room_policy(&self) -> Option<&RoomPolicy> {
+        self.policy.as_deref()
     }
 
     /// The traits of the peer's dialect.
@@ -275,7 +290,12 @@ impl Peer {
             reserve_one(&mut self.names);
             self.names.push(held);
         }
-        Ok(HubRequest::Claim(id, self.identity.clone()))
+        let claimant = Claimant {
+            identity: self.identity.clone(),
+            dialect: self.dialect,
+            policy: self.policy.clone(),
+        };
+        Ok(HubRequest::Claim(id, Box::new(claimant)))
     }
 
     fn release(&mut self, room: Option<RoomName>, name: DisplayName) -> HubRequest {
@@ -341,6 +361,7 @@ impl Peer {
                     capacity,
                 })
             }),
+            policy: self.policy.clone(),
         };
         let room = self.room(room, scope);
         Ok(HubRequest::Join(room, Arc::new(member), self.last_join_id))

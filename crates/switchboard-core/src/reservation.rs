@@ -40,6 +40,17 @@ impl Reservations {
         }
     }
 
+    /// Whether the resource is reserved for the client of `member`.
+    pub(crate) fn is_kept_for(
+        &self,
+        resource: &ResourceKey,
+        member: &Member,
+        now: Instant,
+    ) -> bool {
+        let kept = self.by_resource.get(resource);
+        kept.is_some_and(|(lost, until)| now < *until && lost.is_proven_same(member))
+    }
+
     /// Whether the resource is reserved for another client than that of `member`.
     pub(crate) fn blocks(&self, resource: &ResourceKey, member: &Member, now: Instant) -> bool {
         let kept = self

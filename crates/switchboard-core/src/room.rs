@@ -8,7 +8,7 @@ use crate::{
     challenge::PendingJoin,
     command::Target,
     id::{Address, Alias, PeerId, Position},
-    introduction::{Group, Member},
+    introduction::{Group, Identity, Member},
     limits::{Limits, exceeds, lower_limit},
     log::{MembershipRef, NodeId},
 };
@@ -73,6 +73,14 @@ impl<L> Membership<L> {
 
     fn announces_presence(&self) -> bool {
         self.member.dialect.announces_presence
+    }
+
+    /// Its proven identity, if it has one.
+    fn identity(&self) -> Option<&Arc<str>> {
+        match &self.member.identity {
+            Identity::Claimed => None,
+            Identity::Proven(identity) => Some(identity),
+        }
     }
 
     /// The first member of its group, if it has one.
@@ -247,6 +255,14 @@ impl<L> Room<L> {
         L: Clone,
     {
         self.members.uniform()
+    }
+
+    /// The members with this proven identity, in the order of their joins.
+    pub(crate) fn of_identity<'a>(
+        &'a self,
+        identity: &'a Arc<str>,
+    ) -> impl Iterator<Item = &'a Membership<L>> {
+        self.members.of_identity(identity)
     }
 
     /// The other members that are visible to a member, in the order of their joins.

@@ -53,6 +53,7 @@ fn mixed_hub() -> Hub<()> {
             identity: Identity::Claimed,
             token: None,
             group: None,
+            policy: None,
         };
         let join = HubRequest::Join(room(), Arc::new(member), JoinId::default());
         hub.handle(request(id, join), Instant::now());

@@ -129,6 +129,7 @@ fn other_member(dialect: &str) -> Arc<Member> {
         identity: Identity::Claimed,
         token: None,
         group: None,
+        policy: None,
     })
 }
 

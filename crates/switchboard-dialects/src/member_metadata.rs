@@ -107,6 +107,7 @@ pub fn decode_member(
                 capacity,
             })
         }),
+        policy: None,
     })
 }
 

@@ -69,6 +69,7 @@ static TRAITS: DialectTraits = DialectTraits {
     offer_policy: OfferPolicy::Unspecified,
     messages: false,
     announces_presence: false,
+    reveals_members: false,
     allows_server_address: true,
     ..DialectTraits::DEFAULT
 };

@@ -65,6 +65,7 @@ static TRAITS: DialectTraits = DialectTraits {
     offer_policy: OfferPolicy::Unspecified,
     signals: false,
     messages: false,
+    reveals_members: false,
     ..DialectTraits::DEFAULT
 };
 

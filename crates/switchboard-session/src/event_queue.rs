@@ -356,6 +356,7 @@ mod tests {
             identity: Identity::Claimed,
             token: None,
             group: None,
+            policy: None,
         });
         let room = RoomName::parse("r", 0).expect("a name");
         Arc::new(Event::Joined {

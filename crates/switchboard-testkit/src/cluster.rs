@@ -35,6 +35,7 @@ use switchboard_cluster::{
 };
 use switchboard_core::{
     Command, Input, JoinOptions, Limits, LogId, NameId, NodeId, PeerId, Position, RoomId,
+    SharedRoomPolicies,
 };
 
 use crate::InMemoryStore;
@@ -80,6 +81,7 @@ pub struct ClusterSimulation {
     rng: StdRng,
     faults: FaultPlan,
     limits: Arc<Limits>,
+    policies: SharedRoomPolicies,
     model: InMemoryStore,
     is_store_unavailable: bool,
     /// Former states of the store, to one of which it may return after an outage.
@@ -119,6 +121,7 @@ impl ClusterSimulation {
             rng: StdRng::seed_from_u64(seed),
             faults,
             limits: Arc::new(limits),
+            policies: SharedRoomPolicies::default(),
             model: InMemoryStore::default(),
             is_store_unavailable: false,
             backups: vec![InMemoryStore::default()],
@@ -134,6 +137,12 @@ impl ClusterSimulation {
             outages: Vec::new(),
             trace: None,
         }
+    }
+
+    /// The room policies of all nodes.
+    #[must_use]
+    pub fn policies(&self) -> &SharedRoomPolicies {
+        &self.policies
     }
 
     /// Starts to record a trace of all events.
@@ -179,9 +188,11 @@ impl ClusterSimulation {
             node: NodeId::from(self.rng.random::<u64>()),
             lease: LEASE,
             limits: self.limits.clone(),
+            policies: self.policies.clone(),
         };
         let node = cluster::Node::new(settings, Arc::new(SimDialects), self.instant());
-        self.nodes.push(SimNode::new(node, &self.limits));
+        self.nodes
+            .push(SimNode::new(node, &self.limits, &self.policies));
         self.trace_event(|| format!("s{key} starts"));
         self.schedule(Duration::ZERO, ScheduledEvent::Reconnect(key));
         key

@@ -315,6 +315,7 @@ fn join_as(peer: u8, address: &str) -> Change {
         identity: Identity::Claimed,
         token: None,
         group: None,
+        policy: None,
     }))
 }
 

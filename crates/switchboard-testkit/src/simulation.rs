@@ -13,6 +13,7 @@ use switchboard_cluster::{Engine, Memory, ProposeOutcome};
 use switchboard_core::{
     Deliveries, DisconnectReason, Effect, Entry, ErrorCode, Event, Hub, HubRequest, Identity,
     Input, Limits, LogId, Member, PeerId, Position, RoomId,
+    SharedRoomPolicies,
 };
 use switchboard_dialects::{
     ALL, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query, ResumeError,
@@ -65,6 +66,7 @@ pub fn permissive_settings() -> DialectSettings {
 pub struct Simulation {
     hub: Hub<ClientId>,
     limits: Arc<Limits>,
+    policies: SharedRoomPolicies,
     settings: Arc<DialectSettings>,
     clients: Vec<SimClient>,
     log: Vec<RecordedChange>,
@@ -90,9 +92,11 @@ impl Simulation {
     )]
     pub fn with(seed: u64, limits: Limits, settings: DialectSettings) -> Self {
         let limits = Arc::new(limits);
+        let policies = SharedRoomPolicies::default();
         Self {
-            hub: Hub::new(limits.clone()),
+            hub: Hub::new(limits.clone()).with_policies(policies.clone()),
             limits,
+            policies,
             settings: Arc::new(settings),
             clients: Vec::new(),
             log: Vec::new(),
@@ -101,6 +105,12 @@ impl Simulation {
             rng: StdRng::seed_from_u64(seed),
             holding: false,
         }
+    }
+
+    /// The room policies of the server.
+    #[must_use]
+    pub fn policies(&self) -> &SharedRoomPolicies {
+        &self.policies
     }
 
     // Actions of clients

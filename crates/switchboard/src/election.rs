@@ -215,6 +215,7 @@ impl Election {
             identity: Identity::Claimed,
             token: None,
             group: None,
+            policy: None,
         };
         self.propose(engine, log, Change::Join(Arc::new(member)));
     }
@@ -298,6 +299,7 @@ mod tests {
                 identity: Identity::Claimed,
                 token: None,
                 group: None,
+                policy: None,
             })),
         }
     }

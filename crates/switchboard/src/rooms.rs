@@ -186,5 +186,6 @@ fn server() -> Arc<Member> {
         identity: Identity::Claimed,
         token: None,
         group: None,
+        policy: None,
     })
 }

@@ -96,6 +96,7 @@ fn engine_thread() -> (
         DriverSettings {
             lease: Duration::from_secs(10),
             limits: Arc::default(),
+            policies: SharedRoomPolicies::default(),
             url: "http://127.0.0.1:1".to_owned(),
         },
     );

@@ -59,6 +59,7 @@ impl<L: Clone> Hub<L> {
             }
             (Some(Pending::Join(pending)), RejectReason::Full) => {
                 room.release_group_slot(&pending.member);
+                self.count_full(&pending);
                 return self.refuse_join(pending, ErrorCode::RoomFull);
             }
             (Some(Pending::Join(pending)), RejectReason::Unavailable) => {
@@ -99,7 +100,7 @@ impl<L: Clone> Hub<L> {
         newcomer: Arc<Member>,
         now: Instant,
     ) {
-        self.reject_overfull(log, &newcomer);
+        self.reject_overtaken(log, since, &newcomer);
         let Self { rooms, effects, .. } = self;
         let room = rooms.entry(log.clone()).or_default();
         if room.membership(newcomer.peer).is_some() {
@@ -133,7 +134,7 @@ impl<L: Clone> Hub<L> {
             (None, None) => MemberLocation::Leaving,
         };
         room.join(Membership {
-            member: newcomer,
+            member: newcomer.clone(),
             since,
             location,
             counterparts: local_join.counterparts,
@@ -150,6 +151,7 @@ impl<L: Clone> Hub<L> {
         if let Some(local) = connection {
             self.replay_queued_requests(peer, &local, queued, now);
         }
+        self.evict_later_sessions(log, &newcomer);
         self.after_join(log, &address, now);
     }
 
@@ -160,20 +162,6 @@ impl<L: Clone> Hub<L> {
         }
         if let LogId::Room(room) = log {
             self.deliver_deferred(room, address, now);
-        }
-    }
-
-    /// Refuses a newcomer of this node if concurrent joins on other nodes have filled the room. Its join is committed
-    /// but no longer pending; `apply_join` notices that and proposes its leave.
-    fn reject_overfull(&mut self, log: &LogId, newcomer: &Member) {
-        let room = self.rooms.get_mut(log);
-        let Some(room) = room.filter(|room| room.is_overfull_with(newcomer)) else {
-            return;
-        };
-        match room.pending.remove(newcomer.peer) {
-            Some(Pending::Join(pending)) => self.refuse_join(pending, ErrorCode::RoomFull),
-            Some(leave @ Pending::Leave(_)) => drop(room.pending.insert(newcomer.peer, leave)),
-            None => {}
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
     log::{LogId, NodeMessage, NodeMessageBody, Recipient},
     message::RelayedMessage,
     room::Membership,
+    room_policy::JoinRefusal,
 };
 
 impl<L: Clone> Hub<L> {
@@ -80,6 +81,10 @@ impl<L: Clone> Hub<L> {
         let Some((room, membership)) = connected else {
             return self.queue_request(peer, local, &id, HubRequest::List(id.clone()));
         };
+        if self.hides_members(&id, &membership.member) {
+            let code = JoinRefusal::Presence.error(&id.name, membership.member.dialect.name);
+            return self.refuse(local, RequestError::new(code).in_room(&id.name));
+        }
         let others = members(room.visible_to(&membership.member));
         self.charge(local.clone(), others.len(), NOTICE_BYTES);
         self.deliver(local, Event::Members { room: id, others });

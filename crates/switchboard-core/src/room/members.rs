@@ -133,6 +133,19 @@ impl<L> Members<L> {
         few.chain(indexed.flat_map(move |indexed| indexed.of_group(first)))
     }
 
+    /// The members with this proven identity, in the order of their joins.
+    pub(crate) fn of_identity<'a>(
+        &'a self,
+        identity: &'a Arc<str>,
+    ) -> impl Iterator<Item = &'a Membership<L>> {
+        let (few, indexed) = self.parts();
+        let few = few
+            .iter()
+            .filter(move |membership| membership.identity() == Some(identity));
+        let indexed = indexed.into_iter();
+        few.chain(indexed.flat_map(move |indexed| indexed.of_identity(identity)))
+    }
+
     /// The member limits of the members' dialects. Dialects without a limit are left out.
     pub(crate) fn dialect_limits(&self) -> impl Iterator<Item = usize> {
         let (few, indexed) = self.parts();
@@ -188,6 +201,8 @@ pub(crate) struct IndexedMembers<L> {
     observers: BTreeSet<OrderKey>,
     /// The members of groups, by the group's first member.
     grouped: BTreeSet<(PeerId, OrderKey)>,
+    /// The members with a proven identity, by that identity.
+    identified: BTreeSet<(Arc<str>, OrderKey)>,
     /// The member limits of the members' dialects, without zeros.
     dialect_limits: Vec<usize>,
     /// All members, if they are uniform. Found at first use, and cleared by each change. `None` inside if the members
@@ -238,6 +253,7 @@ impl<L> Default for IndexedMembers<L> {
             by_address: NameHashMap::default(),
             observers: BTreeSet::new(),
             grouped: BTreeSet::new(),
+            identified: BTreeSet::new(),
             dialect_limits: Vec::new(),
             uniform: OnceCell::new(),
         }
@@ -261,6 +277,16 @@ impl<L> IndexedMembers<L> {
         group.filter_map(|(_, key)| self.by_order.get(key))
     }
 
+    fn of_identity<'a>(
+        &'a self,
+        identity: &'a Arc<str>,
+    ) -> impl Iterator<Item = &'a Membership<L>> {
+        let first_key = (Position::default(), PeerId::from([0; 16]));
+        let sessions = self.identified.range((identity.clone(), first_key)..);
+        let sessions = sessions.take_while(move |(of, _)| of == identity);
+        sessions.filter_map(|(_, key)| self.by_order.get(key))
+    }
+
     fn insert(&mut self, membership: Membership<L>) {
         self.uniform.take();
         let key = membership.order_key();
@@ -272,6 +298,9 @@ impl<L> IndexedMembers<L> {
         }
         if let Some(first) = membership.group_first() {
             self.grouped.insert((first, key));
+        }
+        if let Some(identity) = membership.identity() {
+            self.identified.insert((identity.clone(), key));
         }
         if membership.dialect_limit() != 0 {
             self.dialect_limits.push(membership.dialect_limit());
@@ -286,6 +315,9 @@ impl<L> IndexedMembers<L> {
         self.observers.remove(&key);
         if let Some(first) = membership.group_first() {
             self.grouped.remove(&(first, key));
+        }
+        if let Some(identity) = membership.identity() {
+            self.identified.remove(&(identity.clone(), key));
         }
         let mut limits = self.dialect_limits.iter();
         if let Some(index) = limits.position(|limit| *limit == membership.dialect_limit()) {

@@ -39,6 +39,7 @@ fn join(client: u8) -> Change {
         identity: Identity::Claimed,
         token: None,
         group: None,
+        policy: None,
     };
     Change::Join(Arc::new(member))
 }

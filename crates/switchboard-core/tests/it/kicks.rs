@@ -67,6 +67,7 @@ fn a_kick_does_not_remove_another_member_under_the_same_address() {
         identity: Identity::Claimed,
         token: None,
         group: None,
+        policy: None,
     };
     let join = Input::Request {
         peer: newcomer,

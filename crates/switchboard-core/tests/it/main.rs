@@ -8,4 +8,5 @@ mod join_options;
 mod kicks;
 mod names;
 mod parsing;
+mod policies;
 mod scopes;

@@ -49,6 +49,7 @@ impl UncommittedHub {
             identity: Identity::Claimed,
             token: None,
             group: None,
+            policy: None,
         };
         let join = HubRequest::Join(room(), Arc::new(member), JoinId::default());
         self.hub.handle(request(connection, join), epoch());

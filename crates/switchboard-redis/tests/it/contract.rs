@@ -10,7 +10,7 @@ use std::{
 };
 
 use switchboard_cluster::{Driver, DriverSettings, Engine};
-use switchboard_core::Limits;
+use switchboard_core::{Limits, SharedRoomPolicies};
 use switchboard_redis::RedisStore;
 use switchboard_testkit::engine_contract;
 
@@ -46,6 +46,7 @@ impl TestClusters<'_> {
                     room_members: 0,
                     ..Limits::default()
                 }),
+                policies: SharedRoomPolicies::default(),
                 url: "http://127.0.0.1:1".to_owned(),
             };
             Box::new(Driver::new(store, settings)) as Box<dyn Engine>

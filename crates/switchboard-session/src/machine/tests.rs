@@ -105,7 +105,12 @@ pub(super) fn suspend_on_claim(state: &mut SessionMachine) {
     let name = switchboard_core::DisplayName::parse("ada", 0).expect("a name");
     let name = switchboard_core::NameId { space, room, name };
     let error = RequestError::claim(ErrorCode::Denied(None), name.clone());
-    let claim = HubRequest::Claim(name, Identity::Claimed);
+    let claimant = switchboard_core::Claimant {
+        identity: Identity::Claimed,
+        dialect: &DialectTraits::DEFAULT,
+        policy: None,
+    };
+    let claim = HubRequest::Claim(name, Box::new(claimant));
     state.suspend(Awaited::Access(claim, error), list_request());
 }
 

@@ -9,7 +9,9 @@ use std::{
 
 use rand::RngExt;
 use switchboard_cluster as cluster;
-use switchboard_core::{Change, Effect, Entry, Hub, Input, Limits, LogId, NodeId};
+use switchboard_core::{
+    Change, Effect, Entry, Hub, Input, Limits, LogId, NodeId, SharedRoomPolicies,
+};
 
 use super::{AppliedJoin, ClusterSimulation, client::ClientKey, events::ScheduledEvent};
 
@@ -64,9 +66,13 @@ pub struct SimNode {
 }
 
 impl SimNode {
-    pub(super) fn new(node: cluster::Node, limits: &Arc<Limits>) -> Self {
+    pub(super) fn new(
+        node: cluster::Node,
+        limits: &Arc<Limits>,
+        policies: &SharedRoomPolicies,
+    ) -> Self {
         Self {
-            hub: Hub::new(limits.clone()),
+            hub: Hub::new(limits.clone()).with_policies(policies.clone()),
             node,
             state: SimNodeState::Running,
             link: StoreLink::default(),

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use switchboard_cluster::{Driver, DriverSettings, Engine, Memory};
-use switchboard_core::Limits;
+use switchboard_core::{Limits, SharedRoomPolicies};
 use switchboard_testkit::{SharedStore, engine_contract};
 
 /// Creates the nodes of one cluster over a store in memory.
@@ -16,6 +16,7 @@ fn nodes<const N: usize>(store: &SharedStore) -> [Box<dyn Engine>; N] {
                 room_members: 0,
                 ..Limits::default()
             }),
+            policies: SharedRoomPolicies::default(),
             url: "http://127.0.0.1:1".to_owned(),
         };
         Box::new(Driver::new(store.clone(), settings)) as Box<dyn Engine>

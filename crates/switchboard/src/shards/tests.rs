@@ -132,6 +132,7 @@ impl TestRoom {
             identity: Identity::Claimed,
             token: None,
             group: None,
+            policy: None,
         })
     }
 

@@ -67,6 +67,7 @@ impl TwoNodes {
             identity: Identity::Claimed,
             token: None,
             group: None,
+            policy: None,
         };
         let joined = Entry {
             position: membership.since,
