@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use switchboard_core::{Grants, SpaceName};
+use switchboard_core::{DuplicateIdentity, Grants, SpaceName};
 
 use crate::{
     Authenticator, AuthenticatorChain, HttpFetch, JwtConfig, Principal, anonymous::Anonymous,
@@ -87,6 +87,8 @@ pub struct AccessConfig {
     pub jwt: JwtConfig,
     /// The name of the cookie that carries a token; empty for none.
     pub cookie: String,
+    /// What happens if a client joins a room in which another session has its identity.
+    pub duplicate_identity: DuplicateIdentity,
     /// The origins whose pages may connect: exact, `https://*.example.org`, `null`, or `*`.
     pub allowed_origins: Vec<String>,
     /// The hosts under which the server may be reached; empty for all.
@@ -101,6 +103,7 @@ impl Default for AccessConfig {
             keys: Vec::new(),
             jwt: JwtConfig::default(),
             cookie: String::new(),
+            duplicate_identity: DuplicateIdentity::Replace,
             allowed_origins: vec!["*".to_owned()],
             allowed_hosts: Vec::new(),
         }

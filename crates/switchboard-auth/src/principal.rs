@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchboard_core::{Grants, Identity, SpaceName};
+use switchboard_core::{Grants, Identity, RoomPolicy, SpaceName};
 
 /// The user or program that a session belongs to.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Principal {
     pub space: SpaceName,
     /// Its powers.
     pub grants: Arc<Grants>,
+    /// The policy for all rooms that it joins, in addition to the policies of the rooms.
+    pub room_policy: Option<Arc<RoomPolicy>>,
     /// The time in seconds since 1970 at which its sessions end; `None` if they do not.
     pub expires_at: Option<u64>,
     /// Data of the operator's application, as JSON text.
@@ -31,6 +33,7 @@ impl Principal {
             display_name: None,
             space: SpaceName::default(),
             grants,
+            room_policy: None,
             expires_at: None,
             metadata: None,
         }

@@ -12,8 +12,8 @@ use std::{
 };
 
 use switchboard_core::{
-    Change, Entry, LeaveCause, Limits, LogId, Member, NodeId, NodeMessage, PeerId, RejectReason,
-    SharedRoomPolicies, lower_limit,
+    Change, Entry, JoiningClient, LeaveCause, Limits, LogId, Member, NodeId, NodeMessage, PeerId,
+    RejectReason, SharedRoomPolicies, lower_limit,
 };
 
 use crate::{
@@ -405,7 +405,7 @@ impl Node {
                 let policies = self.settings.policies.load();
                 lower_limit(
                     of_limits,
-                    policies.members_max(&room.name, newcomer.policy.as_deref()),
+                    policies.members_max(&room.name, &JoiningClient::of(newcomer, false)),
                 )
             }
             LogId::Name(..) | LogId::Election(_) => 0,

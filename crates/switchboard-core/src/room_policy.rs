@@ -185,11 +185,20 @@ pub struct JoiningClient<'a> {
     pub identity: &'a Identity,
     /// The policy that its credential carries. It applies in addition to those of the room.
     pub policy: Option<&'a RoomPolicy>,
+    /// Whether it asks for a group of members. The name of its room then ends with the parameters of the group, from the
+    /// last `?` on. Patterns match the name with and without them.
+    pub is_grouped: bool,
     /// Whether it comes back: its address is reserved for it, or it replaces its own session.
     pub is_returning: bool,
 }
 
 impl<'a> JoiningClient<'a> {
+    /// The name of the room without the parameters of a group.
+    fn plain_name(&self, room: &RoomName) -> Option<RoomName> {
+        let (plain, _) = room.as_str().rsplit_once('?')?;
+        self.is_grouped.then(|| plain.parse().ok())?
+    }
+
     /// A member that wants to join.
     #[must_use]
     pub fn of(member: &'a Member, is_returning: bool) -> Self {
@@ -198,6 +207,7 @@ impl<'a> JoiningClient<'a> {
             reveals_members: member.dialect.reveals_members,
             identity: &member.identity,
             policy: member.policy.as_deref(),
+            is_grouped: member.group.is_some(),
             is_returning,
         }
     }
@@ -216,6 +226,12 @@ pub struct RoomPolicies {
 }
 
 impl RoomPolicies {
+    /// The policies, the most specific pattern first.
+    #[must_use]
+    pub fn rules(&self) -> &[(RoomPattern, RoomPolicy)] {
+        &self.rules
+    }
+
     /// Policies by pattern. Of two policies with the same pattern, the first applies.
     #[must_use]
     pub fn new(
@@ -223,7 +239,7 @@ impl RoomPolicies {
         duplicate_identity: DuplicateIdentity,
     ) -> Self {
         let mut rules: Vec<_> = rules.into_iter().collect();
-        rules.sort_by_cached_key(|(pattern, _)| std::cmp::Reverse(specificity(pattern)));
+        rules.sort_by_key(|(pattern, _)| std::cmp::Reverse(specificity(pattern)));
         Self {
             rules,
             duplicate_identity,
@@ -289,19 +305,23 @@ impl RoomPolicies {
         }
     }
 
-    /// Whether the members of a room may be listed to a client whose credential carries this policy.
+    /// Whether the members of a room may be listed to a member.
     #[must_use]
-    pub fn reveals_members(&self, room: &RoomName, own: Option<&RoomPolicy>) -> bool {
-        let of_room = self.find(room, |policy| policy.presence.as_ref());
-        let own = own.and_then(|policy| policy.presence.as_ref());
-        of_room.into_iter().chain(own).all(|presence| *presence)
+    pub fn reveals_members(&self, room: &RoomName, member: &Member) -> bool {
+        let client = JoiningClient::of(member, false);
+        !self.any_refuses(
+            room,
+            &client,
+            |policy| policy.presence.as_ref(),
+            |flag| !flag,
+        )
     }
 
-    /// Max members of a room for a client whose credential carries this policy; 0 for no limit.
+    /// Max members of a room for a client that joins it; 0 for no limit.
     #[must_use]
-    pub fn members_max(&self, room: &RoomName, own: Option<&RoomPolicy>) -> usize {
-        let of_room = self.find(room, |policy| policy.max_members.as_ref());
-        let own = own.and_then(|policy| policy.max_members);
+    pub fn members_max(&self, room: &RoomName, client: &JoiningClient<'_>) -> usize {
+        let of_room = self.find(room, client, |policy| policy.max_members.as_ref());
+        let own = client.policy.and_then(|policy| policy.max_members);
         lower_limit(of_room.copied().unwrap_or(0), own.unwrap_or(0))
     }
 
@@ -313,7 +333,7 @@ impl RoomPolicies {
         field: impl Fn(&'a RoomPolicy) -> Option<&'a T> + Copy,
         refuses: impl Fn(&T) -> bool,
     ) -> bool {
-        let of_room = self.find(room, field);
+        let of_room = self.find(room, client, field);
         let own = client.policy.and_then(field);
         of_room.into_iter().chain(own).any(refuses)
     }
@@ -322,20 +342,25 @@ impl RoomPolicies {
     fn find<'a, T: 'a>(
         &'a self,
         room: &RoomName,
+        client: &JoiningClient<'_>,
         field: impl Fn(&'a RoomPolicy) -> Option<&'a T>,
     ) -> Option<&'a T> {
-        let matching = self
-            .rules
-            .iter()
-            .filter(|(pattern, _)| pattern.matches(room));
-        matching.into_iter().find_map(|(_, policy)| field(policy))
+        let mut rules = self.rules.iter().peekable();
+        rules.peek()?;
+        let plain = client.plain_name(room);
+        let names = [Some(room), plain.as_ref()].into_iter().flatten();
+        let mut matching =
+            rules.filter(|(pattern, _)| names.clone().any(|name| pattern.matches(name)));
+        matching.find_map(|(_, policy)| field(policy))
     }
 }
 
 /// The sort key of a pattern: an exact name is above every prefix, and a longer prefix is above a shorter one.
 fn specificity(pattern: &RoomPattern) -> (bool, usize) {
-    let text = pattern.to_string();
-    (!text.ends_with('*'), text.len())
+    match pattern {
+        RoomPattern::Prefix(prefix) => (false, prefix.len()),
+        RoomPattern::Exact(name) => (true, name.len()),
+    }
 }
 
 /// The room policies that all hubs of a server share. They can be replaced while the server runs.
@@ -372,12 +397,38 @@ impl SharedRoomPolicies {
         *current.unwrap_or_else(PoisonError::into_inner) = Arc::new(policies);
     }
 
+    /// Like [`RoomPolicies::check_join`], and counts a refusal.
+    ///
+    /// # Errors
+    /// The first rule that refuses the join.
+    pub fn check_join(
+        &self,
+        room: &RoomName,
+        client: &JoiningClient<'_>,
+    ) -> Result<(), JoinRefusal> {
+        let checked = self.load().check_join(room, client);
+        checked.inspect_err(|refusal| self.count(*refusal))
+    }
+
+    /// Like [`RoomPolicies::check_list`], and counts a refusal.
+    ///
+    /// # Errors
+    /// The first rule that refuses the list.
+    pub fn check_list(
+        &self,
+        room: &RoomName,
+        client: &JoiningClient<'_>,
+    ) -> Result<(), JoinRefusal> {
+        let checked = self.load().check_list(room, client);
+        checked.inspect_err(|refusal| self.count(*refusal))
+    }
+
     /// Counts a refused join.
     pub fn count(&self, refusal: JoinRefusal) {
         self.0.refused[refusal as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The numbers of refused joins, by reason.
+    /// The numbers of refused joins and lists, by reason.
     #[must_use]
     pub fn refused(&self) -> [(JoinRefusal, u64); JoinRefusal::ALL.len()] {
         JoinRefusal::ALL.map(|reason| {
@@ -418,6 +469,7 @@ mod tests {
             reveals_members: true,
             identity,
             policy: None,
+            is_grouped: false,
             is_returning: false,
         }
     }
@@ -451,7 +503,12 @@ mod tests {
             ("team-abc", 4),
             ("open", 0),
         ] {
-            assert_eq!(policies.members_max(&room(name), None), expected, "{name}");
+            let unknown = client("mesh", &Identity::Claimed);
+            assert_eq!(
+                policies.members_max(&room(name), &unknown),
+                expected,
+                "{name}"
+            );
         }
         let nobody = Identity::Claimed;
         let join = |name: &str| policies.check_join(&room(name), &client("mesh", &nobody));
@@ -523,7 +580,6 @@ mod tests {
             ..client("peerjs", &unknown)
         };
         assert_eq!(policies.check_join(&room("hidden"), &hidden), Ok(()));
-        assert!(!policies.reveals_members(&room("hidden"), None));
     }
 
     #[test]
@@ -568,10 +624,42 @@ mod tests {
         for name in ["r", "other"] {
             let found = policies.check_join(&room(name), &with_own("mesh"));
             assert_eq!(found, Err(JoinRefusal::Dialect), "{name}");
-            assert_eq!(policies.members_max(&room(name), Some(&own)), 3, "{name}");
+            assert_eq!(
+                policies.members_max(&room(name), &with_own("p2p")),
+                3,
+                "{name}"
+            );
         }
         let found = policies.check_join(&room("r"), &with_own("singo"));
         assert_eq!(found, Err(JoinRefusal::Dialect));
+    }
+
+    #[test]
+    fn a_policy_holds_for_the_groups_of_its_room() {
+        let limited = |max_members| RoomPolicy {
+            max_members: Some(max_members),
+            ..RoomPolicy::default()
+        };
+        let policies = policies(vec![("r", limited(4)), ("lobby?next=2", limited(6))]);
+        let unknown = Identity::Claimed;
+        let single = client("matchbox", &unknown);
+        let grouped = JoiningClient {
+            is_grouped: true,
+            ..single
+        };
+        for (name, client, expected) in [
+            ("r?next=2", &grouped, 4),
+            ("r?next=2", &single, 0),
+            ("r?x?next=2", &grouped, 0),
+            ("lobby?next=2", &grouped, 6),
+            ("lobby?next=3", &grouped, 0),
+        ] {
+            assert_eq!(
+                policies.members_max(&room(name), client),
+                expected,
+                "{name}"
+            );
+        }
     }
 
     #[test]
@@ -597,7 +685,8 @@ mod tests {
                 ..RoomPolicy::default()
             },
         )]));
-        assert_eq!(other.load().members_max(&room("r"), None), 7);
+        let unknown = client("mesh", &Identity::Claimed);
+        assert_eq!(other.load().members_max(&room("r"), &unknown), 7);
         other.count(JoinRefusal::Locked);
         assert_eq!(shared.refused()[0], (JoinRefusal::Locked, 1));
         for (index, (reason, _)) in shared.refused().into_iter().enumerate() {

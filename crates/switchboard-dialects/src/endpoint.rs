@@ -126,6 +126,8 @@ pub enum HttpAnswer {
         scope: RoomScope,
         /// Makes the reply from the members.
         reply: fn(&[Arc<Member>]) -> HttpReply,
+        /// The reply to a client that the policies of the room do not allow to list it.
+        refused: HttpReply,
     },
 }
 

@@ -230,10 +230,11 @@ impl Dialect for PeerJs {
                         false => RoomScope::only(TRAITS.name),
                     },
                     reply: ids_reply,
+                    refused: no_discovery(),
                 },
                 Err(_) => HttpAnswer::Ready(HttpReply::not_found()),
             },
-            PEERS => HttpAnswer::Ready(reply(401, TEXT, "Discovery is not allowed.".into())),
+            PEERS => HttpAnswer::Ready(no_discovery()),
             _ => HttpAnswer::Ready(HttpReply::not_found()),
         }
     }
@@ -314,6 +315,11 @@ fn server_info() -> String {
         .text("website", "https://peerjs.com/")
         .finish()
         .to_string()
+}
+
+/// The reply to a client that may not list the ids of a key.
+fn no_discovery() -> HttpReply {
+    reply(401, TEXT, "Discovery is not allowed.".into())
 }
 
 /// The reply with the ids of the members of a room that use this dialect.

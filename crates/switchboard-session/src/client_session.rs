@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytestring::ByteString;
 use switchboard_core::{
     DialectTraits, DisconnectReason, ErrorCode, Event, EvictionReason, Grants, HubRequest, Limits,
-    Peer, RequestError, SpaceName,
+    Peer, RequestError, RoomPolicy, SpaceName,
 };
 use switchboard_dialects::{
     ClientFrame, CloseReason, Dialect, DialectSettings, DialectTable, FirstFrameTimeout, Handshake,
@@ -30,6 +30,8 @@ pub struct SessionAccess {
     pub grants: Arc<Grants>,
     /// The time in seconds since 1970 at which the session ends; `None` if it does not.
     pub expires_at: Option<u64>,
+    /// The policy for all rooms that the client joins, in addition to the policies of the rooms.
+    pub room_policy: Option<Arc<RoomPolicy>>,
 }
 
 impl Default for SessionAccess {
@@ -39,6 +41,7 @@ impl Default for SessionAccess {
             space: SpaceName::default(),
             grants: Grants::participant(),
             expires_at: None,
+            room_policy: None,
         }
     }
 }
@@ -94,6 +97,7 @@ impl ClientSession {
         let identity = handshake.identity.clone();
         let mut peer = Peer::new(handshake.peer, traits, identity, access.space);
         peer.set_grants(access.grants);
+        peer.set_room_policy(access.room_policy);
         let limits = handshake.limits.clone();
         let dialects = handshake.settings.table();
         let mut output = SessionOutput {

@@ -12,8 +12,7 @@ use serde_json::Value;
 use switchboard_cluster::{Engine, Memory, ProposeOutcome};
 use switchboard_core::{
     Deliveries, DisconnectReason, Effect, Entry, ErrorCode, Event, Hub, HubRequest, Identity,
-    Input, Limits, LogId, Member, PeerId, Position, RoomId,
-    SharedRoomPolicies,
+    Input, Limits, LogId, Member, PeerId, Position, RoomId, SharedRoomPolicies,
 };
 use switchboard_dialects::{
     ALL, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query, ResumeError,

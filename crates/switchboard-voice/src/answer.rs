@@ -93,6 +93,10 @@ impl From<VoiceRoomError> for VoiceError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The room has reached its limit of microphones (room.sources).",
             ),
+            VoiceRoomError::RoomFull => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The room has as many members as its policy allows (rooms.max_members).",
+            ),
             VoiceRoomError::TooManyListeners => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The room has reached its limit of listeners (room.listeners).",

@@ -19,7 +19,7 @@ use crate::{
     parameters::RequestParameters,
     room_mixer::RoomMixer,
     service::VoiceService,
-    signaling::{Direction, RoomKey},
+    signaling::{Direction, RoomKey, VoiceRoomError},
     state::{AudioConnection, VoiceStateInner},
 };
 
@@ -165,7 +165,10 @@ impl VoiceService {
                 self.state.with(|state, _| find_call(state))?;
                 Ok(())
             }
-            AudioTarget::Room => self.check_entry(&caller.user, &self.room(params)?).await,
+            AudioTarget::Room => {
+                let room = self.room(params)?;
+                self.check_entry(&caller.user, &room).await.map(drop)
+            }
         }
     }
 
@@ -185,7 +188,7 @@ impl VoiceService {
         name: ByteString,
     ) -> Result<(AudioConnection, Option<SiteNotification>), VoiceError> {
         let room = self.room(params)?;
-        self.check_entry(&caller.user, &room).await?;
+        let members_max = self.check_entry(&caller.user, &room).await?;
         let site = match (&room, &caller.credential) {
             (RoomKey::Numbered(room), Credential::Token(token)) => {
                 let notification = SiteNotification {
@@ -202,9 +205,12 @@ impl VoiceService {
                 Credential::Token(_) | Credential::Key(..),
             ) => None,
         };
-        let connected = self
-            .state
-            .enter_room(&caller.user, &room, direction, name)?;
+        let entered = (self.state).enter_room(&caller.user, &room, (direction, members_max), name);
+        let connected = entered.inspect_err(|error| {
+            if *error == VoiceRoomError::RoomFull {
+                self.host.count_full_room();
+            }
+        })?;
         Ok((connected, site))
     }
 

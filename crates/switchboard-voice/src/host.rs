@@ -23,6 +23,21 @@ pub trait VoiceHost: fmt::Debug + Send + Sync + 'static {
     /// not for its address, because the other node counts it there. The error is the response.
     fn admit_forwarded(&self, request: &Parts) -> Result<Permit, Box<Response>>;
 
+    /// Checks the policies of a voice room that a user wants to enter. Returns the max number of its members, 0 for no
+    /// limit. `is_member`: the user is in the room already, with its microphone or its headphones.
+    ///
+    /// # Errors
+    /// The text of the refusal.
+    fn check_room_policy(
+        &self,
+        user: &User,
+        room: &RoomName,
+        is_member: bool,
+    ) -> Result<usize, Arc<str>>;
+
+    /// Counts a user that has not entered because the room has the maximum number of members that its policy allows.
+    fn count_full_room(&self);
+
     /// Starts the access check of the host program for a user that enters a voice room. `None` if every user may.
     fn check_join(&self, user: &User, room: RoomName) -> Option<JoinCheck>;
 

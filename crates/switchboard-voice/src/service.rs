@@ -117,15 +117,28 @@ impl VoiceService {
         })
     }
 
-    /// Asks the host program, which embeds this library, whether the user may enter a room.
-    pub(crate) async fn check_entry(&self, user: &User, room: &RoomKey) -> Result<(), VoiceError> {
-        let Some(check) = self.host.check_join(user, name_of(room)) else {
-            return Ok(());
+    /// Checks the policies of a room that a user wants to enter, and asks the host program, which embeds this library.
+    /// Returns the max number of its members, 0 for no limit.
+    pub(crate) async fn check_entry(
+        &self,
+        user: &User,
+        room: &RoomKey,
+    ) -> Result<usize, VoiceError> {
+        let name = name_of(room);
+        let is_member = self
+            .state
+            .with(|state, _| state.rooms.has_member(room, user));
+        let members_max = self.host.check_room_policy(user, &name, is_member);
+        let denied = |text: Arc<str>| VoiceError::new(StatusCode::FORBIDDEN, &text);
+        let members_max = members_max.map_err(denied)?;
+        let Some(check) = self.host.check_join(user, name) else {
+            return Ok(members_max);
         };
-        check.await.map_err(|text| match text {
-            Some(text) => VoiceError::new(StatusCode::FORBIDDEN, &text),
+        let checked = check.await.map_err(|text| match text {
+            Some(text) => denied(text),
             None => VoiceError::forbidden("You may not enter this room."),
-        })
+        });
+        checked.map(|()| members_max)
     }
 }
 

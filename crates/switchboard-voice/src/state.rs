@@ -190,11 +190,14 @@ impl VoiceState {
         &self,
         user: &User,
         room: &RoomKey,
-        direction: Direction,
+        (direction, members_max): (Direction, usize),
         name: ByteString,
     ) -> Result<AudioConnection, VoiceRoomError> {
         self.with(|state, now| {
-            let mix_id = MixId::Room(state.rooms.enter(user, room, direction, now)?);
+            let entered = state
+                .rooms
+                .enter_within(members_max, user, room, direction, now);
+            let mix_id = MixId::Room(entered?);
             let hold = state.take_over(user, (mix_id, None, direction), name);
             let mixer = state.mixer(mix_id, &self.mix);
             Ok(AudioConnection {

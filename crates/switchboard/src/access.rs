@@ -7,7 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use switchboard_auth::Principal;
-use switchboard_core::{DialectName, Grants, Identity, Peer, PeerId, RoomId, SpaceName};
+use switchboard_core::{
+    DialectName, Grants, Identity, Peer, PeerId, RoomId, RoomPolicy, SpaceName,
+};
 use switchboard_session::SessionAccess;
 use switchboard_transport::JoinCheck;
 use tokio::time::{error::Elapsed, timeout};
@@ -48,6 +50,7 @@ pub struct Admission {
     space: Option<SpaceName>,
     grants: Option<Arc<Grants>>,
     pub(crate) expires_at: Option<u64>,
+    room_policy: Option<Arc<RoomPolicy>>,
     pub(crate) context: HostContext,
 }
 
@@ -92,6 +95,17 @@ impl Admission {
         Self { expires_at, ..self }
     }
 
+    /// Restricts all rooms that the client joins by this policy, in addition to the policies of the rooms. It replaces
+    /// the one that the configured authenticators have found.
+    #[must_use]
+    pub fn with_room_policy(self, policy: RoomPolicy) -> Self {
+        let room_policy = Some(Arc::new(policy));
+        Self {
+            room_policy,
+            ..self
+        }
+    }
+
     /// Keeps a value of the host program's own type with the connection. [`JoinRequest`] and
     /// [`ServerEvent`](crate::ServerEvent) give it back.
     ///
@@ -112,6 +126,7 @@ impl Admission {
             space: self.space.or_else(|| Some(principal.space.clone())),
             grants: self.grants.or_else(|| Some(principal.grants.clone())),
             expires_at: self.expires_at.or(principal.expires_at),
+            room_policy: self.room_policy.or_else(|| principal.room_policy.clone()),
             context: self.context,
         }
     }
@@ -132,12 +147,18 @@ impl Admission {
         self.grants.clone().unwrap_or_else(Grants::none)
     }
 
+    /// The policy for all rooms that the client joins.
+    pub(crate) fn room_policy(&self) -> Option<&RoomPolicy> {
+        self.room_policy.as_deref()
+    }
+
     /// The access of the client's session.
     pub(crate) fn session_access(&self) -> SessionAccess {
         SessionAccess {
             space: self.space(),
             grants: self.grants(),
             expires_at: self.expires_at,
+            room_policy: self.room_policy.clone(),
         }
     }
 }

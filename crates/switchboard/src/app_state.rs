@@ -13,7 +13,9 @@ use axum::{
 };
 use futures_util::future::BoxFuture;
 use rand::RngExt;
-use switchboard_core::{Identity, Limits, PeerId, RoomId, RoomName, SpaceName};
+use switchboard_core::{
+    ErrorCode, Identity, JoinRefusal, JoiningClient, Limits, PeerId, RoomId, RoomName, SpaceName,
+};
 use switchboard_dialects::{CorsPolicy, Endpoint, Handshake, Query};
 use switchboard_transport::{
     AddressRates, ConnectionLimit, ConnectionPermit, Counters, JoinCheck, Permit, PermitPool,
@@ -26,7 +28,7 @@ use crate::{
     access::{
         AccessControl, Admission, ConnectRequest, HOOK_TIMEOUT, HostContext, JoinRequest, OwnPlaces,
     },
-    config::Config,
+    config::{Config, VOICE_DIALECT},
     proxy,
     request_guard::RequestGuard,
     route_table::Route,
@@ -232,13 +234,39 @@ impl VoiceHost for AppState {
         admitted.map_err(|full| Box::new(connection_limit_response(full)))
     }
 
+    fn check_room_policy(
+        &self,
+        user: &User,
+        room: &RoomName,
+        is_member: bool,
+    ) -> Result<usize, Arc<str>> {
+        let policies = self.shards.policies();
+        let client = JoiningClient {
+            dialect: VOICE_DIALECT,
+            reveals_members: true,
+            identity: &Identity::Proven(user.as_str().into()),
+            policy: None,
+            is_grouped: false,
+            is_returning: is_member,
+        };
+        let denied_text = |refusal: JoinRefusal| match refusal.error(room, VOICE_DIALECT) {
+            ErrorCode::Denied(Some(text)) => text,
+            code => code.as_str().into(),
+        };
+        policies.check_join(room, &client).map_err(denied_text)?;
+        Ok(policies.load().members_max(room, &client))
+    }
+
+    fn count_full_room(&self) {
+        self.shards.policies().count(JoinRefusal::MaxMembers);
+    }
+
     fn check_join(&self, user: &User, room: RoomName) -> Option<JoinCheck> {
         self.shards.access().start_join_check(|| JoinRequest {
             // A voice user has no signaling connection whose id could be used.
             peer: PeerId::from_random(rand::rng().random()),
             identity: Some(user.as_str().into()),
-            // The dialect of voice.
-            dialect: "gostream",
+            dialect: VOICE_DIALECT,
             room: RoomId::shared(SpaceName::default(), room),
             context: HostContext::default(),
         })

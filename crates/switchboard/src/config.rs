@@ -11,7 +11,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use switchboard_core::{DialectName, Limits};
+use switchboard_core::{DialectName, Limits, RoomPattern, RoomPolicies, RoomPolicy};
 use switchboard_dialects::{Dialect, DialectSettings, ice::IceServers};
 use switchboard_transport::Heartbeat;
 
@@ -29,6 +29,8 @@ mod reason;
 mod suggest;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use check::rooms::VOICE_DIALECT;
 
 pub use crate::tls::{CertificateFiles, TlsConfig, TlsVersion};
 pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
@@ -55,6 +57,8 @@ pub struct Config {
     pub internal: InternalConfig,
     /// Limits of connections, rooms, frames and requests.
     pub limits: Limits,
+    /// The policies of the rooms whose names match a pattern.
+    pub rooms: Vec<(RoomPattern, RoomPolicy)>,
     /// The detection of dead clients.
     pub heartbeat: Heartbeat,
     /// The phases of the shutdown.
@@ -200,6 +204,12 @@ impl Config {
             alone,
         };
         all.chain(alone).map(listening).collect()
+    }
+
+    /// The room policies of these settings.
+    #[must_use]
+    pub fn room_policies(&self) -> RoomPolicies {
+        RoomPolicies::new(self.rooms.iter().cloned(), self.access.duplicate_identity)
     }
 
     /// Every enabled dialect, with the paths where its clients connect, one for each base path.

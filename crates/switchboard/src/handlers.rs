@@ -11,7 +11,7 @@ use axum::{
 };
 use futures_util::future::{Either, FutureExt as _, OptionFuture};
 use switchboard_auth::TOKEN_SUBPROTOCOL;
-use switchboard_core::{DialectName, Power, RoomId, error_chain};
+use switchboard_core::{DialectName, JoiningClient, Power, RoomId, error_chain};
 use switchboard_dialects::{
     Accepts, CorsPolicy, Dialect, DialectTable, Handshake, HttpAnswer, HttpReply, Query,
     SettingValue,
@@ -196,9 +196,21 @@ async fn answer_request(
             room: name,
             scope,
             reply,
+            refused,
         } => {
             app.charge(parts)?;
             require(Power::List, &admission.grants(), &name)?;
+            let lister = JoiningClient {
+                dialect: dialect.traits().name,
+                reveals_members: true,
+                identity: &handshake.identity,
+                policy: admission.room_policy(),
+                is_grouped: false,
+                is_returning: false,
+            };
+            if app.shards.policies().check_list(&name, &lister).is_err() {
+                return Ok(respond(refused));
+            }
             let space = admission.space();
             let room = RoomId { space, name, scope };
             let reply = reply(&app.shards.members(&room));
@@ -395,6 +407,7 @@ mod tests {
                     room,
                     scope: RoomScope::Shared,
                     reply: |members| reply(members.len().to_string()),
+                    refused: HttpReply::not_found(),
                 };
             }
             let version = handshake.query.get("version").unwrap_or_default();

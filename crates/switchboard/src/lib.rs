@@ -66,9 +66,10 @@ pub use sessions::{SessionInfo, Sessions};
 pub use switchboard_auth::Principal;
 // A space (`SpaceName`) is a namespace of rooms.
 pub use switchboard_core::{
-    Address, DisplayName, EvictionReason, Grant, GrantError, Grants, Identity, LeaveCause,
-    LeaveKind, Limits, Member, NameError, PeerId, PeerIdError, Power, RoomId, RoomName, RoomScope,
-    SpaceName,
+    Address, ClientPattern, ClientPatternError, DisplayName, DuplicateIdentity, EvictionReason,
+    Grant, GrantError, Grants, Identity, JoinRefusal, JoiningClient, LeaveCause, LeaveKind, Limits,
+    Member, NameError, PeerId, PeerIdError, Power, RoomId, RoomName, RoomPattern, RoomPolicies,
+    RoomPolicy, RoomScope, SharedRoomPolicies, SpaceName,
 };
 pub use switchboard_transport::{
     ConnectionLimit, Heartbeat, ListenError, Listener, RefusalReason, Tls,

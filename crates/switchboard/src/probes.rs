@@ -15,6 +15,7 @@ use axum::{
 use prometheus::{Gauge, TEXT_FORMAT};
 use serde::Serialize;
 use switchboard_cluster::Status;
+use switchboard_core::SharedRoomPolicies;
 use switchboard_transport::MetricsRegistry;
 
 use crate::app_state::AppState;
@@ -211,6 +212,7 @@ fn unready_reason(status: &Status, address: Option<&str>) -> Option<String> {
 pub(crate) async fn metrics(State(app): State<Arc<AppState>>) -> impl IntoResponse {
     let shards = &app.shards;
     let mut text = shards.registry().text() + &room_metrics(shards.local_counts());
+    text += &policy_metrics(shards.policies());
     if let Some(status) = shards.status() {
         text += &engine_metrics(&status);
     }
@@ -226,6 +228,20 @@ fn room_metrics((rooms, members): (usize, usize)) -> String {
     ] {
         let gauge = registry.gauge(name, help);
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+    registry.text()
+}
+
+/// The metrics of room policies.
+fn policy_metrics(policies: &SharedRoomPolicies) -> String {
+    let registry = MetricsRegistry::default();
+    let counters = registry.counters(
+        "room_policy_refusals_total",
+        "Joins, claims and lists that a room policy or access.duplicate_identity has refused, by reason.",
+        &["reason"],
+    );
+    for (reason, count) in policies.refused() {
+        counters.with_label_values(&[reason.as_str()]).inc_by(count);
     }
     registry.text()
 }

@@ -11,6 +11,7 @@ use std::{
 
 use axum::Router;
 use switchboard_cluster::{Driver, DriverSettings, Engine, Memory};
+use switchboard_core::SharedRoomPolicies;
 use switchboard_dialects::Dialect;
 use switchboard_redis::RedisStore;
 use switchboard_transport::{
@@ -141,7 +142,8 @@ impl Builder {
         }
         let config = Arc::new(config);
         let limits = Arc::new(config.limits.clone());
-        let nodes = self.engine.or_else(|| redis(&config));
+        let policies = SharedRoomPolicies::new(config.room_policies());
+        let nodes = self.engine.or_else(|| redis(&config, &policies));
         let (engine, url) = nodes.unwrap_or_else(|| (Arc::new(Memory), None));
         if url.is_some() && tokio::runtime::Handle::try_current().is_err() {
             return Err(BuildError::NoRuntime);
@@ -151,6 +153,7 @@ impl Builder {
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shards = Shards::new(
             &limits,
+            policies,
             engine.clone(),
             self.access,
             config.dialects.table(),
@@ -266,7 +269,10 @@ fn voice(
 }
 
 /// The Redis engine of the settings and the advertised URL of this node; `None` if no engine is set.
-fn redis(config: &Config) -> Option<(Arc<dyn Engine>, Option<String>)> {
+fn redis(
+    config: &Config,
+    policies: &SharedRoomPolicies,
+) -> Option<(Arc<dyn Engine>, Option<String>)> {
     let address = config.engine.url.address()?.clone();
     let mut url = config.engine.advertise_url.clone();
     if url.is_empty() {
@@ -285,6 +291,7 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, Option<String>)> {
     let settings = DriverSettings {
         lease: config.engine.lease,
         limits: Arc::new(config.limits.clone()),
+        policies: policies.clone(),
         url: url.clone(),
     };
     Some((Arc::new(Driver::new(store, settings)), Some(url)))
@@ -404,6 +411,13 @@ impl Server {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.state.config
+    }
+
+    /// The room policies in force, of the settings `rooms` and `access.duplicate_identity`. The host program may replace
+    /// them while the server runs.
+    #[must_use]
+    pub fn room_policies(&self) -> &SharedRoomPolicies {
+        self.state.shards.policies()
     }
 
     /// The URL at which other nodes reach this one; `None` outside a cluster.

@@ -19,7 +19,7 @@ use switchboard_cluster::{Engine, ProposeOutcome};
 use switchboard_core::{
     Change, Charge, Deliveries, Effect, Entry, Event, EvictionReason, Hub, HubRequest, Input,
     LeaveCause, LeaveKind, Limits, LogId, Member, NodeId, NodeMessage, NodeMessageBody, Peer,
-    PeerId, Position, RejectReason, ResourceKey, RoomId, SeededHash,
+    PeerId, Position, RejectReason, ResourceKey, RoomId, SeededHash, SharedRoomPolicies,
 };
 use switchboard_dialects::{DialectTable, WebhookRequest};
 use switchboard_transport::{
@@ -139,6 +139,7 @@ struct Shard {
 /// All hubs of this node, and the services that they use. "Host program" is the program that embeds this library.
 pub(crate) struct Shards {
     shards: Box<[Mutex<Shard>]>,
+    policies: SharedRoomPolicies,
     /// Orders the joins and leaves, and carries messages to other nodes.
     engine: Arc<dyn Engine>,
     access: AccessHooks,
@@ -167,6 +168,7 @@ impl Shards {
     /// requests for which no client waits run in `tasks`.
     pub(crate) fn new(
         limits: &Arc<Limits>,
+        policies: SharedRoomPolicies,
         engine: Arc<dyn Engine>,
         access: AccessHooks,
         dialects: DialectTable,
@@ -176,13 +178,14 @@ impl Shards {
     ) -> Arc<Self> {
         let shard = || {
             Mutex::new(Shard {
-                hub: Hub::new(limits.clone()),
+                hub: Hub::new(limits.clone()).with_policies(policies.clone()),
                 timer: DeadlineTimer::default(),
             })
         };
         let registry = MetricsRegistry::default();
         let this = Arc::new(Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
+            policies,
             engine,
             access,
             contexts: Arc::default(),
@@ -218,6 +221,11 @@ impl Shards {
 
     pub(crate) fn access(&self) -> &AccessHooks {
         &self.access
+    }
+
+    /// The room policies in force.
+    pub(crate) fn policies(&self) -> &SharedRoomPolicies {
+        &self.policies
     }
 
     /// The values that the host program has attached to connections.

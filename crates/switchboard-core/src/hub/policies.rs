@@ -43,7 +43,6 @@ impl<L: Clone> Hub<L> {
 
     fn refused_claim(&self, peer: PeerId, name: &NameId, claimant: &Claimant) -> Option<ErrorCode> {
         let room = name.room.as_ref()?;
-        let policies = self.policies.load();
         let holds_name = |log: &Room<L>| {
             let mut holders = log.memberships();
             holders.any(|holder| {
@@ -57,10 +56,10 @@ impl<L: Clone> Hub<L> {
             reveals_members: claimant.dialect.reveals_members,
             identity: &claimant.identity,
             policy: claimant.policy.as_deref(),
+            is_grouped: false,
             is_returning: log.is_some_and(holds_name),
         };
-        let refusal = policies.check_join(room, &client).err()?;
-        self.policies.count(refusal);
+        let refusal = self.policies.check_join(room, &client).err()?;
         Some(refusal.error(room, client.dialect))
     }
 
@@ -122,8 +121,7 @@ impl<L: Clone> Hub<L> {
 
     /// Whether the room hides its members from this member.
     pub(super) fn hides_members(&self, room: &RoomId, member: &Member) -> bool {
-        let own = member.policy.as_deref();
-        !self.policies.load().reveals_members(&room.name, own)
+        !self.policies.load().reveals_members(&room.name, member)
     }
 
     /// Answers a join of a room, or a claim of a name, by the client that is in the room or has the name already.
@@ -183,8 +181,8 @@ impl<L: Clone> Hub<L> {
     pub(super) fn policy_members_max(&self, log: &LogId, newcomer: &Member) -> usize {
         match log {
             LogId::Room(room) => {
-                let own = newcomer.policy.as_deref();
-                self.policies.load().members_max(&room.name, own)
+                let client = JoiningClient::of(newcomer, false);
+                self.policies.load().members_max(&room.name, &client)
             }
             LogId::Name(..) | LogId::Election(_) => 0,
         }

@@ -9,9 +9,8 @@ use std::{
 
 use switchboard_core::{
     Change, Command, DialectTraits, DisconnectReason, DuplicateIdentity, Effect, Entry, Event, Hub,
-    HubRequest, Identity, Input, JoinOptions, LeaveKind, Limits, LogId, NodeId, Peer,
-    PeerId, Position, RoomId, RoomName, RoomPolicies, RoomPolicy, SharedRoomPolicies, SpaceName,
-    Token,
+    HubRequest, Identity, Input, JoinOptions, LeaveKind, Limits, LogId, NodeId, Peer, PeerId,
+    Position, RoomId, RoomName, RoomPolicies, RoomPolicy, SharedRoomPolicies, SpaceName, Token,
 };
 
 use crate::clock::epoch;

@@ -1,6 +1,7 @@
 //! A suite of tests that every dialect must pass.
 
 mod forged_fields;
+mod policies;
 
 use std::time::Duration;
 

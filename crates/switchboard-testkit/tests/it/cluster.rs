@@ -11,6 +11,7 @@
 
 mod memberships;
 mod oracle;
+mod policies;
 mod scenarios;
 
 use std::time::Duration;

@@ -65,6 +65,9 @@ pub enum VoiceRoomError {
     /// The room has `listeners` headphones already.
     #[error("the voice room has reached its limit of listeners")]
     TooManyListeners,
+    /// The room has the maximum number of members that its policy allows.
+    #[error("the voice room is full")]
+    RoomFull,
 }
 
 /// An entry of the list of rooms.
@@ -125,7 +128,28 @@ impl VoiceRooms {
         direction: Direction,
         now: Instant,
     ) -> Result<VoiceRoomId, VoiceRoomError> {
+        self.enter_within(0, user, key, direction, now)
+    }
+
+    /// Like [`VoiceRooms::enter`], for a room of at most `members_max` users; 0 for no limit. A user that is in the room
+    /// already may connect its other direction.
+    ///
+    /// # Errors
+    /// Any [`VoiceRoomError`]: no room is created and nothing is connected.
+    pub fn enter_within(
+        &mut self,
+        members_max: usize,
+        user: &User,
+        key: &RoomKey,
+        direction: Direction,
+        now: Instant,
+    ) -> Result<VoiceRoomId, VoiceRoomError> {
         let found = self.find(key);
+        let members = found.and_then(|id| self.rooms.get(&id));
+        let members = members.map_or(0, |room| room.members.len());
+        if exceeds(members + 1, members_max) && !self.has_member(key, user) {
+            return Err(VoiceRoomError::RoomFull);
+        }
         // Before the timeouts: if a numbered room ended and were created again in one input, the driver would read its
         // id from `poll_ended` and end the audio of the new room. Entering an empty room cannot fail, so the room is
         // not left empty without a deadline.
@@ -179,6 +203,13 @@ impl VoiceRooms {
     pub fn members(&self, id: VoiceRoomId) -> Option<impl Iterator<Item = (User, bool, bool)>> {
         let members = self.rooms.get(&id)?.members.iter();
         Some(members.map(|(user, audio)| (user.clone(), audio.mic, audio.headphones)))
+    }
+
+    /// Whether a user has connected audio in the room with this key.
+    #[must_use]
+    pub fn has_member(&self, key: &RoomKey, user: &User) -> bool {
+        let room = self.find(key).and_then(|id| self.rooms.get(&id));
+        room.is_some_and(|room| room.members.contains_key(user))
     }
 
     /// The id of the room with this key.

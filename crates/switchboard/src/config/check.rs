@@ -112,6 +112,7 @@ impl Config {
         check.access();
         check.voice();
         check.dialects();
+        check.rooms();
         check.paths();
         check.addresses();
         check.redirect_addresses();
@@ -125,6 +126,7 @@ impl Config {
         let mut check = Validator::new(self);
         check.tight_limits();
         check.disclosures();
+        check.room_identities();
         check.certificate_dates();
         check.unused_jwt();
         check.finish()
@@ -133,6 +135,7 @@ impl Config {
 
 mod access;
 mod jwt;
+pub(in crate::config) mod rooms;
 mod tls;
 
 struct Validator<'a> {

@@ -66,12 +66,14 @@ mod engine;
 mod ice;
 mod internal;
 mod jwt;
+mod rooms;
 mod tls;
 mod voice;
 
-/// Every setting, in the order of the example file.
+/// Every setting, in the order of the example file. Those outside the sections come first, as TOML requires.
 pub(super) fn rows() -> Vec<SettingDef> {
-    let mut rows = Vec::from(server());
+    let mut rows = Vec::from(rooms::rows());
+    rows.extend(server());
     rows.extend(tls::rows());
     rows.extend(access::rows());
     rows.extend(internal::rows());

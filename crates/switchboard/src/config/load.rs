@@ -6,7 +6,10 @@ use std::{
     path::Path,
 };
 
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::{
     Config, ConfigError, SettingSource, address,
@@ -153,13 +156,19 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
 
 impl SettingDef {
     pub(super) fn path(&self) -> String {
-        format!("{}.{}", self.section, self.key)
+        match self.section {
+            "" => self.key.to_owned(),
+            section => format!("{section}.{}", self.key),
+        }
     }
 
     /// The environment variables that set this setting.
     fn variables(&self) -> Vec<String> {
         let key = self.key.to_ascii_uppercase();
         let section = self.section.to_ascii_uppercase().replace(['.', '-'], "_");
+        if section.is_empty() {
+            return vec![format!("{ENV_PREFIX}{key}")];
+        }
         let mut variables = vec![format!("{ENV_PREFIX}{section}_{key}")];
         if self.section == "server" {
             variables.push(format!("{ENV_PREFIX}{key}"));
@@ -311,6 +320,7 @@ impl TomlReader<'_> {
             let name = &**name.get_ref();
             match section.get_ref() {
                 _ if at >= self.end => {}
+                _ if self.is_top_level(name) => self.setting(name, section, self.source(at)),
                 DeValue::Table(keys) if self.is_section(name) => self.keys(name, keys),
                 DeValue::Table(_) => {
                     let meant = closest(name, self.writer.rows.iter().map(|row| row.section));
@@ -331,6 +341,12 @@ impl TomlReader<'_> {
                 }
             }
         }
+    }
+
+    /// Whether this is a setting outside the sections, like the list of tables `[[rooms]]`.
+    fn is_top_level(&self, name: &str) -> bool {
+        let mut rows = self.writer.rows.iter();
+        rows.any(|row| row.section.is_empty() && row.key == name)
     }
 
     /// Whether this section or one of its subsections has settings.
@@ -356,10 +372,17 @@ impl TomlReader<'_> {
                 let (kind, hint) = ("key", self.unknown_key_hint(section, key.get_ref()));
                 self.writer
                     .error(source, &inner, Reason::Unknown { kind, hint });
-            } else if value.span().end < self.end {
-                let raw = RawValue::of_toml(value.get_ref());
-                self.writer.apply(&inner, &raw, source);
+            } else {
+                self.setting(&inner, value, source);
             }
+        }
+    }
+
+    /// Applies the value of a known setting, unless it is not complete because of the syntax error.
+    fn setting(&mut self, key: &str, value: &Spanned<DeValue<'_>>, source: SettingSource) {
+        if value.span().end < self.end {
+            let raw = RawValue::of_toml(value.get_ref());
+            self.writer.apply(key, &raw, source);
         }
     }
 

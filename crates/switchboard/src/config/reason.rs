@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 
 use switchboard_auth::KeyError;
-use switchboard_core::GrantError;
+use switchboard_core::{ClientPatternError, GrantError};
 use switchboard_dialects::SettingError;
 use thiserror::Error;
 
 use super::{
     EngineUrlError, SettingSource,
+    check::rooms::RoomPolicyProblem,
     suggest::{closest, did_you_mean},
 };
 use crate::{route_table::RouteError, tls::CertificateError};
@@ -52,6 +53,10 @@ pub(super) enum Reason {
     /// The value is not shown, because it may contain a password.
     #[error("is not UTF-8")]
     NotUtf8,
+    #[error(transparent)]
+    ClientPattern(#[from] ClientPatternError),
+    #[error(transparent)]
+    RoomPolicy(#[from] RoomPolicyProblem),
     /// A reason within a part of the value, such as a server in a list.
     #[error("{part}: {reason}")]
     Part { part: String, reason: Box<Self> },

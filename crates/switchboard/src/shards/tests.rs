@@ -100,6 +100,7 @@ impl TestRoom {
         let engine = Arc::new(ManualEngine::default());
         let shards = Shards::new(
             &Arc::default(),
+            SharedRoomPolicies::default(),
             engine.clone(),
             AccessHooks::default(),
             DialectTable::default(),

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use switchboard_auth::{AuthenticatorKind, StaticKey};
-use switchboard_core::{Grants, SpaceName};
+use switchboard_core::{DuplicateIdentity, Grants, SpaceName};
 
-use super::{Reason, SettingDef, list, quoted, row};
+use super::{Reason, SettingDef, list, one_of, quoted, row};
 use crate::{
     config::raw_value::RawValue,
     origins::{self, InvalidPattern},
@@ -17,7 +17,13 @@ const KEYS_MAX: usize = 1024;
 /// The least bytes of a key: a shorter one can be guessed.
 const KEY_BYTES_MIN: usize = 16;
 
-pub(super) fn rows() -> [SettingDef; 6] {
+const DUPLICATE_RULES: [(&str, DuplicateIdentity); 3] = [
+    ("replace", DuplicateIdentity::Replace),
+    ("refuse", DuplicateIdentity::Refuse),
+    ("challenge", DuplicateIdentity::Challenge),
+];
+
+pub(super) fn rows() -> [SettingDef; 7] {
     [
         row(
             "access",
@@ -72,6 +78,19 @@ pub(super) fn rows() -> [SettingDef; 6] {
                     .map(|patterns| config.access.allowed_hosts = patterns)
             },
             |config| list(&config.access.allowed_hosts),
+        ),
+        row(
+            "access",
+            "duplicate_identity",
+            "What happens if a client joins a room in which another session has its identity: \"replace\" (the new session replaces an older one with the same address or name; sessions with different addresses stay), \"refuse\" (the new session is refused), \"challenge\" (the older session is pinged; if it answers, the new one is refused, else the older one ends).",
+            |config, raw| {
+                one_of(raw, &DUPLICATE_RULES).map(|rule| config.access.duplicate_identity = rule)
+            },
+            |config| {
+                let rule = config.access.duplicate_identity;
+                let found = DUPLICATE_RULES.iter().find(|(_, known)| *known == rule);
+                quoted(found.map_or("replace", |(name, _)| name))
+            },
         ),
     ]
 }
