@@ -87,7 +87,7 @@ pub struct AccessConfig {
     pub jwt: JwtConfig,
     /// The name of the cookie that carries a token; empty for none.
     pub cookie: String,
-    /// What happens if a client joins a room in which another session has its identity.
+    /// The rule for a client that joins a room in which another session has its identity.
     pub duplicate_identity: DuplicateIdentity,
     /// The origins whose pages may connect: exact, `https://*.example.org`, `null`, or `*`.
     pub allowed_origins: Vec<String>,

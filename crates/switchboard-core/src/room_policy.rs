@@ -20,7 +20,7 @@ use crate::{
     limits::lower_limit,
 };
 
-/// What a room allows. A field without a value restricts nothing.
+/// The rules of a room. A field without a value restricts nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoomPolicy {
     /// Max members of the room; 0 means that only the limits of [`Limits`](crate::Limits) apply.
@@ -100,7 +100,7 @@ impl FromStr for ClientPattern {
     }
 }
 
-/// What happens if a client joins a room in which another session has the same proven identity.
+/// The rule for a client that joins a room in which another session has the same proven identity.
 ///
 /// A client that proves with a [`Token`](crate::Token) that it is the same client as the holder of its address replaces
 /// that session under every rule.
@@ -221,7 +221,7 @@ impl<'a> JoiningClient<'a> {
 pub struct RoomPolicies {
     /// The most specific pattern first.
     rules: Vec<(RoomPattern, RoomPolicy)>,
-    /// What happens if two sessions in a room have the same identity.
+    /// The rule for two sessions in a room with the same identity.
     pub duplicate_identity: DuplicateIdentity,
 }
 
@@ -365,10 +365,10 @@ fn specificity(pattern: &RoomPattern) -> (bool, usize) {
 
 /// The room policies that all hubs of a server share. They can be replaced while the server runs.
 #[derive(Clone, Debug, Default)]
-pub struct SharedRoomPolicies(Arc<SharedState>);
+pub struct SharedRoomPolicies(Arc<PolicyState>);
 
 #[derive(Debug, Default)]
-struct SharedState {
+struct PolicyState {
     current: RwLock<Arc<RoomPolicies>>,
     /// The number of refused joins, by [`JoinRefusal`].
     refused: [AtomicU64; JoinRefusal::ALL.len()],

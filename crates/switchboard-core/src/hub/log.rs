@@ -34,7 +34,7 @@ impl<L: Clone> Hub<L> {
             change,
         } = entry;
         match change {
-            Change::Join(member) => self.apply_join(log, position, node, member, now),
+            Change::Join(member) => self.apply_join(log, position, node, &member, now),
             Change::Leave(peer, LeaveCause::NodeLost) if self.is_connected(log, peer) => {
                 self.suspend(log, position, peer);
             }
@@ -97,10 +97,10 @@ impl<L: Clone> Hub<L> {
         log: &LogId,
         since: Position,
         node: Option<NodeId>,
-        newcomer: Arc<Member>,
+        newcomer: &Arc<Member>,
         now: Instant,
     ) {
-        self.reject_overtaken(log, since, &newcomer);
+        self.reject_overtaken(log, since, newcomer);
         let Self { rooms, effects, .. } = self;
         let room = rooms.entry(log.clone()).or_default();
         if room.membership(newcomer.peer).is_some() {
@@ -108,7 +108,7 @@ impl<L: Clone> Hub<L> {
         }
         let local_join = LocalJoin::take(room, newcomer.peer, node);
         let Introductions { notified, others } =
-            introduce_all(room, effects, log, (since, &newcomer), &local_join);
+            introduce_all(room, effects, log, (since, newcomer), &local_join);
         if let Some(local) = local_join.local.clone() {
             let count = notified + others.len();
             // After a suspension the engine has joined the member again, so its client is not charged.
@@ -151,7 +151,7 @@ impl<L: Clone> Hub<L> {
         if let Some(local) = connection {
             self.replay_queued_requests(peer, &local, queued, now);
         }
-        self.evict_later_sessions(log, &newcomer);
+        self.evict_later_sessions(log, newcomer);
         self.after_join(log, &address, now);
     }
 

@@ -54,6 +54,7 @@ fn a_message_for_a_node_with_another_format_is_returned_to_its_sender() {
         node: NodeId::from(1),
         lease: Duration::from_secs(10),
         limits: Arc::default(),
+        policies: switchboard_core::SharedRoomPolicies::default(),
     };
     let mut node = Node::new(settings, Arc::new(SimDialects), now);
     let mut store = InMemoryStore::default();
