@@ -157,9 +157,9 @@ impl JoinRefusal {
         }
     }
 
-    /// The error that answers the join of `room` by a client of `dialect`.
+    /// The sentence that tells a client of `dialect` why it may not join `room`.
     #[must_use]
-    pub fn error(self, room: &RoomName, dialect: &str) -> ErrorCode {
+    pub fn text(self, room: &RoomName, dialect: &str) -> Arc<str> {
         let text = match self {
             Self::Locked => format!("The room {room:?} is locked."),
             Self::Dialect => format!("The room {room:?} does not admit the dialect {dialect:?}."),
@@ -167,10 +167,24 @@ impl JoinRefusal {
                 "The room {room:?} does not reveal its members, and the dialect {dialect:?} needs that."
             ),
             Self::Client => format!("The room {room:?} does not admit this client."),
-            Self::MaxMembers => return ErrorCode::RoomFull,
-            Self::DuplicateIdentity => return ErrorCode::Taken,
+            Self::MaxMembers => format!("The room {room:?} is full."),
+            Self::DuplicateIdentity => {
+                format!("Another session of this client is in the room {room:?}.")
+            }
         };
-        ErrorCode::Denied(Some(text.into()))
+        text.into()
+    }
+
+    /// The error that answers the join of `room` by a client of `dialect`.
+    #[must_use]
+    pub fn error(self, room: &RoomName, dialect: &str) -> ErrorCode {
+        match self {
+            Self::MaxMembers => ErrorCode::RoomFull,
+            Self::DuplicateIdentity => ErrorCode::Taken,
+            Self::Locked | Self::Dialect | Self::Presence | Self::Client => {
+                ErrorCode::Denied(Some(self.text(room, dialect)))
+            }
+        }
     }
 }
 

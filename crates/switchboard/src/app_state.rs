@@ -14,7 +14,7 @@ use axum::{
 use futures_util::future::BoxFuture;
 use rand::RngExt;
 use switchboard_core::{
-    ErrorCode, Identity, JoinRefusal, JoiningClient, Limits, PeerId, RoomId, RoomName, SpaceName,
+    Identity, JoinRefusal, JoiningClient, Limits, PeerId, RoomId, RoomName, SpaceName,
 };
 use switchboard_dialects::{CorsPolicy, Endpoint, Handshake, Query};
 use switchboard_transport::{
@@ -249,11 +249,8 @@ impl VoiceHost for AppState {
             is_grouped: false,
             is_returning: is_member,
         };
-        let denied_text = |refusal: JoinRefusal| match refusal.error(room, VOICE_DIALECT) {
-            ErrorCode::Denied(Some(text)) => text,
-            code => code.as_str().into(),
-        };
-        policies.check_join(room, &client).map_err(denied_text)?;
+        let checked = policies.check_join(room, &client);
+        checked.map_err(|refusal| refusal.text(room, VOICE_DIALECT))?;
         Ok(policies.load().members_max(room, &client))
     }
 

@@ -152,8 +152,7 @@ impl Builder {
         let http = Arc::<HttpFetcher>::default();
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shards = Shards::new(
-            &limits,
-            policies,
+            (&limits, policies),
             engine.clone(),
             self.access,
             config.dialects.table(),

@@ -167,8 +167,7 @@ impl Shards {
     /// Creates the shards and attaches them to `engine`. Results of the election log go to `election`. Webhook
     /// requests for which no client waits run in `tasks`.
     pub(crate) fn new(
-        limits: &Arc<Limits>,
-        policies: SharedRoomPolicies,
+        (limits, policies): (&Arc<Limits>, SharedRoomPolicies),
         engine: Arc<dyn Engine>,
         access: AccessHooks,
         dialects: DialectTable,

@@ -99,8 +99,7 @@ impl TestRoom {
     fn new() -> Self {
         let engine = Arc::new(ManualEngine::default());
         let shards = Shards::new(
-            &Arc::default(),
-            SharedRoomPolicies::default(),
+            (&Arc::default(), SharedRoomPolicies::default()),
             engine.clone(),
             AccessHooks::default(),
             DialectTable::default(),

@@ -79,7 +79,14 @@ fn answer(cluster: &ClusterSimulation, client: ClientKey) -> &'static str {
         ClientLogEntry::Received(event, _) => match &**event {
             Event::Joined { .. } => Some("joined"),
             Event::RequestFailed(error) => Some(error.code.as_str()),
-            _ => None,
+            Event::Claimed(_)
+            | Event::Rejoined { .. }
+            | Event::Members { .. }
+            | Event::Introduced { .. }
+            | Event::Departed { .. }
+            | Event::Received { .. }
+            | Event::Probe(_)
+            | Event::Evicted(_) => None,
         },
         ClientLogEntry::Requested(_) | ClientLogEntry::Ended => None,
     });
