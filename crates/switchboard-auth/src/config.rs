@@ -2,11 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
+use futures_util::future::ready;
 use switchboard_core::{DuplicateIdentity, Grants, SpaceName};
 
 use crate::{
-    Authenticator, AuthenticatorChain, HttpFetch, JwtConfig, Principal, anonymous::Anonymous,
-    gostream::GostreamUsers, jwt::JwtAuthenticator, static_keys::StaticKeys,
+    AuthDecision, AuthError, AuthFuture, Authenticator, AuthenticatorChain, Credentials, HttpFetch,
+    JwtConfig, Principal, anonymous::Anonymous, gostream::GostreamUsers, jwt::JwtAuthenticator,
+    static_keys::StaticKeys, webhook::AccessWebhook,
 };
 
 /// A kind of authenticator, by its name in `access.authenticators`.
@@ -20,11 +22,19 @@ pub enum AuthenticatorKind {
     Gostream,
     /// JSON Web Tokens, by the settings of `access.jwt`.
     Jwt,
+    /// The web service of `access.webhook`.
+    Webhook,
 }
 
 impl AuthenticatorKind {
     /// All kinds of authenticators.
-    pub const ALL: [Self; 4] = [Self::None, Self::Keys, Self::Jwt, Self::Gostream];
+    pub const ALL: [Self; 5] = [
+        Self::None,
+        Self::Keys,
+        Self::Jwt,
+        Self::Webhook,
+        Self::Gostream,
+    ];
 
     /// The name in the settings.
     #[must_use]
@@ -34,6 +44,7 @@ impl AuthenticatorKind {
             Self::Keys => "keys",
             Self::Gostream => "gostream",
             Self::Jwt => "jwt",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -85,6 +96,8 @@ pub struct AccessConfig {
     pub keys: Vec<StaticKey>,
     /// The issuer of JSON Web Tokens, and its keys.
     pub jwt: JwtConfig,
+    /// The web service that decides about clients.
+    pub webhook: AccessWebhook,
     /// The name of the cookie that carries a token; empty for none.
     pub cookie: String,
     /// The rule for a client that joins a room in which another session has its identity.
@@ -102,11 +115,31 @@ impl Default for AccessConfig {
             anonymous_grants: Grants::participant(),
             keys: Vec::new(),
             jwt: JwtConfig::default(),
+            webhook: AccessWebhook::default(),
             cookie: String::new(),
             duplicate_identity: DuplicateIdentity::Replace,
             allowed_origins: vec!["*".to_owned()],
             allowed_hosts: Vec::new(),
         }
+    }
+}
+
+/// The parts of the server that authenticators use.
+#[derive(Clone, Debug)]
+pub struct AuthServices {
+    /// Sends HTTP requests.
+    pub http: Arc<dyn HttpFetch>,
+    /// Asks the web service of [`AccessConfig::webhook`]; `None` if it has no URL.
+    pub webhook: Option<Arc<dyn Authenticator>>,
+}
+
+/// Refuses every client.
+#[derive(Debug)]
+struct Closed;
+
+impl Authenticator for Closed {
+    fn authenticate<'a>(&'a self, _: &'a Credentials, _unix_secs: u64) -> AuthFuture<'a> {
+        Box::pin(ready(AuthDecision::Deny(AuthError::Unavailable)))
     }
 }
 
@@ -117,17 +150,18 @@ impl AccessConfig {
         self.authenticators == [AuthenticatorKind::None]
     }
 
-    /// The authenticators of these settings. `fetch` sends their requests to web services.
+    /// The authenticators of these settings.
     #[must_use]
-    pub fn chain(&self, fetch: &Arc<dyn HttpFetch>) -> AuthenticatorChain {
+    pub fn chain(&self, services: &AuthServices) -> AuthenticatorChain {
         let kinds = self.authenticators.iter();
-        AuthenticatorChain::new(kinds.map(|kind| self.authenticator(*kind, fetch)).collect())
+        let authenticators = kinds.map(|kind| self.authenticator(*kind, services));
+        AuthenticatorChain::new(authenticators.collect())
     }
 
     fn authenticator(
         &self,
         kind: AuthenticatorKind,
-        fetch: &Arc<dyn HttpFetch>,
+        services: &AuthServices,
     ) -> Arc<dyn Authenticator> {
         match kind {
             AuthenticatorKind::None => Arc::new(Anonymous {
@@ -136,7 +170,12 @@ impl AccessConfig {
             }),
             AuthenticatorKind::Keys => Arc::new(StaticKeys::new(&self.keys)),
             AuthenticatorKind::Gostream => Arc::new(GostreamUsers::default()),
-            AuthenticatorKind::Jwt => Arc::new(JwtAuthenticator::new(&self.jwt, fetch)),
+            AuthenticatorKind::Jwt => Arc::new(JwtAuthenticator::new(&self.jwt, &services.http)),
+            // The settings are validated: with this kind there is a URL.
+            AuthenticatorKind::Webhook => match &services.webhook {
+                Some(webhook) => webhook.clone(),
+                None => Arc::new(Closed),
+            },
         }
     }
 }

@@ -16,9 +16,10 @@ mod jwks;
 mod jwt;
 mod principal;
 mod static_keys;
+pub mod webhook;
 
 pub use authenticator::{AuthDecision, AuthError, AuthFuture, Authenticator, AuthenticatorChain};
-pub use config::{AccessConfig, AuthenticatorKind, StaticKey};
+pub use config::{AccessConfig, AuthServices, AuthenticatorKind, StaticKey};
 pub use credentials::{
     AccessToken, CredentialError, CredentialPlace, Credentials, TOKEN_BYTES_MAX, TOKEN_SUBPROTOCOL,
 };

@@ -98,8 +98,8 @@ pub trait HubClient: Send + Sync + fmt::Debug {
 
 /// The access checks of the host program (the program that embeds the server as a library).
 pub trait JoinAuthorizer: Send + Sync + fmt::Debug {
-    /// Starts the access check for a join of this room. `None` if every peer may join.
-    fn check_join(&self, peer: &Peer, room: &RoomId) -> Option<JoinCheck>;
+    /// Starts the access check for a join of this room with this address. `None` if every peer may join.
+    fn check_join(&self, peer: &Peer, room: &RoomId, address: Option<&str>) -> Option<JoinCheck>;
 }
 
 /// The client for web services of the operator.

@@ -647,7 +647,8 @@ impl WebSocketConnection {
     /// The access check that a request needs, and the error if it is denied.
     fn access_check(&self, request: &HubRequest) -> Option<(JoinCheck, RequestError)> {
         let (room, error) = checked_room(request)?;
-        let check = self.context.joins.check_join(self.session.peer(), &room)?;
+        let (joins, peer) = (&self.context.joins, self.session.peer());
+        let check = joins.check_join(peer, &room, address_of(request))?;
         Some((check, error))
     }
 
@@ -734,6 +735,19 @@ fn checked_room(request: &HubRequest) -> Option<(RoomId, RequestError)> {
             let error = error.in_room(&room.name);
             Some((room, error))
         }
+        HubRequest::Release(_)
+        | HubRequest::Leave(..)
+        | HubRequest::Send(..)
+        | HubRequest::List(_)
+        | HubRequest::Alive(_) => None,
+    }
+}
+
+/// The address or name that a client wants to have in a room.
+fn address_of(request: &HubRequest) -> Option<&str> {
+    match request {
+        HubRequest::Join(_, member, _) => Some(member.address.as_str()),
+        HubRequest::Claim(name, _) => Some(name.name.as_str()),
         HubRequest::Release(_)
         | HubRequest::Leave(..)
         | HubRequest::Send(..)

@@ -14,6 +14,8 @@ use switchboard_session::SessionAccess;
 use switchboard_transport::JoinCheck;
 use tokio::time::{error::Elapsed, timeout};
 
+use crate::webhooks::AccessWebhooks;
+
 mod context;
 pub(crate) mod control;
 mod places;
@@ -249,6 +251,8 @@ pub struct JoinRequest {
     pub dialect: DialectName,
     /// The room to join.
     pub room: RoomId,
+    /// The address or name that the client wants to have in the room.
+    pub address: Option<Arc<str>>,
     /// The value from [`Admission::with_context`].
     pub context: HostContext,
 }
@@ -262,6 +266,8 @@ type JoinHook = dyn Fn(JoinRequest) -> HookFuture<()> + Send + Sync;
 pub(crate) struct AccessHooks {
     connect: Option<Arc<ConnectHook>>,
     join: Option<Arc<JoinHook>>,
+    /// The webhook of the settings.
+    webhook: Option<Arc<AccessWebhooks>>,
 }
 
 impl fmt::Debug for AccessHooks {
@@ -269,6 +275,7 @@ impl fmt::Debug for AccessHooks {
         f.debug_struct("AccessHooks")
             .field("connect", &self.connect.is_some())
             .field("join", &self.join.is_some())
+            .field("webhook", &self.webhook)
             .finish()
     }
 }
@@ -288,6 +295,12 @@ impl AccessHooks {
         A: Future<Output = Result<(), Denial>> + Send + 'static,
     {
         self.join = Some(Arc::new(move |request| Box::pin(hook(request))));
+    }
+
+    /// Asks this webhook before every join, after the hook of the host program.
+    #[must_use]
+    pub(crate) fn with_webhook(self, webhook: Option<Arc<AccessWebhooks>>) -> Self {
+        Self { webhook, ..self }
     }
 
     /// Asks the connect hook whether a client may connect, which the authenticators know as `principal`. Without a
@@ -311,7 +324,7 @@ impl AccessHooks {
     pub(crate) fn check_join(
         &self,
         peer: &Peer,
-        room: &RoomId,
+        (room, address): (&RoomId, Option<&str>),
         context: impl FnOnce() -> HostContext,
     ) -> Option<JoinCheck> {
         self.start_join_check(|| JoinRequest {
@@ -319,21 +332,35 @@ impl AccessHooks {
             identity: proven_name(peer.identity()),
             dialect: peer.dialect().name,
             room: room.clone(),
+            address: address.map(Arc::from),
             context: context(),
         })
     }
 
-    /// Asks the join hook. `None` without a hook: the join is allowed. A hook that does not answer within
-    /// [`HOOK_TIMEOUT`] denies the join.
+    /// Asks the join hook, and then the webhook. `None` without both: the join is allowed. A hook that does not answer
+    /// within [`HOOK_TIMEOUT`] denies the join.
     pub(crate) fn start_join_check(
         &self,
         request: impl FnOnce() -> JoinRequest,
     ) -> Option<JoinCheck> {
-        let decision = self.join.as_ref()?(request());
+        if self.join.is_none() && self.webhook.is_none() {
+            return None;
+        }
+        let request = request();
+        let webhook = self.webhook.as_ref();
+        let asking = webhook.and_then(|webhook| webhook.check_join(&request));
+        let Some(hook) = &self.join else {
+            return asking;
+        };
+        let decision = hook(request);
         Some(Box::pin(async move {
             let decision = timeout(HOOK_TIMEOUT, decision).await;
             let denied = |denial: Denial| denial.text;
-            decision.map_or(Err(None), |decision| decision.map_err(denied))
+            decision.map_or(Err(None), |decision| decision.map_err(denied))?;
+            match asking {
+                Some(asking) => asking.await,
+                None => Ok(()),
+            }
         }))
     }
 }

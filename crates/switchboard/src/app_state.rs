@@ -265,6 +265,7 @@ impl VoiceHost for AppState {
             identity: Some(user.as_str().into()),
             dialect: VOICE_DIALECT,
             room: RoomId::shared(SpaceName::default(), room),
+            address: Some(user.as_str().into()),
             context: HostContext::default(),
         })
     }

@@ -50,7 +50,7 @@ pub mod testing;
 pub mod tls;
 mod web;
 mod web_root;
-mod webhook;
+mod webhooks;
 
 /// The version of axum whose types are in the API of this crate.
 pub use axum;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use axum::Router;
+use switchboard_auth::AuthServices;
 use switchboard_cluster::{Driver, DriverSettings, Engine, Memory};
 use switchboard_core::SharedRoomPolicies;
 use switchboard_dialects::Dialect;
@@ -36,6 +37,7 @@ use crate::{
     router::{dialect_router, main_router, reserve_router},
     sessions::Sessions,
     shards::Shards,
+    webhooks::{AccessWebhooks, WebhookMetrics},
 };
 
 /// TCP connections for pages and probes, in addition to those that the limits allow for signaling.
@@ -151,16 +153,27 @@ impl Builder {
         let election = url.as_ref().map(|url| Arc::new(Election::for_url(url)));
         let http = Arc::<HttpFetcher>::default();
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let webhook_metrics = WebhookMetrics::default();
+        let webhook = AccessWebhooks::new(
+            &config.access.webhook,
+            http.clone(),
+            webhook_metrics.clone(),
+        );
+        let services = AuthServices {
+            http: http.clone(),
+            webhook: webhook.clone().map(|webhook| webhook as _),
+        };
         let shards = Shards::new(
             (&limits, policies),
             engine.clone(),
-            self.access,
+            self.access.with_webhook(webhook),
             config.dialects.table(),
             election.clone(),
-            http.clone(),
+            http,
             &tasks,
         );
         let proxies = config.server.trusted_proxies.clone();
+        webhook_metrics.register(shards.registry());
         let events = shards.events().clone();
         let with_plain = |limit: usize| {
             // 0 is no limit.
@@ -215,7 +228,7 @@ impl Builder {
             rates,
             guard: RequestGuard::new(&config),
             refused: Arc::new(refused.counted_in(refusals_total)),
-            access: AccessControl::new(&config.access, &http),
+            access: AccessControl::new(&config.access, &services),
             settings: Arc::new(config.shared_settings()),
             left_out: self.left_out,
             shards,

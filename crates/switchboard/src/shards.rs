@@ -34,7 +34,7 @@ use crate::{
     election::Election,
     events::{ClientInfo, EventSender, ServerEvent},
     http_fetch::HttpFetcher,
-    webhook::Webhooks,
+    webhooks::DialectWebhooks,
 };
 
 mod engine_events;
@@ -144,7 +144,7 @@ pub(crate) struct Shards {
     engine: Arc<dyn Engine>,
     access: AccessHooks,
     contexts: Arc<Contexts>,
-    webhooks: Arc<Webhooks>,
+    webhooks: Arc<DialectWebhooks>,
     events: EventSender,
     registry: MetricsRegistry,
     counters: Arc<Counters>,
@@ -188,7 +188,7 @@ impl Shards {
             engine,
             access,
             contexts: Arc::default(),
-            webhooks: Webhooks::new(&registry, http, tasks.clone()),
+            webhooks: DialectWebhooks::new(&registry, http, tasks.clone()),
             events: EventSender::default(),
             counters: Arc::new(Counters::new(&registry)),
             metrics: RoomMetrics::new(&registry),
@@ -703,9 +703,9 @@ impl HubClient for Shards {
 }
 
 impl JoinAuthorizer for Shards {
-    fn check_join(&self, peer: &Peer, room: &RoomId) -> Option<JoinCheck> {
+    fn check_join(&self, peer: &Peer, room: &RoomId, address: Option<&str>) -> Option<JoinCheck> {
         let context = || self.contexts.get(peer.id());
-        self.access.check_join(peer, room, context)
+        self.access.check_join(peer, (room, address), context)
     }
 }
 

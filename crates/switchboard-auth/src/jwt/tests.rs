@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use switchboard_core::{Power, RoomName};
 
 use super::*;
-use crate::{AccessConfig, AuthenticatorKind, FetchRequest, FetchResult};
+use crate::{AccessConfig, AuthServices, AuthenticatorKind, FetchRequest, FetchResult};
 
 const NOW: u64 = 1_700_000_000;
 
@@ -527,8 +527,10 @@ fn next_authenticator_gets_the_tokens_of_other_issuers() {
         },
         ..AccessConfig::default()
     };
-    let fetch: Arc<dyn HttpFetch> = Arc::new(NoFetch);
-    let chain = config.chain(&fetch);
+    let chain = config.chain(&AuthServices {
+        http: Arc::new(NoFetch),
+        webhook: None,
+    });
     let mut credentials = Credentials::default();
     let admitted = chain.authenticate(&credentials, NOW).now_or_never();
     assert!(admitted.expect("nothing to wait for").is_ok());

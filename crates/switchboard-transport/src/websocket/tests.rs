@@ -20,7 +20,7 @@ impl HubClient for IdleNode {
 }
 
 impl JoinAuthorizer for IdleNode {
-    fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
+    fn check_join(&self, _: &Peer, _: &RoomId, _: Option<&str>) -> Option<JoinCheck> {
         None
     }
 }

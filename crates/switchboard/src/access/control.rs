@@ -8,12 +8,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use switchboard_auth::{
-    AccessConfig, AuthError, AuthenticatorChain, CredentialError, Credentials, HttpFetch, Principal,
+    AccessConfig, AuthError, AuthServices, AuthenticatorChain, CredentialError, Credentials,
+    Principal,
 };
 use switchboard_core::{Grants, Power, RoomName};
 use thiserror::Error;
 
-use crate::{access::OwnPlaces, app_state::unix_secs, http_fetch::HttpFetcher};
+use crate::{access::OwnPlaces, app_state::unix_secs};
 
 /// Authenticates clients by the settings of the section `access`. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,9 +44,8 @@ impl AccessError {
 }
 
 impl AccessControl {
-    pub(crate) fn new(config: &AccessConfig, fetch: &Arc<HttpFetcher>) -> Self {
-        let fetch: Arc<dyn HttpFetch> = fetch.clone();
-        let chain = config.chain(&fetch);
+    pub(crate) fn new(config: &AccessConfig, services: &AuthServices) -> Self {
+        let chain = config.chain(services);
         chain.prepare(unix_secs());
         Self {
             chain,

@@ -111,6 +111,7 @@ impl Config {
         check.tls();
         check.access();
         check.voice();
+        check.webhooks();
         check.dialects();
         check.rooms();
         check.paths();
@@ -127,6 +128,7 @@ impl Config {
         check.tight_limits();
         check.disclosures();
         check.room_identities();
+        check.webhooks_without_tls();
         check.certificate_dates();
         check.unused_jwt();
         check.finish()
@@ -137,6 +139,7 @@ mod access;
 mod jwt;
 pub(in crate::config) mod rooms;
 mod tls;
+mod webhooks;
 
 struct Validator<'a> {
     config: &'a Config,

@@ -69,6 +69,7 @@ mod jwt;
 mod rooms;
 mod tls;
 mod voice;
+mod webhooks;
 
 /// Every setting, in the order of the example file. Those outside the sections come first, as TOML requires.
 pub(super) fn rows() -> Vec<SettingDef> {
@@ -76,6 +77,8 @@ pub(super) fn rows() -> Vec<SettingDef> {
     rows.extend(server());
     rows.extend(tls::rows());
     rows.extend(access::rows());
+    rows.extend(webhooks::of_access());
+    rows.extend(webhooks::rows());
     rows.extend(internal::rows());
     rows.extend(jwt::rows());
     rows.extend(limits());

@@ -7,6 +7,7 @@
 
 mod access;
 mod access_places;
+mod access_webhook;
 mod board;
 mod client;
 mod closed_rooms;
@@ -15,6 +16,7 @@ mod dialects;
 mod expensive_requests;
 mod exports;
 mod failed_auth;
+mod hook_server;
 mod host;
 mod host_locks;
 mod host_messages;

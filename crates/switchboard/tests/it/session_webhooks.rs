@@ -149,7 +149,7 @@ impl HubClient for AnsweringNode {
 }
 
 impl JoinAuthorizer for AnsweringNode {
-    fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
+    fn check_join(&self, _: &Peer, _: &RoomId, _: Option<&str>) -> Option<JoinCheck> {
         let (decision_sender, decision) = oneshot::channel();
         drop(self.checks.try_send(decision_sender));
         Some(Box::pin(async move {

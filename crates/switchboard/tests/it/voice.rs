@@ -24,3 +24,4 @@ mod source;
 mod takeover;
 mod tones;
 mod user;
+mod webhooks;

@@ -28,7 +28,7 @@ pub(super) fn rows() -> [SettingDef; 7] {
         row(
             "access",
             "authenticators",
-            "The ways to authenticate clients, in the order in which they are asked: \"none\" (clients without a token get access.anonymous_grants), \"keys\" (access.keys), \"jwt\" (JSON Web Tokens, section access.jwt), \"gostream\" (voice requests without a token: their users have keys or accounts of gostream). A client that none of them admits gets 401.",
+            "The ways to authenticate clients, in the order in which they are asked: \"none\" (clients without a token get access.anonymous_grants), \"keys\" (access.keys), \"jwt\" (JSON Web Tokens, section access.jwt), \"webhook\" (access.webhook), \"gostream\" (voice requests without a token: their users have keys or accounts of gostream). A client that none of them admits gets 401.",
             |config, raw| kinds(raw).map(|kinds| config.access.authenticators = kinds),
             |config| {
                 let kinds = config.access.authenticators.iter();

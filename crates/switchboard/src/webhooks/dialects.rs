@@ -1,4 +1,4 @@
-//! Webhook requests, which sessions make to a web service of the operator.
+//! Webhook requests of dialects: a session asks a web service of the operator.
 
 use std::{
     string::FromUtf8Error,
@@ -35,7 +35,7 @@ const QUEUED_DETACHED_MAX: usize = 4096;
 
 /// Sends webhook requests, a bounded number at a time.
 #[derive(Debug)]
-pub(crate) struct Webhooks {
+pub(crate) struct DialectWebhooks {
     http: Arc<HttpFetcher>,
     /// Limits the requests for which a client waits.
     permits: Semaphore,
@@ -45,18 +45,18 @@ pub(crate) struct Webhooks {
     detached_count: AtomicUsize,
     /// Whether the last request failed.
     is_failing: AtomicBool,
-    metrics: WebhookMetrics,
+    metrics: DialectWebhookMetrics,
     tasks: TaskTracker,
 }
 
 /// The metrics of webhook requests.
 #[derive(Debug)]
-struct WebhookMetrics {
+struct DialectWebhookMetrics {
     total: IntCounter,
     failed: IntCounter,
 }
 
-impl WebhookMetrics {
+impl DialectWebhookMetrics {
     fn new(registry: &MetricsRegistry) -> Self {
         let total = "Requests made to web services about clients.";
         let failed = "Those of them that were not answered with 200 in time, or could not be made.";
@@ -69,7 +69,7 @@ impl WebhookMetrics {
 
 /// The reason why a webhook request has no usable response.
 #[derive(Debug, thiserror::Error)]
-enum WebhookError {
+enum DialectWebhookError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error("status {0}")]
@@ -80,7 +80,7 @@ enum WebhookError {
     TimedOut(Duration),
 }
 
-impl Webhooks {
+impl DialectWebhooks {
     /// Creates the client. Requests for which no client waits run in `tasks`.
     pub(crate) fn new(
         registry: &MetricsRegistry,
@@ -93,7 +93,7 @@ impl Webhooks {
             detached_permits: Semaphore::new(CONCURRENT_DETACHED),
             detached_count: AtomicUsize::new(0),
             is_failing: AtomicBool::new(false),
-            metrics: WebhookMetrics::new(registry),
+            metrics: DialectWebhookMetrics::new(registry),
             tasks,
         })
     }
@@ -142,11 +142,11 @@ impl Webhooks {
         &self,
         time: Duration,
         url: &str,
-        response: impl Future<Output = Result<String, WebhookError>>,
+        response: impl Future<Output = Result<String, DialectWebhookError>>,
     ) -> Option<String> {
         self.metrics.total.inc();
         let result = timeout(time, response).await;
-        let result = result.unwrap_or(Err(WebhookError::TimedOut(time)));
+        let result = result.unwrap_or(Err(DialectWebhookError::TimedOut(time)));
         let failed = u64::from(result.is_err());
         self.metrics.failed.inc_by(failed);
         let was_failing = self.is_failing.swap(result.is_err(), Ordering::Relaxed);
@@ -167,7 +167,7 @@ impl Webhooks {
         result.ok()
     }
 
-    async fn send(&self, webhook: &WebhookRequest) -> Result<String, WebhookError> {
+    async fn send(&self, webhook: &WebhookRequest) -> Result<String, DialectWebhookError> {
         let fetched = self.http.fetch(FetchRequest {
             method: Method::POST,
             url: webhook.url.clone(),
@@ -179,7 +179,7 @@ impl Webhooks {
         let response = fetched.await?;
         match response.status {
             StatusCode::OK => Ok(String::from_utf8(response.body.into())?),
-            status => Err(WebhookError::Status(status)),
+            status => Err(DialectWebhookError::Status(status)),
         }
     }
 }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     async fn response_of(router: Router) -> Option<String> {
-        let webhooks = Webhooks::new(
+        let webhooks = DialectWebhooks::new(
             &MetricsRegistry::default(),
             Arc::default(),
             TaskTracker::new(),
@@ -258,7 +258,7 @@ mod tests {
 
     #[tokio::test]
     async fn request_to_an_unreachable_or_silent_web_service_has_no_response() {
-        let webhooks = Webhooks::new(
+        let webhooks = DialectWebhooks::new(
             &MetricsRegistry::default(),
             Arc::default(),
             TaskTracker::new(),
@@ -277,7 +277,8 @@ mod tests {
     #[tokio::test]
     async fn detached_requests_are_bounded_and_finish_before_the_tasks_end() {
         let tasks = TaskTracker::new();
-        let webhooks = Webhooks::new(&MetricsRegistry::default(), Arc::default(), tasks.clone());
+        let webhooks =
+            DialectWebhooks::new(&MetricsRegistry::default(), Arc::default(), tasks.clone());
         let (bodies, open) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
         let router = {
             let (bodies, open) = (bodies.clone(), open.clone());

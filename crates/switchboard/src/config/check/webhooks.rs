@@ -1,0 +1,73 @@
+//! Validates the settings of the webhooks.
+
+use std::net::IpAddr;
+
+use axum::http::Uri;
+use switchboard_auth::{AuthenticatorKind, webhook::AccessEvent};
+
+use super::{Reason, Validator};
+
+impl Validator<'_> {
+    pub(super) fn webhooks(&mut self) {
+        let config = self.config;
+        let access = &config.access;
+        let authenticates = access.authenticators.contains(&AuthenticatorKind::Webhook);
+        if authenticates && access.webhook.url.is_empty() {
+            self.report_pair(
+                ["access.webhook.url", "access.authenticators"],
+                "must be set with",
+                "no web service could authenticate clients",
+            );
+        } else if authenticates && !access.webhook.has(AccessEvent::Connect) {
+            self.report_pair(
+                ["access.webhook.events", "access.authenticators"],
+                "must contain \"connect\" with",
+                "no web service could authenticate clients",
+            );
+        }
+        let sections = [
+            (
+                "access.webhook",
+                &access.webhook.url,
+                &access.webhook.secret,
+            ),
+            ("webhooks", &config.webhooks.url, &config.webhooks.secret),
+        ];
+        for (section, url, secret) in sections {
+            if !url.is_empty() && secret.is_empty() {
+                let keys = [format!("{section}.secret"), format!("{section}.url")];
+                let why =
+                    "the web service could not verify that the requests come from this server";
+                self.report_pair([&keys[0], &keys[1]], "must be set with", why);
+            }
+        }
+    }
+
+    /// Reports webhooks to which other machines can read and change the requests and decisions.
+    pub(super) fn webhooks_without_tls(&mut self) {
+        let config = self.config;
+        for (key, url) in [
+            ("access.webhook.url", &config.access.webhook.url),
+            ("webhooks.url", &config.webhooks.url),
+        ] {
+            if is_plain_and_remote(url) {
+                let message = "the requests are not encrypted, and contain tokens and names of users: use https://";
+                self.report(&[key], Reason::Disclosure(message));
+            }
+        }
+    }
+}
+
+/// Whether requests to this URL go to another machine without TLS.
+fn is_plain_and_remote(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else {
+        return false;
+    };
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_local = match address {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    };
+    uri.scheme_str() == Some("http") && !is_local
+}
