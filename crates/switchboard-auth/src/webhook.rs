@@ -24,13 +24,11 @@ pub enum AccessEvent {
     Connect,
     /// A client joins a room: the webhook allows it or not.
     Join,
-    /// A client has left a room. The webhook is notified.
-    Leave,
 }
 
 impl AccessEvent {
     /// All occasions.
-    pub const ALL: [Self; 3] = [Self::Connect, Self::Join, Self::Leave];
+    pub const ALL: [Self; 2] = [Self::Connect, Self::Join];
 
     /// The name in the settings and in the field `event` of a request.
     #[must_use]
@@ -38,7 +36,6 @@ impl AccessEvent {
         match self {
             Self::Connect => "connect",
             Self::Join => "join",
-            Self::Leave => "leave",
         }
     }
 }

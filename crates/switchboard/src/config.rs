@@ -33,7 +33,6 @@ mod tests;
 pub(crate) use check::rooms::VOICE_DIALECT;
 
 pub use crate::tls::{CertificateFiles, TlsConfig, TlsVersion};
-pub use crate::webhooks::{EventKind, WebhooksConfig};
 pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
 pub use error::{ConfigError, SettingSource, SettingSources};
 pub use internal::InternalConfig;
@@ -57,8 +56,6 @@ pub struct Config {
     /// The internal listener, which the binary serves with
     /// [`Server::serve_internal`](crate::Server::serve_internal).
     pub internal: InternalConfig,
-    /// The web service that is notified of events.
-    pub webhooks: WebhooksConfig,
     /// Limits of connections, rooms, frames and requests.
     pub limits: Limits,
     /// The policies of the rooms whose names match a pattern.

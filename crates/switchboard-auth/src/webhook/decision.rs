@@ -38,8 +38,8 @@ pub enum DecisionError {
 }
 
 impl DecisionError {
-    fn new(field: &'static str, rule: impl ToString) -> Self {
-        let rule = rule.to_string();
+    fn new(field: &'static str, rule: impl Into<String>) -> Self {
+        let rule = rule.into();
         Self::Field { field, rule }
     }
 }

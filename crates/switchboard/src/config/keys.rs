@@ -77,7 +77,6 @@ pub(super) fn rows() -> Vec<SettingDef> {
     rows.extend(server());
     rows.extend(tls::rows());
     rows.extend(access::rows());
-    rows.extend(webhooks::of_access());
     rows.extend(webhooks::rows());
     rows.extend(internal::rows());
     rows.extend(jwt::rows());

@@ -34,14 +34,12 @@ use crate::{
 /// Bytes of a response.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 
-/// The metrics of all webhooks of the settings. The label `webhook` is `access` or `events`.
+/// The metrics of all webhooks of the settings. The label `webhook` is `access`.
 #[derive(Clone, Debug)]
 pub(crate) struct WebhookMetrics {
     requests: IntCounterVec,
     failures: IntCounterVec,
     open: IntGaugeVec,
-    pub(super) queued: IntGaugeVec,
-    pub(super) dropped: IntCounterVec,
 }
 
 impl Default for WebhookMetrics {
@@ -57,7 +55,7 @@ impl Default for WebhookMetrics {
         Self {
             requests: counters(
                 "webhook_requests_total",
-                "Requests to the webhooks of the sections access.webhook (access) and webhooks (events).",
+                "Requests to the webhook of the section access.webhook.",
             ),
             failures: counters(
                 "webhook_failures_total",
@@ -66,14 +64,6 @@ impl Default for WebhookMetrics {
             open: gauges(
                 "webhook_breaker_open",
                 "1 while no requests are sent, because the webhook has not answered.",
-            ),
-            queued: gauges(
-                "webhook_queued",
-                "Requests and events that wait to be sent.",
-            ),
-            dropped: counters(
-                "webhook_events_dropped_total",
-                "Events that were not delivered: the queue was full, or the retries were used up.",
             ),
         }
     }
@@ -85,8 +75,6 @@ impl WebhookMetrics {
         registry.register(Ok(self.requests.clone()));
         registry.register(Ok(self.failures.clone()));
         registry.register(Ok(self.open.clone()));
-        registry.register(Ok(self.queued.clone()));
-        registry.register(Ok(self.dropped.clone()));
     }
 }
 
@@ -136,7 +124,7 @@ pub(crate) struct SignedWebhook {
     breaker: Mutex<Breaker>,
     /// Whether the last request failed.
     is_failing: AtomicBool,
-    pub(super) metrics: WebhookMetrics,
+    metrics: WebhookMetrics,
 }
 
 impl fmt::Debug for SignedWebhook {

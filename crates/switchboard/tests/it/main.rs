@@ -39,4 +39,5 @@ mod testing;
 mod tls;
 mod voice;
 mod web_root;
+mod webhook_docs;
 mod websocket;

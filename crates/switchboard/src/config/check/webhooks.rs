@@ -9,8 +9,7 @@ use super::{Reason, Validator};
 
 impl Validator<'_> {
     pub(super) fn webhooks(&mut self) {
-        let config = self.config;
-        let access = &config.access;
+        let access = &self.config.access;
         let authenticates = access.authenticators.contains(&AuthenticatorKind::Webhook);
         if authenticates && access.webhook.url.is_empty() {
             self.report_pair(
@@ -25,35 +24,18 @@ impl Validator<'_> {
                 "no web service could authenticate clients",
             );
         }
-        let sections = [
-            (
-                "access.webhook",
-                &access.webhook.url,
-                &access.webhook.secret,
-            ),
-            ("webhooks", &config.webhooks.url, &config.webhooks.secret),
-        ];
-        for (section, url, secret) in sections {
-            if !url.is_empty() && secret.is_empty() {
-                let keys = [format!("{section}.secret"), format!("{section}.url")];
-                let why =
-                    "the web service could not verify that the requests come from this server";
-                self.report_pair([&keys[0], &keys[1]], "must be set with", why);
-            }
+        if !access.webhook.url.is_empty() && access.webhook.secret.is_empty() {
+            let keys = ["access.webhook.secret", "access.webhook.url"];
+            let why = "the web service could not verify that the requests come from this server";
+            self.report_pair(keys, "must be set with", why);
         }
     }
 
     /// Reports webhooks to which other machines can read and change the requests and decisions.
     pub(super) fn webhooks_without_tls(&mut self) {
-        let config = self.config;
-        for (key, url) in [
-            ("access.webhook.url", &config.access.webhook.url),
-            ("webhooks.url", &config.webhooks.url),
-        ] {
-            if is_plain_and_remote(url) {
-                let message = "the requests are not encrypted, and contain tokens and names of users: use https://";
-                self.report(&[key], Reason::Disclosure(message));
-            }
+        if is_plain_and_remote(&self.config.access.webhook.url) {
+            let message = "the requests are not encrypted, and contain tokens and names of users: use https://";
+            self.report(&["access.webhook.url"], Reason::Disclosure(message));
         }
     }
 }

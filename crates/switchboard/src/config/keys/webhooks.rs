@@ -1,4 +1,4 @@
-//! The settings of the webhooks: the one that decides about clients, and the one that is notified of events.
+//! The settings of the webhook that decides about clients.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use switchboard_auth::webhook::AccessEvent;
 use switchboard_dialects::SECS_MAX;
 
 use super::{Reason, SettingDef, check_url, list, quoted, row, to_field_type, within};
-use crate::{config::raw_value::RawValue, webhooks::EventKind};
+use crate::config::raw_value::RawValue;
 
 /// The least bytes of a secret: a shorter one can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
@@ -17,10 +17,7 @@ const SECRET_BYTES_MAX: usize = 1024;
 /// The range of the concurrent requests.
 const CONCURRENCY: std::ops::RangeInclusive<u64> = 1..=1024;
 
-/// The range of the events in the queue.
-const QUEUE: std::ops::RangeInclusive<u64> = 16..=1_000_000;
-
-pub(super) fn of_access() -> [SettingDef; 5] {
+pub(super) fn rows() -> [SettingDef; 5] {
     [
         row(
             "access.webhook",
@@ -53,7 +50,7 @@ pub(super) fn of_access() -> [SettingDef; 5] {
         row(
             "access.webhook",
             "events",
-            "The occasions on which the service is called: \"connect\" (it authenticates the client), \"join\" (it allows a join of a room, in every dialect and in voice), \"leave\" (it is notified).",
+            "The occasions on which the service is called: \"connect\" (it authenticates the client), \"join\" (it allows a join of a room, in every dialect and in voice).",
             |config, raw| {
                 let events = choices(raw, &AccessEvent::ALL, AccessEvent::as_str)?;
                 config.access.webhook.events = events;
@@ -63,52 +60,6 @@ pub(super) fn of_access() -> [SettingDef; 5] {
                 let events = config.access.webhook.events.iter();
                 list(&events.map(|event| event.as_str()).collect::<Vec<_>>())
             },
-        ),
-    ]
-}
-
-pub(super) fn rows() -> [SettingDef; 5] {
-    [
-        row(
-            "webhooks",
-            "url",
-            "The URL of a web service that is notified of events; empty for none.",
-            |config, raw| url(raw).map(|url| config.webhooks.url = url),
-            |config| quoted(&config.webhooks.url),
-        ),
-        row(
-            "webhooks",
-            "secret",
-            "The secret of at least 16 bytes with which the events are signed (HMAC-SHA256). `switchboard check` shows ***.",
-            |config, raw| secret(raw).map(|secret| config.webhooks.secret = secret),
-            |config| shown(&config.webhooks.secret),
-        ),
-        row(
-            "webhooks",
-            "events",
-            "The events that are sent: \"room.opened\", \"room.closed\", \"member.joined\", \"member.left\", \"session.refused\", \"call.ringing\", \"call.answered\", \"call.ended\".",
-            |config, raw| {
-                config.webhooks.events = choices(raw, &EventKind::ALL, EventKind::as_str)?;
-                Ok(())
-            },
-            |config| {
-                let events = config.webhooks.events.iter();
-                list(&events.map(|event| event.as_str()).collect::<Vec<_>>())
-            },
-        ),
-        secs!(
-            "webhooks",
-            "timeout",
-            "Seconds for the response to an event; without one in time the event is sent again.",
-            webhooks.timeout,
-            1..=SECS_MAX
-        ),
-        int!(
-            "webhooks",
-            "queue",
-            "Maximum events that wait to be sent; beyond it the oldest is dropped, and \"events.missed\" reports their number.",
-            webhooks.queue,
-            QUEUE
         ),
     ]
 }
@@ -195,20 +146,16 @@ mod tests {
                 "could not verify that the requests come from this server",
             ),
             (
-                "[webhooks]\nurl = \"https://a.example\"\n".to_owned(),
-                "could not verify that the requests come from this server",
-            ),
-            (
-                "[webhooks]\nsecret = \"short-secret\"\n".to_owned(),
+                "[access.webhook]\nsecret = \"short-secret\"\n".to_owned(),
                 "is not a text of 16 to 1024 bytes",
             ),
             (
-                "[webhooks]\nurl = \"ftp://a.example\"\n".to_owned(),
+                "[access.webhook]\nurl = \"ftp://a.example\"\n".to_owned(),
                 "is not a URL like",
             ),
             (
-                "[webhooks]\nevents = [\"room.open\"]\n".to_owned(),
-                "did you mean \"room.opened\"",
+                "[access.webhook]\nevents = [\"joins\"]\n".to_owned(),
+                "did you mean \"join\"",
             ),
         ] {
             let errors = errors(&toml);
@@ -225,7 +172,7 @@ mod tests {
     #[test]
     fn webhook_without_tls_on_another_machine_is_a_warning() {
         let secret = "secret = \"0123456789abcdef\"";
-        let of = |url: &str| warnings(&format!("[webhooks]\nurl = \"{url}\"\n{secret}\n"));
+        let of = |url: &str| warnings(&format!("[access.webhook]\nurl = \"{url}\"\n{secret}\n"));
         for url in [
             "http://a.example",
             "http://10.0.0.1:81/x",
