@@ -102,6 +102,8 @@ pub struct AccessConfig {
     pub cookie: String,
     /// The rule for a client that joins a room in which another session has its identity.
     pub duplicate_identity: DuplicateIdentity,
+    /// The connections of one address that may wait for the access token in their first frame; 0: no limit.
+    pub unauthenticated_per_address: usize,
     /// The origins whose pages may connect: exact, `https://*.example.org`, `null`, or `*`.
     pub allowed_origins: Vec<String>,
     /// The hosts under which the server may be reached; empty for all.
@@ -118,6 +120,7 @@ impl Default for AccessConfig {
             webhook: AccessWebhook::default(),
             cookie: String::new(),
             duplicate_identity: DuplicateIdentity::Replace,
+            unauthenticated_per_address: 64,
             allowed_origins: vec!["*".to_owned()],
             allowed_hosts: Vec::new(),
         }

@@ -137,6 +137,24 @@ impl Peer {
         self.grants = grants;
     }
 
+    /// The rooms of the peer that it may not join any more: for each the request to leave it, and the error that
+    /// informs the session.
+    #[must_use]
+    pub fn revoked_rooms(&self) -> Vec<(HubRequest, RequestError)> {
+        let join = PowerSet::of(Power::Join);
+        let revoked = self
+            .rooms
+            .iter()
+            .filter(|joined| !joined.powers.contains(join));
+        let revoked = revoked.map(|joined| {
+            let room = self.room(joined.room.clone(), joined.scope.clone());
+            let code = denied(Power::Join, Some(&joined.room));
+            let error = RequestError::join(code, &joined.room, joined.join_id);
+            (HubRequest::Leave(room, LeaveKind::Announced), error)
+        });
+        revoked.collect()
+    }
+
     /// Sets the identity and the namespace after the peer was authenticated by its first frame. It has no rooms and
     /// names then: they would belong to another namespace.
     pub fn authenticate(&mut self, identity: Identity, space: SpaceName) {

@@ -50,7 +50,7 @@
 //!
 //! On the main listener clients use `wss://HOST/signaling`.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
 use switchboard_core::{
@@ -140,6 +140,17 @@ impl Dialect for Ayame {
 
     fn settings(&self) -> &'static [DialectSetting] {
         &SETTINGS
+    }
+
+    fn has_credential_in_first_frame(&self) -> bool {
+        true
+    }
+
+    fn first_frame_credential<'f>(&self, first: &JsonObject<'f>) -> Option<Cow<'f, str>> {
+        let own = ["token", "signalingKey", "key", "authnMetadata"];
+        let text = |key| first.text(key).ok()?.filter(|text| !text.is_empty());
+        let in_metadata = || first.object("authnMetadata").ok()??.text("token").ok()?;
+        own.into_iter().find_map(text).or_else(in_metadata)
     }
 
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {

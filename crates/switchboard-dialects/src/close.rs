@@ -63,6 +63,16 @@ impl CloseReason {
         code: 4401,
         reason: "the access token has expired",
     };
+    /// The client sent no valid access token. Retry with one.
+    pub const TOKEN_REQUIRED: Self = Self {
+        code: 4401,
+        reason: "a valid access token is required",
+    };
+    /// The operator or the host program does not admit the client. Do not retry.
+    pub const ACCESS_DENIED: Self = Self {
+        code: 4403,
+        reason: "access denied",
+    };
     /// The client sent a frame larger than `frame_bytes`.
     pub const TOO_BIG: Self = Self {
         code: 1009,
@@ -158,6 +168,8 @@ mod tests {
             CloseReason::KICKED,
             CloseReason::REPLACED,
             CloseReason::TOKEN_EXPIRED,
+            CloseReason::TOKEN_REQUIRED,
+            CloseReason::ACCESS_DENIED,
             custom,
         ] {
             assert_eq!(
@@ -181,6 +193,8 @@ mod tests {
             CloseReason::KICKED,
             CloseReason::REPLACED,
             CloseReason::TOKEN_EXPIRED,
+            CloseReason::TOKEN_REQUIRED,
+            CloseReason::ACCESS_DENIED,
             CloseReason::TOO_BIG,
             CloseReason::RESTART,
             CloseReason::SLOW,

@@ -9,8 +9,10 @@
 //! the tests of `switchboard-testkit` replay.
 #![warn(missing_docs)]
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+#[cfg(doc)]
+use switchboard_core::ErrorCode;
 use switchboard_core::{Aliases, DialectTraits, Event, Limits, RequestError};
 
 mod close;
@@ -108,6 +110,24 @@ pub trait Dialect: Sync + fmt::Debug {
     /// is read if the request has no credential in a place that all dialects have.
     fn credential<'h>(&self, _handshake: &'h Handshake) -> Option<&'h str> {
         None
+    }
+
+    /// Whether the first frame of a client may carry its credential. A connection without a credential is then accepted,
+    /// and has no powers until that frame. The session must not join or claim anything when it opens.
+    fn has_credential_in_first_frame(&self) -> bool {
+        false
+    }
+
+    /// The credential in a first frame, if [`Dialect::has_credential_in_first_frame`]. By default it is the field
+    /// `token`, which the session never gets.
+    fn first_frame_credential<'f>(&self, first: &json::JsonObject<'f>) -> Option<Cow<'f, str>> {
+        first.text("token").ok().flatten()
+    }
+
+    /// The key of a frame that names its type. A client renews its access by a frame of the type `authenticate` with
+    /// the field `token`, if the session rejects that type as [`ErrorCode::UnknownType`].
+    fn type_key(&self) -> &'static str {
+        "type"
     }
 
     /// The settings of the dialect, which are in the section of the configuration that has its name.

@@ -82,6 +82,10 @@ impl Dialect for Lightstream {
         true
     }
 
+    fn has_credential_in_first_frame(&self) -> bool {
+        true
+    }
+
     fn open(&self, handshake: &Handshake, _output: &mut SessionOutput) -> Box<dyn Session> {
         Box::new(LightstreamSession {
             joined: None,

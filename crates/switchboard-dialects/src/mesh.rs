@@ -142,6 +142,10 @@ impl Dialect for Mesh {
         handshake.query.get("token")
     }
 
+    fn type_key(&self) -> &'static str {
+        "kind"
+    }
+
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
         let settings = &handshake.settings;
         let length = settings.int(TRAITS.name, ID_LENGTH).clamp(8, 64);

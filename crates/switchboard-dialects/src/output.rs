@@ -93,6 +93,9 @@ pub struct SessionOutput {
     pub ping: bool,
     /// A webhook request. Its response goes to [`crate::Session::on_webhook_response`].
     pub webhook: Option<WebhookRequest>,
+    /// The credential in a frame of the client. The client's session sets it, and waits for the decision of the
+    /// authenticators.
+    pub credential: Option<Box<str>>,
     /// Close the connection after the frames have been sent.
     pub close: Option<CloseReason>,
     /// The time limit for the first frame.
@@ -149,6 +152,7 @@ impl SessionOutput {
             && self.probe.is_none()
             && !self.ping
             && self.webhook.is_none()
+            && self.credential.is_none()
             && self.close.is_none()
             && matches!(self.first_frame, FirstFrameTimeout::Default)
             && self.tick.is_none()

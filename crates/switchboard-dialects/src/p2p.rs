@@ -117,6 +117,10 @@ impl Dialect for P2p {
         true
     }
 
+    fn has_credential_in_first_frame(&self) -> bool {
+        true
+    }
+
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
         let secs = handshake.settings.int(TRAITS.name, &IDENTIFY_SECS);
         output.first_frame = FirstFrameTimeout::Within(Duration::from_secs(secs));

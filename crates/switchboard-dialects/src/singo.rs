@@ -85,6 +85,10 @@ impl Dialect for Singo {
         std::slice::from_ref(&PING_SECS)
     }
 
+    fn has_credential_in_first_frame(&self) -> bool {
+        true
+    }
+
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
         let id = handshake.random_text(ID_LENGTH).to_ascii_lowercase();
         let me = Address::parse(&id, 0).expect("a random text is not empty");

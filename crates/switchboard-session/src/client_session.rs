@@ -13,7 +13,12 @@ use switchboard_dialects::{
     json::{JsonObject, JsonWriter},
 };
 
+use authentication::Unauthenticated;
+pub use authentication::{AccessRefusal, AuthenticatedClient, CredentialFrames};
+
 use crate::kept_output::KeptOutput;
+
+mod authentication;
 
 /// The shortest interval of ticks. An interval of zero would make a connection tick without end.
 const TICK_MIN: Duration = Duration::from_millis(10);
@@ -32,6 +37,8 @@ pub struct SessionAccess {
     pub expires_at: Option<u64>,
     /// The policy for all rooms that the client joins, in addition to the policies of the rooms.
     pub room_policy: Option<Arc<RoomPolicy>>,
+    /// The frames of the client in which credentials are read.
+    pub credential_frames: CredentialFrames,
 }
 
 impl Default for SessionAccess {
@@ -42,6 +49,7 @@ impl Default for SessionAccess {
             grants: Grants::participant(),
             expires_at: None,
             room_policy: None,
+            credential_frames: CredentialFrames::default(),
         }
     }
 }
@@ -51,6 +59,8 @@ enum SessionState {
     /// The dialect is unknown. The handshake is kept to open the session when the first frame has shown the dialect.
     Detecting(Box<Handshake>),
     Active(Box<dyn Session>),
+    /// The first frame may carry the credential of the client.
+    Unauthenticated(Box<Unauthenticated>),
     Closed,
 }
 
@@ -61,6 +71,8 @@ pub struct ClientSession {
     limits: Arc<Limits>,
     /// The time in seconds since 1970 at which the access of the client ends.
     expires_at: Option<u64>,
+    /// Whether the client may renew its access by a frame.
+    may_renew: bool,
     /// The output that the client has not acknowledged, if the session outlives its connection.
     kept: Option<Box<KeptOutput>>,
     dialects: DialectTable,
@@ -113,10 +125,14 @@ impl ClientSession {
             state,
             limits,
             expires_at: access.expires_at,
+            may_renew: access.credential_frames != CredentialFrames::None,
             kept: None,
             dialects,
         };
         session.authorize_commands(&mut output);
+        if output.requests.is_empty() {
+            session.await_credential(access.credential_frames);
+        }
         (session, output)
     }
 
@@ -138,10 +154,11 @@ impl ClientSession {
         let result = match &mut self.state {
             SessionState::Active(session) => session.on_frame(frame, output),
             SessionState::Detecting(_) => self.detect(frame, output),
+            SessionState::Unauthenticated(_) => return self.on_first_frame(frame, output),
             SessionState::Closed => Ok(()),
         };
         if let Err(error) = result {
-            self.report_error(error, output);
+            self.on_frame_error(error, frame, output);
         }
         self.authorize_commands(output);
     }
@@ -269,7 +286,9 @@ impl ClientSession {
     pub fn on_end(&mut self) -> Option<WebhookRequest> {
         match std::mem::replace(&mut self.state, SessionState::Closed) {
             SessionState::Active(mut session) => session.on_end(),
-            SessionState::Detecting(_) | SessionState::Closed => None,
+            SessionState::Detecting(_)
+            | SessionState::Unauthenticated(_)
+            | SessionState::Closed => None,
         }
     }
 
@@ -314,6 +333,9 @@ impl ClientSession {
             (SessionState::Active(session), event) => session.on_event(event, output),
             (SessionState::Detecting(_), Event::RequestFailed(error)) => {
                 output.frames.push(default_error_frame(error))
+            }
+            (SessionState::Unauthenticated(unauthenticated), event) => {
+                unauthenticated.dispatch_event(event, output);
             }
             (SessionState::Detecting(_) | SessionState::Closed, _) => {}
         }

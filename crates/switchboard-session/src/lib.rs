@@ -19,7 +19,9 @@ mod suspended;
 
 pub use bucket::TokenBucket;
 pub use budget::SpentBudgets;
-pub use client_session::{ClientSession, SessionAccess};
+pub use client_session::{
+    AccessRefusal, AuthenticatedClient, ClientSession, CredentialFrames, SessionAccess,
+};
 pub use event_queue::{EventQueue, FillLevel, Overflow, PendingCharges, PopMode};
 pub use machine::{Heartbeat, SessionMachine};
 pub use queue_memory::QueueMemory;

@@ -17,7 +17,7 @@ use switchboard_dialects::{
 };
 
 use crate::{
-    ClientSession,
+    AccessRefusal, ClientSession,
     budget::{Budgets, SpentBudgets},
     event_queue::PendingCharges,
     suspended::{Awaited, Decision, Resumed, Suspended, after_denial},
@@ -25,6 +25,9 @@ use crate::{
 
 /// The time that a client has at least for its first frame after a pause in which its connection was not read.
 const FIRST_FRAME_AFTER_PAUSE: Duration = Duration::from_secs(5);
+
+/// The time for a first frame that must carry a credential, if there is no other limit.
+const CREDENTIAL_TIME: Duration = Duration::from_secs(10);
 
 /// The error text for a client whose access has ended.
 const EXPIRED_TEXT: &str = "The access token has expired.";
@@ -118,6 +121,8 @@ impl SessionMachine {
             FirstFrameTimeout::Within(wait) => Some(wait),
             FirstFrameTimeout::Never => None,
         };
+        let wait = wait.filter(|wait| !wait.is_zero());
+        let wait = wait.or(session.must_authenticate().then_some(CREDENTIAL_TIME));
         let mut machine = Self {
             session,
             budgets: Budgets::new(limits.clone(), now),
@@ -126,7 +131,7 @@ impl SessionMachine {
             last_sign: now,
             next_ping: now + heartbeat.ping,
             pings_unanswered: 0,
-            first_frame: wait.filter(|wait| !wait.is_zero()).map(|wait| now + wait),
+            first_frame: wait.map(|wait| now + wait),
             tick: None,
             probes: None,
             expires: None,
@@ -225,6 +230,12 @@ impl SessionMachine {
         self.suspended.is_some()
     }
 
+    /// Whether the session waits for the authentication of its client, which may extend its access.
+    fn awaits_authentication(&self) -> bool {
+        let awaited = self.suspended.as_ref().map(|suspended| &suspended.awaited);
+        matches!(awaited, Some(Awaited::Authentication))
+    }
+
     /// Whether only urgent events may be handled until the decision.
     pub fn defers_events(&self) -> bool {
         self.suspended
@@ -265,15 +276,17 @@ impl SessionMachine {
         };
         match (awaited, decision) {
             (Awaited::Access(request, _), Decision::Access(Ok(()))) => {
-                resumed.authorized = Some(request);
+                resumed.authorized.push(request);
             }
             (Awaited::Access(request, error), decision) => {
                 let text = match decision {
                     Decision::Access(Err(text)) => text.clone(),
-                    Decision::Access(Ok(())) | Decision::Webhook(_) => None,
+                    Decision::Access(Ok(()))
+                    | Decision::Webhook(_)
+                    | Decision::Authentication(_) => None,
                 };
-                resumed.authorized = after_denial(request);
-                resumed.rejected = Some(RequestError {
+                resumed.authorized.extend(after_denial(request));
+                resumed.rejected.push(RequestError {
                     code: ErrorCode::Denied(text),
                     ..error
                 });
@@ -281,9 +294,21 @@ impl SessionMachine {
             (Awaited::Webhook, decision) => {
                 let body = match decision {
                     Decision::Webhook(body) => body.as_deref(),
-                    Decision::Access(_) => None,
+                    Decision::Access(_) | Decision::Authentication(_) => None,
                 };
                 self.session.on_webhook_response(body, output);
+                self.apply_output(output, now);
+            }
+            (Awaited::Authentication, decision) => {
+                let result = match decision {
+                    Decision::Authentication(result) => result,
+                    Decision::Access(_) | Decision::Webhook(_) => {
+                        &Err(AccessRefusal::unavailable())
+                    }
+                };
+                let revoked = self.session.on_authentication(result, output);
+                (resumed.authorized, resumed.rejected) = revoked.into_iter().unzip();
+                self.update_expiry(output.unix_secs, now);
                 self.apply_output(output, now);
             }
         }
@@ -305,7 +330,8 @@ impl SessionMachine {
     /// The time of the next call of [`SessionMachine::handle_timeout`].
     pub fn poll_timeout(&self) -> Instant {
         if self.is_suspended() {
-            let others = [self.paused_until, self.expires];
+            let expires = self.expires.filter(|_| !self.awaits_authentication());
+            let others = [self.paused_until, expires];
             return earliest(self.next_ping, others);
         }
         let others = [
@@ -337,7 +363,7 @@ impl SessionMachine {
     /// pause and that of the client's access: the session gets no frames then, so it cannot miss its other deadlines,
     /// and a decision has a time limit of its own.
     pub fn handle_timeout(&mut self, now: Instant, output: &mut SessionOutput) {
-        if self.expires.is_some_and(|at| now >= at) {
+        if self.expires.is_some_and(|at| now >= at) && !self.awaits_authentication() {
             return self.expire(now, output);
         }
         if self.is_suspended() {

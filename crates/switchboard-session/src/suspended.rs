@@ -6,6 +6,8 @@ use std::sync::Arc;
 use switchboard_core::{HubRequest, LeaveKind, RequestError};
 use switchboard_dialects::SessionOutput;
 
+use crate::{AccessRefusal, AuthenticatedClient};
+
 /// Number of requests queued behind a decision at which events stay in the outbox, because events may cause further
 /// requests.
 const QUEUED_REQUESTS_MAX: usize = 64;
@@ -17,6 +19,8 @@ pub enum Awaited {
     Access(HubRequest, RequestError),
     /// The response to a webhook request of the session.
     Webhook,
+    /// The authentication of the client by a credential in one of its frames.
+    Authentication,
 }
 
 /// The decision that a connection has waited for.
@@ -26,6 +30,8 @@ pub enum Decision {
     Access(Result<(), Option<Arc<str>>>),
     /// The response to a webhook request, or `None` if it has failed.
     Webhook(Option<String>),
+    /// The result of an authentication.
+    Authentication(Result<AuthenticatedClient, AccessRefusal>),
 }
 
 /// A pending decision, and the output that waits behind it.
@@ -39,24 +45,25 @@ pub(crate) struct Suspended {
 /// The actions for the driver after a decision.
 #[derive(Debug, Default)]
 pub struct Resumed {
-    /// A request to send: the awaited one if it is granted, or the leave that follows a denied join.
-    pub authorized: Option<HubRequest>,
-    /// The error of a request that was denied.
-    pub rejected: Option<RequestError>,
+    /// The requests to send: the awaited one if it is granted, or the leave that follows a denied join, or those of
+    /// rooms that the client may not join any more.
+    pub authorized: Vec<HubRequest>,
+    /// The errors of requests that were denied.
+    pub rejected: Vec<RequestError>,
     /// The output behind the decision.
     pub queued: SessionOutput,
 }
 
 impl Suspended {
-    /// Whether events must wait in the outbox: a session that waits for a webhook response handles no other input, and
-    /// the queue of requests is bounded.
+    /// Whether events must wait in the outbox: a session that waits for a webhook response or an authentication handles
+    /// no other input, and the queue of requests is bounded.
     pub(crate) fn defers_events(&self) -> bool {
         let queued = &self.queued;
-        let is_webhook = match self.awaited {
+        let is_exclusive = match self.awaited {
             Awaited::Access(..) => queued.webhook.is_some(),
-            Awaited::Webhook => true,
+            Awaited::Webhook | Awaited::Authentication => true,
         };
-        is_webhook || queued.close.is_some() || queued.requests.len() >= QUEUED_REQUESTS_MAX
+        is_exclusive || queued.close.is_some() || queued.requests.len() >= QUEUED_REQUESTS_MAX
     }
 
     /// Queues the requests and the webhook request of `output`. Signs of life and the end of the connection do not
@@ -72,6 +79,7 @@ impl Suspended {
     pub(crate) fn append(&mut self, output: SessionOutput) {
         self.queued.requests.extend(output.requests);
         self.queued.webhook = self.queued.webhook.take().or(output.webhook);
+        self.queued.credential = self.queued.credential.take().or(output.credential);
         self.queued.close = self.queued.close.or(output.close);
     }
 }

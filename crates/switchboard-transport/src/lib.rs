@@ -18,6 +18,7 @@ use std::{
 
 use switchboard_core::{HubRequest, Peer, PeerId, RoomId};
 use switchboard_dialects::WebhookRequest;
+use switchboard_session::{AccessRefusal, AuthenticatedClient};
 
 mod address_rates;
 mod connection_log;
@@ -100,6 +101,21 @@ pub trait HubClient: Send + Sync + fmt::Debug {
 pub trait JoinAuthorizer: Send + Sync + fmt::Debug {
     /// Starts the access check for a join of this room with this address. `None` if every peer may join.
     fn check_join(&self, peer: &Peer, room: &RoomId, address: Option<&str>) -> Option<JoinCheck>;
+}
+
+/// The pending authentication of a client by a credential in one of its frames.
+pub type SessionAuthentication =
+    Pin<Box<dyn Future<Output = Result<AuthenticatedClient, AccessRefusal>> + Send>>;
+
+/// The authenticators, as connections use them.
+pub trait SessionAuthenticator: Send + Sync + fmt::Debug {
+    /// Authenticates a client by the credential in one of its frames: its first frame, or one that renews its access.
+    fn authenticate(
+        &self,
+        peer: &Peer,
+        client: Option<IpAddr>,
+        credential: &str,
+    ) -> SessionAuthentication;
 }
 
 /// The client for web services of the operator.

@@ -23,7 +23,6 @@ use crate::{PendingWake, SessionStatus, websocket::ConnectionCell};
 #[derive(Debug)]
 pub struct Outbox {
     id: PeerId,
-    identity: Identity,
     client: Option<IpAddr>,
     opened_at: Instant,
     /// The bytes that wait for a socket that is blocked; 0 while it is not.
@@ -41,6 +40,7 @@ pub struct Outbox {
 struct OutboxState {
     queue: EventQueue,
     dialect: DialectName,
+    identity: Identity,
     /// The reason with which the host program ends the session.
     ended: Option<Box<ByteString>>,
     /// Whether the server closes the session because it shuts down.
@@ -98,13 +98,13 @@ impl Outbox {
         let state = OutboxState {
             queue: EventQueue::new(limits, memory),
             dialect: peer.dialect().name,
+            identity: peer.identity().clone(),
             ended: None,
             is_restarting: false,
             waiting: None,
         };
         Self {
             id: peer.id(),
-            identity: peer.identity().clone(),
             client,
             opened_at: now,
             socket_bytes: AtomicUsize::new(0),
@@ -135,6 +135,11 @@ impl Outbox {
         self.lock().dialect = dialect;
     }
 
+    /// Sets the identity after the client was authenticated by a frame.
+    pub(crate) fn set_identity(&self, identity: Identity) {
+        self.lock().identity = identity;
+    }
+
     /// Sets the bytes that wait for the socket.
     pub(crate) fn set_socket_bytes(&self, bytes: usize) {
         self.socket_bytes.store(bytes, Ordering::Relaxed);
@@ -147,7 +152,7 @@ impl Outbox {
             id: self.id,
             client: self.client,
             dialect: state.dialect,
-            identity: self.identity.clone(),
+            identity: state.identity.clone(),
             opened_at: self.opened_at,
             queued_bytes: state.queue.bytes() + self.socket_bytes.load(Ordering::Relaxed),
         }

@@ -38,6 +38,8 @@ pub enum RefusalReason {
     Denied,
     /// The client has no valid access token.
     Unauthenticated,
+    /// The limit of connections that wait for an access token is reached.
+    UnauthenticatedLimit,
     /// The host program did not answer in time.
     HookTimeout,
     /// The client requests a dialect that is unknown or disabled.
@@ -69,6 +71,7 @@ impl RefusalReason {
             Self::FailedAuth => "too many wrong credentials",
             Self::Denied => "denied by the host program",
             Self::Unauthenticated => "no valid access token",
+            Self::UnauthenticatedLimit => "access.unauthenticated_per_address",
             Self::HookTimeout => "no answer of the host program",
             Self::Dialect => "unknown or disabled dialect",
             Self::Handshake => "no valid WebSocket handshake",
@@ -99,12 +102,13 @@ impl RefusalReason {
             Self::Handshake => 11,
             Self::Tls => 12,
             Self::Unauthenticated => 13,
+            Self::UnauthenticatedLimit => 14,
         }
     }
 }
 
 /// The labels of the reasons in the metric `refusals_total`.
-const LABELS: [&str; 14] = [
+const LABELS: [&str; 15] = [
     "connections",
     "connections_per_address",
     "connections_per_second",
@@ -119,6 +123,7 @@ const LABELS: [&str; 14] = [
     "handshake",
     "tls",
     "unauthenticated",
+    "unauthenticated_per_address",
 ];
 
 /// Logs refused connections: for each address and reason at most one line a minute, with the number of
@@ -356,6 +361,7 @@ mod tests {
             RefusalReason::Handshake,
             RefusalReason::Tls,
             RefusalReason::Unauthenticated,
+            RefusalReason::UnauthenticatedLimit,
         ];
         assert_eq!(
             reasons.map(RefusalReason::index),

@@ -36,8 +36,8 @@ pub use connection_task::serve;
 pub(crate) use spare_output::IdleStep;
 
 use crate::{
-    Counters, HubClient, JoinAuthorizer, JoinCheck, Outbox, OutboxHandle, Permit, SessionRegistry,
-    Socket, SocketError, Violation, WebhookClient,
+    Counters, HubClient, JoinAuthorizer, JoinCheck, Outbox, OutboxHandle, Permit,
+    SessionAuthenticator, SessionRegistry, Socket, SocketError, Violation, WebhookClient,
     connection_log::{ConnectionLog, LoggedEnd},
     frame::{Decoded, WebSocketMessage},
     outbox::OutboxEnd,
@@ -61,6 +61,8 @@ pub struct ConnectionContext {
     pub hubs: Arc<dyn HubClient>,
     /// The access checks of joins.
     pub joins: Arc<dyn JoinAuthorizer>,
+    /// The authentication of clients by their frames.
+    pub authenticator: Arc<dyn SessionAuthenticator>,
     /// The client for webhooks.
     pub webhooks: Arc<dyn WebhookClient>,
     /// The metrics of the node.
@@ -479,6 +481,15 @@ impl WebSocketConnection {
         }
     }
 
+    /// Copies the dialect and the identity to the outbox after an authentication, which may precede the frame that shows
+    /// the dialect.
+    fn update_status(&mut self) {
+        let peer = self.session.peer();
+        self.outbox.set_dialect(peer.dialect().name);
+        self.outbox.set_identity(peer.identity().clone());
+        self.has_dialect = false;
+    }
+
     fn on_socket_error(&self, error: SocketError) -> ConnectionEnd {
         if error.is_protocol_error() {
             let counters = &self.context.counters;
@@ -547,6 +558,15 @@ impl WebSocketConnection {
                 return Ok(());
             }
         }
+        if let Some(credential) = output.credential.take() {
+            let (peer, client) = (self.session.peer(), self.permit.client());
+            let authenticator = &self.context.authenticator;
+            let authentication = authenticator.authenticate(peer, client, &credential);
+            let authentication = async move { Decision::Authentication(authentication.await) };
+            self.decision = Some(Box::pin(authentication));
+            self.session.suspend(Awaited::Authentication, output.take());
+            return Ok(());
+        }
         if let Some(request) = output.webhook.take() {
             let response = self.context.webhooks.send_webhook(request);
             let response = async move { Decision::Webhook(response.await) };
@@ -588,11 +608,14 @@ impl WebSocketConnection {
         let Some(resumed) = self.session.on_decision(decision, now, output) else {
             return Ok(());
         };
-        if let Some(request) = resumed.authorized {
+        if let Decision::Authentication(_) = decision {
+            self.update_status();
+        }
+        for request in resumed.authorized {
             self.request(request, now);
             self.charge_budgets(now);
         }
-        if let Some(error) = resumed.rejected {
+        for error in resumed.rejected {
             let _ = self.outbox.push(Arc::new(Event::RequestFailed(error)));
         }
         // The session's reaction to the decision comes before the output that has waited.

@@ -10,7 +10,7 @@ use switchboard_auth::Principal;
 use switchboard_core::{
     DialectName, Grants, Identity, Peer, PeerId, RoomId, RoomPolicy, SpaceName,
 };
-use switchboard_session::SessionAccess;
+use switchboard_session::{CredentialFrames, SessionAccess};
 use switchboard_transport::JoinCheck;
 use tokio::time::{error::Elapsed, timeout};
 
@@ -18,11 +18,13 @@ use crate::webhooks::AccessWebhooks;
 
 mod context;
 pub(crate) mod control;
+mod frames;
 mod places;
 
 pub(crate) use context::Contexts;
 pub use context::HostContext;
 pub(crate) use control::AccessControl;
+pub(crate) use frames::{FrameAuthenticator, FrameClientGuard};
 pub(crate) use places::OwnPlaces;
 
 /// Time that a hook has to answer. Meanwhile the frames of the client wait, and the server still sends to it.
@@ -32,6 +34,9 @@ pub(crate) const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
 const DENIAL_BYTES_MAX: usize = 512;
 
 /// A request to connect that the host program allows or denies.
+///
+/// With access control the hook is also asked when a client authenticates itself by its first frame, and when it renews
+/// its access by a frame. A renewal has no headers, and the path `/`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectRequest {
@@ -53,6 +58,8 @@ pub struct Admission {
     grants: Option<Arc<Grants>>,
     pub(crate) expires_at: Option<u64>,
     room_policy: Option<Arc<RoomPolicy>>,
+    /// The frames in which credentials are read.
+    pub(crate) frames: CredentialFrames,
     pub(crate) context: HostContext,
 }
 
@@ -129,8 +136,23 @@ impl Admission {
             grants: self.grants.or_else(|| Some(principal.grants.clone())),
             expires_at: self.expires_at.or(principal.expires_at),
             room_policy: self.room_policy.or_else(|| principal.room_policy.clone()),
+            frames: self.frames,
             context: self.context,
         }
+    }
+
+    /// The admission of a client without any powers, whose first frame must have a credential.
+    pub(crate) fn until_first_frame() -> Self {
+        Self {
+            grants: Some(Grants::none()),
+            frames: CredentialFrames::RequiredFirstFrame,
+            ..Self::default()
+        }
+    }
+
+    /// Reads credentials in these frames of the client.
+    pub(crate) fn reading(self, frames: CredentialFrames) -> Self {
+        Self { frames, ..self }
     }
 
     /// The identity of the client.
@@ -161,6 +183,7 @@ impl Admission {
             grants: self.grants(),
             expires_at: self.expires_at,
             room_policy: self.room_policy.clone(),
+            credential_frames: self.frames,
         }
     }
 }

@@ -17,6 +17,7 @@ use switchboard_core::{
     Identity, JoinRefusal, JoiningClient, Limits, PeerId, RoomId, RoomName, SpaceName,
 };
 use switchboard_dialects::{CorsPolicy, Endpoint, Handshake, Query};
+use switchboard_session::CredentialFrames;
 use switchboard_transport::{
     AddressRates, ConnectionLimit, ConnectionPermit, Counters, JoinCheck, Permit, PermitPool,
     RefusalReason, RefusedConnections, websocket,
@@ -26,7 +27,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     access::{
-        AccessControl, Admission, ConnectRequest, HOOK_TIMEOUT, HostContext, JoinRequest, OwnPlaces,
+        AccessControl, Admission, ConnectRequest, FrameAuthenticator, HOOK_TIMEOUT, HostContext,
+        JoinRequest, OwnPlaces, control::Authenticated,
     },
     config::{Config, VOICE_DIALECT},
     proxy,
@@ -53,6 +55,8 @@ pub(crate) struct AppState {
     pub(crate) shards: Arc<Shards>,
     /// Authenticates clients.
     pub(crate) access: AccessControl,
+    /// Authenticates clients by their frames.
+    pub(crate) frames: Arc<FrameAuthenticator>,
     /// Limits the signaling connections.
     pub(crate) permits: Arc<PermitPool>,
     /// Limits the TCP connections that are not, or not yet, signaling connections.
@@ -88,14 +92,18 @@ impl AppState {
             self.log_refused(request, RefusalReason::Limit(full));
             connection_limit_response(full)
         })?;
-        let principal = match self.access.authenticate(request, address, places).await {
-            Ok(principal) => principal,
+        let authenticated = match self.access.authenticate(request, address, places).await {
+            Ok(authenticated) => authenticated,
             Err(error) => {
                 // The permit is free while the answer is delayed.
                 drop(permit);
                 return Err(self.refuse_unauthenticated(address, error).await);
             }
         };
+        let Authenticated { principal, frames } = authenticated;
+        if frames == CredentialFrames::RequiredFirstFrame {
+            return Ok((permit, Admission::until_first_frame()));
+        }
         let connect_request = |principal| ConnectRequest {
             uri: request
                 .extensions
@@ -113,7 +121,7 @@ impl AppState {
             return Err((StatusCode::SERVICE_UNAVAILABLE, message).into_response());
         };
         match admission {
-            Ok(admission) => Ok((permit, admission)),
+            Ok(admission) => Ok((permit, admission.reading(frames))),
             Err(denial) => {
                 self.log_refused(request, RefusalReason::Denied);
                 Err(denial.into_response())

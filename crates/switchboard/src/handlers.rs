@@ -16,13 +16,17 @@ use switchboard_dialects::{
     Accepts, CorsPolicy, Dialect, DialectTable, Handshake, HttpAnswer, HttpReply, Query,
     SettingValue,
 };
-use switchboard_session::ClientSession;
+use switchboard_session::{ClientSession, CredentialFrames};
 use switchboard_transport::{
     Counters, Permit, RefusalReason, Upgrade, log_text, upgrade, websocket,
 };
 
 use crate::{
-    access::{Admission, OwnPlaces, control::require, proven_name},
+    access::{
+        Admission, FrameClientGuard, OwnPlaces,
+        control::{AccessError, require},
+        proven_name,
+    },
     app_state::AppState,
     cors,
     events::{ClientInfo, ServerEvent},
@@ -34,6 +38,9 @@ const SUBPROTOCOL: &str = "switchboard.";
 
 /// The dialect's name in logs and events until the first frame of the client selects a dialect.
 const UNDETECTED: &str = "undetected";
+
+/// The answer to a connection without a credential if too many of its address wait for their first frame.
+const TOO_MANY_UNAUTHENTICATED: &str = "Too many connections of your address have not sent an access token yet (access.unauthenticated_per_address).\n";
 
 /// Adds the routes of the dialects to a router. On a listener of one dialect, `sole_dialect` is that dialect, and clients
 /// can select no other.
@@ -133,6 +140,7 @@ async fn begin_session(
     let places = OwnPlaces::of_socket(dialect, &handshake);
     let (permit, admission) = admit_request(app, parts, places).await?;
     handshake.identity = admission.identity();
+    let frames = app.expect_credential(parts, &handshake, &admission)?;
     let (upgrade, dialect) =
         chosen.inspect_err(|_| app.log_refused(parts, RefusalReason::Dialect))?;
     if app.uses_webhook(dialect, route) {
@@ -149,7 +157,8 @@ async fn begin_session(
     let events = app.shards.events().clone();
     let contexts = app.shards.contexts();
     let access = admission.session_access();
-    let context_guard = contexts.keep(handshake.peer, admission.context);
+    let context = contexts.keep(handshake.peer, admission.context);
+    let kept = (context.is_some() || frames.is_some()).then_some((context, frames));
     let opened = ClientSession::open(dialect, handshake, access);
     let (response, connecting) = upgrade.accept(app.limits().frame_bytes);
     let context = app.context().clone();
@@ -159,9 +168,9 @@ async fn begin_session(
         log_connected(&client);
         events.send(|| Some(ServerEvent::Connected(client)));
         let serving = websocket::serve(socket, opened, context, permit);
-        Some(match context_guard {
+        Some(match kept {
             None => Either::Left(serving),
-            Some(guard) => Either::Right(Box::pin(serving.map(|()| drop(guard)))),
+            Some(kept) => Either::Right(Box::pin(serving.map(|()| drop(kept)))),
         })
     };
     // The connection gets a task of its own, because this one keeps its memory for the handshake. Its first part is boxed,
@@ -267,6 +276,30 @@ async fn admit_request(
 }
 
 impl AppState {
+    /// Expects a credential in the first frame of a connection, if it may have one. The returned guard is kept while the
+    /// connection lasts.
+    fn expect_credential(
+        &self,
+        parts: &Parts,
+        handshake: &Handshake,
+        admission: &Admission,
+    ) -> Result<Option<FrameClientGuard>, Box<Response>> {
+        let is_required = match admission.frames {
+            CredentialFrames::None | CredentialFrames::Renewals => return Ok(None),
+            CredentialFrames::FirstFrame => false,
+            CredentialFrames::RequiredFirstFrame => true,
+        };
+        let credentials = self.access.credentials(parts, self.client_address(parts));
+        let credentials = credentials.map_err(|error| error_response(AccessError::from(error)))?;
+        let expected = self.frames.expect(handshake.peer, credentials, is_required);
+        let guard = expected.map_err(|_| {
+            Counters::add(&self.counters().connections_refused_total, 1);
+            self.log_refused(parts, RefusalReason::UnauthenticatedLimit);
+            error_response((StatusCode::TOO_MANY_REQUESTS, TOO_MANY_UNAUTHENTICATED))
+        })?;
+        Ok(Some(guard))
+    }
+
     /// Whether a webhook is set for this dialect or, before the dialect is known, for one of the route's dialects.
     fn uses_webhook(&self, dialect: Option<&'static dyn Dialect>, route: &Route) -> bool {
         let has_webhook = |dialect: &&dyn Dialect| {

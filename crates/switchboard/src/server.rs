@@ -24,7 +24,10 @@ use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::{AccessControl, AccessHooks, Admission, ConnectRequest, Denial, JoinRequest},
+    access::{
+        AccessControl, AccessHooks, Admission, ConnectRequest, Denial, FrameAuthenticator,
+        JoinRequest,
+    },
     app_state::{AppState, LeftOut},
     build_error::BuildError,
     config::{Config, VoiceIdentity},
@@ -198,6 +201,11 @@ impl Builder {
             });
         });
         let refusals_total = shards.counters().refusals_total.clone();
+        let frames = FrameAuthenticator::new(PermitPool::new(
+            0,
+            config.access.unauthenticated_per_address,
+            proxies.clone(),
+        ));
         let state = Arc::new(AppState {
             permits: PermitPool::new(
                 limits.connections,
@@ -217,6 +225,7 @@ impl Builder {
             context: Arc::new(websocket::ConnectionContext {
                 hubs: shards.clone(),
                 joins: shards.clone(),
+                authenticator: frames.clone(),
                 webhooks: shards.clone(),
                 counters: shards.counters().clone(),
                 sessions: Arc::default(),
@@ -229,6 +238,7 @@ impl Builder {
             guard: RequestGuard::new(&config),
             refused: Arc::new(refused.counted_in(refusals_total)),
             access: AccessControl::new(&config.access, &services),
+            frames,
             settings: Arc::new(config.shared_settings()),
             left_out: self.left_out,
             shards,
@@ -237,6 +247,7 @@ impl Builder {
             ready: AtomicBool::new(true),
             url,
         });
+        state.frames.attach(&state);
         let voice = voice(&state, engine, election);
         Ok(Server { state, voice })
     }

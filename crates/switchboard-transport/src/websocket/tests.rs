@@ -1,4 +1,4 @@
-use std::{future::poll_fn, task::Waker};
+use std::{future::poll_fn, net::IpAddr, task::Waker};
 
 use switchboard_core::DialectTraits;
 use switchboard_core::{DisplayName, Identity, Peer, PeerId, ResourceKey, RoomId, SpaceName};
@@ -9,7 +9,7 @@ use super::*;
 
 use switchboard_session::SessionAccess;
 
-use crate::{PermitPool, UpgradedStream, WebhookResponse};
+use crate::{PermitPool, SessionAuthentication, UpgradedStream, WebhookResponse};
 
 /// A node that ignores all requests.
 #[derive(Debug)]
@@ -17,6 +17,17 @@ struct IdleNode;
 
 impl HubClient for IdleNode {
     fn request(&self, _peer: PeerId, _outbox: &OutboxHandle, _request: HubRequest) {}
+}
+
+impl SessionAuthenticator for IdleNode {
+    fn authenticate(
+        &self,
+        _peer: &Peer,
+        _client: Option<IpAddr>,
+        _credential: &str,
+    ) -> SessionAuthentication {
+        unreachable!("no client presents a credential")
+    }
 }
 
 impl JoinAuthorizer for IdleNode {
@@ -46,6 +57,7 @@ pub(super) async fn connect_with(
         hubs: Arc::new(IdleNode),
         joins: Arc::new(IdleNode),
         webhooks: Arc::new(IdleNode),
+        authenticator: Arc::new(IdleNode),
         counters: Arc::default(),
         limits: Arc::default(),
         heartbeat: Heartbeat::default(),

@@ -65,7 +65,8 @@ impl Contexts {
                 is_connected: true,
                 leaving: HashSet::new(),
             };
-            self.lock().insert(peer, kept);
+            let replaced = self.lock().insert(peer, kept);
+            drop(replaced);
             let contexts = self.clone();
             ContextGuard { contexts, peer }
         })

@@ -12,6 +12,7 @@ use switchboard_auth::{
     Principal,
 };
 use switchboard_core::{Grants, Power, RoomName};
+use switchboard_session::CredentialFrames;
 use thiserror::Error;
 
 use crate::{access::OwnPlaces, app_state::unix_secs};
@@ -22,6 +23,14 @@ pub(crate) struct AccessControl {
     chain: AuthenticatorChain,
     cookie: Arc<str>,
     is_open: bool,
+}
+
+/// The client of a request, as the authenticators know it.
+#[derive(Debug)]
+pub(crate) struct Authenticated {
+    pub(crate) principal: Principal,
+    /// The frames in which credentials are read.
+    pub(crate) frames: CredentialFrames,
 }
 
 /// The reason why a client is not authenticated.
@@ -60,20 +69,39 @@ impl AccessControl {
         request: &Parts,
         address: Option<IpAddr>,
         places: OwnPlaces<'_>,
-    ) -> Result<Principal, AccessError> {
+    ) -> Result<Authenticated, AccessError> {
         let mut credentials = self.credentials(request, address)?;
         if let Some(text) = places.credential.filter(|_| !self.is_open) {
             credentials.add_of_dialect(text)?;
         }
-        match self.chain.authenticate(&credentials, unix_secs()).await {
-            Err(AuthError::Missing) if places.is_public => Ok(Principal::anonymous(Grants::none())),
-            authenticated => Ok(authenticated?),
+        let may_follow = places.in_first_frame && !self.is_open && credentials.token.is_none();
+        let frames = match may_follow {
+            true => CredentialFrames::FirstFrame,
+            false if self.is_open => CredentialFrames::None,
+            false => CredentialFrames::Renewals,
+        };
+        match self.check(&credentials).await {
+            Ok(principal) => Ok(Authenticated { principal, frames }),
+            Err(AuthError::Missing | AuthError::Denied(_)) if may_follow => Ok(Authenticated {
+                principal: Principal::anonymous(Grants::none()),
+                frames: CredentialFrames::RequiredFirstFrame,
+            }),
+            Err(AuthError::Missing) if places.is_public => Ok(Authenticated {
+                principal: Principal::anonymous(Grants::none()),
+                frames,
+            }),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Asks the authenticators about these credentials, of a request or a frame.
+    pub(crate) async fn check(&self, credentials: &Credentials) -> Result<Principal, AuthError> {
+        self.chain.authenticate(credentials, unix_secs()).await
     }
 
     /// The credentials of a request. Without an authenticator that reads them they are empty: a request of a client
     /// of an original server has parameters that look like tokens and are none.
-    fn credentials(
+    pub(crate) fn credentials(
         &self,
         request: &Parts,
         address: Option<IpAddr>,
@@ -92,7 +120,7 @@ impl AccessControl {
 
 impl IntoResponse for AccessError {
     fn into_response(self) -> Response {
-        let text = format!("{}.\n", capitalized(&self.to_string()));
+        let text = format!("{}\n", sentence(&self));
         match self {
             Self::Credential(_) => (StatusCode::BAD_REQUEST, text).into_response(),
             Self::Authentication(AuthError::Missing) => challenge("Bearer", text),
@@ -119,10 +147,12 @@ fn challenge(value: &'static str, text: String) -> Response {
     (StatusCode::UNAUTHORIZED, header, text).into_response()
 }
 
-fn capitalized(text: &str) -> String {
+/// The text of an error as a sentence.
+pub(crate) fn sentence(error: &AccessError) -> String {
+    let text = error.to_string();
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
+    first.into_iter().chain(letters).chain(['.']).collect()
 }
 
 /// Checks that the client of a request has a power in a room.

@@ -7,18 +7,24 @@ use switchboard_dialects::{Dialect, Handshake};
 pub(crate) struct OwnPlaces<'h> {
     /// The credential in the dialect's own parameter of the path or query.
     pub(crate) credential: Option<&'h str>,
+    /// Whether the first frame of the connection may carry a credential.
+    pub(crate) in_first_frame: bool,
     /// Whether the request is answered without a credential.
     pub(crate) is_public: bool,
 }
 
 impl<'h> OwnPlaces<'h> {
-    /// The places of a handshake of this dialect; `None` before its first frame has shown the dialect.
+    /// The places of a handshake of this dialect; `None` if its first frame will show the dialect.
     pub(crate) fn of_socket(
         dialect: Option<&'static dyn Dialect>,
         handshake: &'h Handshake,
     ) -> Self {
         Self {
             credential: dialect.and_then(|dialect| dialect.credential(handshake)),
+            in_first_frame: match dialect {
+                Some(dialect) => dialect.has_credential_in_first_frame(),
+                None => may_show_such_a_dialect(handshake),
+            },
             is_public: false,
         }
     }
@@ -27,7 +33,18 @@ impl<'h> OwnPlaces<'h> {
     pub(crate) fn of_request(dialect: &'static dyn Dialect, handshake: &'h Handshake) -> Self {
         Self {
             credential: dialect.credential(handshake),
+            in_first_frame: false,
             is_public: dialect.is_public(handshake.endpoint),
         }
     }
+}
+
+/// Whether a first frame can show a dialect that has credentials in it.
+fn may_show_such_a_dialect(handshake: &Handshake) -> bool {
+    let settings = &handshake.settings;
+    let mut dialects = settings.table().iter();
+    dialects.any(|dialect| {
+        let is_enabled = settings.is_enabled(dialect.traits().name);
+        is_enabled && dialect.is_recognizable() && dialect.has_credential_in_first_frame()
+    })
 }

@@ -26,7 +26,7 @@ async fn refusal(address: SocketAddr, path: &str) -> (u16, String) {
 #[tokio::test]
 async fn clients_without_a_valid_key_get_401() {
     let (_server, address) = start(ACCESS);
-    let (status, text) = refusal(address, "/ws").await;
+    let (status, text) = refusal(address, "/ws?dialect=mesh").await;
     assert_eq!((status, &*text), (401, "An access token is required.\n"));
     let (status, text) = refusal(address, "/ws?access_token=key-of-eve-000000").await;
     assert_eq!(status, 401);

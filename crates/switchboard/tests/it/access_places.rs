@@ -1,18 +1,20 @@
 //! The places of credentials, at the socket: every dialect without a token, with a wrong one and with a right one.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::SystemTime};
+
+use switchboard::{Admission, ConnectRequest, Denial, Identity, Server, SessionInfo};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::client::{Client, get, rejected_status, request, start};
+use crate::client::{Client, config, get, open, rejected_status, request, start};
 
 const ACCESS: &str = r#"
 [access]
 authenticators = ["keys"]
-keys = [{ key = "key-of-ada-000000", subject = "ada", grants = ["*:team-*", "*:peerjs"] }]
+keys = [{ key = "key-of-ada-000000", subject = "ada", grants = ["*:team-*", "*:peerjs"] }, { key = "narrow-key-of-ada", subject = "ada", grants = ["*:other"] }, { key = "key-of-bob-000000", subject = "bob" }]
 [peerjs]
 token_is_credential = true
 allow_discovery = "*"
@@ -130,4 +132,202 @@ async fn upgrade_response(address: SocketAddr, offers: &str) -> String {
         response.push(stream.read_u8().await.expect("a head"));
     }
     String::from_utf8(response).expect("text")
+}
+
+/// The path and the first frame of each dialect that may carry its credential in it, and the type of the answer.
+const IN_THE_FIRST_FRAME: [(&str, &str, &str); 7] = [
+    (
+        "/ws",
+        r#"{"type":"join","roomID":"team-a","senderID":"a","token":"TOKEN"}"#,
+        "peers",
+    ),
+    (
+        "/ws?dialect=lightstream",
+        r#"{"type":"join","roomID":"team-a","senderID":"b","token":"TOKEN"}"#,
+        "peers",
+    ),
+    (
+        "/ws",
+        r#"{"type":"IDENTIFY","username":"c","token":"TOKEN"}"#,
+        "AUTH_SUCCESS",
+    ),
+    (
+        "/ws?dialect=p2p",
+        r#"{"type":"IDENTIFY","username":"d","token":"TOKEN"}"#,
+        "AUTH_SUCCESS",
+    ),
+    (
+        "/signaling",
+        r#"{"type":"register","roomId":"team-b","key":"TOKEN"}"#,
+        "accept",
+    ),
+    (
+        "/signaling",
+        r#"{"type":"register","roomId":"team-c","signalingKey":"TOKEN"}"#,
+        "accept",
+    ),
+    (
+        "/signaling",
+        r#"{"type":"register","roomId":"team-d","authnMetadata":{"token":"TOKEN"}}"#,
+        "accept",
+    ),
+];
+
+#[tokio::test]
+async fn first_frame_carries_the_credential() {
+    let (server, address) = start(ACCESS);
+    for (path, frame, answer) in IN_THE_FIRST_FRAME {
+        let mut client = Client::open(address, path).await;
+        client.send(&with_token(frame, "key-of-ada-000000")).await;
+        let received = client.next_of(answer).await;
+        assert_eq!(received["type"], answer, "{frame}");
+        let sessions = server.sessions().list();
+        let is_ada = |session: &SessionInfo| session.identity == Identity::Proven("ada".into());
+        assert!(sessions.iter().any(is_ada), "{sessions:?}");
+    }
+}
+
+#[tokio::test]
+async fn connection_without_a_valid_credential_in_its_first_frame_is_closed() {
+    let (_server, address) = start(ACCESS);
+    for (path, frame, _) in IN_THE_FIRST_FRAME {
+        for token in ["", "key-of-eve-000000"] {
+            let mut client = Client::open(address, path).await;
+            client.send(&with_token(frame, token)).await;
+            let error = client.next().await.to_string();
+            let is_error = ["error", "AUTH_ERROR", "reject"];
+            assert!(is_error.iter().any(|kind| error.contains(kind)), "{error}");
+            let close = client.close_frame().await;
+            assert_eq!(
+                close,
+                (4401, "a valid access token is required".into()),
+                "{frame}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn dialects_without_a_place_in_their_first_frame_need_a_credential_in_the_request() {
+    let (_server, address) = start(ACCESS);
+    for path in ["/ws?dialect=mesh", "/y-webrtc", "/matchbox", "/peerjs"] {
+        assert_eq!(rejected_status(request(address, path)).await, 401, "{path}");
+    }
+    // On a shared path the first frame shows the dialect.
+    let mut client = Client::open(address, "/ws").await;
+    client
+        .send(r#"{"kind":"IdentifySelf","token":"key-of-ada-000000"}"#)
+        .await;
+    assert_eq!(client.close_code().await, 4401);
+}
+
+#[tokio::test]
+async fn wrong_credential_in_the_request_is_refused_before_the_first_frame() {
+    let (_server, address) = start(ACCESS);
+    let path = "/ws?access_token=key-of-eve-000000";
+    assert_eq!(rejected_status(request(address, path)).await, 401);
+}
+
+#[tokio::test]
+async fn anonymous_client_may_still_authenticate_itself_by_its_first_frame() {
+    let settings = ACCESS.replace(
+        r#"authenticators = ["keys"]"#,
+        "authenticators = [\"keys\", \"none\"]\nanonymous_grants = [\"*:lobby\"]",
+    );
+    let (_server, address) = start(&settings);
+    let join = |room: &str, token: &str| {
+        format!(r#"{{"type":"join","roomID":"{room}","senderID":"a"{token}}}"#)
+    };
+    let ada = r#","token":"key-of-ada-000000""#;
+    let mut anonymous = Client::open(address, "/ws").await;
+    anonymous.send(&join("team-a", "")).await;
+    assert_eq!(anonymous.next().await["code"], "denied");
+    anonymous.send(&join("lobby", "")).await;
+    assert_eq!(anonymous.next().await["type"], "peers");
+    let mut member = Client::open(address, "/ws").await;
+    member.send(&join("team-a", ada)).await;
+    assert_eq!(member.next().await["type"], "peers");
+    let mut wrong = Client::open(address, "/ws").await;
+    wrong
+        .send(&join("lobby", r#","token":"key-of-eve-000000""#))
+        .await;
+    assert_eq!(wrong.close_code().await, 4401);
+}
+
+#[tokio::test]
+async fn renewal_with_narrower_grants_leaves_the_room() {
+    let (_server, address) = start(ACCESS);
+    let join = |id: &str| {
+        format!(
+            r#"{{"type":"join","roomID":"team-a","senderID":"{id}","token":"key-of-ada-000000"}}"#
+        )
+    };
+    let renewal = |token: &str| format!(r#"{{"type":"authenticate","token":"{token}"}}"#);
+    let mut other = Client::open(address, "/ws").await;
+    other.send(&join("b")).await;
+    assert_eq!(other.next().await["type"], "peers");
+    let mut member = Client::open(address, "/ws?access_token=key-of-ada-000000").await;
+    member.send(&join("a")).await;
+    assert_eq!(member.next().await["type"], "peers");
+    assert_eq!(other.next().await["type"], "user-joined");
+    member.send(&renewal("key-of-ada-000000")).await;
+    assert_eq!(member.next().await["type"], "authenticated");
+    member.send(&renewal("key-of-bob-000000")).await;
+    assert_eq!(
+        member.next().await["code"],
+        "denied",
+        "the token of another user"
+    );
+    member.send(&renewal("narrow-key-of-ada")).await;
+    assert_eq!(member.next().await["type"], "authenticated");
+    assert_eq!(
+        member.next().await["code"],
+        "denied",
+        "it may not be in the room"
+    );
+    assert_eq!(other.next().await["type"], "user-left");
+}
+
+#[tokio::test]
+async fn session_ends_when_its_access_expires() {
+    let expires_at = unix_secs() + 1;
+    let hook = move |_: ConnectRequest| async move {
+        Ok::<_, Denial>(Admission::anonymous().expiring_at(expires_at))
+    };
+    let (_server, address) = open(Server::builder().on_connect(hook));
+    let (mut client, _) = Client::join(address, "r", "a").await;
+    let error = client.next().await;
+    assert_eq!(error["data"], "The access token has expired.", "{error}");
+    let close = client.close_frame().await;
+    assert_eq!(close, (4401, "the access token has expired".into()));
+    assert!(unix_secs() >= expires_at);
+}
+
+fn unix_secs() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed();
+    since.expect("a clock").as_secs()
+}
+
+#[tokio::test]
+async fn connect_hook_is_asked_about_the_client_of_a_first_frame() {
+    let hook = |request: ConnectRequest| async move {
+        let subject = request.principal.subject.expect("an authenticated client");
+        assert_eq!(request.uri.path(), "/ws");
+        match &*subject {
+            "ada" => Ok(Admission::as_identity("ada of the host")),
+            _ => Err(Denial::new("Not today.")),
+        }
+    };
+    let builder = Server::builder().config(config(ACCESS)).on_connect(hook);
+    let (server, address) = open(builder);
+    let frame = IN_THE_FIRST_FRAME[0].1;
+    let mut ada = Client::open(address, "/ws").await;
+    ada.send(&with_token(frame, "key-of-ada-000000")).await;
+    assert_eq!(ada.next().await["type"], "peers");
+    let identity = Identity::Proven("ada of the host".into());
+    assert_eq!(server.sessions().list()[0].identity, identity);
+    let mut bob = Client::open(address, "/ws").await;
+    bob.send(&with_token(frame, "key-of-bob-000000")).await;
+    assert_eq!(bob.next().await["data"], "Not today.");
+    assert_eq!(bob.close_frame().await, (4403, "access denied".into()));
 }

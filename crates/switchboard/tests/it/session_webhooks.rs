@@ -2,6 +2,7 @@
 //! of a display name). The node to which the connection belongs is a test double.
 
 use std::{
+    net::IpAddr,
     net::SocketAddr,
     sync::{Arc, Mutex, Weak},
     time::Duration,
@@ -20,8 +21,8 @@ use switchboard_dialects::{
 };
 use switchboard_session::{ClientSession, SessionAccess};
 use switchboard_transport::{
-    HubClient, JoinAuthorizer, JoinCheck, OutboxHandle, PermitPool, Upgrade, WebhookClient,
-    WebhookResponse, websocket,
+    HubClient, JoinAuthorizer, JoinCheck, OutboxHandle, PermitPool, SessionAuthentication,
+    SessionAuthenticator, Upgrade, WebhookClient, WebhookResponse, websocket,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
@@ -148,6 +149,17 @@ impl HubClient for AnsweringNode {
     }
 }
 
+impl SessionAuthenticator for AnsweringNode {
+    fn authenticate(
+        &self,
+        _peer: &Peer,
+        _client: Option<IpAddr>,
+        _credential: &str,
+    ) -> SessionAuthentication {
+        unreachable!("no client presents a credential")
+    }
+}
+
 impl JoinAuthorizer for AnsweringNode {
     fn check_join(&self, _: &Peer, _: &RoomId, _: Option<&str>) -> Option<JoinCheck> {
         let (decision_sender, decision) = oneshot::channel();
@@ -207,6 +219,7 @@ impl WebhookTest {
         let context = websocket::ConnectionContext {
             hubs: node.clone(),
             joins: node.clone(),
+            authenticator: node.clone(),
             webhooks: node,
             counters: Arc::default(),
             limits: Arc::default(),

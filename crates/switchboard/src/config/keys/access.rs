@@ -23,7 +23,7 @@ const DUPLICATE_RULES: [(&str, DuplicateIdentity); 3] = [
     ("challenge", DuplicateIdentity::Challenge),
 ];
 
-pub(super) fn rows() -> [SettingDef; 7] {
+pub(super) fn rows() -> [SettingDef; 8] {
     [
         row(
             "access",
@@ -58,6 +58,17 @@ pub(super) fn rows() -> [SettingDef; 7] {
                 Ok(())
             },
             |config| quoted(&config.access.cookie),
+        ),
+        row(
+            "access",
+            "unauthenticated_per_address",
+            "Maximum connections of one IPv4 address or IPv6 /64 that wait for the access token in their first frame; further ones are answered 429. 0 for no limit. Loopback is exempt.",
+            |config, raw| {
+                config.access.unauthenticated_per_address =
+                    usize::try_from(raw.int()?).unwrap_or(usize::MAX);
+                Ok(())
+            },
+            |config| config.access.unauthenticated_per_address.to_string(),
         ),
         row(
             "access",
