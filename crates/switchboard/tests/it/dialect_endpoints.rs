@@ -160,6 +160,27 @@ async fn peerjs_lists_ids_of_keys_with_discovery() {
 }
 
 #[tokio::test]
+async fn the_ids_of_a_key_are_not_listed_to_a_client_that_may_not_join_it() {
+    let lists = "[peerjs]\nkeys = \"*\"\nallow_discovery = \"*\"\n";
+    for rule in [
+        "presence = false",
+        "dialects = [\"mesh\"]",
+        "who_may_join = [\"ada\"]",
+    ] {
+        let rooms = format!("[[rooms]]\npattern = \"hidden\"\n{rule}\n{lists}");
+        let (server, address) = start(&rooms);
+        let response = get(address, "/hidden/peers").await;
+        assert!(response.starts_with("HTTP/1.1 401"), "{rule}: {response}");
+        assert_eq!(body(&response), "Discovery is not allowed.", "{rule}");
+        let response = get(address, "/peerjs/peers").await;
+        assert!(response.starts_with("HTTP/1.1 200"), "{rule}: {response}");
+        let refused = server.room_policies().refused();
+        let count: u64 = refused.iter().map(|(_, count)| count).sum();
+        assert_eq!(count, 1, "{rule}");
+    }
+}
+
+#[tokio::test]
 async fn a_peerjs_listener_describes_itself_at_its_root() {
     let (server, _) = start("");
     let dialect_address = serve_one_dialect(&server, "peerjs");

@@ -12,6 +12,7 @@ mod http;
 mod limits;
 mod listener;
 mod page_latency;
+mod policies;
 mod posted;
 mod prompt;
 mod recorded;
