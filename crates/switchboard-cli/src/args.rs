@@ -113,7 +113,7 @@ impl TrustArgs {
 
 /// Flags override environment variables (SWITCHBOARD_PORT, PORT, SWITCHBOARD_LIMITS_FRAME_BYTES, …), which override
 /// the file.
-#[derive(Debug, Group)]
+#[derive(Clone, Debug, Group)]
 pub(crate) struct Options {
     /// Address to listen on, with or without a port, or localhost; 0.0.0.0 for IPv4 only [default: ::,
     /// which is IPv6 and IPv4]

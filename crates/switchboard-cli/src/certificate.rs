@@ -9,8 +9,6 @@ use switchboard::{
     tls::{CertificateManager, ServerCertificate, ServerCertificates, Storage},
 };
 
-use crate::stop::ReloadSignal;
-
 /// The certificates that the server started with, and the TLS of its listeners.
 pub(crate) struct Certificates {
     is_self_signed: bool,
@@ -58,21 +56,15 @@ impl Certificates {
         &self.manager
     }
 
-    /// Reloads the files when they have changed, and at each SIGHUP, while the runtime runs. With a self-signed
-    /// certificate or without TLS, SIGHUP ends the process, because a closing terminal sends it.
-    pub(crate) fn keep_current(&self) -> anyhow::Result<()> {
-        if self.is_self_signed {
-            return Ok(());
+    /// Reloads the files when they have changed, while the runtime runs.
+    pub(crate) fn keep_current(&self) {
+        if self.is_reloadable() {
+            tokio::spawn(self.manager.clone().run());
         }
-        let mut signal = ReloadSignal::new()?;
-        tokio::spawn(self.manager.clone().run());
-        let manager = self.manager.clone();
-        tokio::spawn(async move {
-            loop {
-                signal.recv().await;
-                manager.reload_and_log();
-            }
-        });
-        Ok(())
+    }
+
+    /// Whether the certificates are files of the operator: a self-signed certificate does not change.
+    pub(crate) fn is_reloadable(&self) -> bool {
+        !self.is_self_signed
     }
 }

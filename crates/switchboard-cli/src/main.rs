@@ -14,6 +14,7 @@ mod health;
 mod ice;
 mod logging;
 mod redirect;
+mod reload;
 mod report;
 mod serve;
 mod settings;

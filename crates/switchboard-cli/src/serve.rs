@@ -9,8 +9,14 @@ use switchboard::{
 };
 
 use crate::{
-    args::Options, banner, certificate::Certificates, files, logging, redirect, report, settings,
-    stop::StopSignals, terminal,
+    args::Options,
+    banner,
+    certificate::Certificates,
+    files,
+    logging::{self, LevelSetter},
+    redirect, reload, report, settings,
+    stop::StopSignals,
+    terminal,
 };
 
 /// Time that the runtime has to end. A thread that resolves a host name cannot be cancelled.
@@ -48,7 +54,7 @@ pub(crate) fn serve(options: &Options) -> ExitCode {
     if !errors.is_empty() {
         return report::USAGE.into();
     }
-    match start(config) {
+    match start(options, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report::report_failure(format, &error);
@@ -65,18 +71,18 @@ fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
-fn start(config: Config) -> anyhow::Result<()> {
-    let _logging = logging::start(config.log);
+fn start(options: &Options, config: Config) -> anyhow::Result<()> {
+    let (_logging, level) = logging::start(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let runtime = runtime.context("cannot start the runtime")?;
-    let result = runtime.block_on(run(config));
+    let result = runtime.block_on(run(options, config, level));
     runtime.shutdown_timeout(RUNTIME_TIMEOUT);
     result
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(options: &Options, config: Config, level: LevelSetter) -> anyhow::Result<()> {
     let mut stop = StopSignals::new()?;
     let listeners = config.listeners().into_iter().enumerate();
     let bound: Result<Vec<_>, _> = listeners.map(|(index, it)| bind(it, index == 0)).collect();
@@ -84,9 +90,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (internal, internal_problem) = bind_internal(&config);
     let redirects = redirect::bind(&config)?;
     let certificates = Certificates::load(&config.tls)?;
-    // Caught before the banner is printed: after that, a SIGHUP must reload the certificates and not end the process.
+    // Caught before the banner is printed: after that, a SIGHUP must reload and not end the process.
+    let signal = reload::signal(options, certificates.as_ref())?;
     if let Some(certificates) = &certificates {
-        certificates.keep_current()?;
+        certificates.keep_current();
     }
     let shutdown = config.shutdown;
     let mut warnings = warnings(&config);
@@ -130,6 +137,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     if let (Some(certificates), Some(main)) = (&certificates, main) {
         redirect::serve(&server, redirects, certificates, main);
     }
+    let manager = certificates.map(|certificates| certificates.manager().clone());
+    reload::serve(&server, options, manager, level, signal);
     stop.recv().await;
     tokio::select! {
         () = end(&server, shutdown) => Ok(()),

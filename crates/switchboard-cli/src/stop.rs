@@ -1,4 +1,4 @@
-//! The signals that stop the server or reload its certificate.
+//! The signals that stop the server or reload its settings.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,7 +27,7 @@ impl StopSignals {
     }
 }
 
-/// SIGHUP, which reloads the certificate.
+/// SIGHUP, which reloads the settings and certificates.
 pub(crate) struct ReloadSignal(Signal);
 
 impl ReloadSignal {

@@ -237,7 +237,7 @@ fn a_hangup_signal_reloads_the_certificate() {
 
     dir.copy("rsa.pem", "cert.pem");
     running.send_hangup();
-    let line = running.await_log_line("TLS certificate not reloaded");
+    let line = running.await_log_line("settings not reloaded");
     assert!(line.contains("is not the key of the certificate"), "{line}");
     assert_eq!(running.fingerprint(&old).expect("the old one"), first);
 

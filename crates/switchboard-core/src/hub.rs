@@ -93,6 +93,11 @@ impl<L: Clone> Hub<L> {
         }
     }
 
+    /// Replaces the limits. They hold for later inputs.
+    pub fn set_limits(&mut self, limits: Arc<Limits>) {
+        self.limits = limits;
+    }
+
     /// Handles an input. The caller must then drain [`Hub::poll_effect`]. Parses the frame of the input if a receiver
     /// has another dialect. A driver that keeps the hub under a lock calls [`Hub::try_handle`] instead.
     pub fn handle(&mut self, input: Input<L>, now: Instant) {

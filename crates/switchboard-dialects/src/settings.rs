@@ -182,6 +182,11 @@ impl DialectSettings {
         !self.off.contains(dialect)
     }
 
+    /// Replaces the values of all settings by those of `other`. The dialects that exist and are enabled stay the same.
+    pub fn replace_values(&mut self, other: Self) {
+        self.values = other.values;
+    }
+
     /// Adds dialects of the host program. They are enabled.
     ///
     /// # Errors

@@ -136,6 +136,11 @@ impl ClientSession {
         (session, output)
     }
 
+    /// The limits of the session.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// The peer of this connection in the core.
     #[must_use]
     pub fn peer(&self) -> &Peer {

@@ -153,6 +153,12 @@ impl SessionMachine {
         self.budgets.spent(now)
     }
 
+    /// The limits of the session: those that were configured when it began.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        self.session.limits()
+    }
+
     /// The peer of the session in the core.
     #[must_use]
     pub fn peer(&self) -> &Peer {

@@ -1,4 +1,4 @@
-//! Rate limits per client address: of expensive requests, of HTTP requests and of new connections.
+//! AddressRate limits per client address: of expensive requests, of HTTP requests and of new connections.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -7,7 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::permits::{is_exempt, network};
 
@@ -19,13 +19,30 @@ const ADDRESSES_MAX: usize = 65_536;
 /// limit, as with [`PermitPool`](crate::PermitPool).
 #[derive(Debug)]
 pub struct AddressRates {
+    rate: RwLock<AddressRate>,
+    addresses_max: usize,
+    exempt: Vec<IpNet>,
+    buckets: Mutex<AddressBuckets>,
+}
+
+/// The rate of one address.
+#[derive(Clone, Copy, Debug)]
+struct AddressRate {
     /// The time in which one token is refilled; `None` for no limit.
     refill_time: Option<Duration>,
     /// The burst, as the time in which an empty bucket is refilled.
     burst: Duration,
-    addresses_max: usize,
-    exempt: Vec<IpNet>,
-    buckets: Mutex<AddressBuckets>,
+}
+
+impl AddressRate {
+    fn new(per_second: u32, burst: u32) -> Self {
+        let is_limited = per_second != 0 && burst != 0;
+        let refill_time = is_limited.then(|| Duration::from_secs(1) / per_second);
+        Self {
+            refill_time,
+            burst: refill_time.unwrap_or_default() * burst,
+        }
+    }
 }
 
 /// The buckets that are not full. Each is stored as the time at which it is full again, as in the generic
@@ -50,15 +67,17 @@ impl AddressRates {
     /// limit.
     #[must_use]
     pub fn new(per_second: u32, burst: u32, exempt: Vec<IpNet>) -> Self {
-        let is_limited = per_second != 0 && burst != 0;
-        let refill_time = is_limited.then(|| Duration::from_secs(1) / per_second);
         Self {
-            refill_time,
-            burst: refill_time.unwrap_or_default() * burst,
+            rate: RwLock::new(AddressRate::new(per_second, burst)),
             addresses_max: ADDRESSES_MAX,
             exempt,
             buckets: Mutex::default(),
         }
+    }
+
+    /// Replaces the limit, as in [`AddressRates::new`], for later requests.
+    pub fn set_rate(&self, per_second: u32, burst: u32) {
+        *self.rate.write() = AddressRate::new(per_second, burst);
     }
 
     /// Takes a token for a request from this address.
@@ -66,13 +85,13 @@ impl AddressRates {
     /// # Errors
     /// The time until a token is available, if there is none.
     pub fn try_charge(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
-        let Some((address, refill_time)) = self.limited(address) else {
+        let Some((address, refill_time, burst)) = self.limited(address) else {
             return Ok(());
         };
         let mut buckets = self.lock();
         let full_in = buckets.full_in(address, now) + refill_time;
-        if full_in > self.burst {
-            return Err(full_in - self.burst);
+        if full_in > burst {
+            return Err(full_in - burst);
         }
         buckets.set(address, now + full_in);
         buckets.forget(now, self.addresses_max);
@@ -81,18 +100,18 @@ impl AddressRates {
 
     /// Takes `count` more tokens for a request that was more expensive. The debt is at most one burst.
     pub fn charge_more(&self, address: Option<IpAddr>, count: u32, now: Instant) {
-        let Some((address, refill_time)) = self.limited(address) else {
+        let Some((address, refill_time, burst)) = self.limited(address) else {
             return;
         };
         let mut buckets = self.lock();
         let full_in = buckets.full_in(address, now) + refill_time.saturating_mul(count);
-        buckets.set(address, now + full_in.min(self.burst * 2));
+        buckets.set(address, now + full_in.min(burst * 2));
         buckets.forget(now, self.addresses_max);
     }
 
     /// Returns the token of a request that was cheap.
     pub fn refund(&self, address: Option<IpAddr>, now: Instant) {
-        let Some((address, refill_time)) = self.limited(address) else {
+        let Some((address, refill_time, _)) = self.limited(address) else {
             return;
         };
         let mut buckets = self.lock();
@@ -101,10 +120,11 @@ impl AddressRates {
         buckets.forget(now, self.addresses_max);
     }
 
-    /// The network of this address, and the refill time of one token; `None` if there is no limit.
-    fn limited(&self, address: Option<IpAddr>) -> Option<(IpAddr, Duration)> {
+    /// The network of this address, the refill time of one token, and the burst; `None` if there is no limit.
+    fn limited(&self, address: Option<IpAddr>) -> Option<(IpAddr, Duration, Duration)> {
         let address = address.filter(|address| !is_exempt(address, &self.exempt))?;
-        Some((network(address), self.refill_time?))
+        let AddressRate { refill_time, burst } = *self.rate.read();
+        Some((network(address), refill_time?, burst))
     }
 
     fn lock(&self) -> MutexGuard<'_, AddressBuckets> {

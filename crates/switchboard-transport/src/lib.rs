@@ -28,6 +28,7 @@ mod failed_auth;
 pub mod frame;
 pub mod http_client;
 mod listen;
+mod live;
 mod log_text;
 mod metrics;
 mod outbox;
@@ -54,6 +55,7 @@ pub use http_client::{HttpClient, HttpClientError, HttpConnection};
 pub use listen::{
     ConnectionAbort, ConnectionPermit, ListenError, Listener, ProbeReserve, ServeConfig,
 };
+pub use live::Live;
 pub use log_text::log_text;
 pub use metrics::{CountUp, MetricsRegistry};
 pub use outbox::Outbox;

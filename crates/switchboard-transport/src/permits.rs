@@ -21,15 +21,15 @@ use switchboard_session::SpentBudgets;
 #[derive(Debug)]
 pub struct PermitPool {
     counts: Mutex<PermitCounts>,
-    /// The limit on the total number; 0: no limit.
-    all_max: usize,
-    /// The limit for each address; 0: no limit.
-    per_address_max: usize,
     exempt: Vec<IpNet>,
 }
 
 #[derive(Debug, Default)]
 struct PermitCounts {
+    /// The limit on the total number; 0: no limit.
+    all_max: usize,
+    /// The limit for each address; 0: no limit.
+    per_address_max: usize,
     /// The number of connections in total.
     all: usize,
     /// The number of connections of each address that is not exempt.
@@ -148,11 +148,20 @@ impl PermitPool {
     #[must_use]
     pub fn new(all_max: usize, per_address_max: usize, exempt: Vec<IpNet>) -> Arc<Self> {
         Arc::new(Self {
-            counts: Mutex::default(),
-            all_max,
-            per_address_max,
+            counts: Mutex::new(PermitCounts {
+                all_max,
+                per_address_max,
+                ..PermitCounts::default()
+            }),
             exempt,
         })
+    }
+
+    /// Replaces the limits, as in [`PermitPool::new`], for later connections.
+    pub fn set_limits(&self, all_max: usize, per_address_max: usize) {
+        let mut counts = self.lock();
+        counts.all_max = all_max;
+        counts.per_address_max = per_address_max;
     }
 
     /// Acquires a permit for a connection from this address. A connection without an address is counted only in the
@@ -168,12 +177,13 @@ impl PermitPool {
             .filter(|address| !is_exempt(address, &self.exempt))
             .map(network);
         let mut counts = self.lock();
-        if self.all_max != 0 && counts.all >= self.all_max {
+        if counts.all_max != 0 && counts.all >= counts.all_max {
             return Err(ConnectionLimit::Total);
         }
         if let Some(address) = counted {
+            let max = counts.per_address_max;
             let count = counts.per_address.entry(address).or_default();
-            if self.per_address_max != 0 && *count >= self.per_address_max {
+            if max != 0 && *count >= max {
                 return Err(ConnectionLimit::PerAddress);
             }
             *count += 1;

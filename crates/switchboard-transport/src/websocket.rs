@@ -36,7 +36,7 @@ pub use connection_task::serve;
 pub(crate) use spare_output::IdleStep;
 
 use crate::{
-    Counters, HubClient, JoinAuthorizer, JoinCheck, Outbox, OutboxHandle, Permit,
+    Counters, HubClient, JoinAuthorizer, JoinCheck, Live, Outbox, OutboxHandle, Permit,
     SessionAuthenticator, SessionRegistry, Socket, SocketError, Violation, WebhookClient,
     connection_log::{ConnectionLog, LoggedEnd},
     frame::{Decoded, WebSocketMessage},
@@ -67,8 +67,8 @@ pub struct ConnectionContext {
     pub webhooks: Arc<dyn WebhookClient>,
     /// The metrics of the node.
     pub counters: Arc<Counters>,
-    /// The configured limits.
-    pub limits: Arc<Limits>,
+    /// The limits of later connections.
+    pub limits: Live<Limits>,
     /// The intervals by which a dead client is detected.
     pub heartbeat: Heartbeat,
     /// The memory for the queues of all clients of the server.
@@ -159,12 +159,12 @@ impl WebSocketConnection {
         permit: Permit,
     ) -> (Self, SessionOutput) {
         let now = Instant::now();
-        let (limits, heartbeat) = (&context.limits, context.heartbeat);
-        let mut session = SessionMachine::new(session, &mut first, limits, heartbeat, now);
+        let (limits, heartbeat) = (context.limits.get(), context.heartbeat);
+        let mut session = SessionMachine::new(session, &mut first, &limits, heartbeat, now);
         let outbox = Arc::new(Outbox::new(
             session.peer(),
             permit.client(),
-            &context.limits,
+            &limits,
             context.queue_memory.clone(),
             now,
         ));
@@ -399,7 +399,7 @@ impl WebSocketConnection {
     /// Whether the frames that wait for the socket have reached a bound: their number, or their bytes together with
     /// those kept for an unfinished message of the client.
     fn has_enough_pending(&self) -> bool {
-        let bytes_max = self.context.limits.outbox_bytes;
+        let bytes_max = self.session.limits().outbox_bytes;
         let bytes = self.pending_bytes + self.unfinished_bytes;
         self.pending.len() > PENDING_FRAMES_MAX
             || bytes_max != 0 && self.pending_bytes != 0 && bytes > bytes_max

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -16,10 +16,10 @@ use rand::RngExt;
 use switchboard_core::{
     Identity, JoinRefusal, JoiningClient, Limits, PeerId, RoomId, RoomName, SpaceName,
 };
-use switchboard_dialects::{CorsPolicy, Endpoint, Handshake, Query};
+use switchboard_dialects::{CorsPolicy, DialectSettings, Endpoint, Handshake, Query};
 use switchboard_session::CredentialFrames;
 use switchboard_transport::{
-    AddressRates, ConnectionLimit, ConnectionPermit, Counters, JoinCheck, Permit, PermitPool,
+    AddressRates, ConnectionLimit, ConnectionPermit, Counters, JoinCheck, Live, Permit, PermitPool,
     RefusalReason, RefusedConnections, websocket,
 };
 use switchboard_voice::{AdmittedRequest, RequestAccess, User, VoiceHost};
@@ -32,6 +32,7 @@ use crate::{
     },
     config::{Config, VOICE_DIALECT},
     proxy,
+    reload::ReloadHook,
     request_guard::RequestGuard,
     route_table::Route,
     shards::Shards,
@@ -50,11 +51,16 @@ pub(crate) struct LeftOut {
 pub(crate) struct AppState {
     pub(crate) config: Arc<Config>,
     pub(crate) context: Arc<websocket::ConnectionContext>,
-    pub(crate) settings: Arc<switchboard_dialects::DialectSettings>,
+    /// The settings of dialects for later connections.
+    pub(crate) settings: Live<DialectSettings>,
+    /// The settings that are in force, after the last reload. `config` has those of the start.
+    pub(crate) effective: Live<Config>,
+    /// Reads the settings again; empty in a host program that has not set it.
+    pub(crate) reload: OnceLock<ReloadHook>,
     pub(crate) left_out: LeftOut,
     pub(crate) shards: Arc<Shards>,
     /// Authenticates clients.
-    pub(crate) access: AccessControl,
+    pub(crate) access: Live<AccessControl>,
     /// Authenticates clients by their frames.
     pub(crate) frames: Arc<FrameAuthenticator>,
     /// Limits the signaling connections.
@@ -92,7 +98,8 @@ impl AppState {
             self.log_refused(request, RefusalReason::Limit(full));
             connection_limit_response(full)
         })?;
-        let authenticated = match self.access.authenticate(request, address, places).await {
+        let access = self.access.get();
+        let authenticated = match access.authenticate(request, address, places).await {
             Ok(authenticated) => authenticated,
             Err(error) => {
                 // The permit is free while the answer is delayed.
@@ -175,8 +182,8 @@ impl AppState {
             query: Query::default(),
             random: rng.random(),
             unix_ms: unix_ms(),
-            limits: self.context.limits.clone(),
-            settings: self.settings.clone(),
+            limits: self.limits(),
+            settings: self.settings.get(),
         }
     }
 
@@ -190,7 +197,7 @@ impl AppState {
             CorsPolicy::Listed(_) if !self.guard.allows_every_origin() => Some("*".to_owned()),
             CorsPolicy::Listed(setting) => {
                 let dialect = route.only()?.traits().name;
-                Some(self.settings.text(dialect, setting))
+                Some(self.settings.get().text(dialect, setting))
             }
         }
     }
@@ -199,8 +206,8 @@ impl AppState {
         &self.context
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.context.limits
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.context.limits.get()
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {

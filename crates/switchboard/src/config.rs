@@ -18,6 +18,7 @@ use switchboard_transport::Heartbeat;
 use crate::route_table::RouteTable;
 
 mod address;
+mod changes;
 mod check;
 mod engine;
 mod error;
@@ -33,6 +34,7 @@ mod tests;
 pub(crate) use check::rooms::VOICE_DIALECT;
 
 pub use crate::tls::{CertificateFiles, TlsConfig, TlsVersion};
+pub(crate) use changes::SettingChanges;
 pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
 pub use error::{ConfigError, SettingSource, SettingSources};
 pub use internal::InternalConfig;

@@ -289,7 +289,10 @@ impl AppState {
             CredentialFrames::FirstFrame => false,
             CredentialFrames::RequiredFirstFrame => true,
         };
-        let credentials = self.access.credentials(parts, self.client_address(parts));
+        let credentials = self
+            .access
+            .get()
+            .credentials(parts, self.client_address(parts));
         let credentials = credentials.map_err(|error| error_response(AccessError::from(error)))?;
         let expected = self.frames.expect(handshake.peer, credentials, is_required);
         let guard = expected.map_err(|_| {

@@ -83,13 +83,17 @@ impl RequestGuard {
         }
     }
 
-    /// Replaces the rules for later requests.
+    /// Replaces the rules and rates for later requests.
     ///
     /// # Errors
     /// The first invalid value. The rules stay as they are then.
-    #[expect(dead_code, reason = "the reload of settings calls it")]
     pub(crate) fn reload(&self, config: &Config) -> Result<(), InvalidPattern> {
         *self.rules.write() = Arc::new(rules_of(config)?);
+        let limits = &config.limits;
+        self.requests
+            .set_rate(limits.http_requests_per_second, limits.http_requests_burst);
+        self.connections
+            .set_rate(limits.connections_per_second, limits.connections_burst);
         Ok(())
     }
 

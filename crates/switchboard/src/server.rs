@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -16,7 +16,7 @@ use switchboard_core::SharedRoomPolicies;
 use switchboard_dialects::Dialect;
 use switchboard_redis::RedisStore;
 use switchboard_transport::{
-    AddressRates, Listener, PermitPool, ProbeReserve, QueueMemory, RefusedConnections,
+    AddressRates, Listener, Live, PermitPool, ProbeReserve, QueueMemory, RefusedConnections,
     RequestTimeouts, ServeConfig, canonical_net, websocket,
 };
 use switchboard_voice::{ClusterContext, VoiceBackend, VoiceContext, VoiceMetrics};
@@ -178,14 +178,6 @@ impl Builder {
         let proxies = config.server.trusted_proxies.clone();
         webhook_metrics.register(shards.registry());
         let events = shards.events().clone();
-        let with_plain = |limit: usize| {
-            // 0 is no limit.
-            if limit == 0 {
-                0
-            } else {
-                limit + PLAIN_CONNECTIONS
-            }
-        };
         let rates = Arc::new(AddressRates::new(
             limits.expensive_requests_per_second,
             limits.expensive_requests_burst,
@@ -213,8 +205,8 @@ impl Builder {
                 proxies.clone(),
             ),
             plain_permits: PermitPool::new(
-                with_plain(limits.connections),
-                with_plain(limits.connections_per_address),
+                with_plain_connections(limits.connections),
+                with_plain_connections(limits.connections_per_address),
                 proxies.clone(),
             ),
             reserve_permits: PermitPool::new(
@@ -230,16 +222,18 @@ impl Builder {
                 counters: shards.counters().clone(),
                 sessions: Arc::default(),
                 queue_memory: Arc::new(QueueMemory::new(limits.queued_bytes)),
-                limits,
+                limits: Live::new(limits),
                 heartbeat: config.heartbeat,
                 drain,
             }),
             rates,
             guard: RequestGuard::new(&config),
             refused: Arc::new(refused.counted_in(refusals_total)),
-            access: AccessControl::new(&config.access, &services),
+            access: Live::new(Arc::new(AccessControl::new(&config.access, &services))),
             frames,
-            settings: Arc::new(config.shared_settings()),
+            settings: Live::new(Arc::new(config.shared_settings())),
+            effective: Live::new(config.clone()),
+            reload: OnceLock::new(),
             left_out: self.left_out,
             shards,
             config,
@@ -250,6 +244,14 @@ impl Builder {
         state.frames.attach(&state);
         let voice = voice(&state, engine, election);
         Ok(Server { state, voice })
+    }
+}
+
+/// A limit of connections with those for pages and probes; 0 is no limit.
+pub(crate) fn with_plain_connections(limit: usize) -> usize {
+    match limit {
+        0 => 0,
+        limit => limit + PLAIN_CONNECTIONS,
     }
 }
 
@@ -264,15 +266,12 @@ fn voice(
         return None;
     }
     let websocket::ConnectionContext {
-        limits,
-        heartbeat,
-        drain,
-        ..
+        heartbeat, drain, ..
     } = &**app.context();
     let context = VoiceContext {
         host: app.clone(),
         config: Arc::new(app.config.voice.clone()),
-        limits: limits.clone(),
+        limits: app.limits(),
         heartbeat: *heartbeat,
         metrics: VoiceMetrics::new(app.shards.registry()),
         drain: drain.clone(),
@@ -491,7 +490,7 @@ impl Server {
         router: Router,
         reserve: Router,
     ) {
-        let limits = &self.state.context.limits;
+        let limits = self.state.limits();
         let reserve = ProbeReserve {
             permits: self.state.reserve_permits.clone(),
             router: reserve,

@@ -208,6 +208,13 @@ impl Shards {
         this
     }
 
+    /// Replaces the limits of all rooms.
+    pub(crate) fn set_limits(&self, limits: &Arc<Limits>) {
+        for shard in &self.shards {
+            shard.lock().hub.set_limits(limits.clone());
+        }
+    }
+
     /// The metrics of this node.
     pub(crate) fn registry(&self) -> &MetricsRegistry {
         &self.registry

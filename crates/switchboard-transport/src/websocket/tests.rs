@@ -59,7 +59,7 @@ pub(super) async fn connect_with(
         webhooks: Arc::new(IdleNode),
         authenticator: Arc::new(IdleNode),
         counters: Arc::default(),
-        limits: Arc::default(),
+        limits: Default::default(),
         heartbeat: Heartbeat::default(),
         queue_memory: Arc::default(),
         sessions: Arc::default(),
@@ -84,7 +84,7 @@ async fn connect_in(
         query: Query::default(),
         random: [2; 32],
         unix_ms: 0,
-        limits: Arc::default(),
+        limits: Default::default(),
         settings: Arc::default(),
     };
     let opened = ClientSession::open(dialect, handshake, SessionAccess::default());

@@ -23,6 +23,7 @@ pub(crate) struct AccessControl {
     chain: AuthenticatorChain,
     cookie: Arc<str>,
     is_open: bool,
+    services: AuthServices,
 }
 
 /// The client of a request, as the authenticators know it.
@@ -60,7 +61,13 @@ impl AccessControl {
             chain,
             cookie: (&*config.cookie).into(),
             is_open: config.is_open(),
+            services: services.clone(),
         }
+    }
+
+    /// Access control by new settings, with the services of this one.
+    pub(crate) fn with_settings(&self, config: &AccessConfig) -> Self {
+        Self::new(config, &self.services)
     }
 
     /// Authenticates the client of a request.

@@ -143,7 +143,8 @@ impl AppState {
         &self,
         credentials: &Credentials,
     ) -> Result<Principal, AccessRefusal> {
-        let decided = timeout(HOOK_TIMEOUT, self.access.check(credentials)).await;
+        let access = self.access.get();
+        let decided = timeout(HOOK_TIMEOUT, access.check(credentials)).await;
         let error = match decided {
             Ok(Ok(principal)) => return Ok(principal),
             Ok(Err(error)) => AccessError::from(error),

@@ -222,7 +222,7 @@ impl WebhookTest {
             authenticator: node.clone(),
             webhooks: node,
             counters: Arc::default(),
-            limits: Arc::default(),
+            limits: Default::default(),
             heartbeat,
             sessions: Arc::default(),
             queue_memory: Arc::default(),
@@ -331,7 +331,7 @@ async fn serve(context: Arc<websocket::ConnectionContext>) -> SocketAddr {
         let permit = PermitPool::new(0, 0, Vec::new())
             .try_acquire(None)
             .expect("no limit");
-        let (response, connecting) = upgrade.accept(context.limits.frame_bytes);
+        let (response, connecting) = upgrade.accept(context.limits.get().frame_bytes);
         tokio::spawn(async move {
             let socket = connecting.socket().await.expect("an upgrade");
             let opened =
