@@ -268,10 +268,13 @@ fn event_text(to: &str, event: &Event) -> Option<String> {
         Event::Rejoined { others, .. } => format!("rejoined {}", others.len()),
         Event::Members { others, .. } => format!("members {}", others.len()),
         Event::Claimed(_) => "claimed".to_owned(),
-        Event::RequestFailed(error) => match &error.code {
-            switchboard_core::ErrorCode::Denied(text) => text.as_deref()?.to_owned(),
-            code => code.as_str().to_owned(),
-        },
+        Event::RequestFailed(error) => {
+            if let switchboard_core::ErrorCode::Denied(text) = &error.code {
+                text.as_deref()?.to_owned()
+            } else {
+                error.code.as_str().to_owned()
+            }
+        }
         Event::Probe(_) => "probed".to_owned(),
         Event::Evicted(reason) => format!("{reason:?}"),
         Event::Introduced { .. } | Event::Departed { .. } | Event::Received { .. } => return None,
