@@ -235,3 +235,28 @@ impl Drop for FrameClientGuard {
         let _released = self.authenticator.lock().remove(&self.peer);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_wait_for_a_credential_are_limited_by_address() {
+        let frames = FrameAuthenticator::new(PermitPool::new(0, 1, Vec::new()));
+        let [first, second] = [1, 2].map(|byte| PeerId::from_random([byte; 16]));
+        let credentials = || {
+            let mut credentials = Credentials::default();
+            credentials.address = Some([203, 0, 113, 7].into());
+            credentials
+        };
+        let guard = frames.expect(first, credentials(), true);
+        assert!(guard.is_ok());
+        assert!(frames.expect(second, credentials(), true).is_err());
+        assert!(frames.expect(second, credentials(), false).is_ok());
+        assert!(frames.take_request(first).is_some(), "its first frame came");
+        assert!(frames.take_request(first).is_none());
+        assert!(frames.expect(second, credentials(), true).is_ok());
+        drop(guard);
+        assert!(frames.lock().is_empty());
+    }
+}

@@ -73,7 +73,14 @@ async fn webhook_authenticates_clients() {
     let (status, text) = refusal(address, "/ws?access_token=bob").await;
     assert_eq!((status, &*text), (403, "Ask Eve.\n"));
     assert_eq!(refusal(address, "/ws?access_token=old").await.0, 401);
-    assert_eq!(refusal(address, "/ws").await.0, 403);
+    assert_eq!(refusal(address, "/ws?dialect=mesh").await.0, 403);
+    // A dialect with credentials in its first frame waits for that frame.
+    let mut frame = Client::open(address, "/ws").await;
+    frame
+        .send(r#"{"type":"join","roomID":"team-a","senderID":"b","token":"bob"}"#)
+        .await;
+    assert_eq!(frame.next_of("error").await["data"], "Ask Eve.");
+    assert_eq!(frame.close_code().await, 4403);
     let response = get(address, "/ice-servers?access_token=bob").await;
     assert!(response.starts_with("HTTP/1.1 403 "), "{response}");
 }
