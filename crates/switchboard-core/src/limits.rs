@@ -76,8 +76,9 @@ pub struct Limits {
     /// Bytes that are added to `outbox_bytes` for each peer that the connection was told of or has sent a frame to: an
     /// offer or answer and its candidates, which all peers may send at once.
     pub outbox_bytes_per_peer: usize,
-    /// Max bytes queued for all connections of this node together. The first 64 KiB of each connection do not count.
-    pub queued_bytes: usize,
+    /// Max bytes queued for all connections of this node together. The first 64 KiB of each queue do not count. At the
+    /// bound the longest queue ends.
+    pub memory_max: usize,
 }
 
 impl Default for Limits {
@@ -112,7 +113,7 @@ impl Default for Limits {
             first_frame_secs: 30,
             outbox_bytes: 2 * 1024 * 1024,
             outbox_bytes_per_peer: 16 * 1024,
-            queued_bytes: 1024 * 1024 * 1024,
+            memory_max: 1024 * 1024 * 1024,
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The queue of events for one session, and its bound.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+};
 
 use switchboard_core::{Charge, Event, Limits, Member, OfferRole, PeerId};
 
-use crate::queue_memory::QueueMemory;
+use crate::queue_memory::{QueueMemory, QueueOwner, QueueUsage, UNCOUNTED_BYTES};
 
 /// The bytes of an event in the queue besides its frame.
 const EVENT_BYTES: usize = 128;
@@ -52,9 +55,14 @@ pub enum FillLevel {
     High,
 }
 
-/// The queue has overflowed: an event did not fit.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Overflow;
+/// The reason why a queue has overflowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// An event did not fit within the bound of the queue.
+    Queue,
+    /// The memory of all queues was used up, and this queue was the largest one.
+    Memory,
+}
 
 /// The events that a connection can handle now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +85,11 @@ pub struct EventQueue {
     /// The number of peers that may send to the client: peers that were announced to it and have not left, and
     /// peers that it has sent a frame to by their address. A leave of the client itself does not lower it.
     peers: usize,
-    overflowed: bool,
+    overflowed: Option<Overflow>,
     charges: PendingCharges,
     limits: QueueLimits,
     memory: Arc<QueueMemory>,
+    usage: QueueUsage,
 }
 
 /// The urgent events, oldest first.
@@ -96,19 +105,20 @@ impl EventQueue {
             urgent: None,
             bytes: 0,
             peers: 0,
-            overflowed: false,
+            overflowed: None,
             charges: PendingCharges::default(),
             limits: QueueLimits {
                 bytes: limits.outbox_bytes,
                 bytes_per_peer: limits.outbox_bytes_per_peer,
             },
             memory,
+            usage: QueueUsage::default(),
         }
     }
 
     /// Queues an event. If it does not fit, the queue overflows. Returns the fill level afterwards.
     pub fn push(&mut self, event: Arc<Event>) -> FillLevel {
-        if self.overflowed {
+        if self.overflowed.is_some() {
             return FillLevel::High;
         }
         self.count_peers(&event);
@@ -117,8 +127,12 @@ impl EventQueue {
             self.urgent.get_or_insert_default().0.push_back(event);
         } else {
             let after = self.bytes + event_bytes(&event);
-            if bound != 0 && after > bound || !self.memory.resize(self.bytes, after) {
-                self.overflow();
+            if bound != 0 && after > bound {
+                self.overflow(Overflow::Queue);
+                return FillLevel::High;
+            }
+            if !self.usage.resize(&self.memory, self.bytes, after) {
+                self.overflow(Overflow::Memory);
                 return FillLevel::High;
             }
             self.bytes = after;
@@ -130,11 +144,31 @@ impl EventQueue {
         }
     }
 
-    fn overflow(&mut self) {
-        self.overflowed = true;
+    fn overflow(&mut self, reason: Overflow) {
+        self.overflowed.get_or_insert(reason);
         self.events = VecDeque::new();
-        self.memory.resize(self.bytes, 0);
+        self.usage.release(&self.memory);
         self.bytes = 0;
+    }
+
+    /// Makes the queue overflow, because it was the largest one when the memory of all queues was used up.
+    pub fn end_for_memory(&mut self) {
+        self.overflow(Overflow::Memory);
+    }
+
+    /// Tells the memory of all queues the owner of a queue that has become long. Returns the memory if other queues may
+    /// have to end: the caller calls [`QueueMemory::end_largest`] when it holds no lock.
+    pub fn register_owner(
+        &mut self,
+        owner: impl FnOnce() -> Weak<dyn QueueOwner>,
+    ) -> Option<Arc<QueueMemory>> {
+        if self.bytes <= UNCOUNTED_BYTES && self.overflowed.is_none() {
+            return None;
+        }
+        if self.usage.needs_owner() {
+            self.usage.set_owner(owner());
+        }
+        self.memory.has_ending().then(|| self.memory.clone())
     }
 
     /// Raises the bound for `count` more peers: the client has sent frames to them although they were not announced to
@@ -172,8 +206,8 @@ impl EventQueue {
     /// # Errors
     /// If the queue has overflowed.
     pub fn pop(&mut self, mode: PopMode) -> Result<Option<Arc<Event>>, Overflow> {
-        if self.overflowed {
-            return Err(Overflow);
+        if let Some(reason) = self.overflowed {
+            return Err(reason);
         }
         if let Some(event) = self.urgent.as_mut().and_then(|urgent| urgent.0.pop_front()) {
             self.urgent.take_if(|urgent| urgent.0.is_empty());
@@ -186,7 +220,7 @@ impl EventQueue {
             return Ok(None);
         };
         let bytes = self.bytes - event_bytes(&event);
-        self.memory.resize(self.bytes, bytes);
+        self.usage.resize(&self.memory, self.bytes, bytes);
         self.bytes = bytes;
         if self.events.is_empty() && self.events.capacity() > EVENTS_KEPT {
             self.events = VecDeque::new();
@@ -198,7 +232,7 @@ impl EventQueue {
     #[must_use]
     pub fn is_filled(&self, mode: PopMode) -> bool {
         let has_event = mode == PopMode::All && !self.events.is_empty();
-        self.overflowed || has_event || self.urgent.is_some()
+        self.overflowed.is_some() || has_event || self.urgent.is_some()
     }
 
     /// The number of queued events.
@@ -246,7 +280,7 @@ impl EventQueue {
 /// Frees the memory that the queued bytes have reserved.
 impl Drop for EventQueue {
     fn drop(&mut self) {
-        self.memory.resize(self.bytes, 0);
+        self.usage.release(&self.memory);
     }
 }
 
@@ -272,8 +306,6 @@ mod tests {
     use switchboard_core::{
         DialectTraits, ErrorCode, EvictionReason, Identity, RoomId, RoomName, SpaceName,
     };
-
-    use crate::queue_memory::UNCOUNTED_BYTES;
 
     use super::*;
 
@@ -315,7 +347,7 @@ mod tests {
         queue.push(event());
         assert_eq!(
             queue.pop(PopMode::All).err(),
-            Some(Overflow),
+            Some(Overflow::Queue),
             "no event may follow a dropped one"
         );
     }
@@ -408,15 +440,20 @@ mod tests {
             });
             queue
         };
-        let is_full = |queue: &mut EventQueue| queue.pop(PopMode::Urgent).is_err();
-        assert!(is_full(&mut fill(101)));
-        let mut first = fill(80);
-        assert!(!is_full(&mut first));
-        assert!(
-            is_full(&mut fill(91)),
-            "720 events are free, one queue may use 90"
+        let end = |queue: &mut EventQueue| queue.pop(PopMode::Urgent).err();
+        assert_eq!(end(&mut fill(801)), Some(Overflow::Memory));
+        let mut first = fill(500);
+        assert_eq!(end(&mut first), None);
+        // The first queue has no owner, so it cannot end in favor of the other one.
+        assert_eq!(end(&mut fill(301)), Some(Overflow::Memory));
+        assert_eq!(memory.used(), 500 * EVENT_BYTES);
+        first.end_for_memory();
+        assert_eq!(end(&mut first), Some(Overflow::Memory));
+        assert_eq!(memory.used(), 0);
+        assert_eq!(
+            end(&mut fill(800)),
+            None,
+            "a queue that has ended frees its memory"
         );
-        drop(first);
-        assert!(!is_full(&mut fill(95)), "a dropped queue frees its memory");
     }
 }

@@ -24,5 +24,5 @@ pub use client_session::{
 };
 pub use event_queue::{EventQueue, FillLevel, Overflow, PendingCharges, PopMode};
 pub use machine::{Heartbeat, SessionMachine};
-pub use queue_memory::QueueMemory;
+pub use queue_memory::{QueueMemory, QueueOwner, QueueUsage, UNCOUNTED_BYTES};
 pub use suspended::{Awaited, Decision, Resumed};

@@ -115,7 +115,7 @@ impl ConnectionLog {
     /// Counts rejected frames. Logs them if the rate limit of these lines allows it.
     pub(crate) fn add_rejections(
         &mut self,
-        peer: &Peer,
+        (peer, client): (&Peer, Option<IpAddr>),
         codes: &[&'static str],
         counters: &Counters,
     ) {
@@ -124,16 +124,16 @@ impl ConnectionLog {
                 counters.errors_total.with_label_values(&[code]).inc();
                 self.rejected.get_or_insert_default().add(code);
             }
-            self.log_rejections(peer);
+            self.log_rejections(peer, client);
         }
     }
 
     /// Logs rejected frames if a line is due.
-    pub(crate) fn log_rejections(&mut self, peer: &Peer) {
+    pub(crate) fn log_rejections(&mut self, peer: &Peer, client: Option<IpAddr>) {
         if let Some(rejected) = &mut self.rejected
             && let Some(line) = rejected.poll_line(Instant::now())
         {
-            log_rejection(peer, line);
+            log_rejection(peer, client, line);
         }
     }
 
@@ -147,7 +147,7 @@ impl ConnectionLog {
     ) {
         let rejected = self.rejected.as_mut();
         if let Some(line) = rejected.and_then(|rejected| rejected.take_unlogged()) {
-            log_rejection(peer, line);
+            log_rejection(peer, outbox.client(), line);
         }
         let LoggedEnd {
             code,
@@ -189,7 +189,8 @@ fn is_join_result(event: &Event) -> bool {
     }
 }
 
-fn log_rejection(peer: &Peer, line: RejectionLine) {
+fn log_rejection(peer: &Peer, client: Option<IpAddr>, line: RejectionLine) {
     let RejectionLine { code, count } = line;
-    tracing::info!(peer = %peer.id(), code, count, "frames rejected");
+    let client = client.map(tracing::field::display);
+    tracing::info!(client, peer = %peer.id(), code, count, "frames rejected");
 }

@@ -49,6 +49,7 @@ counters! {
     errors_total: IntCounterVec = counters("Frames and requests of WebSocket clients answered with an error, by error code.", &["code"]);
     paused_total: IntCounter = counter("Times that reading from a client was paused because it was over its rate.");
     slow_total: IntCounter = counter("Connections ended because the client did not read.");
+    memory_max_total: IntCounter = counter("Connections ended because limits.memory_max was reached and their queue was the largest.");
     protocol_errors_total: IntCounter = counter("Connections ended because the client broke the WebSocket protocol or did not complete a message.");
     unfinished_bytes: IntGauge = gauge("Bytes kept for messages that clients have not completed.");
 }

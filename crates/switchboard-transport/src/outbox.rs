@@ -4,7 +4,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -14,7 +14,9 @@ use std::{
 use bytestring::ByteString;
 use parking_lot::{Mutex, MutexGuard};
 use switchboard_core::{Charge, DialectName, Event, Identity, Limits, Peer, PeerId};
-use switchboard_session::{EventQueue, FillLevel, Overflow, PendingCharges, PopMode, QueueMemory};
+use switchboard_session::{
+    EventQueue, FillLevel, Overflow, PendingCharges, PopMode, QueueMemory, QueueOwner,
+};
 
 use crate::{PendingWake, SessionStatus, websocket::ConnectionCell};
 
@@ -76,12 +78,18 @@ pub(crate) enum Popped {
 /// The reason why an outbox has no further events.
 #[derive(Debug)]
 pub(crate) enum OutboxEnd {
-    /// An event did not fit.
-    Overflow,
+    /// An event did not fit, or the memory of all queues was used up.
+    Overflow(Overflow),
     /// The host program ends the session for this reason.
     Ended(ByteString),
     /// The server shuts down.
     Restart,
+}
+
+impl QueueOwner for Outbox {
+    fn end_for_memory(&self) {
+        self.change_and_wake(|state| state.queue.end_for_memory());
+    }
 }
 
 impl Outbox {
@@ -190,7 +198,7 @@ impl Outbox {
 
     /// Queues an event, and wakes the task of the connection. If the event does not fit, the outbox overflows and
     /// takes no more events. Returns the fill level afterwards.
-    pub fn push(&self, event: Arc<Event>) -> FillLevel {
+    pub fn push(self: &Arc<Self>, event: Arc<Event>) -> FillLevel {
         let (level, waiting) = self.push_unwoken(event);
         if let Some(waker) = waiting {
             waker.wake();
@@ -209,10 +217,20 @@ impl Outbox {
         (level, waiting.map(|waker| PendingWake::new(self, waker)))
     }
 
-    fn push_unwoken(&self, event: Arc<Event>) -> (FillLevel, Option<Waker>) {
+    fn push_unwoken(self: &Arc<Self>, event: Arc<Event>) -> (FillLevel, Option<Waker>) {
         let mut state = self.lock();
         self.may_have_events.store(true, Ordering::Relaxed);
-        (state.queue.push(event), state.waiting.take())
+        let level = state.queue.push(event);
+        let full_memory = state.queue.register_owner(|| {
+            let owner: Weak<Self> = Arc::downgrade(self);
+            owner
+        });
+        let waiting = state.waiting.take();
+        drop(state);
+        if let Some(memory) = full_memory {
+            memory.end_largest();
+        }
+        (level, waiting)
     }
 
     /// Raises the bound of the queue for `count` more peers: the client has sent frames to them although they were not
@@ -251,7 +269,7 @@ impl Outbox {
         }
         match state.queue.pop(mode) {
             Ok(None) if state.is_restarting => Err(OutboxEnd::Restart),
-            popped => popped.map_err(|Overflow| OutboxEnd::Overflow),
+            popped => popped.map_err(OutboxEnd::Overflow),
         }
     }
 
@@ -269,7 +287,7 @@ impl Outbox {
                 state.waiting = waker.take();
                 Popped::Parked
             }
-            Ok(None) | Err(Overflow) => Popped::Wake,
+            Ok(None) | Err(Overflow::Queue | Overflow::Memory) => Popped::Wake,
         }
     }
 
@@ -334,11 +352,36 @@ mod tests {
     use super::*;
 
     fn outbox() -> Arc<Outbox> {
+        outbox_in(Arc::default())
+    }
+
+    fn outbox_in(memory: Arc<QueueMemory>) -> Arc<Outbox> {
         let id = PeerId::from_random([1; 16]);
         let space = SpaceName::default();
         let peer = Peer::new(id, &DialectTraits::DEFAULT, Identity::Claimed, space);
-        let (limits, memory, now) = (Limits::default(), Arc::default(), Instant::now());
+        let (limits, now) = (Limits::default(), Instant::now());
         Arc::new(Outbox::new(&peer, None, &limits, memory, now))
+    }
+
+    #[test]
+    fn an_idle_outbox_that_is_the_longest_ends_in_favor_of_a_growing_one() {
+        const EVENT_BYTES: usize = 128;
+        let memory = Arc::new(QueueMemory::new(1000 * EVENT_BYTES));
+        let [longest, growing, short] = [(); 3].map(|()| outbox_in(memory.clone()));
+        let fill = |outbox: &Arc<Outbox>, counted: usize| {
+            for _ in 0..switchboard_session::UNCOUNTED_BYTES / EVENT_BYTES + counted {
+                outbox.push(Arc::new(Event::RequestFailed(ErrorCode::Taken.into())));
+            }
+        };
+        fill(&longest, 600);
+        fill(&short, 0);
+        fill(&growing, 500);
+        let end = longest.pop(PopMode::All);
+        assert!(matches!(end, Err(OutboxEnd::Overflow(Overflow::Memory))));
+        for outbox in [&growing, &short] {
+            assert!(outbox.pop(PopMode::All).is_ok_and(|event| event.is_some()));
+        }
+        assert_eq!(memory.used(), 499 * EVENT_BYTES);
     }
 
     #[tokio::test]

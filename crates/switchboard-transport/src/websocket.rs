@@ -21,7 +21,7 @@ use switchboard_core::{
 };
 use switchboard_dialects::{ClientFrame, CloseReason, ResumeError, SessionOutput, WebhookRequest};
 use switchboard_session::{
-    Awaited, ClientSession, Decision, Heartbeat, PopMode, QueueMemory, SessionMachine,
+    Awaited, ClientSession, Decision, Heartbeat, Overflow, PopMode, QueueMemory, SessionMachine,
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -355,7 +355,8 @@ impl WebSocketConnection {
             WakeReason::Message(message) => self.on_message(message, now, output)?,
             WakeReason::Decision(decision) => return self.on_decision(&decision, now, output),
             WakeReason::Timer => {
-                self.log.log_rejections(self.session.peer());
+                self.log
+                    .log_rejections(self.session.peer(), self.permit.client());
                 self.session.handle_timeout(now, output);
             }
             WakeReason::Broken(error) => return Err(ConnectionEnd::of_error(error)),
@@ -415,7 +416,14 @@ impl WebSocketConnection {
 
     fn end_of(&self, end: OutboxEnd) -> ConnectionEnd {
         match end {
-            OutboxEnd::Overflow => self.too_slow(),
+            OutboxEnd::Overflow(Overflow::Queue) => self.too_slow(),
+            OutboxEnd::Overflow(Overflow::Memory) => {
+                Counters::add(&self.context.counters.memory_max_total, 1);
+                let (client, peer) = (self.permit.client(), self.outbox.id());
+                let client = client.map(tracing::field::display);
+                tracing::info!(client, %peer, "connection ended: limits.memory_max is reached");
+                self.too_slow()
+            }
             OutboxEnd::Ended(reason) => ConnectionEnd::EndedByHost(reason),
             OutboxEnd::Restart => ConnectionEnd::Close(CloseReason::RESTART),
         }
@@ -524,8 +532,11 @@ impl WebSocketConnection {
         let counters = &self.context.counters;
         if !output.error_codes.is_empty() {
             Counters::add(&counters.refused_total, output.error_codes.len() as u64);
-            self.log
-                .add_rejections(self.session.peer(), &output.error_codes, counters);
+            self.log.add_rejections(
+                (self.session.peer(), self.permit.client()),
+                &output.error_codes,
+                counters,
+            );
             output.error_codes.clear();
         }
         if !output.frames.is_empty() {

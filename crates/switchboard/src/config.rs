@@ -27,6 +27,7 @@ mod keys;
 mod load;
 mod raw_value;
 mod reason;
+mod renamed;
 mod suggest;
 #[cfg(test)]
 mod tests;

@@ -211,7 +211,8 @@ fn unready_reason(status: &Status, address: Option<&str>) -> Option<String> {
 /// The metrics in the text format of Prometheus, version 0.0.4.
 pub(crate) async fn metrics(State(app): State<Arc<AppState>>) -> impl IntoResponse {
     let shards = &app.shards;
-    let mut text = shards.registry().text() + &room_metrics(shards.local_counts());
+    let queued = app.context.queue_memory.used();
+    let mut text = shards.registry().text() + &load_metrics(shards.local_counts(), queued);
     text += &policy_metrics(shards.policies());
     if let Some(status) = shards.status() {
         text += &engine_metrics(&status);
@@ -219,12 +220,17 @@ pub(crate) async fn metrics(State(app): State<Arc<AppState>>) -> impl IntoRespon
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], text)
 }
 
-/// The gauges of this node's rooms and members, which are counted when they are read.
-fn room_metrics((rooms, members): (usize, usize)) -> String {
+/// The gauges of this node's rooms, members and queues, which are counted when they are read.
+fn load_metrics((rooms, members): (usize, usize), queued: usize) -> String {
     let registry = MetricsRegistry::default();
     for (name, help, value) in [
         ("rooms", "Rooms that this node has members in.", rooms),
         ("members", "Members of this node in all rooms.", members),
+        (
+            "queued_bytes",
+            "Bytes queued for clients, as limits.memory_max counts them.",
+            queued,
+        ),
     ] {
         let gauge = registry.gauge(name, help);
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

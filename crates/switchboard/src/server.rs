@@ -221,7 +221,7 @@ impl Builder {
                 webhooks: shards.clone(),
                 counters: shards.counters().clone(),
                 sessions: Arc::default(),
-                queue_memory: Arc::new(QueueMemory::new(limits.queued_bytes)),
+                queue_memory: Arc::new(QueueMemory::new(limits.memory_max)),
                 limits: Live::new(limits),
                 heartbeat: config.heartbeat,
                 drain,

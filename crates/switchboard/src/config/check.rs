@@ -125,6 +125,7 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<ConfigError> {
         let mut check = Validator::new(self);
+        check.errors.extend(self.origins.renamed());
         check.tight_limits();
         check.disclosures();
         check.room_identities();

@@ -7,7 +7,7 @@ use std::{
     fmt,
 };
 
-use super::reason::Reason;
+use super::{reason::Reason, renamed::RenamedSetting};
 
 /// The source of a setting. A source that is read later, and a later line, is greater.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,9 +116,22 @@ pub struct SettingSources {
     invalid: BTreeSet<String>,
     /// Whether a file was not read to its end.
     is_incomplete: bool,
+    /// The settings that are written with their old names.
+    renamed: Vec<(RenamedSetting, SettingSource)>,
 }
 
 impl SettingSources {
+    /// Notes that a setting is written with its old name.
+    pub(super) fn record_renamed(&mut self, setting: RenamedSetting, source: SettingSource) {
+        self.renamed.push((setting, source));
+    }
+
+    /// The warnings about settings that are written with their old names.
+    pub(super) fn renamed(&self) -> impl Iterator<Item = ConfigError> {
+        let renamed = self.renamed.iter();
+        renamed.map(|(setting, source)| setting.warning(source.clone()))
+    }
+
     /// The source of the setting `section.key`; `None` if it has its default.
     #[must_use]
     pub fn of(&self, key: &str) -> Option<&SettingSource> {

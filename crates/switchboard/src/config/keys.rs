@@ -397,9 +397,9 @@ fn limits() -> [SettingDef; 30] {
         ),
         int!(
             "limits",
-            "queued_bytes",
-            "Maximum bytes queued for all clients together, without the first 65536 of each. A client with more queued bytes than an eighth of the free rest is closed (1013).",
-            limits.queued_bytes
+            "memory_max",
+            "Maximum bytes queued for all clients of signaling together, without the first 65536 of each. At the bound the client with the longest queue is closed (1013), and the others are untouched.",
+            limits.memory_max
         ),
     ]
 }

@@ -16,6 +16,7 @@ use super::{
     keys::{SettingDef, rows},
     raw_value::RawValue,
     reason::Reason,
+    renamed::RenamedSetting,
     suggest::{closest, did_you_mean, is_same},
 };
 
@@ -207,12 +208,24 @@ impl<'a> SettingWriter<'a> {
         self.errors.push(ConfigError::new(source, key, reason));
     }
 
+    /// The name of a setting that may be written with its old name, which is noted for a warning.
+    fn current_name(&mut self, key: String, source: &SettingSource) -> String {
+        let Some(renamed) = RenamedSetting::of_key(&key) else {
+            return key;
+        };
+        self.config.origins.record_renamed(renamed, source.clone());
+        renamed.new.to_owned()
+    }
+
     fn apply_variable(&mut self, name: String, value: OsString) {
         let row = self.rows.iter().find(|row| row.is_named_by(&name));
-        let Some(key) = row.map(SettingDef::path) else {
+        let renamed = RenamedSetting::of_variable(&name);
+        let old = renamed.map(|setting| setting.old.to_owned());
+        let Some(key) = row.map(SettingDef::path).or(old) else {
             return self.unknown_variable(name);
         };
         let source = SettingSource::Environment(name);
+        let key = self.current_name(key, &source);
         match value.into_string() {
             Ok(value) => self.apply(&key, &RawValue::Untyped(value), source),
             // The value may be a password.
@@ -367,6 +380,7 @@ impl TomlReader<'_> {
                 continue;
             }
             let source = self.source(key.span().start);
+            let inner = self.writer.current_name(inner, &source);
             let is_known = self.writer.rows.iter().any(|row| row.path() == inner);
             if !is_known {
                 let (kind, hint) = ("key", self.unknown_key_hint(section, key.get_ref()));

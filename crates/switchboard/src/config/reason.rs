@@ -135,7 +135,8 @@ pub(super) enum Reason {
     TokenKeys(#[from] KeyError),
     #[error("is not used: access.authenticators does not have \"jwt\"")]
     UnusedJwt,
-
+    #[error("is named {0} since this version; the old name works until the next one")]
+    Renamed(&'static str),
     /// A warning of a dialect.
     #[error("{0}")]
     Disclosure(&'static str),

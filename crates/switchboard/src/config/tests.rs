@@ -665,3 +665,26 @@ fn token_keys_without_their_authenticator_are_a_warning() {
     );
     assert!(config.to_toml().contains("secret = \"***\""));
 }
+
+#[test]
+fn an_old_name_of_a_setting_works_with_a_warning() {
+    let warnings = |config: &Config| {
+        let warnings = config.warnings();
+        let texts = warnings.iter().map(ToString::to_string);
+        let texts = texts.filter(|text| text.contains("is named"));
+        texts.collect::<Vec<_>>()
+    };
+    let mut config = Config::default();
+    let errors = config.read_toml("f.toml", "[limits]\nqueued_bytes = 7000000\n");
+    assert_eq!(errors, []);
+    assert_eq!(config.limits.memory_max, 7_000_000);
+    let expected = "f.toml:2: limits.queued_bytes: is named limits.memory_max since this version; the old name works until the next one";
+    assert_eq!(warnings(&config), [expected]);
+    let mut config = Config::default();
+    let variable = ("SWITCHBOARD_LIMITS_QUEUED_BYTES", "8000000");
+    assert_eq!(config.read_environment([variable]), []);
+    assert_eq!(config.limits.memory_max, 8_000_000);
+    assert_eq!(warnings(&config).len(), 1);
+    let both = "[limits]\nqueued_bytes = 7000000\nmemory_max = 8000000\n";
+    assert_eq!(Config::default().read_toml("f.toml", both).len(), 1);
+}
