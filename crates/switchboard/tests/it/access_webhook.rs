@@ -22,12 +22,12 @@ fn authenticating(hook: &HookServer, more: &str) -> String {
     format!("{access}{}", settings(hook, more))
 }
 
-fn text(value: Value) -> HookAnswer {
+fn text(value: &Value) -> HookAnswer {
     HookAnswer::Text(value.to_string())
 }
 
 fn allowed() -> HookAnswer {
-    text(json!({ "allowed": true }))
+    text(&json!({ "allowed": true }))
 }
 
 async fn refusal(address: std::net::SocketAddr, path: &str) -> (u16, String) {
@@ -47,12 +47,12 @@ async fn refusal(address: std::net::SocketAddr, path: &str) -> (u16, String) {
 #[tokio::test]
 async fn webhook_authenticates_clients() {
     let answer = |body: &Value| match body["token"].as_str() {
-        Some("ada") => text(json!({
+        Some("ada") => text(&json!({
             "allowed": true, "subject": "ada", "grants": ["join:team-*"], "ttl": 3600,
         })),
-        Some("old") => text(json!({ "allowed": true, "expires_at": 1 })),
-        Some(_) => text(json!({ "allowed": false, "reason": "Ask Eve." })),
-        None => text(json!({ "allowed": false })),
+        Some("old") => text(&json!({ "allowed": true, "expires_at": 1 })),
+        Some(_) => text(&json!({ "allowed": false, "reason": "Ask Eve." })),
+        None => text(&json!({ "allowed": false })),
     };
     let hook = HookServer::start(answer).await;
     let (_server, address) = start(&authenticating(&hook, "events = [\"connect\"]"));
@@ -92,7 +92,7 @@ async fn client_is_refused_without_a_usable_decision() {
         "status" => HookAnswer::Status(500),
         "no-content" => HookAnswer::Status(204),
         "garbage" => HookAnswer::Text("<html>".to_owned()),
-        "typo" => text(json!({ "allowed": true, "grant": [] })),
+        "typo" => text(&json!({ "allowed": true, "grant": [] })),
         "huge" => HookAnswer::Text(huge.clone()),
         "redirect" => HookAnswer::Redirect,
         "hang" => HookAnswer::Hang,
@@ -139,7 +139,7 @@ async fn requests_stop_while_the_webhook_is_unreachable() {
 
 fn join_answer(body: &Value) -> HookAnswer {
     match body["roomId"].as_str() {
-        Some("closed" | "peerjs") => text(json!({ "allowed": false, "reason": "Staff only." })),
+        Some("closed" | "peerjs") => text(&json!({ "allowed": false, "reason": "Staff only." })),
         Some("hanging") => HookAnswer::Hang,
         Some("broken") => HookAnswer::Text("[]".to_owned()),
         _ => allowed(),
@@ -239,9 +239,10 @@ async fn webhook_allows_the_room_in_every_dialect() {
     let toml = settings(&hook, "events = [\"join\"]");
     let server = TestServer::start(Server::builder().config(config(&toml))).expect("a server");
     for dialect in ClientDialect::ALL {
-        let room = match dialect {
-            ClientDialect::PeerJs => "peerjs",
-            _ => "open",
+        let room = if dialect == ClientDialect::PeerJs {
+            "peerjs"
+        } else {
+            "open"
         };
         let joined = server.join(dialect, room, "ada").await;
         let client = joined.unwrap_or_else(|error| panic!("{dialect:?}: {error}"));

@@ -40,13 +40,13 @@ type AnswerFn = dyn Fn(&Value) -> HookAnswer + Send + Sync;
 #[derive(Clone)]
 struct HookState {
     answer: Arc<AnswerFn>,
-    received: mpsc::UnboundedSender<Value>,
+    received: mpsc::Sender<Value>,
 }
 
 /// A web service with the bodies of the requests that it has received. Every request has a valid signature.
 pub(crate) struct HookServer {
     pub(crate) url: String,
-    received: Mutex<mpsc::UnboundedReceiver<Value>>,
+    received: Mutex<mpsc::Receiver<Value>>,
 }
 
 impl HookServer {
@@ -56,7 +56,7 @@ impl HookServer {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/hook", listener.local_addr().expect("bound"));
-        let (sender, received) = mpsc::unbounded_channel();
+        let (sender, received) = mpsc::channel(1024);
         let state = HookState {
             answer: Arc::new(answer),
             received: sender,
@@ -104,7 +104,8 @@ async fn receive(State(state): State<HookState>, headers: HeaderMap, text: Strin
     let body: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(body["id"], header(EVENT_ID_HEADER));
     let answer = (state.answer)(&body);
-    let _ = state.received.send(body);
+    // A test that reads no requests has few of them.
+    let _ = state.received.try_send(body);
     match answer {
         HookAnswer::Text(text) => Body::from(text).into_response(),
         HookAnswer::Status(status) => StatusCode::from_u16(status)

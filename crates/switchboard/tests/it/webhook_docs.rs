@@ -1,6 +1,9 @@
 //! The snippets of `docs/webhooks.md` verify the signature of a request.
 
-use std::process::Command;
+use std::{
+    io::{Write as _, stderr},
+    process::Command,
+};
 
 use switchboard_auth::webhook::sign;
 
@@ -18,7 +21,8 @@ fn snippet(language: &str) -> &'static str {
 /// Runs a program with these arguments. `None` if it is not installed.
 fn run(program: &str, args: &[&str]) -> Option<String> {
     let Ok(output) = Command::new(program).args(args).output() else {
-        eprintln!("skipped: {program} is not installed");
+        let skipped = writeln!(stderr(), "skipped: {program} is not installed");
+        skipped.expect("stderr is open");
         return None;
     };
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
