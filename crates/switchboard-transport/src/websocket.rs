@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use switchboard_core::{
-    DisconnectReason, ErrorCode, Event, EvictionReason, HubRequest, Limits, RequestError, RoomId,
+    DisconnectReason, ErrorCode, Event, EvictionReason, HubRequest, Limits, RequestError,
 };
 use switchboard_dialects::{ClientFrame, CloseReason, ResumeError, SessionOutput, WebhookRequest};
 use switchboard_session::{
@@ -26,6 +26,7 @@ use switchboard_session::{
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use checked_join::CheckedJoin;
 use connection_end::ConnectionEnd;
 use connection_task::TaskTimer;
 use read_ahead::ReadAhead;
@@ -680,10 +681,10 @@ impl WebSocketConnection {
 
     /// The access check that a request needs, and the error if it is denied.
     fn access_check(&self, request: &HubRequest) -> Option<(JoinCheck, RequestError)> {
-        let (room, error) = checked_room(request)?;
+        let join = CheckedJoin::of(request)?;
         let (joins, peer) = (&self.context.joins, self.session.peer());
-        let check = joins.check_join(peer, &room, address_of(request))?;
-        Some((check, error))
+        let check = joins.check_join(peer, &join.room, Some(join.address))?;
+        Some((check, join.error))
     }
 
     fn request(&mut self, request: HubRequest, now: Instant) {
@@ -755,41 +756,6 @@ impl Drop for WebSocketConnection {
     }
 }
 
-/// The room of a request that needs the permission of the host program, and the error if it is denied. A
-/// claim of a name in a room discloses whether a member has the name, so it is checked like a join.
-fn checked_room(request: &HubRequest) -> Option<(RoomId, RequestError)> {
-    match request {
-        HubRequest::Join(room, _, join_id) => {
-            let error = RequestError::join(ErrorCode::Denied(None), &room.name, *join_id);
-            Some((room.clone(), error))
-        }
-        HubRequest::Claim(name, _) => {
-            let room = RoomId::shared(name.space.clone(), name.room.clone()?);
-            let error = RequestError::claim(ErrorCode::Denied(None), name.clone());
-            let error = error.in_room(&room.name);
-            Some((room, error))
-        }
-        HubRequest::Release(_)
-        | HubRequest::Leave(..)
-        | HubRequest::Send(..)
-        | HubRequest::List(_)
-        | HubRequest::Alive(_) => None,
-    }
-}
-
-/// The address or name that a client wants to have in a room.
-fn address_of(request: &HubRequest) -> Option<&str> {
-    match request {
-        HubRequest::Join(_, member, _) => Some(member.address.as_str()),
-        HubRequest::Claim(name, _) => Some(name.name.as_str()),
-        HubRequest::Release(_)
-        | HubRequest::Leave(..)
-        | HubRequest::Send(..)
-        | HubRequest::List(_)
-        | HubRequest::Alive(_) => None,
-    }
-}
-
 /// Ends the session, and returns its last webhook request. The connection may be dropped because the session has
 /// panicked. A second panic while the first one unwinds would abort the process, so it is caught.
 fn end_session(session: &mut SessionMachine) -> Option<WebhookRequest> {
@@ -801,6 +767,7 @@ fn end_session(session: &mut SessionMachine) -> Option<WebhookRequest> {
     })
 }
 
+mod checked_join;
 mod connection_end;
 mod connection_task;
 mod idle_events;
