@@ -176,13 +176,20 @@ fn items<'a>(
 mod tests {
     use super::*;
 
-    fn read(uri: &str, headers: &[(&str, &str)]) -> Result<Option<AccessToken>, CredentialError> {
-        let uri = uri.parse().expect("a URI");
+    fn header_map(headers: &[(&str, &str)]) -> HeaderMap {
         let headers = headers.iter().map(|(name, value)| {
             let name: header::HeaderName = name.parse().expect("a name");
             (name, value.parse().expect("a value"))
         });
-        let read = Credentials::of_request(&uri, &headers.collect(), None, "session");
+        headers.collect()
+    }
+
+    fn parsed(uri: &str) -> Uri {
+        uri.parse().expect("a URI")
+    }
+
+    fn read(uri: &str, headers: &[(&str, &str)]) -> Result<Option<AccessToken>, CredentialError> {
+        let read = Credentials::of_request(&parsed(uri), &header_map(headers), None, "session");
         read.map(|credentials| credentials.token)
     }
 

@@ -147,18 +147,19 @@ mod tests {
     use super::*;
 
     fn verified(host: &[&str], origin: Option<&str>) -> Result<(), ForbiddenRequest> {
-        let mut headers = HeaderMap::new();
-        for host in host {
-            headers.append(header::HOST, host.parse().expect("a header"));
-        }
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, origin.parse().expect("a header"));
-        }
         verify(
             &Uri::from_static("/metrics"),
-            &headers,
+            &headers(host, origin),
             &["ops.example.org".to_owned()],
         )
+    }
+
+    fn headers(host: &[&str], origin: Option<&str>) -> HeaderMap {
+        let hosts = host.iter().map(|host| (header::HOST, *host));
+        let origins = origin.iter().map(|origin| (header::ORIGIN, *origin));
+        let all = hosts.chain(origins);
+        all.map(|(name, value)| (name, value.parse().expect("a header")))
+            .collect()
     }
 
     #[test]
