@@ -19,6 +19,7 @@ use std::{
 const PROGRAMS: &[(&str, &[&str])] = &[
     ("has_redis", &["redis-server", "redis-cli"]),
     ("has_coturn", &["turnserver", "turnutils_uclient"]),
+    ("has_pebble", &["pebble", "pebble-challtestsrv"]),
     ("has_promtool", &["promtool"]),
     ("has_nginx", &["nginx"]),
     ("has_caddy", &["caddy"]),

@@ -21,6 +21,7 @@ redis-cli redis-tools
 valgrind valgrind
 ip iproute2
 turnserver coturn
+pebble pebble
 promtool prometheus
 nginx nginx
 caddy caddy

@@ -1,6 +1,9 @@
 //! The banner that a starting server prints: its listeners and the URLs of its pages and dialects.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use serde_json::{Map, Value, json};
 use switchboard::{
@@ -74,6 +77,8 @@ pub(crate) fn announce_ice(server: &Server) {
 pub(crate) fn announce_certificate(server: &Server, certificate: &ServerCertificate) {
     let (stored, file) = match certificate.storage() {
         Storage::Given => return,
+        Storage::Acme(file) => return announce_acme(server, Some((certificate, file))),
+        Storage::Temporary => return announce_acme(server, None),
         Storage::SelfSigned(file) => (format!("kept in {}", file.display()), Some(file)),
         Storage::Memory(reason) => (format!("until the server stops ({reason})"), None),
     };
@@ -90,6 +95,35 @@ pub(crate) fn announce_certificate(server: &Server, certificate: &ServerCertific
                 "sha256": fingerprint,
             });
             report::json_line("INFO", "self-signed certificate", fields)
+        }
+    });
+}
+
+/// Prints the certificate of an ACME server, and its file; or that it has still to be requested.
+fn announce_acme(server: &Server, certificate: Option<(&ServerCertificate, &PathBuf)>) {
+    let config = server.config();
+    let acme = &config.tls.acme;
+    let names = acme.domains.join(", ");
+    let state = match certificate {
+        Some((certificate, file)) => {
+            let (until, file) = (certificate.valid_until(), file.display());
+            format!("valid until {until}, kept in {file}")
+        }
+        None => format!(
+            "to be requested from {}; self-signed until then",
+            acme.directory
+        ),
+    };
+    terminal::print_briefly(&match config.log.format {
+        LogFormat::Text => format!("  {:<14} for {names}: {state}\n", "certificate"),
+        LogFormat::Json => {
+            let fields = json!({
+                "domains": acme.domains,
+                "directory": acme.directory,
+                "file": certificate.map(|(_, file)| file.display().to_string()),
+                "valid_until": certificate.map(|(certificate, _)| certificate.valid_until()),
+            });
+            report::json_line("INFO", "ACME certificate", fields)
         }
     });
 }
@@ -249,7 +283,11 @@ fn host_for_others(
 /// Whether a browser accepts the certificate at this address. A self-signed certificate that the user has accepted
 /// is valid at every address.
 fn is_usable(certificate: &ServerCertificate, ip: IpAddr) -> bool {
-    *certificate.storage() != Storage::Given || certificate.is_for(&ip.to_string())
+    let is_accepted = matches!(
+        certificate.storage(),
+        Storage::SelfSigned(_) | Storage::Memory(_)
+    );
+    is_accepted || certificate.is_for(&ip.to_string())
 }
 
 /// Groups the URLs by name.

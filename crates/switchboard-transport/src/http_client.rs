@@ -20,6 +20,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use tokio::time::timeout;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt;
 
@@ -103,6 +104,25 @@ impl Default for HttpClient {
 }
 
 impl HttpClient {
+    /// A client that verifies HTTPS servers by these root certificates, and not by those of this machine.
+    #[must_use]
+    pub fn trusting(roots: RootCertStore) -> Self {
+        let client = Self::default();
+        let provider = Arc::new(ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring supports TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let builder = HttpsConnectorBuilder::new().with_tls_config(config);
+        let builder = builder.https_only().enable_http1();
+        let connector = builder.wrap_connector(client.connector.clone());
+        Self {
+            secure_connector: OnceLock::from(Ok(connector)),
+            ..client
+        }
+    }
+
     fn over(connector: HttpConnector) -> Self {
         Self {
             connector,

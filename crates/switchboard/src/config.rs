@@ -34,7 +34,7 @@ mod tests;
 
 pub(crate) use check::rooms::VOICE_DIALECT;
 
-pub use crate::tls::{CertificateFiles, TlsConfig, TlsVersion};
+pub use crate::tls::{AcmeConfig, CertificateFiles, TlsConfig, TlsVersion};
 pub(crate) use changes::SettingChanges;
 pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
 pub use error::{ConfigError, SettingSource, SettingSources};

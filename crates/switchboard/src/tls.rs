@@ -1,5 +1,7 @@
-//! TLS of the listeners: their certificates, which come from files or are self-signed, and their reload.
+//! TLS of the listeners: their certificates, which come from files or an ACME server or are self-signed, and how they are
+//! kept up to date.
 
+pub(crate) mod acme;
 mod certificate;
 mod certificates;
 mod config;
@@ -10,9 +12,11 @@ mod redirect;
 mod resolver;
 mod self_signed;
 mod stamp;
+mod state;
 #[cfg(test)]
 mod tests;
 
+pub use acme::AcmeConfig;
 use certificate::Unusable;
 pub use certificate::{ServerCertificate, Storage};
 pub use certificates::ServerCertificates;

@@ -1,6 +1,11 @@
 //! One certificate chain with its private key.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rustls::{
     client::verify_server_name,
@@ -38,6 +43,10 @@ pub enum Storage {
     SelfSigned(PathBuf),
     /// Self-signed and lost when the server ends, for this reason.
     Memory(String),
+    /// From an ACME server, in this file.
+    Acme(PathBuf),
+    /// Self-signed, in use until an ACME server has given one.
+    Temporary,
 }
 
 impl fmt::Debug for ServerCertificate {
@@ -113,6 +122,24 @@ impl ServerCertificate {
         (self.valid_until.timestamp() - unix_secs()).div_euclid(24 * 60 * 60)
     }
 
+    /// The time until the certificate expires; zero after that.
+    pub(super) fn time_left(&self) -> Duration {
+        seconds(self.valid_until.timestamp() - unix_secs())
+    }
+
+    /// The time between the start and the end of the validity.
+    pub(super) fn validity(&self) -> Duration {
+        seconds(self.valid_until.timestamp() - self.valid_from.timestamp())
+    }
+
+    /// Whether an authority has signed it for the server, as far as the server knows.
+    pub(super) fn is_of_authority(&self) -> bool {
+        match self.storage {
+            Storage::Given | Storage::Acme(_) => true,
+            Storage::SelfSigned(_) | Storage::Memory(_) | Storage::Temporary => false,
+        }
+    }
+
     /// Whether the certificate is for this host name or address.
     #[must_use]
     pub fn is_for(&self, host: &str) -> bool {
@@ -154,6 +181,11 @@ impl ServerCertificate {
 
 fn date(time: ASN1Time) -> String {
     time.to_datetime().date().to_string()
+}
+
+/// A time of this many seconds; zero if they are negative.
+fn seconds(count: i64) -> Duration {
+    Duration::from_secs(u64::try_from(count).unwrap_or_default())
 }
 
 fn unix_secs() -> i64 {

@@ -7,10 +7,13 @@ use rustls::{
     crypto::ring,
     version::{TLS12, TLS13},
 };
-use switchboard_transport::{Tls, TlsSetup};
+use switchboard_transport::{ACME_TLS_PROTOCOL, Tls, TlsSetup};
 
 use super::{
-    CertificateError, ServerCertificate, Storage, TlsConfig, TlsVersion, files, resolver::ByName,
+    CertificateError, ServerCertificate, TlsConfig, TlsVersion,
+    acme::{self, AcmeChallenges, AcmeStore},
+    files,
+    resolver::ByName,
     self_signed::SelfSigned,
 };
 
@@ -25,7 +28,7 @@ pub struct ServerCertificates {
 
 impl ServerCertificates {
     /// The certificates of these settings; `None` without TLS. If `self_signed` is set and there is no certificate yet,
-    /// a new one is made and stored in its file.
+    /// a new one is made and stored in its file. If an ACME server has not given one yet, a temporary self-signed one is made.
     ///
     /// # Errors
     /// If a file cannot be used.
@@ -34,7 +37,14 @@ impl ServerCertificates {
             let certificate = SelfSigned::of(tls).load_or_make()?;
             return Ok(Some(Self::new(vec![certificate], tls)));
         }
-        Self::check(tls)
+        match Self::check(tls)? {
+            None if tls.acme.is_on() => {
+                let temporary = acme::temporary(&tls.acme);
+                let temporary = temporary.map_err(CertificateError::not_made)?;
+                Ok(Some(Self::new(vec![temporary], tls)))
+            }
+            loaded => Ok(loaded),
+        }
     }
 
     /// The certificates of these settings, if there are some already. Writes no file.
@@ -44,6 +54,12 @@ impl ServerCertificates {
     pub fn check(tls: &TlsConfig) -> Result<Option<Self>, CertificateError> {
         let all = if tls.self_signed {
             Vec::from_iter(SelfSigned::of(tls).load()?)
+        } else if tls.acme.is_on() {
+            if let Some(file) = &tls.acme.directory_ca {
+                let setting = "tls.acme.directory_ca";
+                files::certificates(setting, file, &files::read(setting, file)?)?;
+            }
+            Vec::from_iter(AcmeStore::of(&tls.acme).and_then(|store| store.certificate()))
         } else {
             tls.files()
                 .map(|(settings, cert, key)| files::load(settings, cert, key))
@@ -86,18 +102,33 @@ impl ServerCertificates {
     /// The setup of TLS with these certificates, for [`Tls::replace`].
     #[must_use]
     pub fn setup(&self) -> TlsSetup {
+        self.setup_with(None)
+    }
+
+    /// The setup of TLS with these certificates and those of ACME challenges.
+    pub(super) fn setup_with(&self, challenges: Option<Arc<AcmeChallenges>>) -> TlsSetup {
         let this = self.clone();
         // A self-signed certificate says little about the names of the server, and browsers ignore HSTS of a host whose
         // certificate they do not trust (RFC 6797, section 8.1).
-        let is_given = *self.default_certificate().storage() == Storage::Given;
+        let has_names = self.default_certificate().is_of_authority() || challenges.is_some();
+        let is_trusted = self.default_certificate().is_of_authority();
         TlsSetup {
-            config: self.server_config(),
-            hosts: is_given.then(|| Arc::new(move |host: &str| this.is_for(host)) as _),
-            hsts_secs: if is_given { self.hsts_secs } else { 0 },
+            config: self.server_config(challenges),
+            hosts: has_names.then(|| Arc::new(move |host: &str| this.is_for(host)) as _),
+            hsts_secs: if is_trusted { self.hsts_secs } else { 0 },
         }
     }
 
-    fn server_config(&self) -> ServerConfig {
+    /// The same certificates with another default one.
+    pub(super) fn with_default(&self, certificate: ServerCertificate) -> Self {
+        let others = self.all.iter().skip(1).cloned();
+        Self {
+            all: std::iter::once(certificate).chain(others).collect(),
+            ..self.clone()
+        }
+    }
+
+    fn server_config(&self, challenges: Option<Arc<AcmeChallenges>>) -> ServerConfig {
         let versions = match self.min_version {
             TlsVersion::V1_2 => &[&TLS13, &TLS12][..],
             TlsVersion::V1_3 => &[&TLS13],
@@ -105,8 +136,12 @@ impl ServerCertificates {
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_protocol_versions(versions);
         let builder = builder.expect("ring supports both versions");
-        let resolver = Arc::new(ByName::new(&self.all));
+        let has_challenges = challenges.is_some();
+        let resolver = Arc::new(ByName::new(&self.all, challenges));
         let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        if has_challenges {
+            config.alpn_protocols = vec![ACME_TLS_PROTOCOL.to_vec()];
+        }
         // With a session ticket, a client resumes its TLS session without a new signature of the server. The ticket
         // holds the state, so the server keeps none.
         match ring::Ticketer::new() {

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use super::AcmeConfig;
+
 /// The certificates of all listeners. Without one they speak plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,6 +33,8 @@ pub struct TlsConfig {
     pub redirect_listen: Vec<SocketAddr>,
     /// The port of the URLs to which these listeners redirect; 0 for the port of the main listener.
     pub redirect_port: u16,
+    /// The certificate from an ACME server, in place of files.
+    pub acme: AcmeConfig,
 }
 
 /// The files of one certificate.
@@ -67,6 +71,7 @@ impl Default for TlsConfig {
             hsts_max_age: 24 * 60 * 60,
             redirect_listen: Vec::new(),
             redirect_port: 0,
+            acme: AcmeConfig::default(),
         }
     }
 }
@@ -75,7 +80,7 @@ impl TlsConfig {
     /// Whether the listeners speak HTTPS.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.self_signed || self.has_files()
+        self.self_signed || self.has_files() || self.acme.is_on()
     }
 
     /// The scheme of the URLs of this server: `https` or `http`.

@@ -26,6 +26,20 @@ impl CertificateError {
         }
     }
 
+    /// The error of a temporary certificate for an ACME server.
+    pub(super) fn not_made(error: rcgen::Error) -> Self {
+        Self::new(
+            "tls.acme.domains",
+            "certificate".as_ref(),
+            Problem::NotMade(error),
+        )
+    }
+
+    /// The error of ACME without a folder.
+    pub(super) fn no_folder() -> Self {
+        Self::new("tls.acme.folder", "".as_ref(), Problem::NoFolder)
+    }
+
     /// The setting that names the file.
     #[must_use]
     pub fn setting(&self) -> &'static str {
@@ -92,6 +106,10 @@ pub(super) enum Problem {
     NotSelfSigned,
     #[error("cannot be made")]
     NotMade(#[source] rcgen::Error),
+    #[error(
+        "is no folder, and neither STATE_DIRECTORY nor HOME is set; name a folder that the server may write to"
+    )]
+    NoFolder,
     #[error("cannot be written; name another file")]
     NotWritten(#[source] io::Error),
 }

@@ -7,7 +7,11 @@ use switchboard_core::error_chain;
 use switchboard_transport::Tls;
 use tokio::{task::spawn_blocking, time::sleep};
 
-use super::{CertificateError, ServerCertificates, TlsConfig, stamp::FileStamps};
+use super::{
+    CertificateError, ServerCertificate, ServerCertificates, TlsConfig,
+    acme::{AcmeChallenges, AcmeStore, Renewal},
+    stamp::FileStamps,
+};
 
 /// Files that have changed are read when they have not changed again for this time: a tool writes the certificate and
 /// the key one after the other.
@@ -45,6 +49,7 @@ struct Managed {
     current: RwLock<ServerCertificates>,
     /// The files as they were just before they were read.
     stamps: Mutex<FileStamps>,
+    renewal: Option<Renewal>,
 }
 
 impl CertificateManager {
@@ -54,12 +59,19 @@ impl CertificateManager {
     /// If a file cannot be used.
     pub fn load(settings: &TlsConfig) -> Result<Option<Self>, CertificateError> {
         let stamps = FileStamps::of(settings.watched());
+        let acme = Some(&settings.acme).filter(|acme| acme.is_on());
+        let store = acme.map(|acme| AcmeStore::of(acme).ok_or_else(CertificateError::no_folder));
+        let has_http = !settings.redirect_listen.is_empty();
+        let renewal = acme.zip(store.transpose()?);
+        let renewal = renewal.map(|(acme, store)| Renewal::new(acme, store, has_http));
         let managed = |current: ServerCertificates| {
+            let challenges = renewal.as_ref().map(|renewal| renewal.challenges.clone());
             Self(Arc::new(Managed {
                 settings: settings.clone(),
-                tls: current.tls(),
+                tls: Tls::new(current.setup_with(challenges)),
                 current: RwLock::new(current),
                 stamps: Mutex::new(stamps),
+                renewal,
             }))
         };
         Ok(ServerCertificates::load(settings)?.map(managed))
@@ -85,14 +97,32 @@ impl CertificateManager {
         let managed = &*self.0;
         *managed.stamps.lock() = FileStamps::of(managed.settings.watched());
         if let Some(loaded) = ServerCertificates::check(&managed.settings)? {
-            managed.tls.replace(loaded.setup());
-            *managed.current.write() = loaded;
+            self.replace(loaded);
         }
         Ok(())
     }
 
-    /// Reads the files again, and logs the result.
+    fn replace(&self, loaded: ServerCertificates) {
+        self.0.tls.replace(loaded.setup_with(self.challenges()));
+        *self.0.current.write() = loaded;
+    }
+
+    /// Replaces the certificate of an ACME server.
+    pub(super) fn replace_default(&self, certificate: ServerCertificate) {
+        self.replace(self.current().with_default(certificate));
+    }
+
+    /// The challenges of an ACME server.
+    pub(super) fn challenges(&self) -> Option<Arc<AcmeChallenges>> {
+        let renewal = self.0.renewal.as_ref();
+        renewal.map(|renewal| renewal.challenges.clone())
+    }
+
+    /// Reads the files again, and logs the result. With ACME, a request that has failed is repeated at once.
     pub fn reload_and_log(&self) {
+        if let Some(renewal) = &self.0.renewal {
+            return renewal.retry.notify_waiters();
+        }
         match self.reload() {
             Ok(()) => {
                 for certificate in self.current().iter() {
@@ -110,8 +140,15 @@ impl CertificateManager {
         }
     }
 
-    /// Reloads the certificates whenever their files have changed, until it is dropped.
+    /// Reloads the certificates whenever their files have changed, or renews them by ACME, until it is dropped.
     pub async fn run(self) {
+        match &self.0.renewal {
+            Some(renewal) => renewal.run(&self).await,
+            None => self.watch().await,
+        }
+    }
+
+    async fn watch(&self) {
         let interval = self.0.settings.reload_interval;
         if interval.is_zero() || self.0.settings.watched().next().is_none() {
             return;

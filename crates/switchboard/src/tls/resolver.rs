@@ -7,18 +7,20 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::ServerCertificate;
+use super::{ServerCertificate, acme::AcmeChallenges};
 
 /// The certificates by host name.
 pub(super) struct ByName {
     default: Arc<CertifiedKey>,
     /// By the name in lower case; a wildcard name without its `*`, as `.example.org`.
     by_name: HashMap<String, Arc<CertifiedKey>>,
+    /// The certificates for ACME servers.
+    challenges: Option<Arc<AcmeChallenges>>,
 }
 
 impl ByName {
     /// The first certificate is the default. If two certificates have a name, the earlier one is used.
-    pub(super) fn new(all: &[ServerCertificate]) -> Self {
+    pub(super) fn new(all: &[ServerCertificate], challenges: Option<Arc<AcmeChallenges>>) -> Self {
         let mut by_name = HashMap::new();
         for certificate in all {
             for name in certificate.names() {
@@ -31,6 +33,7 @@ impl ByName {
         Self {
             default: all[0].certified(),
             by_name,
+            challenges,
         }
     }
 
@@ -54,7 +57,12 @@ impl fmt::Debug for ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.find(hello.server_name()))
+        match &self.challenges {
+            Some(challenges) if AcmeChallenges::is_verified_by(&hello) => {
+                challenges.certificate(hello.server_name()?)
+            }
+            Some(_) | None => Some(self.find(hello.server_name())),
+        }
     }
 }
 
@@ -85,7 +93,7 @@ mod tests {
             certificate(&["b.example", "shared.example", "*.b.example"]),
             certificate(&["x.b.example"]),
         ];
-        let by_name = ByName::new(&all);
+        let by_name = ByName::new(&all, None);
         for (name, expected) in [
             (None, 0),
             (Some("a.example"), 0),

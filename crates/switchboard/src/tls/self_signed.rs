@@ -1,8 +1,6 @@
 //! A self-signed certificate, stored in a file so that browsers warn about it only once.
 
 use std::{
-    env, fs,
-    io::{self, Write as _},
     net::{Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -13,7 +11,7 @@ use rcgen::{
 };
 use rustls::pki_types::PrivateKeyDer;
 
-use super::{CertificateError, Problem, ServerCertificate, Storage, TlsConfig, files};
+use super::{CertificateError, Problem, ServerCertificate, Storage, TlsConfig, files, state};
 use crate::network;
 
 const FILE: &str = "tls.self_signed_file";
@@ -41,7 +39,7 @@ impl SelfSigned {
         let given = tls.self_signed_file.clone();
         Self {
             is_given: given.is_some(),
-            file: given.or_else(|| file_in(|name| env::var_os(name).map(PathBuf::from))),
+            file: given.or_else(|| Some(state::folder()?.join("self-signed.pem"))),
         }
     }
 
@@ -68,7 +66,7 @@ impl SelfSigned {
         })?;
         made.storage = match &self.file {
             None => Storage::Memory("HOME is not set".to_owned()),
-            Some(file) => match write(file, &text) {
+            Some(file) => match state::write(file, &text) {
                 Ok(()) => Storage::SelfSigned(file.clone()),
                 Err(error) if self.is_given => {
                     return Err(CertificateError::new(
@@ -82,21 +80,6 @@ impl SelfSigned {
         };
         Ok(made)
     }
-}
-
-/// The file in the state folder of the systemd service; without one, in that of the user.
-fn file_in(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    let folder = |name| variable(name).filter(|folder: &PathBuf| folder.is_absolute());
-    // systemd creates the folders of `StateDirectory=` and separates them by colons in this variable.
-    let first = |folders: PathBuf| folders.to_str()?.split(':').next().map(PathBuf::from);
-    let of_service = folder("STATE_DIRECTORY").and_then(first);
-    let of_user = || {
-        let state = folder("XDG_STATE_HOME");
-        let state = state.or_else(|| Some(folder("HOME")?.join(".local/state")));
-        state.map(|state| state.join("switchboard"))
-    };
-    let folder = of_service.or_else(of_user)?;
-    Some(folder.join("self-signed.pem"))
 }
 
 /// The certificate and the key in the text of a file; `None` if one of them is missing.
@@ -138,66 +121,4 @@ fn params() -> Result<CertificateParams, rcgen::Error> {
     params.not_before = (now - CLOCK_TOLERANCE).into();
     params.not_after = (now + VALID).into();
     Ok(params)
-}
-
-/// Atomically writes a file that only its owner may read. A reader sees the old file or the complete new one, even
-/// after a crash of the machine.
-fn write(file: &Path, text: &str) -> io::Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let new = file.with_file_name(name);
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    // Removes a temporary file that a crash left. `create_new` does not follow a symbolic link of another user.
-    drop(fs::remove_file(&new));
-    let written = options
-        .open(&new)
-        .and_then(|mut out| {
-            out.write_all(text.as_bytes())?;
-            out.sync_all()
-        })
-        .and_then(|()| fs::rename(&new, file));
-    if written.is_err() {
-        drop(fs::remove_file(&new));
-    }
-    written
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_file_is_in_the_state_folder() {
-        let file = |set: &[(&str, &str)]| {
-            let found = file_in(|name| {
-                let of_name = set.iter().find(|(key, _)| *key == name);
-                of_name.map(|(_, value)| value.into())
-            });
-            found.map(|file| file.display().to_string())
-        };
-        let home = ("HOME", "/u/ada");
-        for (set, expected) in [
-            (
-                &[home][..],
-                "/u/ada/.local/state/switchboard/self-signed.pem",
-            ),
-            (
-                &[home, ("XDG_STATE_HOME", "/s")],
-                "/s/switchboard/self-signed.pem",
-            ),
-            (
-                &[home, ("STATE_DIRECTORY", "/var/lib/sb:/var/lib/other")],
-                "/var/lib/sb/self-signed.pem",
-            ),
-        ] {
-            assert_eq!(file(set).as_deref(), Some(expected));
-        }
-        assert_eq!(file(&[("HOME", ""), ("XDG_STATE_HOME", "relative")]), None);
-    }
 }

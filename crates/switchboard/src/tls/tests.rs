@@ -627,3 +627,50 @@ async fn files_are_not_watched_with_an_interval_of_zero() {
     manager.reload().expect("files");
     assert_eq!(first(&manager).as_deref(), Some("renewed"));
 }
+
+#[test]
+fn acme_excludes_other_certificates_and_needs_names() {
+    let acme = "[tls.acme]\ndomains = [\"a.example\"]\n";
+    for (text, message) in [
+        (
+            format!("[tls]\ncert = \"c\"\nkey = \"k\"\n{acme}"),
+            "f.toml:5: tls.acme.domains: tls.acme.domains = [\"a.example\"] (f.toml:5) must be empty with tls.cert",
+        ),
+        (
+            format!("[tls]\nself_signed = true\n{acme}"),
+            "f.toml:4: tls.acme.domains: tls.acme.domains = [\"a.example\"] (f.toml:4) must be empty with tls.self_signed",
+        ),
+        (
+            format!("[tls]\ncertificates = [{{ cert = \"c\", key = \"k\" }}]\n{acme}"),
+            "f.toml:4: tls.acme.domains: tls.acme.domains = [\"a.example\"] (f.toml:4) must be empty with tls.certificates",
+        ),
+        (
+            "[tls.acme]\nemail = \"me@a.example\"\n".to_owned(),
+            "f.toml:2: tls.acme.email: tls.acme.email = \"me@a.example\" (f.toml:2) must be empty with tls.acme.domains = []",
+        ),
+        (
+            format!("{acme}directory_ca = \"/missing.pem\"\n"),
+            "f.toml:3: tls.acme.directory_ca: \"/missing.pem\" is missing; name a PEM file",
+        ),
+        (
+            format!(
+                "{acme}[engine]\nurl = \"redis://cache\"\nadvertise_url = \"https://b.example\"\n"
+            ),
+            "f.toml:5: engine.advertise_url: ",
+        ),
+    ] {
+        let found = problems(&text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].starts_with(message), "{found:?}");
+    }
+    assert_eq!(problems(acme), [""; 0]);
+    for line in [
+        "domains = [\"*.example.org\"]",
+        "domains = [\"192.0.2.1\"]",
+        "email = \"me\"",
+        "directory = \"http://a.example/dir\"",
+    ] {
+        let errors = Config::default().read_toml("f.toml", &format!("[tls.acme]\n{line}\n"));
+        assert_eq!(errors.len(), 1, "{line}: {errors:?}");
+    }
+}

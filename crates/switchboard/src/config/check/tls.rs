@@ -28,6 +28,12 @@ impl Validator<'_> {
                 "tls.certificates"
             };
             self.report_pair(["tls.self_signed", other], "must be false with", why);
+        } else if let Some(other) = self.conflict_with_acme() {
+            let why = "the certificate of the authority is used in their place";
+            self.report_pair(["tls.acme.domains", other], "must be empty with", why);
+        } else if let Some(useless) = self.useless_acme_setting() {
+            let why = "the authority is asked for the names in tls.acme.domains";
+            self.report_pair([useless, "tls.acme.domains"], "must be empty with", why);
         } else if tls.self_signed_file.is_some() && !tls.self_signed {
             let why = "the file would not be used";
             self.report_pair(
@@ -50,6 +56,30 @@ impl Validator<'_> {
         }
     }
 
+    /// The setting of another certificate, if ACME is on.
+    fn conflict_with_acme(&self) -> Option<&'static str> {
+        let tls = &self.config.tls;
+        let others = [
+            ("tls.cert", tls.cert.is_some() || tls.key.is_some()),
+            ("tls.certificates", !tls.certificates.is_empty()),
+            ("tls.self_signed", tls.self_signed),
+        ];
+        let mut others = others.into_iter().filter(|_| tls.acme.is_on());
+        others.find_map(|(setting, is_set)| is_set.then_some(setting))
+    }
+
+    /// A setting of ACME that has no effect, because ACME is off.
+    fn useless_acme_setting(&self) -> Option<&'static str> {
+        let acme = &self.config.tls.acme;
+        let settings = [
+            ("tls.acme.email", !acme.email.is_empty()),
+            ("tls.acme.directory_ca", acme.directory_ca.is_some()),
+            ("tls.acme.folder", acme.folder.is_some()),
+        ];
+        let mut settings = settings.into_iter().filter(|_| !acme.is_on());
+        settings.find_map(|(setting, is_set)| is_set.then_some(setting))
+    }
+
     /// Checks TLS between the nodes of a cluster. Nodes forward voice requests to each other over HTTPS and verify the
     /// certificate of the target node, so it must be valid for the host of the advertised URL.
     fn tls_between_nodes(&mut self, certificates: Option<&ServerCertificates>) {
@@ -64,12 +94,25 @@ impl Validator<'_> {
         }
         let url = &config.engine.advertise_url;
         let is_named = url.strip_prefix("https://").is_some_and(|host| {
-            certificates.is_none_or(|certificates| certificates.is_for(host_of(host)))
+            let name = host_of(host);
+            let domains = &config.tls.acme.domains;
+            if config.tls.acme.is_on() {
+                domains
+                    .iter()
+                    .any(|domain| domain.eq_ignore_ascii_case(name))
+            } else {
+                certificates.is_none_or(|certificates| certificates.is_for(name))
+            }
         });
         if !is_named {
             let rule = "must be \"https://NAME:PORT\" with a name of the certificate in";
             let why = "the other nodes forward voice requests there and verify the name";
-            self.report_pair(["engine.advertise_url", "tls.cert"], rule, why);
+            let setting = if config.tls.acme.is_on() {
+                "tls.acme.domains"
+            } else {
+                "tls.cert"
+            };
+            self.report_pair(["engine.advertise_url", setting], rule, why);
         }
     }
 

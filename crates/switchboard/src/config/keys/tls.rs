@@ -3,15 +3,19 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
-    Reason, SECS_MAX, SettingDef, addresses, list, one_of, quoted, row, to_field_type, within,
+    Reason, SECS_MAX, SettingDef, addresses, check_url, list, one_of, quoted, row, to_field_type,
+    within,
 };
 use crate::{
     config::raw_value::RawValue,
-    tls::{CertificateFiles, TlsVersion},
+    tls::{CertificateFiles, TlsVersion, acme::is_domain},
 };
 
 /// Maximum entries of `tls.certificates`.
 const CERTIFICATES_MAX: usize = 256;
+
+/// Maximum names of `tls.acme.domains`: those of one certificate of Let's Encrypt.
+const DOMAINS_MAX: usize = 100;
 
 /// Maximum of `tls.hsts_max_age` in seconds: two years.
 const HSTS_SECS_MAX: u64 = 2 * 365 * 24 * 60 * 60;
@@ -21,6 +25,7 @@ const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V1_2), ("1.3", Tl
 pub(super) fn rows() -> Vec<SettingDef> {
     let mut rows = Vec::from(certificates());
     rows.extend(https());
+    rows.extend(acme());
     rows
 }
 
@@ -107,7 +112,7 @@ fn https() -> [SettingDef; 4] {
         row(
             "tls",
             "redirect_listen",
-            "Addresses of listeners without TLS that only redirect to HTTPS, as \":80\". They answer /healthz too.",
+            "Addresses of listeners without TLS that only redirect to HTTPS, as \":80\". They answer /healthz and HTTP-01 challenges of ACME too.",
             |config, raw| addresses(raw).map(|listen| config.tls.redirect_listen = listen),
             |config| list(&config.tls.redirect_listen),
         ),
@@ -119,6 +124,88 @@ fn https() -> [SettingDef; 4] {
             0..=u64::from(u16::MAX)
         ),
     ]
+}
+
+fn acme() -> [SettingDef; 5] {
+    [
+        row(
+            "tls.acme",
+            "domains",
+            "Host names for which the server requests a certificate by ACME and renews it, in place of tls.cert; each must lead to this server. With tls.redirect_listen on port 80 the authority verifies them there (HTTP-01), else on port 443 (TLS-ALPN-01). Setting it accepts the terms of the authority. Empty for no ACME.",
+            |config, raw| domains(raw).map(|domains| config.tls.acme.domains = domains),
+            |config| list(&config.tls.acme.domains),
+        ),
+        row(
+            "tls.acme",
+            "email",
+            "The address to which the authority may send warnings; empty for none.",
+            |config, raw| {
+                let text = raw.text()?;
+                if !text.is_empty() && !text.contains('@') {
+                    return Err(Reason::unexpected(
+                        text,
+                        "an address like \"me@example.org\"",
+                    ));
+                }
+                config.tls.acme.email = text.to_owned();
+                Ok(())
+            },
+            |config| quoted(&config.tls.acme.email),
+        ),
+        row(
+            "tls.acme",
+            "directory",
+            "The URL of the ACME directory. The default is Let's Encrypt; for trials use its staging directory, \"https://acme-staging-v02.api.letsencrypt.org/directory\".",
+            |config, raw| {
+                let text = raw.text()?;
+                if !text.starts_with("https://") {
+                    return Err(Reason::unexpected(text, "a URL that begins with https://"));
+                }
+                check_url(text)?;
+                config.tls.acme.directory = text.to_owned();
+                Ok(())
+            },
+            |config| quoted(&config.tls.acme.directory),
+        ),
+        row(
+            "tls.acme",
+            "directory_ca",
+            "A PEM file with the root certificates of an ACME server of your own; empty for those that this machine trusts.",
+            |config, raw| {
+                config.tls.acme.directory_ca = file(raw.text()?);
+                Ok(())
+            },
+            |config| shown(&config.tls.acme.directory_ca),
+        ),
+        row(
+            "tls.acme",
+            "folder",
+            "The folder that keeps the account, the certificate and their keys, created if it is missing; empty for acme in $STATE_DIRECTORY, or switchboard/acme in $XDG_STATE_HOME or ~/.local/state.",
+            |config, raw| {
+                config.tls.acme.folder = file(raw.text()?);
+                Ok(())
+            },
+            |config| shown(&config.tls.acme.folder),
+        ),
+    ]
+}
+
+fn domains(raw: &RawValue) -> Result<Vec<String>, Reason> {
+    let domains = raw.list()?;
+    if domains.len() > DOMAINS_MAX {
+        return Err(Reason::TooMany {
+            count: domains.len(),
+            unit: "names",
+            max: DOMAINS_MAX,
+        });
+    }
+    match domains.iter().find(|domain| !is_domain(domain)) {
+        Some(other) => Err(Reason::unexpected(
+            other,
+            "a host name like \"calls.example.org\", without a wildcard, address or port",
+        )),
+        None => Ok(domains),
+    }
 }
 
 fn file(text: &str) -> Option<PathBuf> {
