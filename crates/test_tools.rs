@@ -41,6 +41,8 @@ fn main() {
     for (flag, programs) in PROGRAMS {
         set(flag, is_ci || programs.iter().all(has));
     }
+    let python = Path::new("../../target/pyjwt/bin/python");
+    set("has_pyjwt", is_ci || python.is_file());
     set("has_ipv6", is_ci || TcpListener::bind("[::1]:0").is_ok());
     set("has_network_namespaces", is_ci || has_network_namespaces());
 }

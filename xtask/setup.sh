@@ -12,6 +12,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 CARGO_DENY=0.20.2
 CARGO_DEB=3.8.0
+PYJWT=2.15.1
 NODE_MAJOR_MIN=20
 
 # Lines of `PROGRAM[|ANOTHER] PACKAGE`.
@@ -31,7 +32,8 @@ dpkg-shlibdeps dpkg-dev
 strip binutils
 xz xz-utils
 node nodejs
-npm npm"
+npm npm
+python3 python3"
 BENCH_REPORT="
 node nodejs
 npm npm"
@@ -86,6 +88,15 @@ setup_test() {
     setup_programs "$programs"
     setup_npm_packages
     setup_cargo_deb
+    setup_pyjwt
+}
+
+# Tokens are exchanged with this library. The folder is a virtual environment of Python.
+setup_pyjwt() {
+    local folder=target/pyjwt
+    "$folder/bin/python" -c 'import jwt, cryptography' 2>/dev/null && return
+    { python3 -m venv "$folder" && "$folder/bin/pip" install --quiet --disable-pip-version-check "pyjwt[crypto]==$PYJWT"; } ||
+        report "the Python package pyjwt (python3 -m venv, pip install pyjwt[crypto])"
 }
 
 # A debug build takes 20 seconds. It compresses with the program `xz`.

@@ -22,8 +22,8 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest key set, in bytes.
 const RESPONSE_BYTES_MAX: usize = 256 * 1024;
 
-/// Seconds between the beginnings of two fetches, at least.
-const FETCH_INTERVAL_SECS: u64 = 10;
+/// Seconds in which two fetches may begin, at most. A key that is rotated just after a fetch is found by the second one.
+const FETCH_WINDOW_SECS: u64 = 20;
 
 /// Seconds for which fetched keys are fresh, if the server does not say how long.
 const FRESH_SECS: u64 = 600;
@@ -130,7 +130,8 @@ impl RemoteKeys {
         state: &mut State,
         now: u64,
     ) -> Shared<BoxFuture<'static, ()>> {
-        state.cache.last_fetch = Some(now);
+        let [_, last] = state.cache.last_fetches;
+        state.cache.last_fetches = [last, Some(now)];
         let request = FetchRequest {
             method: Method::GET,
             url: self.url.to_string(),
@@ -255,8 +256,8 @@ impl Lookup {
 #[derive(Debug, Default)]
 struct KeyCache {
     current: Option<CachedKeys>,
-    /// The beginning of the last fetch.
-    last_fetch: Option<u64>,
+    /// The beginnings of the last two fetches, the older one first.
+    last_fetches: [Option<u64>; 2],
     /// Whether the last fetch has failed.
     is_failing: bool,
     /// Key IDs that are not in the set, with the time until which that holds.
@@ -281,8 +282,9 @@ impl CachedKeys {
 impl KeyCache {
     /// Whether a fetch may begin. A clock that was set back does not delay it.
     fn may_fetch(&self, now: u64) -> bool {
-        let since = self.last_fetch.and_then(|last| now.checked_sub(last));
-        since.is_none_or(|since| since >= FETCH_INTERVAL_SECS)
+        let [earlier, _] = self.last_fetches;
+        let since = earlier.and_then(|earlier| now.checked_sub(earlier));
+        since.is_none_or(|since| since >= FETCH_WINDOW_SECS)
     }
 
     fn find(&self, id: Option<&str>, algorithm: JwtAlgorithm, now: u64) -> Lookup {

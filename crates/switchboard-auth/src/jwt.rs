@@ -24,8 +24,9 @@ mod token;
 pub use algorithm::JwtAlgorithm;
 pub(crate) use keys::VerificationKey;
 pub use keys::{KeyError, KeySet, SECRET_BYTES_MIN};
-pub use signing::SigningKey;
+pub use signing::{JwtSecret, SigningKey};
 use token::SignedToken;
+pub use token::TokenHeader;
 
 /// The leeway of `exp` and `nbf` by default, in seconds.
 const LEEWAY_SECS: u64 = 30;
@@ -37,7 +38,7 @@ pub struct JwtConfig {
     /// The algorithms that are allowed; empty for those of the keys.
     pub algorithms: Vec<JwtAlgorithm>,
     /// The HMAC secret.
-    pub secret: Option<KeySet>,
+    pub secret: Option<JwtSecret>,
     /// The file of public keys, and its keys as they were when the settings were read.
     pub keys_file: Option<(String, KeySet)>,
     /// The URL of a JSON Web Key Set.
@@ -72,9 +73,7 @@ impl JwtConfig {
     /// The algorithms that the keys can have. Those at a URL are always asymmetric.
     #[must_use]
     pub fn possible_algorithms(&self) -> Vec<JwtAlgorithm> {
-        let fixed = self.secret.as_ref();
-        let fixed = fixed.or(self.keys_file.as_ref().map(|(_, keys)| keys));
-        match (fixed, &self.jwks_url) {
+        match (self.fixed_keys(), &self.jwks_url) {
             (Some(keys), _) => keys.algorithms(),
             (None, Some(_)) => vec![
                 JwtAlgorithm::Rs256,
@@ -83,6 +82,13 @@ impl JwtConfig {
             ],
             (None, None) => Vec::new(),
         }
+    }
+
+    /// The keys that the settings have themselves.
+    fn fixed_keys(&self) -> Option<KeySet> {
+        let secret = self.secret.as_ref();
+        let of_secret = secret.and_then(|secret| secret.keys().ok());
+        of_secret.or_else(|| Some(self.keys_file.as_ref()?.1.clone()))
     }
 
     fn allowed_algorithms(&self) -> Vec<JwtAlgorithm> {
@@ -112,9 +118,7 @@ enum KeySource {
 
 impl JwtAuthenticator {
     pub(crate) fn new(config: &JwtConfig, fetch: &Arc<dyn HttpFetch>) -> Self {
-        let fixed = config.secret.clone();
-        let fixed = fixed.or_else(|| Some(config.keys_file.as_ref()?.1.clone()));
-        let keys = match (fixed, &config.jwks_url) {
+        let keys = match (config.fixed_keys(), &config.jwks_url) {
             (Some(keys), _) => KeySource::Fixed(keys),
             (None, Some(url)) => {
                 let (url, issuer, fetch) = (url.clone(), config.issuer.clone(), fetch.clone());

@@ -24,5 +24,7 @@ pub use credentials::{
     AccessToken, CredentialError, CredentialPlace, Credentials, TOKEN_BYTES_MAX, TOKEN_SUBPROTOCOL,
 };
 pub use http::{FetchError, FetchRequest, FetchResponse, FetchResult, HttpFetch};
-pub use jwt::{JwtAlgorithm, JwtConfig, KeyError, KeySet, SECRET_BYTES_MIN, SigningKey};
+pub use jwt::{
+    JwtAlgorithm, JwtConfig, JwtSecret, KeyError, KeySet, SECRET_BYTES_MIN, SigningKey, TokenHeader,
+};
 pub use principal::Principal;

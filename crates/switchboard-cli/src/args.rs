@@ -7,6 +7,7 @@ use clap::{Args as Group, Command, Parser, Subcommand};
 use crate::{
     bench::BenchCommand,
     ice::IceArgs,
+    token::TokenCommand,
     voice::{Trust, VoiceCommand},
 };
 
@@ -43,7 +44,7 @@ fn with_two_dashes(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut is_of_server = true;
     let add_dash = |arg: OsString| {
         let text = arg.to_str().unwrap_or_default();
-        is_of_server &= !["voice", "health", "bench", "--"].contains(&text);
+        is_of_server &= !["voice", "health", "bench", "token", "--"].contains(&text);
         let flag = text.strip_prefix('-').map(|flag| flag.split('=').next());
         match flag {
             Some(Some(name)) if is_of_server && known.contains(name) => format!("-{text}").into(),
@@ -87,6 +88,7 @@ pub(crate) enum Action {
     },
     Voice(VoiceCommand),
     Bench(BenchCommand),
+    Token(TokenCommand),
 }
 
 /// The trust in the certificate of the server at `--url`.

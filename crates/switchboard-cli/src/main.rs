@@ -20,6 +20,7 @@ mod serve;
 mod settings;
 mod stop;
 mod terminal;
+mod token;
 mod voice;
 
 use args::{Action, Args};
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Some(Action::Ice(args)) => return ice::run(&args),
         Some(Action::Voice(args)) => voice::run(args),
         Some(Action::Bench(command)) => bench::run(command),
+        Some(Action::Token(command)) => return token::run(command),
         Some(Action::Check(options)) => return serve::check(&options),
         Some(Action::Serve(options)) => return serve::serve(&options),
         None => return serve::serve(&args.options),

@@ -1,8 +1,20 @@
 //! Reads the settings from file, environment and flags.
 
+use std::path::Path;
+
 use switchboard::{Config, config::ConfigError};
 
 use crate::args::Options;
+
+/// Reads the settings of a file and of the environment, for a command that is no server. Also returns their errors.
+pub(crate) fn read_for_command(file: Option<&Path>) -> (Config, Vec<ConfigError>) {
+    let mut config = Config::default();
+    let mut errors = file.map_or_else(Vec::new, |path| config.read_file(path));
+    errors.extend(config.read_environment(std::env::vars_os()));
+    errors.extend(config.validate());
+    errors.sort();
+    (config, errors)
+}
 
 /// Reads the settings. Also returns their errors, sorted by source.
 pub(crate) fn read(options: &Options) -> (Config, Vec<ConfigError>) {

@@ -20,12 +20,14 @@ mod context;
 pub(crate) mod control;
 mod frames;
 mod places;
+mod verify;
 
 pub(crate) use context::Contexts;
 pub use context::HostContext;
 pub(crate) use control::AccessControl;
 pub(crate) use frames::{FrameAuthenticator, FrameClientGuard};
 pub(crate) use places::OwnPlaces;
+pub use verify::verify_token;
 
 /// Time that a hook has to answer. Meanwhile the frames of the client wait, and the server still sends to it.
 pub(crate) const HOOK_TIMEOUT: Duration = Duration::from_secs(10);

@@ -40,7 +40,8 @@ pub use engine::{EngineConfig, EngineUrl, EngineUrlError};
 pub use error::{ConfigError, SettingSource, SettingSources};
 pub use internal::InternalConfig;
 pub use switchboard_auth::{
-    AccessConfig, AuthenticatorKind, JwtAlgorithm, JwtConfig, KeyError, KeySet, StaticKey,
+    AccessConfig, AuthenticatorKind, JwtAlgorithm, JwtConfig, JwtSecret, KeyError, KeySet,
+    StaticKey,
     webhook::{AccessEvent, AccessWebhook},
 };
 pub use switchboard_voice::config::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};

@@ -56,7 +56,7 @@ mod webhooks;
 /// The version of axum whose types are in the API of this crate.
 pub use axum;
 
-pub use access::{Admission, ConnectRequest, Denial, HostContext, JoinRequest};
+pub use access::{Admission, ConnectRequest, Denial, HostContext, JoinRequest, verify_token};
 pub use build_error::BuildError;
 pub use config::Config;
 pub use events::{ClientInfo, Events, ServerEvent};
@@ -65,7 +65,7 @@ pub use reload::{ReloadError, ReloadReport};
 pub use rooms::{Rooms, SendError, room, room_of_dialect};
 pub use server::{Builder, Server};
 pub use sessions::{SessionInfo, Sessions};
-pub use switchboard_auth::Principal;
+pub use switchboard_auth::{AuthError, Principal, SigningKey, TOKEN_BYTES_MAX, TokenHeader};
 // A space (`SpaceName`) is a namespace of rooms.
 pub use switchboard_core::{
     Address, ClientPattern, ClientPatternError, DisplayName, DuplicateIdentity, EvictionReason,

@@ -1,6 +1,6 @@
 //! The keys that sign tokens, for `switchboard token create` and for programs that embed the server.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
@@ -13,7 +13,41 @@ use ring::{
 use rustls_pki_types::pem::{PemObject as _, SectionKind};
 use serde_json::{Value, json};
 
-use super::{JwtAlgorithm, KeyError, SECRET_BYTES_MIN};
+use super::{JwtAlgorithm, KeyError, KeySet, SECRET_BYTES_MIN};
+
+/// The HMAC secret of the settings, which signs and verifies tokens.
+#[derive(Clone)]
+pub struct JwtSecret(Arc<str>);
+
+impl fmt::Debug for JwtSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JwtSecret")
+    }
+}
+
+impl JwtSecret {
+    /// The secret of this text.
+    ///
+    /// # Errors
+    /// `ShortSecret`.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        SigningKey::of_secret(text.as_bytes())?;
+        Ok(Self(text.into()))
+    }
+
+    /// The key that signs with it.
+    ///
+    /// # Errors
+    /// None: the secret is long enough.
+    pub fn signing_key(&self) -> Result<SigningKey, KeyError> {
+        SigningKey::of_secret(self.0.as_bytes())
+    }
+
+    /// The key that verifies with it.
+    pub(crate) fn keys(&self) -> Result<KeySet, KeyError> {
+        KeySet::of_secret(self.0.as_bytes())
+    }
+}
 
 /// A key that signs tokens.
 pub struct SigningKey(Signer);

@@ -33,7 +33,7 @@ fn file(name: &str) -> Vec<u8> {
 
 fn with_secret() -> JwtConfig {
     JwtConfig {
-        secret: Some(KeySet::of_secret(SECRET.as_bytes()).expect("a secret")),
+        secret: Some(JwtSecret::parse(SECRET).expect("a secret")),
         ..JwtConfig::default()
     }
 }
@@ -109,7 +109,10 @@ fn tokens_of_rfc_7515_are_valid() {
         "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
     let secret = URL_SAFE_NO_PAD.decode(secret).expect("base64url");
     let hmac = JwtConfig {
-        secret: Some(KeySet::of_secret(&secret).expect("a secret")),
+        keys_file: Some((
+            "keys".to_owned(),
+            KeySet::of_secret(&secret).expect("a secret"),
+        )),
         ..JwtConfig::default()
     };
     let rsa = with_keys(br#"{"keys":[{"kty":"RSA","e":"AQAB","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"}]}"#);

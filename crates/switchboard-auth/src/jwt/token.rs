@@ -1,5 +1,7 @@
 //! The compact form of a token (RFC 7515, section 3.1) and its header.
 
+use std::fmt;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -132,5 +134,39 @@ impl<'a> SignedToken<'a> {
         let id = value.as_str().filter(|id| id.len() <= KEY_ID_BYTES_MAX);
         let error = "its kid is not a text of at most 256 bytes";
         id.map(Some).ok_or(AuthError::Invalid(error))
+    }
+}
+
+/// The header and the issuer of a token that is not verified, for a message to its owner.
+#[derive(Clone, Debug)]
+pub struct TokenHeader {
+    algorithm: Option<String>,
+    key_id: Option<String>,
+    issuer: Option<String>,
+}
+
+impl TokenHeader {
+    /// Those of a JSON Web Token; `None` for another text.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        let token = SignedToken::parse(text)?.ok()?;
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        let issuer = token.claims.issuer_text();
+        Some(Self {
+            algorithm: text(token.header.alg.as_ref()),
+            key_id: text(token.header.kid.as_ref()),
+            issuer: (!issuer.is_empty()).then(|| issuer.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for TokenHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |name: &str, value: &Option<String>| match value {
+            Some(value) => format!("{name} {value:?}"),
+            None => format!("no {name}"),
+        };
+        let (algorithm, key_id) = (shown("alg", &self.algorithm), shown("kid", &self.key_id));
+        write!(f, "{algorithm}, {key_id}, {}", shown("iss", &self.issuer))
     }
 }

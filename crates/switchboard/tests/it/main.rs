@@ -22,6 +22,7 @@ mod host_locks;
 mod host_messages;
 mod http;
 mod ice;
+mod jwt;
 mod large_rooms;
 mod limits;
 mod metrics;

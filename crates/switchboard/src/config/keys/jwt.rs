@@ -2,7 +2,7 @@
 
 use axum::http::Uri;
 use std::fs;
-use switchboard_auth::{JwtAlgorithm, KeySet};
+use switchboard_auth::{JwtAlgorithm, JwtSecret, KeySet};
 
 use super::{Reason, SettingDef, access::grants, list, quoted, row, within};
 use crate::config::raw_value::RawValue;
@@ -47,7 +47,7 @@ pub(super) fn rows() -> [SettingDef; 8] {
         row(
             SECTION,
             "jwks_url",
-            "The URL of the issuer's JSON Web Key Set, with https (http is allowed for this machine only). The keys are fetched at the start, before they are too old, and when a token has an unknown key ID, at most every 10 seconds.",
+            "The URL of the issuer's JSON Web Key Set, with https (http is allowed for this machine only). The keys are fetched at the start, before they are too old, and when a token has an unknown key ID, at most twice in 20 seconds.",
             |config, raw| {
                 config.access.jwt.jwks_url = jwks_url(raw)?;
                 Ok(())
@@ -118,13 +118,13 @@ pub(super) fn rows() -> [SettingDef; 8] {
 }
 
 /// The secret. Errors do not repeat it.
-fn secret(raw: &RawValue) -> Result<Option<KeySet>, Reason> {
+fn secret(raw: &RawValue) -> Result<Option<JwtSecret>, Reason> {
     let expected = "a text of at least 32 bytes in quotes";
     let text = raw.text().map_err(|_| Reason::Secret { expected })?;
     if text.is_empty() {
         return Ok(None);
     }
-    Ok(Some(KeySet::of_secret(text.as_bytes())?))
+    Ok(Some(JwtSecret::parse(text)?))
 }
 
 fn keys_file(raw: &RawValue) -> Result<Option<(String, KeySet)>, Reason> {
