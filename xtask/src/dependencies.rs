@@ -8,6 +8,7 @@ use crate::{Result, cargo, output};
 const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("switchboard-core", &[]),
     ("switchboard-audio", &[]),
+    ("switchboard-admin", &["switchboard-core"]),
     ("switchboard-auth", &["switchboard-core"]),
     ("switchboard-dialects", &["switchboard-core"]),
     ("switchboard-cluster", &["switchboard-core"]),
@@ -16,7 +17,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("switchboard-transport", &["switchboard-session", "switchboard-dialects", "switchboard-core"]),
     ("switchboard-voice", &["switchboard-transport", "switchboard-dialects", "switchboard-core", "switchboard-audio"]),
     ("switchboard-testkit", &["switchboard-core", "switchboard-dialects", "switchboard-session", "switchboard-cluster"]),
-    ("switchboard", &["switchboard-auth", "switchboard-transport", "switchboard-session", "switchboard-dialects", "switchboard-redis", "switchboard-cluster", "switchboard-core", "switchboard-voice"]),
+    ("switchboard", &["switchboard-admin", "switchboard-auth", "switchboard-transport", "switchboard-session", "switchboard-dialects", "switchboard-redis", "switchboard-cluster", "switchboard-core", "switchboard-voice"]),
     ("switchboard-bench", &[]),
     ("switchboard-cli", &["switchboard", "switchboard-bench"]),
     ("xtask", &[]),

@@ -101,10 +101,16 @@ pub struct BannedClient<'a> {
 }
 
 impl BanTable {
+    /// Whether there is no ban at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.has_bans.load(Ordering::Relaxed)
+    }
+
     /// The ban that keeps a client out.
     #[must_use]
     pub fn find(&self, client: BannedClient<'_>, now_ms: u64) -> Option<Arc<Ban>> {
-        if !self.has_bans.load(Ordering::Relaxed) {
+        if self.is_empty() {
             return None;
         }
         let state = self.state.read();

@@ -74,6 +74,11 @@ impl AdminService {
         }
     }
 
+    /// Records an event of this node.
+    pub fn record_event(&self, kind: EventKind) {
+        self.context.record(kind);
+    }
+
     /// Carries out the call of another node, which has proven that it is one. The body is JSON, and so is the answer.
     pub async fn answer_node(&self, body: &[u8]) -> Vec<u8> {
         let call = serde_json::from_slice::<NodeCall>(body);

@@ -40,6 +40,8 @@ pub enum RefusalReason {
     Unauthenticated,
     /// The limit of connections that wait for an access token is reached.
     UnauthenticatedLimit,
+    /// An operator has banned the client.
+    Banned,
     /// The host program did not answer in time.
     HookTimeout,
     /// The client requests a dialect that is unknown or disabled.
@@ -72,6 +74,7 @@ impl RefusalReason {
             Self::Denied => "denied by the host program",
             Self::Unauthenticated => "no valid access token",
             Self::UnauthenticatedLimit => "access.unauthenticated_per_address",
+            Self::Banned => "banned by an operator",
             Self::HookTimeout => "no answer of the host program",
             Self::Dialect => "unknown or disabled dialect",
             Self::Handshake => "no valid WebSocket handshake",
@@ -103,12 +106,13 @@ impl RefusalReason {
             Self::Tls => 12,
             Self::Unauthenticated => 13,
             Self::UnauthenticatedLimit => 14,
+            Self::Banned => 15,
         }
     }
 }
 
 /// The labels of the reasons in the metric `refusals_total`.
-const LABELS: [&str; 15] = [
+const LABELS: [&str; 16] = [
     "connections",
     "connections_per_address",
     "connections_per_second",
@@ -124,6 +128,7 @@ const LABELS: [&str; 15] = [
     "tls",
     "unauthenticated",
     "unauthenticated_per_address",
+    "banned",
 ];
 
 /// Logs refused connections: for each address and reason at most one line a minute, with the number of

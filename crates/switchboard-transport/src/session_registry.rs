@@ -51,6 +51,25 @@ impl SessionRegistry {
         sessions
     }
 
+    /// The status of one session.
+    #[must_use]
+    pub fn find(&self, id: PeerId) -> Option<SessionStatus> {
+        let handle = self.shard(id).lock().get(&id).cloned();
+        Some(handle?.status())
+    }
+
+    /// Whether a session is on this node.
+    #[must_use]
+    pub fn contains(&self, id: PeerId) -> bool {
+        self.shard(id).lock().contains_key(&id)
+    }
+
+    /// The address of the client of a session, if the session is on this node and the address is known.
+    #[must_use]
+    pub fn client_of(&self, id: PeerId) -> Option<IpAddr> {
+        self.shard(id).lock().get(&id)?.client()
+    }
+
     /// Ends a session for the host program (the program that embeds the server). Its dialect informs the client as of a
     /// kick, and the connection is closed with 1008 and the first 123 bytes of `reason`. Returns whether there is such
     /// a session.

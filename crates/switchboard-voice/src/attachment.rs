@@ -121,7 +121,7 @@ impl VoiceService {
         (permit, deadline): (Permit, Option<Instant>),
     ) -> Result<AudioAttachment, VoiceError> {
         let name = connection_name(params)?;
-        let caller = self.identity.authenticate(params).await?;
+        let caller = self.authenticate(params).await?;
         let (connected, site) = match target {
             AudioTarget::Call => {
                 let destination = self.identity.destination(params)?;
@@ -156,7 +156,7 @@ impl VoiceService {
         params: &RequestParameters,
     ) -> Result<(), VoiceError> {
         connection_name(params)?;
-        let caller = self.identity.authenticate(params).await?;
+        let caller = self.authenticate(params).await?;
         match target {
             AudioTarget::Call => {
                 let destination = self.identity.destination(params)?;

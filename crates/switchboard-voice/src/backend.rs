@@ -10,6 +10,7 @@ use crate::{
     endpoint::{ENDPOINTS, VoiceEndpoint},
     host::{ClusterContext, VoiceContext},
     service::VoiceService,
+    state::VoiceState,
 };
 
 /// Serves voice requests, locally or in a cluster.
@@ -41,6 +42,22 @@ impl VoiceBackend {
         match &self.0 {
             Backend::Local(voice) => voice.state.end(),
             Backend::Clustered(clustered) => clustered.end(),
+        }
+    }
+
+    /// The calls and rooms of this node.
+    pub(crate) fn state(&self) -> Arc<VoiceState> {
+        match &self.0 {
+            Backend::Local(voice) => voice.state.clone(),
+            Backend::Clustered(clustered) => clustered.state(),
+        }
+    }
+
+    /// Whether this node does the work of voice.
+    pub(crate) fn leads(&self) -> bool {
+        match &self.0 {
+            Backend::Local(_) => true,
+            Backend::Clustered(clustered) => clustered.leads(),
         }
     }
 

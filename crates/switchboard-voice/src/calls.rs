@@ -55,7 +55,7 @@ impl VoiceService {
         params: &RequestParameters,
         address: Option<IpAddr>,
     ) -> VoiceResult {
-        let caller = self.identity.authenticate(params).await?;
+        let caller = self.authenticate(params).await?;
         let destination = self.identity.destination(params)?;
         let challenge = self.identity.challenge(params)?;
         self.identity.check_may_call(&caller, &destination).await?;
@@ -104,7 +104,7 @@ impl VoiceService {
     /// `/hangupCall`: ends a call, or its ringing. An extension that the reference server, the original
     /// implementation, does not have.
     pub(crate) async fn hang_up(&self, params: &RequestParameters) -> VoiceResult {
-        let caller = self.identity.authenticate(params).await?;
+        let caller = self.authenticate(params).await?;
         let destination = self.identity.destination(params)?;
         self.state
             .with(|state, now| state.calls.hang_up(&caller.user, &destination, now))?;
@@ -123,7 +123,7 @@ impl VoiceService {
     /// The caller of the request, not yet authenticated, and the other user. The signature of the
     /// step, over the other user's challenge, authenticates the caller.
     async fn pair(&self, params: &RequestParameters) -> Result<(Caller, User), VoiceError> {
-        let caller = self.identity.identify(params).await?;
+        let caller = self.identify(params).await?;
         Ok((caller, self.identity.destination(params)?))
     }
 

@@ -39,6 +39,7 @@ use crate::{
     leader::{Leader, Term, wait_for_leader},
     node_headers::{ACCESS, CLIENT, FIRST_FORMAT, FORMAT, FORWARD_FORMAT, NODE_SECRET},
     service::{SERVER_STOPS, VoiceService},
+    state::VoiceState,
 };
 
 const OTHER_FORMAT: &str = "The node that forwarded this request runs a release with another format of forwarded requests than the voice leader. Retry when the upgrade of the cluster is complete.";
@@ -104,6 +105,16 @@ impl ClusteredVoice {
         let following = this.clone().follow_terms(voice.drain.clone());
         voice.tasks.spawn(following);
         this
+    }
+
+    /// The calls and rooms of this node: none if another node has led since.
+    pub(crate) fn state(&self) -> Arc<VoiceState> {
+        self.local().voice.state.clone()
+    }
+
+    /// Whether this node is the leader.
+    pub(crate) fn leads(&self) -> bool {
+        self.terms.borrow().leader == Leader::ThisNode
     }
 
     /// Ends all streams and calls when the server shuts down.

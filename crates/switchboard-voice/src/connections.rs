@@ -67,6 +67,16 @@ impl Connections {
         (hold, lost)
     }
 
+    /// Ends the connections of a user. Each is closed as if a newer one had taken over. Returns their number.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the order of the ends is not observable"
+    )]
+    pub(crate) fn end_user(&mut self, user: &User) -> usize {
+        let held = self.held.iter().filter(|((_, of, _), _)| of == user);
+        held.map(|(_, held)| held.replaced.cancel()).count()
+    }
+
     /// Releases a hold. Returns false if a newer connection has it.
     pub(crate) fn release(&mut self, key: &ConnectionKey, hold: &ConnectionHold) -> bool {
         let is_current = self.held.get(key).is_some_and(|held| held.id == hold.id);

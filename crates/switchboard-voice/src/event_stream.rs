@@ -34,7 +34,7 @@ impl VoiceService {
         abort_handle: ConnectionAbort,
         admitted: AdmittedRequest,
     ) -> VoiceResult {
-        let caller = self.identity.identify_listener(params).await?;
+        let caller = self.identify_listener(params).await?;
         let deadline = admitted.access.deadline();
         let listener = StreamListener {
             abort: abort_handle,
@@ -71,7 +71,7 @@ impl VoiceService {
 
     /// `HEAD` of `/messages`: the head of the response to `GET`, without a stream.
     pub(crate) async fn messages_head(&self, params: &RequestParameters) -> VoiceResult {
-        self.identity.identify_listener(params).await?;
+        self.identify_listener(params).await?;
         let nothing = stream::empty::<Result<Event, std::convert::Infallible>>();
         let unbuffered = [(PROXY_BUFFERING, NOT_BUFFERED)];
         Ok((unbuffered, Sse::new(nothing)).into_response())

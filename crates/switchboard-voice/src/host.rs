@@ -41,6 +41,9 @@ pub trait VoiceHost: fmt::Debug + Send + Sync + 'static {
     /// Starts the access check of the host program for a user that enters a voice room. `None` if every user may.
     fn check_join(&self, user: &User, room: RoomName) -> Option<JoinCheck>;
 
+    /// Whether an operator has banned this user. The error is the reason.
+    fn check_user(&self, user: &User) -> Result<(), String>;
+
     /// The address of the client of a request, if it is known.
     fn client_address(&self, request: &Parts) -> Option<IpAddr>;
 

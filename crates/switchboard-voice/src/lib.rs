@@ -39,6 +39,7 @@ mod leader;
 mod listener_queue;
 mod metrics;
 mod node_headers;
+mod overview;
 mod parameters;
 mod room_mixer;
 mod rooms;
@@ -60,6 +61,7 @@ pub use keys::{PublicKey, SecretKey};
 pub use leader::{Leader, Term};
 pub use metrics::VoiceMetrics;
 pub use node_headers::is_from_node;
+pub use overview::{CallReport, RoomReport, VoiceReport};
 pub use signaling::{
     Audience, CallError, CallLimits, Calls, Direction, RingOrigin, RoomKey, RoomListing,
     VoiceEvent, VoiceRoomError, VoiceRoomLimits, VoiceRooms,

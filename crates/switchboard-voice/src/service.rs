@@ -20,7 +20,7 @@ use crate::{
     endpoint::VoiceEndpoint,
     host::{AdmittedRequest, VoiceContext, VoiceHost},
     id::User,
-    identity::IdentityProvider,
+    identity::{Caller, IdentityProvider},
     keys::ServerKey,
     metrics::VoiceMetrics,
     parameters::RequestParameters,
@@ -115,6 +115,37 @@ impl VoiceService {
             drain: context.drain,
             tasks: context.tasks,
         })
+    }
+
+    /// Identifies the caller as [`IdentityProvider::identify`] does, and refuses a banned one.
+    pub(crate) async fn identify(&self, params: &RequestParameters) -> Result<Caller, VoiceError> {
+        let caller = self.identity.identify(params).await?;
+        self.refuse_banned(caller)
+    }
+
+    /// Identifies the caller as [`IdentityProvider::authenticate`] does, and refuses a banned one.
+    pub(crate) async fn authenticate(
+        &self,
+        params: &RequestParameters,
+    ) -> Result<Caller, VoiceError> {
+        let caller = self.identity.authenticate(params).await?;
+        self.refuse_banned(caller)
+    }
+
+    /// Identifies the caller as [`IdentityProvider::identify_listener`] does, and refuses a banned one.
+    pub(crate) async fn identify_listener(
+        &self,
+        params: &RequestParameters,
+    ) -> Result<Caller, VoiceError> {
+        let caller = self.identity.identify_listener(params).await?;
+        self.refuse_banned(caller)
+    }
+
+    fn refuse_banned(&self, caller: Caller) -> Result<Caller, VoiceError> {
+        match self.host.check_user(&caller.user) {
+            Ok(()) => Ok(caller),
+            Err(reason) => Err(VoiceError::new(StatusCode::FORBIDDEN, &reason)),
+        }
     }
 
     /// Checks the policies of a room that a user wants to enter, and asks the host program, which embeds this library.

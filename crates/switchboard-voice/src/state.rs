@@ -244,6 +244,12 @@ impl VoiceState {
         mixers.values().for_each(|mixer| mixer.end());
     }
 
+    /// Ends the event streams and the audio connections of a user. Returns their number.
+    pub(crate) fn end_user(&self, user: &User) -> usize {
+        let mut state = self.lock();
+        state.streams.end_user(user) + state.connections.end_user(user)
+    }
+
     /// Sends the pending events and adds the mixers of ended calls and rooms to `ended`.
     fn drain_events(&self, state: &mut VoiceStateInner, ended: &mut Vec<Arc<RoomMixer>>) {
         let mut last = None;

@@ -126,6 +126,15 @@ impl EventStreams {
         disconnected
     }
 
+    /// Closes the streams of a user. Returns their number.
+    pub(crate) fn end_user(&mut self, user: &User) -> usize {
+        let streams = self.by_user.remove(user).unwrap_or_default();
+        streams
+            .iter()
+            .for_each(|stream| stream.listener.abort.abort());
+        streams.len()
+    }
+
     /// Closes all streams.
     pub(crate) fn end(&mut self) {
         self.by_user.clear();

@@ -21,7 +21,7 @@ impl VoiceService {
     /// `/tokenCheck`: returns the number of the token's user.
     pub(crate) async fn token_check(&self, params: &RequestParameters) -> VoiceResult {
         self.identity.site()?;
-        let caller = self.identity.identify(params).await?;
+        let caller = self.identify(params).await?;
         Ok(caller.user.to_string().into_response())
     }
 
@@ -48,7 +48,7 @@ impl VoiceService {
     /// `/voice/name`: sets the display name of a key, for as long as the key has an event stream open.
     pub(crate) async fn set_display_name(&self, params: &RequestParameters) -> VoiceResult {
         self.identity.keys()?;
-        let caller = self.identity.authenticate(params).await?;
+        let caller = self.authenticate(params).await?;
         let name = display_names::parse(params.text("name").unwrap_or_default())?;
         let kept = name
             .as_ref()

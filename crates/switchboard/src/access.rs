@@ -14,7 +14,7 @@ use switchboard_session::{CredentialFrames, SessionAccess};
 use switchboard_transport::JoinCheck;
 use tokio::time::{error::Elapsed, timeout};
 
-use crate::webhooks::AccessWebhooks;
+use crate::{operator_rules::OperatorRules, webhooks::AccessWebhooks};
 
 mod context;
 pub(crate) mod control;
@@ -24,7 +24,7 @@ mod verify;
 
 pub(crate) use context::Contexts;
 pub use context::HostContext;
-pub(crate) use control::AccessControl;
+pub(crate) use control::{AccessControl, AccessError};
 pub(crate) use frames::{FrameAuthenticator, FrameClientGuard};
 pub(crate) use places::OwnPlaces;
 pub use verify::verify_token;
@@ -293,6 +293,8 @@ pub(crate) struct AccessHooks {
     join: Option<Arc<JoinHook>>,
     /// The webhook of the settings.
     webhook: Option<Arc<AccessWebhooks>>,
+    /// The bans and locks of operators, which are checked before the join hook is asked.
+    pub(crate) rules: Arc<OperatorRules>,
 }
 
 impl fmt::Debug for AccessHooks {
@@ -352,9 +354,16 @@ impl AccessHooks {
         (room, address): (&RoomId, Option<&str>),
         context: impl FnOnce() -> HostContext,
     ) -> Option<JoinCheck> {
-        self.start_join_check(|| JoinRequest {
+        let identity = proven_name(peer.identity());
+        let checked = self
+            .rules
+            .check_join(identity.as_deref(), Some(peer.id()), room);
+        if let Err(reason) = checked {
+            return Some(deny_join(&reason));
+        }
+        self.ask_join_hook(|| JoinRequest {
             peer: peer.id(),
-            identity: proven_name(peer.identity()),
+            identity,
             dialect: peer.dialect().name,
             room: room.clone(),
             address: address.map(Arc::from),
@@ -362,12 +371,19 @@ impl AccessHooks {
         })
     }
 
+    /// Asks the join hook and the webhook whether a client without a session may join: a user of voice. `None`
+    /// without both: the join is allowed.
+    pub(crate) fn start_join_check(&self, request: JoinRequest) -> Option<JoinCheck> {
+        let identity = request.identity.as_deref();
+        if let Err(reason) = self.rules.check_join(identity, None, &request.room) {
+            return Some(deny_join(&reason));
+        }
+        self.ask_join_hook(|| request)
+    }
+
     /// Asks the join hook, and then the webhook. `None` without both: the join is allowed. A hook that does not answer
     /// within [`HOOK_TIMEOUT`] denies the join.
-    pub(crate) fn start_join_check(
-        &self,
-        request: impl FnOnce() -> JoinRequest,
-    ) -> Option<JoinCheck> {
+    fn ask_join_hook(&self, request: impl FnOnce() -> JoinRequest) -> Option<JoinCheck> {
         if self.join.is_none() && self.webhook.is_none() {
             return None;
         }
@@ -388,6 +404,12 @@ impl AccessHooks {
             }
         }))
     }
+}
+
+/// The answer to a join that an operator does not want.
+fn deny_join(reason: &str) -> JoinCheck {
+    let text: Arc<str> = reason.into();
+    Box::pin(std::future::ready(Err(Some(text))))
 }
 
 /// The name under which the connect hook has authenticated a client; `None` if it has not.

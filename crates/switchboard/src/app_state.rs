@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::future::BoxFuture;
+use prometheus::IntCounter;
 use rand::RngExt;
 use switchboard_core::{
     Identity, JoinRefusal, JoiningClient, Limits, PeerId, RoomId, RoomName, SpaceName,
@@ -31,6 +32,7 @@ use crate::{
         JoinRequest, OwnPlaces, control::Authenticated,
     },
     config::{Config, VOICE_DIALECT},
+    operator_rules::OperatorRules,
     proxy,
     reload::ReloadHook,
     request_guard::RequestGuard,
@@ -77,6 +79,12 @@ pub(crate) struct AppState {
     pub(crate) refused: Arc<RefusedConnections>,
     pub(crate) tasks: TaskTracker,
     pub(crate) ready: AtomicBool,
+    /// The bans and locks of operators.
+    pub(crate) rules: Arc<OperatorRules>,
+    /// Admin calls without a valid token.
+    pub(crate) admin_refused: IntCounter,
+    /// The time of the start.
+    pub(crate) started: Instant,
     /// The URL at which other nodes reach this one; `None` outside a cluster.
     pub(crate) url: Option<String>,
 }
@@ -98,6 +106,7 @@ impl AppState {
             self.log_refused(request, RefusalReason::Limit(full));
             connection_limit_response(full)
         })?;
+        self.refuse_banned(request, None, address)?;
         let access = self.access.get();
         let authenticated = match access.authenticate(request, address, places).await {
             Ok(authenticated) => authenticated,
@@ -128,12 +137,42 @@ impl AppState {
             return Err((StatusCode::SERVICE_UNAVAILABLE, message).into_response());
         };
         match admission {
-            Ok(admission) => Ok((permit, admission.reading(frames))),
+            Ok(admission) => {
+                self.refuse_banned(request, admission.identity.as_deref(), address)?;
+                Ok((permit, admission.reading(frames)))
+            }
             Err(denial) => {
                 self.log_refused(request, RefusalReason::Denied);
                 Err(denial.into_response())
             }
         }
+    }
+
+    /// Counts the connection of a node neither for its address nor for the rate of new connections.
+    pub(crate) fn uncount_node(&self, request: &Parts) {
+        // The connection comes from another node, whose address stands for many clients and so is not limited.
+        if let Some(permit) = request.extensions.get::<ConnectionPermit>() {
+            permit.uncount_address();
+        }
+        if let Some(ConnectInfo(node)) = request.extensions.get::<ConnectInfo<SocketAddr>>() {
+            self.guard
+                .connections
+                .refund(Some(node.ip()), Instant::now());
+        }
+    }
+
+    /// Refuses a client that an operator has banned. The error is the response.
+    fn refuse_banned(
+        &self,
+        request: &Parts,
+        identity: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<(), Response> {
+        let checked = self.rules.check_connect(identity, address);
+        checked.map_err(|reason| {
+            self.log_refused(request, RefusalReason::Banned);
+            (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response()
+        })
     }
 
     /// Charges the client's address for an expensive request.
@@ -236,15 +275,7 @@ impl VoiceHost for AppState {
     }
 
     fn admit_forwarded(&self, request: &Parts) -> Result<Permit, Box<Response>> {
-        // The connection comes from another node, whose address stands for many clients and so is not limited.
-        if let Some(permit) = request.extensions.get::<ConnectionPermit>() {
-            permit.uncount_address();
-        }
-        if let Some(ConnectInfo(node)) = request.extensions.get::<ConnectInfo<SocketAddr>>() {
-            self.guard
-                .connections
-                .refund(Some(node.ip()), Instant::now());
-        }
+        self.uncount_node(request);
         let admitted = self.permits.try_acquire(None);
         admitted.map_err(|full| Box::new(connection_limit_response(full)))
     }
@@ -273,8 +304,12 @@ impl VoiceHost for AppState {
         self.shards.policies().count(JoinRefusal::MaxMembers);
     }
 
+    fn check_user(&self, user: &User) -> Result<(), String> {
+        self.rules.check_connect(Some(user.as_str()), None)
+    }
+
     fn check_join(&self, user: &User, room: RoomName) -> Option<JoinCheck> {
-        self.shards.access().start_join_check(|| JoinRequest {
+        self.shards.access().start_join_check(JoinRequest {
             // A voice user has no signaling connection whose id could be used.
             peer: PeerId::from_random(rand::rng().random()),
             identity: Some(user.as_str().into()),

@@ -1,4 +1,4 @@
-//! The internal listener: metrics, probes with details, and the check that protects it from pages of other sites.
+//! The internal listener: metrics, probes with details, the admin API, the console, and the check that protects it from pages of other sites.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,13 +14,13 @@ use axum::{
     routing::get,
 };
 
-use crate::{app_state::AppState, probes};
+use crate::{admin::Admin, app_state::AppState, probes, web};
 
 /// TCP connections of the internal listener.
 pub(crate) const CONNECTIONS: usize = 256;
 
 /// The router of the internal listener. Every request passes [`check_host`].
-pub(crate) fn router(app: &Arc<AppState>) -> Router {
+pub(crate) fn router(app: &Arc<AppState>, admin: &Admin) -> Router {
     let left_out = app.left_out;
     let mut router = Router::new();
     if !left_out.probes {
@@ -33,7 +33,8 @@ pub(crate) fn router(app: &Arc<AppState>) -> Router {
     }
     let check = from_fn_with_state(app.clone(), check_host);
     let router = router.fallback(async || StatusCode::NOT_FOUND);
-    router.layer(check).with_state(app.clone())
+    let router = web::serve_console(admin.add_routes(router.with_state(app.clone())));
+    router.layer(check)
 }
 
 /// The router of a connection beyond [`CONNECTIONS`]: it answers the probes of a full listener.

@@ -21,6 +21,7 @@ struct Readme;
 struct Embedding;
 
 mod access;
+mod admin;
 mod app_state;
 mod build_error;
 pub mod cluster;
@@ -35,17 +36,20 @@ mod http_fetch;
 mod ice;
 mod internal;
 pub mod network;
+mod operator_rules;
 mod origins;
 mod probes;
 mod proxy;
 mod reload;
 mod request_guard;
+mod room_locks;
 mod rooms;
 mod route_table;
 mod router;
 mod server;
 mod sessions;
 mod shards;
+mod state_folder;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
@@ -57,6 +61,7 @@ mod webhooks;
 pub use axum;
 
 pub use access::{Admission, ConnectRequest, Denial, HostContext, JoinRequest, verify_token};
+pub use admin::{AdminKey, AdminKeyError};
 pub use build_error::BuildError;
 pub use config::Config;
 pub use events::{ClientInfo, Events, ServerEvent};

@@ -55,6 +55,11 @@ async fn ready(State(app): State<Arc<AppState>>) -> (StatusCode, &'static str) {
     (readiness.status_code(), text)
 }
 
+/// Whether the server accepts new clients.
+pub(crate) fn is_ready(app: &AppState) -> bool {
+    Readiness::of(app).state == ReadyState::Ready
+}
+
 /// Answers `/readyz` of the internal listener with the state of the engine and of the node: lines of text, or JSON if
 /// the request accepts it.
 pub(crate) async fn detailed_readiness(

@@ -13,14 +13,19 @@ use switchboard_transport::{ConnectionLimit, Counters, RefusalReason};
 use switchboard_voice::VoiceBackend;
 
 use crate::{
+    admin::Admin,
     app_state::{AppState, connection_limit_response},
     handlers, ice, probes, request_guard,
     route_table::RouteTable,
     web, web_root,
 };
 
-/// The router of all dialects, `/ice-servers`, the pages, the probes, and voice unless it is off.
-pub(crate) fn main_router(app: &Arc<AppState>, voice: Option<&VoiceBackend>) -> Router {
+/// The router of all dialects, `/ice-servers`, the pages, the probes, the calls of other nodes, and voice unless it is off.
+pub(crate) fn main_router(
+    app: &Arc<AppState>,
+    voice: Option<&VoiceBackend>,
+    admin: &Admin,
+) -> Router {
     let left_out = app.left_out;
     let mut router = Router::new();
     router = router.route(ice::PATH, any(ice::answer));
@@ -28,6 +33,7 @@ pub(crate) fn main_router(app: &Arc<AppState>, voice: Option<&VoiceBackend>) -> 
     if let Some(voice) = voice {
         router = voice.add_routes(router);
     }
+    router = admin.add_node_routes(router);
     let router = match &app.config.server.web_root {
         Some(root) => web_root::serve_folder(router, root, &app.config.server.web_root_policy),
         None if left_out.page => router,

@@ -6,7 +6,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::Router;
@@ -17,7 +17,7 @@ use switchboard_dialects::Dialect;
 use switchboard_redis::RedisStore;
 use switchboard_transport::{
     AddressRates, Listener, Live, PermitPool, ProbeReserve, QueueMemory, RefusedConnections,
-    RequestTimeouts, ServeConfig, canonical_net, websocket,
+    RequestTimeouts, ServeConfig, SessionRegistry, canonical_net, websocket,
 };
 use switchboard_voice::{ClusterContext, VoiceBackend, VoiceContext, VoiceMetrics};
 use tokio::time::timeout;
@@ -28,6 +28,7 @@ use crate::{
         AccessControl, AccessHooks, Admission, ConnectRequest, Denial, FrameAuthenticator,
         JoinRequest,
     },
+    admin::{Admin, AdminKey},
     app_state::{AppState, LeftOut},
     build_error::BuildError,
     config::{Config, VoiceIdentity},
@@ -35,6 +36,7 @@ use crate::{
     events::{Events, ServerEvent},
     http_fetch::HttpFetcher,
     internal,
+    operator_rules::OperatorRules,
     request_guard::RequestGuard,
     rooms::Rooms,
     router::{dialect_router, main_router, reserve_router},
@@ -60,6 +62,7 @@ pub struct Builder {
     engine: Option<(Arc<dyn Engine>, Option<String>)>,
     dialects: Vec<&'static dyn Dialect>,
     left_out: LeftOut,
+    admin_key: Option<AdminKey>,
 }
 
 impl Builder {
@@ -106,6 +109,14 @@ impl Builder {
     #[must_use]
     pub fn dialect(mut self, dialect: &'static dyn Dialect) -> Self {
         self.dialects.push(dialect);
+        self
+    }
+
+    /// Lets callers with this token do everything in the admin API. Without a key, only tokens of the configured
+    /// authenticators with the grant `admin` or `moderate` are accepted there.
+    #[must_use]
+    pub fn admin_key(mut self, key: AdminKey) -> Self {
+        self.admin_key = Some(key);
         self
     }
 
@@ -166,10 +177,14 @@ impl Builder {
             http: http.clone(),
             webhook: webhook.clone().map(|webhook| webhook as _),
         };
+        let sessions = Arc::new(SessionRegistry::default());
+        let rules = Arc::new(OperatorRules::new(sessions.clone()));
+        let mut hooks = self.access.with_webhook(webhook);
+        hooks.rules = rules.clone();
         let shards = Shards::new(
             (&limits, policies),
             engine.clone(),
-            self.access.with_webhook(webhook),
+            hooks,
             config.dialects.table(),
             election.clone(),
             http,
@@ -198,6 +213,10 @@ impl Builder {
             config.access.unauthenticated_per_address,
             proxies.clone(),
         ));
+        let admin_refused = shards.registry().counter(
+            "admin_refused_total",
+            "Calls of the admin API refused because they had no valid token.",
+        );
         let state = Arc::new(AppState {
             permits: PermitPool::new(
                 limits.connections,
@@ -220,7 +239,7 @@ impl Builder {
                 authenticator: frames.clone(),
                 webhooks: shards.clone(),
                 counters: shards.counters().clone(),
-                sessions: Arc::default(),
+                sessions,
                 queue_memory: Arc::new(QueueMemory::new(limits.memory_max)),
                 limits: Live::new(limits),
                 heartbeat: config.heartbeat,
@@ -239,11 +258,20 @@ impl Builder {
             config,
             tasks,
             ready: AtomicBool::new(true),
+            rules,
+            admin_refused,
+            started: Instant::now(),
             url,
         });
         state.frames.attach(&state);
         let voice = voice(&state, engine, election);
-        Ok(Server { state, voice })
+        let admin = Admin::new(&state, voice.clone(), self.admin_key);
+        admin.start_sync();
+        Ok(Server {
+            state,
+            voice,
+            admin,
+        })
     }
 }
 
@@ -364,6 +392,7 @@ fn advertised_url_of(
 pub struct Server {
     pub(crate) state: Arc<AppState>,
     voice: Option<VoiceBackend>,
+    admin: Admin,
 }
 
 impl Server {
@@ -383,15 +412,15 @@ impl Server {
     /// Per-address limits need [`ConnectInfo<SocketAddr>`](axum::extract::ConnectInfo), as
     /// `into_make_service_with_connect_info` gives it. Without it only the total is limited.
     pub fn router(&self) -> Router {
-        main_router(&self.state, self.voice.as_ref())
+        main_router(&self.state, self.voice.as_ref(), &self.admin)
     }
 
-    /// The router of the internal listener, for operators and monitoring: `/metrics`, `/healthz`, and `/readyz` with
-    /// details, except those that the builder leaves out. It answers requests for loopback names, IP addresses and the
+    /// The router of the internal listener, for operators and monitoring: the admin API below `/admin/v1`, `/metrics`,
+    /// `/healthz`, and `/readyz` with details, except those that the builder leaves out. It answers requests for loopback names, IP addresses and the
     /// names in [`InternalConfig::allowed_hosts`](crate::config::InternalConfig::allowed_hosts) only, and no page of
     /// another origin. Do not nest it in a router that clients reach.
     pub fn internal_router(&self) -> Router {
-        internal::router(&self.state)
+        internal::router(&self.state, &self.admin)
     }
 
     /// The router of a listener for one dialect: the dialect on the paths of its original server, and `/ice-servers`,
@@ -516,6 +545,11 @@ impl Server {
     /// as before.
     pub fn begin_drain(&self) {
         self.state.ready.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends the drain that [`Server::begin_drain`] began.
+    pub fn end_drain(&self) {
+        self.state.ready.store(true, Ordering::Relaxed);
     }
 
     /// Closes every connection with 1012 and waits up to `grace` until all have ended. Returns whether all have.

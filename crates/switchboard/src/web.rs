@@ -4,7 +4,7 @@ use axum::{
     Router,
     extract::Request,
     http::{HeaderValue, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
     routing::get,
 };
 use rust_embed::RustEmbed;
@@ -24,10 +24,47 @@ pub(crate) const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// Serves the embedded pages: the call page at `/`, the voice page at `/voice`.
 pub(crate) fn serve_page<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    Page::iter().fold(
+    let files = Page::iter().filter(|file| !file.starts_with(CONSOLE));
+    files.fold(
         router.route("/", get(page)).route("/voice", get(page)),
         |router, file| router.route(&format!("/{file}"), get(page)),
     )
+}
+
+/// The folder of the console, which is served on the internal listener only.
+const CONSOLE: &str = "console/";
+
+/// The Content-Security-Policy of the console: it uses files and the API of its own origin, and nothing else.
+const CONSOLE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// Serves the console at `/console`, if its files are there.
+pub(crate) fn serve_console(router: Router) -> Router {
+    let files: Vec<_> = Page::iter()
+        .filter(|file| file.starts_with(CONSOLE))
+        .collect();
+    if files.is_empty() {
+        return router;
+    }
+    let to_folder = async || Redirect::permanent("/console/");
+    let router = router
+        .route("/console", get(to_folder))
+        .route("/console/", get(console));
+    files.iter().fold(router, |router, file| {
+        router.route(&format!("/{file}"), get(console))
+    })
+}
+
+async fn console(uri: axum::extract::OriginalUri, request: Request) -> Response {
+    let mut response = page(uri, request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, CONSOLE_POLICY);
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+    response
 }
 
 async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
@@ -36,6 +73,7 @@ async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
     let path = match path {
         "" => "index.html",
         "voice" => "voice.html",
+        "console/" => "console/index.html",
         path => path,
     };
     let Some(file) = Page::get(path) else {
@@ -115,6 +153,7 @@ pub(crate) fn is_reserved_path(path: &str) -> bool {
         "/readyz",
         "/metrics",
         "/ice-servers",
+        crate::admin::NODE_CALLS_PATH,
     ];
     reserved.contains(&path)
         || switchboard_voice::is_reserved_path(path)

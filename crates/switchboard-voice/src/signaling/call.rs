@@ -39,7 +39,10 @@ use self::{
     ring_rate::RingRates,
 };
 use super::{deadline::Deadlines, direction::Direction, voice_event::VoiceEvent};
-use crate::id::{CallId, User};
+use crate::{
+    id::{CallId, User},
+    overview::CallReport,
+};
 
 /// The limits of calls, set by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -471,6 +474,18 @@ impl Calls {
     /// Removes and returns the next ended call. The driver must then end the audio connections of this call.
     pub fn poll_ended(&mut self) -> Option<CallId> {
         self.ended.pop_front()
+    }
+
+    /// The rings and calls, sorted by their users.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the list is sorted")]
+    pub fn list(&self) -> Vec<CallReport> {
+        let pairs = self.pair_states.iter();
+        let mut reports: Vec<_> = pairs
+            .filter_map(|(pair, state)| state.report(pair))
+            .collect();
+        reports.sort();
+        reports
     }
 
     /// The number of calls so far, including ended ones.

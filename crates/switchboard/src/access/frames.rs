@@ -172,7 +172,15 @@ impl AppState {
             principal,
         };
         let (reason, refusal) = match self.shards.access().admit(principal, request).await {
-            Ok(Ok(admission)) => return Ok(admission),
+            Ok(Ok(admission)) => {
+                let (identity, address) = (admission.identity.as_deref(), credentials.address);
+                let Err(banned) = self.rules.check_connect(identity, address) else {
+                    return Ok(admission);
+                };
+                let text = banned.to_string().into();
+                let close = CloseReason::ACCESS_DENIED;
+                (RefusalReason::Banned, AccessRefusal { text, close })
+            }
             Ok(Err(denial)) => {
                 let text = denial.to_string().into();
                 let close = CloseReason::ACCESS_DENIED;

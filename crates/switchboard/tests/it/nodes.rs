@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 use switchboard::{Builder, Listener, Server};
-use switchboard_cluster::{Engine, EngineHandler, ProposeOutcome, Status};
+use switchboard_cluster::{Engine, EngineHandler, NodeLine, ProposeOutcome, Status};
 use switchboard_core::{
     Change, Entry, LeaveCause, LogId, Member, NodeId, NodeMessage, PeerId, Position,
 };
@@ -39,6 +39,7 @@ struct State {
 
 struct NodeSlot {
     id: NodeId,
+    url: String,
     handler: Option<Arc<dyn EngineHandler>>,
 }
 
@@ -86,7 +87,11 @@ impl SharedEngine {
     pub(crate) fn build(&self, builder: Builder, url: &str) -> (Server, NodeId) {
         let mut state = self.lock();
         let id = NodeId::from(1 + state.nodes.len() as u64);
-        state.nodes.push(NodeSlot { id, handler: None });
+        state.nodes.push(NodeSlot {
+            id,
+            url: url.to_owned(),
+            handler: None,
+        });
         drop(state);
         let node = NodeEngine {
             nodes: self.clone(),
@@ -143,6 +148,15 @@ impl SharedEngine {
         let linked = LINKED_NODES.lock();
         let first = linked.as_ref().and_then(|all| all.get(&address));
         first.copied().into_iter().chain([address]).collect()
+    }
+
+    /// The list of nodes, as each node has it.
+    fn lines(&self) -> Vec<NodeLine> {
+        let state = self.lock();
+        let nodes = state.nodes.iter().filter(|node| node.handler.is_some());
+        nodes
+            .map(|node| NodeLine::new(node.id, 1, &node.url))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -223,7 +237,7 @@ impl Engine for NodeEngine {
             url: self.url.clone(),
             down_for: None,
             last_error: String::new(),
-            nodes: Vec::new(),
+            nodes: self.nodes.lines(),
             queue: 0,
             lag: Duration::ZERO,
             unavailable_total: 0,

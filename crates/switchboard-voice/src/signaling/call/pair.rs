@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use super::CallError;
 use crate::{
     id::{CallId, User},
+    overview::CallReport,
     signaling::direction::ConnectedAudio,
 };
 
@@ -94,6 +95,19 @@ pub(crate) struct CallLoad {
 impl PairState {
     pub(crate) fn is_idle(&self) -> bool {
         self.rings.iter().all(Option::is_none) && self.call.is_none()
+    }
+
+    /// The ring or call; `None` if there is neither.
+    pub(crate) fn report(&self, pair: &UserPair) -> Option<CallReport> {
+        let caller = match self.is_ringing() {
+            [false, true] => PairSide::High,
+            [true, _] | [false, false] => PairSide::Low,
+        };
+        (!self.is_idle()).then(|| CallReport {
+            caller: pair.user(caller).clone(),
+            callee: pair.user(caller.other()).clone(),
+            is_accepted: self.call.is_some(),
+        })
     }
 
     /// Whether each side rings the other one.
