@@ -34,5 +34,5 @@ pub use service::{AdminContext, AdminService};
 pub use types::{
     BanList, MemberInfo, NodeFailure, NodeInfo, NodeList, NodeState, Outcome, RoomDetail, RoomLock,
     RoomPage, RoomRef, RoomSummary, SessionDetail, SessionPage, SessionSummary, Settings,
-    VoiceCall, VoiceOverview, VoiceRoom, VoiceUser,
+    VoiceCall, VoiceOverview, VoiceRoom, VoiceUser, space_text,
 };

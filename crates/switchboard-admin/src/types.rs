@@ -1,6 +1,6 @@
 //! What the admin API answers: nodes, rooms, members, sessions, voice.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use switchboard_core::{RoomId, RoomName, RoomScope, SpaceName};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,7 +15,11 @@ pub(crate) const NAME_BYTES_MAX: usize = 2048;
 #[into_params(parameter_in = Query)]
 pub struct RoomRef {
     /// The namespace of the room; empty for the default one.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "space"
+    )]
     #[schema(max_length = 2048)]
     #[param(max_length = 2048)]
     pub space: String,
@@ -24,10 +28,36 @@ pub struct RoomRef {
     #[param(min_length = 1, max_length = 2048)]
     pub name: String,
     /// The only dialect that can enter the room; absent for a room of all dialects.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "dialect"
+    )]
     #[schema(max_length = 64)]
     #[param(max_length = 64)]
     pub dialect: Option<String>,
+}
+
+/// Reads a namespace: the default one is always the empty text, so that each room has one name.
+fn space<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let is_default = text == SpaceName::default().as_str();
+    Ok(if is_default { String::new() } else { text })
+}
+
+/// Reads the dialect of a room: the empty text is none.
+fn dialect<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// The name of a namespace in the API: the default one is the empty text.
+#[must_use]
+pub fn space_text(space: &SpaceName) -> String {
+    match *space == SpaceName::default() {
+        true => String::new(),
+        false => space.as_str().to_owned(),
+    }
 }
 
 impl RoomRef {
@@ -35,7 +65,7 @@ impl RoomRef {
     #[must_use]
     pub fn of(room: &RoomId) -> Self {
         Self {
-            space: room.space.as_str().to_owned(),
+            space: space_text(&room.space),
             name: room.name.as_str().to_owned(),
             dialect: room.scope.dialect().map(str::to_owned),
         }

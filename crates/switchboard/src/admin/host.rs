@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Request, header, request::Parts};
 use futures_util::future::BoxFuture;
 use switchboard_admin::{
     AdminHost, ApiError, Caller, ErrorCode, MemberInfo, NodeInfo, NodeState, RoomLock, RoomRef,
-    SessionSummary, Settings, VoiceCall, VoiceOverview, VoiceRoom, VoiceUser,
+    SessionSummary, Settings, VoiceCall, VoiceOverview, VoiceRoom, VoiceUser, space_text,
 };
 use switchboard_auth::{AuthError, Principal};
 use switchboard_core::{Address, RoomId};
@@ -125,7 +125,7 @@ fn caller_of(principal: &Principal) -> Caller {
             .as_deref()
             .unwrap_or("anonymous")
             .to_owned(),
-        space: principal.space.as_str().to_owned(),
+        space: space_text(&principal.space),
         grants: principal.grants.to_texts(),
     }
 }

@@ -8,6 +8,7 @@
 mod access;
 mod access_places;
 mod access_webhook;
+mod admin;
 mod board;
 mod client;
 mod closed_rooms;
