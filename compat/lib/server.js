@@ -14,7 +14,7 @@ export class Server extends Program {
   static async start(settings = {}) {
     assert.ok(existsSync(BINARY), `no server at ${BINARY}: build it first (cargo build --release), or set SWITCHBOARD_BIN`);
     const port = await freePort();
-    const server = new Server(port, BINARY, ['--addr', '127.0.0.1', '--port', String(port)], { ...ENV, SWITCHBOARD_INTERNAL_LISTEN: '127.0.0.1:0', ...settings });
+    const server = new Server(port, BINARY, ['--addr', '127.0.0.1', '--port', String(port)], { ...ENV, SWITCHBOARD_INTERNAL_LISTEN: '', ...settings });
     if (settings.SWITCHBOARD_TLS_SELF_SIGNED === 'true') {
       server.origin = `https://127.0.0.1:${port}`;
       server.socketOrigin = `wss://127.0.0.1:${port}`;

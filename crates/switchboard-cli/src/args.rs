@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 use clap::{Args as Group, Command, Parser, Subcommand};
 
 use crate::{
+    admin::AdminArgs,
     bench::BenchCommand,
     ice::IceArgs,
     token::TokenCommand,
@@ -44,7 +45,7 @@ fn with_two_dashes(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut is_of_server = true;
     let add_dash = |arg: OsString| {
         let text = arg.to_str().unwrap_or_default();
-        is_of_server &= !["voice", "health", "bench", "token", "--"].contains(&text);
+        is_of_server &= !["voice", "health", "bench", "token", "admin", "--"].contains(&text);
         let flag = text.strip_prefix('-').map(|flag| flag.split('=').next());
         match flag {
             Some(Some(name)) if is_of_server && known.contains(name) => format!("-{text}").into(),
@@ -89,6 +90,7 @@ pub(crate) enum Action {
     Voice(VoiceCommand),
     Bench(BenchCommand),
     Token(TokenCommand),
+    Admin(AdminArgs),
 }
 
 /// The trust in the certificate of the server at `--url`.

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde_json::{Map, Value, json};
@@ -30,13 +30,21 @@ pub(crate) fn announce(
     });
 }
 
-/// Prints the URL of the internal listener.
-pub(crate) fn announce_internal(server: &Server, address: SocketAddr) {
+/// Prints the URL of the internal listener, and the file of the admin key.
+pub(crate) fn announce_internal(server: &Server, address: SocketAddr, key: Option<&Path>) {
     let url = switchboard::internal_url(address);
     terminal::print_briefly(&match server.config().log.format {
-        LogFormat::Text => format!("  {:<14} {url} (metrics, probes)\n", "internal"),
+        LogFormat::Text => {
+            let internal = format!("  {:<14} {url} (metrics, probes, admin API)\n", "internal");
+            let key = key.map(|file| format!("  {:<14} in {}\n", "admin token", file.display()));
+            internal + &key.unwrap_or_default()
+        }
         LogFormat::Json => {
-            let fields = json!({ "internal_address": address.to_string(), "url": url });
+            let fields = json!({
+                "internal_address": address.to_string(),
+                "url": url,
+                "admin_token_file": key.map(|file| file.display().to_string()),
+            });
             report::json_line("INFO", "internal listener", fields)
         }
     });

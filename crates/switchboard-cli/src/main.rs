@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use switchboard::config::LogFormat;
 
+mod admin;
 mod args;
 mod banner;
 mod bench;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         },
         Some(Action::Cluster { options, json }) => return cluster::run(&options, json),
         Some(Action::Ice(args)) => return ice::run(&args),
+        Some(Action::Admin(args)) => return admin::run(&args),
         Some(Action::Voice(args)) => voice::run(args),
         Some(Action::Bench(command)) => bench::run(command),
         Some(Action::Token(command)) => return token::run(command),

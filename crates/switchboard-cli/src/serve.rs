@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use switchboard::{
-    Config, Listener, Server,
+    AdminKey, Config, Listener, Server,
     config::{Listening, Shutdown},
 };
 
@@ -101,13 +101,21 @@ async fn run(options: &Options, config: Config, level: LevelSetter) -> anyhow::R
     let main_certificates = certificates.as_ref().zip(main);
     warnings.extend(main_certificates.and_then(|(certificates, main)| certificates.warning(main)));
     warnings.extend(internal_problem);
-    let server = Server::builder().config(config).build()?;
+    let (key, key_problem) = admin_key(&config, internal.is_some());
+    warnings.extend(key_problem);
+    let builder = Server::builder().config(config);
+    let builder = match &key {
+        Some(key) => builder.admin_key(key.clone()),
+        None => builder,
+    };
+    let server = builder.build()?;
     for (listener, sole_dialect) in &listeners {
         let certificate = certificates.as_ref().map(Certificates::shown);
         banner::announce(&server, listener.address(), *sole_dialect, certificate);
     }
     if let Some(internal) = &internal {
-        banner::announce_internal(&server, internal.address());
+        let file = key.as_ref().and_then(AdminKey::file);
+        banner::announce_internal(&server, internal.address(), file);
     }
     banner::announce_engine(&server);
     match &certificates {
@@ -185,9 +193,30 @@ fn bind_internal(config: &Config) -> (Option<Listener>, Option<String>) {
         Err(error) => {
             let error = report::chain(&error);
             let warning = format!(
-                "no internal listener with metrics and details of /readyz: {error}; choose another address with internal.listen, or switch it off with an empty one"
+                "no internal listener with metrics and the admin API: {error}; choose another address with internal.listen, or switch it off with an empty one"
             );
             (None, Some(warning))
+        }
+    }
+}
+
+/// The admin key of the state folder, made if it is missing. There is none without an internal listener, or if a
+/// configured authenticator can give `admin`. If it cannot be read or stored, the second value is the warning.
+fn admin_key(config: &Config, has_internal: bool) -> (Option<AdminKey>, Option<String>) {
+    if !has_internal || config.can_grant_admin() {
+        return (None, None);
+    }
+    let made = AdminKey::default_file().and_then(|file| AdminKey::load_or_make(&file));
+    match made {
+        Ok(key) => (Some(key), None),
+        Err(error) => {
+            let error = report::chain(&error);
+            (
+                None,
+                Some(format!(
+                    "no admin key, so the admin API accepts no token: {error}"
+                )),
+            )
         }
     }
 }

@@ -51,6 +51,7 @@ fn a_server_runs_without_an_internal_listener_if_its_port_is_taken() {
         .args(["--addr", "127.0.0.1", "--port", "0"])
         .env_remove("PORT")
         .env("SWITCHBOARD_INTERNAL_LISTEN", &address)
+        .env("XDG_STATE_HOME", server_process::state_folder())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use switchboard_core::{DialectName, Limits, RoomPattern, RoomPolicies, RoomPolicy};
+use switchboard_core::{DialectName, Limits, Power, RoomPattern, RoomPolicies, RoomPolicy};
 use switchboard_dialects::{Dialect, DialectSettings, ice::IceServers};
 use switchboard_transport::Heartbeat;
 
@@ -215,6 +215,18 @@ impl Config {
     #[must_use]
     pub fn room_policies(&self) -> RoomPolicies {
         RoomPolicies::new(self.rooms.iter().cloned(), self.access.duplicate_identity)
+    }
+
+    /// Whether a configured authenticator can give the grant `admin`.
+    #[must_use]
+    pub fn can_grant_admin(&self) -> bool {
+        self.access.authenticators.iter().any(|kind| match kind {
+            AuthenticatorKind::None | AuthenticatorKind::Gostream => false,
+            AuthenticatorKind::Keys => {
+                let mut keys = self.access.keys.iter();
+                keys.any(|key| key.grants.has(Power::Admin))
+            }
+        })
     }
 
     /// Every enabled dialect, with the paths where its clients connect, one for each base path.

@@ -156,6 +156,9 @@ fn run(config: &NodeConfig, starts: usize) -> (Child, String) {
     // The nodes are on one machine, so they cannot all have the default port.
     command.env("SWITCHBOARD_INTERNAL_LISTEN", "127.0.0.1:0");
     command
+        .env("XDG_STATE_HOME", &config.dir)
+        .env_remove("STATE_DIRECTORY");
+    command
         .stdout(output.try_clone().expect("a file"))
         .stderr(output);
     let mut child = command.spawn().expect("the binary runs");

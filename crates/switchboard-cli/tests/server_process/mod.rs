@@ -4,6 +4,7 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -24,6 +25,9 @@ impl ServerProcess {
             .args(args)
             .env_remove("PORT")
             .env("SWITCHBOARD_INTERNAL_LISTEN", "127.0.0.1:0")
+            // The admin key of the user is not for tests.
+            .env("XDG_STATE_HOME", state_folder())
+            .env_remove("STATE_DIRECTORY")
             .stderr(stderr);
         Self::spawn_reading(&mut command, true)
     }
@@ -72,6 +76,11 @@ impl Drop for ServerProcess {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The folder in which the servers of a test program keep their state.
+pub(crate) fn state_folder() -> PathBuf {
+    std::env::temp_dir().join(format!("switchboard-state-{}", std::process::id()))
 }
 
 /// The address of the internal listener, if this line of a banner names it.

@@ -24,7 +24,11 @@ use super::{
 const ENV_PREFIX: &str = "SWITCHBOARD_";
 
 /// Variables of the client commands, which are not settings of the server.
-const CLIENT_VARIABLES: [&str; 1] = ["SWITCHBOARD_URL"];
+const CLIENT_VARIABLES: [&str; 3] = [
+    "SWITCHBOARD_URL",
+    "SWITCHBOARD_ADMIN_URL",
+    "SWITCHBOARD_ADMIN_TOKEN",
+];
 
 /// The setting of the address, whose value may include the port as `ADDRESS:PORT`.
 const ADDR: &str = "server.addr";

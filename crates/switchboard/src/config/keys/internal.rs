@@ -7,7 +7,7 @@ pub(super) fn rows() -> [SettingDef; 2] {
         row(
             "internal",
             "listen",
-            "The address of the internal listener, as \"ADDRESS:PORT\": /metrics, /healthz, and /readyz with details; empty for no such listener. Without TLS. If it cannot be bound, the server warns and runs without it.",
+            "The address of the internal listener, as \"ADDRESS:PORT\": the admin API, /metrics, /healthz, and /readyz with details; empty for no such listener. Without TLS. If it cannot be bound, the server warns and runs without it.",
             |config, raw| {
                 let text = raw.text()?;
                 let listen = match text {
