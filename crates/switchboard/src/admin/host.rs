@@ -16,7 +16,7 @@ use switchboard_voice::{CallReport, RoomReport, User, VoiceBackend};
 use super::{AdminKey, Secret, node_calls};
 use crate::{
     Config,
-    access::{AccessError, proven_name},
+    access::{AccessError, OwnPlaces, proven_name},
     app_state::{AppState, unix_ms},
     probes,
     rooms::Rooms,
@@ -86,7 +86,11 @@ impl NodeAdmin {
         }
         let address = self.app.client_address(request);
         let token_only = only_token(request);
-        let authenticated = self.app.access.authenticate(&token_only, address).await;
+        let authenticated = self
+            .app
+            .access
+            .authenticate(&token_only, address, OwnPlaces::default())
+            .await;
         authenticated.map(|it| caller_of(&it)).map_err(api_error)
     }
 }
