@@ -27,7 +27,7 @@ pub const BANS_MAX: usize = 10_000;
 /// The longest time of a ban: a year.
 pub const TTL_SECS_MAX: u64 = 366 * 24 * 3600;
 
-/// A ban.
+/// A ban of some clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ban {
     /// The id of the ban.
@@ -84,10 +84,13 @@ struct BanState {
 /// The bans in force, by their targets.
 #[derive(Debug, Default)]
 struct BanIndex {
-    by_target: BTreeMap<BanTarget, Vec<(Option<RoomId>, Arc<Ban>)>>,
+    by_target: BTreeMap<BanTarget, Vec<RoomBan>>,
     /// The prefix lengths of banned networks.
     lengths: BTreeSet<(bool, u8)>,
 }
+
+/// A ban, and the only room that it is about.
+type RoomBan = (Option<RoomId>, Arc<Ban>);
 
 /// A client that wants to connect or join.
 #[derive(Clone, Copy, Debug)]
@@ -253,7 +256,7 @@ impl BanIndex {
         let mut bans = targets
             .filter_map(|target| self.by_target.get(&target))
             .flatten();
-        let keeps_out = |(room, ban): &&(Option<RoomId>, Arc<Ban>)| {
+        let keeps_out = |(room, ban): &&RoomBan| {
             let concerns = room.is_none() || room.as_ref() == client.room;
             concerns && is_in_force(ban, now_ms)
         };

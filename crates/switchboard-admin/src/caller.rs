@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use switchboard_core::{GrantError, Grants, Power};
 
 use crate::{
-    error::{ApiError, ErrorCode},
+    error::{ApiError, ApiErrorCode},
     types::RoomRef,
 };
 
 /// The principal of an admin call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Caller {
+pub struct AdminCaller {
     /// The name under which the authenticator knows it.
     pub subject: String,
     /// The namespace of its rooms. A moderator acts in this namespace only.
@@ -20,7 +20,7 @@ pub struct Caller {
     pub grants: Vec<String>,
 }
 
-/// What a call needs.
+/// The grants that a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need<'a> {
     /// The power `admin` in all rooms.
@@ -29,7 +29,7 @@ pub(crate) enum Need<'a> {
     Moderate(&'a RoomRef),
 }
 
-impl Caller {
+impl AdminCaller {
     /// This node itself, for what it asks the other nodes on its own account.
     pub(crate) fn node() -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Caller {
                     )
                 }
             };
-            ApiError::new(ErrorCode::Forbidden, text)
+            ApiError::new(ApiErrorCode::Forbidden, text)
         })
     }
 
@@ -81,8 +81,8 @@ impl Caller {
 mod tests {
     use super::*;
 
-    fn caller(grants: &[&str]) -> Caller {
-        Caller {
+    fn caller(grants: &[&str]) -> AdminCaller {
+        AdminCaller {
             subject: "ops".to_owned(),
             space: String::new(),
             grants: grants.iter().map(|grant| (*grant).to_owned()).collect(),
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(admin.check(Need::Moderate(&room("x", "y"))), Ok(()));
         for grants in [&["*"][..], &[], &["moderate"], &["admin:team-*"]] {
             let refused = caller(grants).check(Need::Admin).expect_err("no admin");
-            assert_eq!(refused.code, ErrorCode::Forbidden);
+            assert_eq!(refused.code, ApiErrorCode::Forbidden);
         }
     }
 

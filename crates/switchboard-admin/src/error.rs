@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 #[error("{message}")]
 pub struct ApiError {
     /// The code, for programs.
-    pub code: ErrorCode,
+    pub code: ApiErrorCode,
     /// The text, for people.
     pub message: String,
 }
@@ -21,7 +21,7 @@ pub struct ApiError {
 /// The code of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
+pub enum ApiErrorCode {
     /// The request has no valid token.
     Unauthorized,
     /// The token does not grant the call.
@@ -42,7 +42,7 @@ pub enum ErrorCode {
     Unavailable,
 }
 
-impl ErrorCode {
+impl ApiErrorCode {
     fn status(self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -61,17 +61,17 @@ impl ErrorCode {
 impl ApiError {
     /// An error with this code and text.
     #[must_use]
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+    pub fn new(code: ApiErrorCode, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { code, message }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(ErrorCode::BadRequest, message)
+        Self::new(ApiErrorCode::BadRequest, message)
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self::new(ErrorCode::NotFound, message)
+        Self::new(ApiErrorCode::NotFound, message)
     }
 }
 
@@ -79,7 +79,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let code = self.code;
         let mut response = (code.status(), Json(self)).into_response();
-        if code == ErrorCode::Unauthorized {
+        if code == ApiErrorCode::Unauthorized {
             let challenge = HeaderValue::from_static("Bearer");
             let headers = response.headers_mut();
             headers.insert(header::WWW_AUTHENTICATE, challenge);

@@ -24,14 +24,14 @@ const POSITIONS_MAX: usize = 256;
 pub struct AdminEvent {
     /// The time in milliseconds since 1970.
     pub time_ms: u64,
-    /// The node.
+    /// The id of the node.
     pub node: String,
-    /// What has happened.
+    /// The kind of the event, with its data.
     #[serde(flatten)]
     pub kind: EventKind,
 }
 
-/// What has happened.
+/// The kind of an event, with its data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EventKind {
@@ -65,7 +65,7 @@ pub enum EventKind {
     },
     /// A client of this node has joined a room.
     Joined {
-        /// The room.
+        /// The room of the member.
         room: RoomRef,
         /// The id of its session.
         session: String,
@@ -78,13 +78,13 @@ pub enum EventKind {
     },
     /// A client of this node has left a room.
     Left {
-        /// The room.
+        /// The room of the member.
         room: RoomRef,
         /// The id of its session.
         session: String,
         /// The address by which the other members named it.
         member: String,
-        /// The cause.
+        /// The cause of the leave.
         cause: String,
     },
     /// Connections or requests were refused.
@@ -102,7 +102,7 @@ pub enum EventKind {
         by: String,
         /// The order, as `kick`.
         order: String,
-        /// What it was about.
+        /// The clients or the room of the order.
         target: String,
     },
     /// A node does not answer; its events are missing until it does.

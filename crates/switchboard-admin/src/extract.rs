@@ -6,7 +6,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::error::{ApiError, ErrorCode};
+use crate::error::{ApiError, ApiErrorCode};
 
 /// The bytes of a body.
 pub(crate) const BODY_BYTES_MAX: usize = 32 * 1024;
@@ -25,7 +25,7 @@ pub(crate) async fn body<T: DeserializeOwned>(parts: &Parts, body: Body) -> Resu
     }
     let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
         let text = format!("the body has more than {BODY_BYTES_MAX} bytes, or ended early");
-        ApiError::new(ErrorCode::TooLarge, text)
+        ApiError::new(ApiErrorCode::TooLarge, text)
     })?;
     serde_json::from_slice(&bytes)
         .map_err(|error| ApiError::bad_request(format!("malformed body: {error}")))
@@ -93,7 +93,7 @@ mod tests {
         let error = body::<RoomRef>(&json, long.into())
             .await
             .expect_err("too long");
-        assert_eq!(error.code, ErrorCode::TooLarge);
+        assert_eq!(error.code, ApiErrorCode::TooLarge);
         let form = body::<RoomRef>(&parts("/", "text/plain"), "{}".into()).await;
         assert!(form.is_err(), "a form of another site has another type");
     }

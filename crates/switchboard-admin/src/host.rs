@@ -7,16 +7,24 @@ use futures_util::future::BoxFuture;
 use switchboard_core::RoomId;
 
 use crate::{
-    caller::Caller,
+    caller::AdminCaller,
     error::ApiError,
     types::{MemberInfo, NodeInfo, NodeState, RoomLock, SessionSummary, Settings, VoiceOverview},
 };
+
+/// The reason why a node has not answered a call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NodeCallError(pub String);
 
 /// The application on one node: its state, and the orders that it carries out. No function acts on other nodes, except
 /// where it says so.
 pub trait AdminHost: fmt::Debug + Send + Sync + 'static {
     /// Authenticates the caller of a request. It also delays and counts failed attempts by address.
-    fn authenticate<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<Caller, ApiError>>;
+    fn authenticate<'a>(
+        &'a self,
+        request: &'a Parts,
+    ) -> BoxFuture<'a, Result<AdminCaller, ApiError>>;
 
     /// The time in milliseconds since 1970.
     fn now_ms(&self) -> u64;
@@ -27,9 +35,12 @@ pub trait AdminHost: fmt::Debug + Send + Sync + 'static {
     /// All nodes as this one knows them, this one included, without their states.
     fn nodes(&self) -> Vec<NodeInfo>;
 
-    /// Sends a call to the node at this URL, authenticated as a node of the cluster, and returns its answer. The error
-    /// is the reason.
-    fn ask<'a>(&'a self, url: &'a str, call: Vec<u8>) -> BoxFuture<'a, Result<Vec<u8>, String>>;
+    /// Sends a call to the node at this URL, authenticated as a node of the cluster, and returns its answer.
+    fn ask<'a>(
+        &'a self,
+        url: &'a str,
+        call: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Vec<u8>, NodeCallError>>;
 
     /// The state of this node.
     fn state(&self) -> NodeState;

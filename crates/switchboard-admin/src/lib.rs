@@ -20,10 +20,10 @@ mod stream;
 mod types;
 
 pub use bans::{BANS_MAX, Ban, BanTable, BanTarget, BannedClient, TTL_SECS_MAX, TooManyBans};
-pub use caller::Caller;
-pub use error::{ApiError, ErrorCode};
+pub use caller::AdminCaller;
+pub use error::{ApiError, ApiErrorCode};
 pub use events::{AdminEvent, EVENTS_MAX, EventBatch, EventKind, EventLog, Positions};
-pub use host::AdminHost;
+pub use host::{AdminHost, NodeCallError};
 pub use openapi::description;
 pub use requests::{
     BanRequest, CloseRequest, KickRequest, LockRequest, MESSAGE_BYTES_MAX, MessageRequest,
@@ -34,5 +34,5 @@ pub use service::{AdminContext, AdminService};
 pub use types::{
     BanList, MemberInfo, NodeFailure, NodeInfo, NodeList, NodeState, Outcome, RoomDetail, RoomLock,
     RoomPage, RoomRef, RoomSummary, SessionDetail, SessionPage, SessionSummary, Settings,
-    VoiceCall, VoiceOverview, VoiceRoom, VoiceUser, space_text,
+    VoiceCallInfo, VoiceOverview, VoiceRoomInfo, VoiceUserInfo, space_text,
 };

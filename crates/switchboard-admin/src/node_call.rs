@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 use crate::{
     bans::Ban,
-    caller::{Caller, Need},
-    error::{ApiError, ErrorCode},
+    caller::{AdminCaller, Need},
+    error::{ApiError, ApiErrorCode},
     events::{AdminEvent, EventBatch, EventKind, Positions},
     paging::{is_within, page_of_rooms, page_of_sessions},
-    requests::{PAGE_MAX, RoomQuery, SessionQuery, Target, check_room},
+    requests::{KickTarget, PAGE_MAX, RoomQuery, SessionQuery, check_room},
     service::AdminContext,
     types::{MemberInfo, RoomLock, RoomRef, RoomSummary, SessionSummary},
 };
@@ -27,14 +27,14 @@ const EVENTS_PER_ANSWER: usize = 256;
 /// A call to a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NodeCall {
-    pub(crate) caller: Caller,
-    pub(crate) action: Action,
+    pub(crate) caller: AdminCaller,
+    pub(crate) action: NodeAction,
 }
 
-/// What a node does on its own.
+/// The part of a call that one node carries out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Action {
+pub(crate) enum NodeAction {
     State,
     Rooms(RoomQuery),
     Members(RoomRef),
@@ -49,7 +49,7 @@ pub(crate) enum Action {
     Voice,
     /// Ends the sessions of a target; with a room, only those in the room.
     Kick {
-        target: Target,
+        target: KickTarget,
         room: Option<RoomRef>,
         reason: String,
     },
@@ -89,7 +89,7 @@ pub(crate) struct SessionPart {
     pub(crate) events: Vec<AdminEvent>,
 }
 
-/// What a node knows of the members of a room.
+/// The members of a room as one node knows them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct MembersPart {
     pub(crate) total: usize,
@@ -104,7 +104,7 @@ pub(crate) struct SyncPart {
     pub(crate) locks: Vec<RoomLock>,
 }
 
-impl Action {
+impl NodeAction {
     /// The grants that the action needs.
     fn need(&self) -> Need<'_> {
         match self {
@@ -134,7 +134,7 @@ impl Action {
     }
 }
 
-impl Action {
+impl NodeAction {
     /// The time that the action may wait before it answers.
     pub(crate) fn wait(&self) -> Duration {
         match self {
@@ -171,44 +171,46 @@ impl AdminContext {
     pub(crate) async fn perform(&self, call: NodeCall) -> Result<Value, ApiError> {
         call.check()?;
         match call.action {
-            Action::State => to_value(&self.host.state()),
-            Action::Rooms(query) => to_value(&self.rooms(&query)?),
-            Action::Members(room) => to_value(&self.members(&room)?),
-            Action::Member { room, address } => to_value(&self.member(&room, &address)?),
-            Action::Sessions(query) => {
+            NodeAction::State => to_value(&self.host.state()),
+            NodeAction::Rooms(query) => to_value(&self.rooms(&query)?),
+            NodeAction::Members(room) => to_value(&self.members(&room)?),
+            NodeAction::Member { room, address } => to_value(&self.member(&room, &address)?),
+            NodeAction::Sessions(query) => {
                 let limit = part_size(query.limit);
                 to_value(&page_of_sessions(self.host.sessions(), &query, limit)?.0)
             }
-            Action::Session(id) => to_value(&self.session(&id)),
-            Action::Voice => to_value(&self.host.voice()),
-            Action::Kick {
+            NodeAction::Session(id) => to_value(&self.session(&id)),
+            NodeAction::Voice => to_value(&self.host.voice()),
+            NodeAction::Kick {
                 target,
                 room,
                 reason,
             } => to_value(&self.kick(&target, room.as_ref(), &reason)?),
-            Action::AddBan(ban) => {
+            NodeAction::AddBan(ban) => {
                 let added = self.bans.add(ban, self.host.now_ms());
-                added.map_err(|error| ApiError::new(ErrorCode::LimitReached, error.to_string()))?;
+                added.map_err(|error| {
+                    ApiError::new(ApiErrorCode::LimitReached, error.to_string())
+                })?;
                 to_value(&1)
             }
-            Action::RemoveBan { id, room } => to_value(&self.remove_ban(&id, room.as_ref())?),
-            Action::Close { room, reason } => to_value(&self.close(&room, &reason)?),
-            Action::Lock(lock) => {
+            NodeAction::RemoveBan { id, room } => to_value(&self.remove_ban(&id, room.as_ref())?),
+            NodeAction::Close { room, reason } => to_value(&self.close(&room, &reason)?),
+            NodeAction::Lock(lock) => {
                 room_id(&lock.room)?;
                 self.host.set_lock(&lock)?;
                 to_value(&1)
             }
-            Action::Message { room, text } => to_value(&self.message(&room, &text)?),
-            Action::Drain(is_draining) => {
+            NodeAction::Message { room, text } => to_value(&self.message(&room, &text)?),
+            NodeAction::Drain(is_draining) => {
                 self.host.set_draining(is_draining);
                 to_value(&1)
             }
-            Action::Events {
+            NodeAction::Events {
                 positions,
                 resumes,
                 wait_ms,
             } => to_value(&self.events(&positions, resumes, wait_ms).await),
-            Action::Sync { digest } => to_value(&self.sync(digest)),
+            NodeAction::Sync { digest } => to_value(&self.sync(digest)),
         }
     }
 
@@ -260,11 +262,11 @@ impl AdminContext {
     /// Ends the sessions of this node that belong to a target. Returns their number.
     fn kick(
         &self,
-        target: &Target,
+        target: &KickTarget,
         room: Option<&RoomRef>,
         reason: &str,
     ) -> Result<usize, ApiError> {
-        if let (Target::Member(address), Some(room)) = (target, room) {
+        if let (KickTarget::Member(address), Some(room)) = (target, room) {
             return self.kick_member(room, address, reason);
         }
         let sessions = self.host.sessions().into_iter();
@@ -276,9 +278,12 @@ impl AdminContext {
             .filter(|session| self.host.end_session(&session.id, reason))
             .count();
         let voice = match (target, room) {
-            (Target::Identity(user), None) => self.host.end_voice_user(user),
+            (KickTarget::Identity(user), None) => self.host.end_voice_user(user),
             (
-                Target::Identity(_) | Target::Session(_) | Target::Network(_) | Target::Member(_),
+                KickTarget::Identity(_)
+                | KickTarget::Session(_)
+                | KickTarget::Network(_)
+                | KickTarget::Member(_),
                 _,
             ) => 0,
         };
@@ -301,7 +306,7 @@ impl AdminContext {
         match self.bans.get(id, now) {
             // A moderator names the room of the ban; a ban of another room or of all rooms is not theirs to remove.
             Some(ban) if room.is_some() && ban.room.as_ref() != room => Err(ApiError::new(
-                ErrorCode::Forbidden,
+                ApiErrorCode::Forbidden,
                 "the ban is not of this room",
             )),
             Some(_) | None => Ok(self.bans.remove(id, now)),
@@ -368,12 +373,12 @@ impl AdminContext {
     }
 }
 
-fn is_meant(target: &Target, session: &SessionSummary) -> bool {
+fn is_meant(target: &KickTarget, session: &SessionSummary) -> bool {
     match target {
-        Target::Session(id) => session.id == *id,
-        Target::Identity(name) => session.identity.as_ref() == Some(name),
-        Target::Network(net) => is_within(session.address.as_deref(), *net),
-        Target::Member(_) => false,
+        KickTarget::Session(id) => session.id == *id,
+        KickTarget::Identity(name) => session.identity.as_ref() == Some(name),
+        KickTarget::Network(net) => is_within(session.address.as_deref(), *net),
+        KickTarget::Member(_) => false,
     }
 }
 
@@ -398,7 +403,7 @@ pub(crate) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, ApiErro
 
 fn unreadable(error: &serde_json::Error) -> ApiError {
     ApiError::new(
-        ErrorCode::Unavailable,
+        ApiErrorCode::Unavailable,
         format!("unreadable answer of a node: {error}"),
     )
 }

@@ -17,7 +17,7 @@ use utoipa::{
 
 use crate::{
     bans::{Ban, BanTarget},
-    error::{ApiError, ErrorCode},
+    error::{ApiError, ApiErrorCode},
     events::{AdminEvent, EventKind},
     requests::{
         BanRequest, CloseRequest, KickRequest, LockRequest, MessageRequest, RoomQuery, SessionQuery,
@@ -26,7 +26,7 @@ use crate::{
     types::{
         BanList, MemberInfo, NodeFailure, NodeInfo, NodeList, NodeState, Outcome, RoomDetail,
         RoomPage, RoomRef, RoomSummary, SessionDetail, SessionPage, SessionSummary, Settings,
-        VoiceCall, VoiceOverview, VoiceRoom, VoiceUser,
+        VoiceCallInfo, VoiceOverview, VoiceRoomInfo, VoiceUserInfo,
     },
 };
 
@@ -44,7 +44,7 @@ use crate::{
         BanRequest,
         BanTarget,
         CloseRequest,
-        ErrorCode,
+        ApiErrorCode,
         EventKind,
         KickRequest,
         LockRequest,
@@ -63,10 +63,10 @@ use crate::{
         SessionPage,
         SessionSummary,
         Settings,
-        VoiceCall,
+        VoiceCallInfo,
         VoiceOverview,
-        VoiceRoom,
-        VoiceUser
+        VoiceRoomInfo,
+        VoiceUserInfo
     ))
 )]
 struct Description;

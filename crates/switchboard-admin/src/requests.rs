@@ -1,4 +1,4 @@
-//! What callers send: filters, orders, and their limits.
+//! The requests of callers: filters, orders, and their limits.
 
 use std::net::IpAddr;
 
@@ -130,7 +130,7 @@ pub struct BanRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CloseRequest {
-    /// The room.
+    /// The room of the order.
     pub room: RoomRef,
     /// The reason, which the members are told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,7 +145,7 @@ pub struct CloseRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LockRequest {
-    /// The room.
+    /// The room of the order.
     pub room: RoomRef,
     /// True: no client may join. False: clients may join, whatever the settings say. Null: as the settings say.
     pub locked: Option<bool>,
@@ -155,9 +155,9 @@ pub struct LockRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MessageRequest {
-    /// The room.
+    /// The room of the order.
     pub room: RoomRef,
-    /// The text.
+    /// The text of the message.
     #[schema(min_length = 1, max_length = 8192)]
     pub text: String,
 }
@@ -165,7 +165,7 @@ pub struct MessageRequest {
 /// The clients that an order is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Target {
+pub(crate) enum KickTarget {
     /// One session.
     Session(String),
     /// The sessions of an authenticated identity.
@@ -176,7 +176,7 @@ pub(crate) enum Target {
     Member(String),
 }
 
-impl Target {
+impl KickTarget {
     /// The clients of a ban; `None` for a session or a member, whose identity or address must be looked up.
     pub(crate) fn ban_target(&self) -> Option<BanTarget> {
         match self {
@@ -189,16 +189,18 @@ impl Target {
 
 impl KickRequest {
     /// The clients of the request.
-    pub(crate) fn target(&self) -> Result<Target, ApiError> {
+    pub(crate) fn target(&self) -> Result<KickTarget, ApiError> {
         let given = [
-            self.session.clone().map(|id| Ok(Target::Session(id))),
-            self.identity.clone().map(|name| Ok(Target::Identity(name))),
+            self.session.clone().map(|id| Ok(KickTarget::Session(id))),
+            self.identity
+                .clone()
+                .map(|name| Ok(KickTarget::Identity(name))),
             self.address
                 .as_deref()
-                .map(|text| network(text).map(Target::Network)),
+                .map(|text| network(text).map(KickTarget::Network)),
             self.member
                 .clone()
-                .map(|address| Ok(Target::Member(address))),
+                .map(|address| Ok(KickTarget::Member(address))),
         ];
         let mut given = given.into_iter().flatten();
         let target = match (given.next(), given.next()) {
@@ -208,12 +210,14 @@ impl KickRequest {
                 return Err(ApiError::bad_request(text));
             }
         };
-        if let (Target::Member(_), None) = (&target, &self.room) {
+        if let (KickTarget::Member(_), None) = (&target, &self.room) {
             return Err(ApiError::bad_request("`member` needs `room`"));
         }
         let bytes = match &target {
-            Target::Session(text) | Target::Identity(text) | Target::Member(text) => text.len(),
-            Target::Network(_) => 1,
+            KickTarget::Session(text) | KickTarget::Identity(text) | KickTarget::Member(text) => {
+                text.len()
+            }
+            KickTarget::Network(_) => 1,
         };
         if bytes == 0 || bytes > FILTER_BYTES_MAX {
             return Err(ApiError::bad_request("the name is empty or too long"));
@@ -311,11 +315,11 @@ mod tests {
         };
         assert_eq!(
             kick(r#"{"session":"a"}"#),
-            Ok(Target::Session("a".to_owned()))
+            Ok(KickTarget::Session("a".to_owned()))
         );
-        let net = Target::Network("2001:db8::/64".parse().expect("a network"));
+        let net = KickTarget::Network("2001:db8::/64".parse().expect("a network"));
         assert_eq!(kick(r#"{"address":"2001:db8::5/64"}"#), Ok(net));
-        let single = Target::Network("192.0.2.1/32".parse().expect("a network"));
+        let single = KickTarget::Network("192.0.2.1/32".parse().expect("a network"));
         assert_eq!(kick(r#"{"address":"::ffff:192.0.2.1"}"#), Ok(single));
         assert!(kick(r#"{"member":"a","room":{"name":"r"}}"#).is_ok());
         for bad in [

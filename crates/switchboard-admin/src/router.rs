@@ -11,8 +11,8 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    caller::Caller,
-    error::{ApiError, ErrorCode},
+    caller::AdminCaller,
+    error::{ApiError, ApiErrorCode},
     extract::{body, query},
     openapi,
     service::AdminService,
@@ -52,7 +52,10 @@ pub fn routes<S: Clone + Send + Sync + 'static>(
 /// The methods of a path; other methods get 405.
 fn only<S: Clone + Send + Sync + 'static>(methods: MethodRouter<S>) -> MethodRouter<S> {
     methods.fallback(async || {
-        ApiError::new(ErrorCode::MethodNotAllowed, "this path has no such method")
+        ApiError::new(
+            ApiErrorCode::MethodNotAllowed,
+            "this path has no such method",
+        )
     })
 }
 
@@ -81,7 +84,10 @@ async fn add_headers(request: Request, next: Next) -> Response {
 
 impl AdminService {
     /// Authenticates the caller. It comes first, so that the answer to a caller without a token tells nothing.
-    async fn admit(&self, request: Request) -> Result<(Caller, Parts, axum::body::Body), ApiError> {
+    async fn admit(
+        &self,
+        request: Request,
+    ) -> Result<(AdminCaller, Parts, axum::body::Body), ApiError> {
         let (parts, body) = request.into_parts();
         let caller = self.context.host.authenticate(&parts).await?;
         Ok((caller, parts, body))
@@ -93,7 +99,7 @@ fn json<T: Serialize>(answer: T) -> Response {
     Json(answer).into_response()
 }
 
-type Answer = Result<Response, ApiError>;
+type ApiAnswer = Result<Response, ApiError>;
 
 type PathParams = Result<RawPathParams, RawPathParamsRejection>;
 
@@ -108,7 +114,7 @@ fn id(params: &PathParams) -> Result<String, ApiError> {
 
 macro_rules! reads {
     ($($name:ident),+) => {
-        $(async fn $name(State(service): State<AdminService>, request: Request) -> Answer {
+        $(async fn $name(State(service): State<AdminService>, request: Request) -> ApiAnswer {
             let (caller, parts, _) = service.admit(request).await?;
             Ok(json(service.$name(&caller, query(&parts)?).await?))
         })+
@@ -117,7 +123,7 @@ macro_rules! reads {
 
 macro_rules! orders {
     ($($name:ident),+) => {
-        $(async fn $name(State(service): State<AdminService>, request: Request) -> Answer {
+        $(async fn $name(State(service): State<AdminService>, request: Request) -> ApiAnswer {
             let (caller, parts, content) = service.admit(request).await?;
             Ok(json(service.$name(&caller, body(&parts, content).await?).await?))
         })+
@@ -127,12 +133,12 @@ macro_rules! orders {
 reads!(rooms, room, sessions);
 orders!(kick, ban, close, lock, message);
 
-async fn nodes(State(service): State<AdminService>, request: Request) -> Answer {
+async fn nodes(State(service): State<AdminService>, request: Request) -> ApiAnswer {
     let (caller, ..) = service.admit(request).await?;
     Ok(json(service.nodes(&caller).await?))
 }
 
-async fn voice(State(service): State<AdminService>, request: Request) -> Answer {
+async fn voice(State(service): State<AdminService>, request: Request) -> ApiAnswer {
     let (caller, ..) = service.admit(request).await?;
     Ok(json(service.voice(&caller).await?))
 }
@@ -141,7 +147,7 @@ async fn session(
     State(service): State<AdminService>,
     params: PathParams,
     request: Request,
-) -> Answer {
+) -> ApiAnswer {
     let (caller, ..) = service.admit(request).await?;
     Ok(json(service.session(&caller, id(&params)?).await?))
 }
@@ -150,7 +156,7 @@ async fn drain(
     State(service): State<AdminService>,
     params: PathParams,
     request: Request,
-) -> Answer {
+) -> ApiAnswer {
     let (caller, ..) = service.admit(request).await?;
     Ok(json(service.drain(&caller, &id(&params)?, true).await?))
 }
@@ -159,12 +165,12 @@ async fn undrain(
     State(service): State<AdminService>,
     params: PathParams,
     request: Request,
-) -> Answer {
+) -> ApiAnswer {
     let (caller, ..) = service.admit(request).await?;
     Ok(json(service.drain(&caller, &id(&params)?, false).await?))
 }
 
-async fn bans(State(service): State<AdminService>, request: Request) -> Answer {
+async fn bans(State(service): State<AdminService>, request: Request) -> ApiAnswer {
     let (caller, ..) = service.admit(request).await?;
     Ok(json(service.bans(&caller)?))
 }
@@ -173,17 +179,17 @@ async fn unban(
     State(service): State<AdminService>,
     params: PathParams,
     request: Request,
-) -> Answer {
+) -> ApiAnswer {
     let (caller, ..) = service.admit(request).await?;
     Ok(json(service.unban(&caller, id(&params)?).await?))
 }
 
-async fn events(State(service): State<AdminService>, request: Request) -> Answer {
+async fn events(State(service): State<AdminService>, request: Request) -> ApiAnswer {
     let (caller, parts, _) = service.admit(request).await?;
     service.stream(&caller, &parts.headers)
 }
 
-async fn settings(State(service): State<AdminService>, request: Request) -> Answer {
+async fn settings(State(service): State<AdminService>, request: Request) -> ApiAnswer {
     let (caller, ..) = service.admit(request).await?;
     Ok(json(service.settings(&caller)?))
 }

@@ -11,15 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bans::{Ban, BanTable, BanTarget},
-    caller::{Caller, Need},
-    error::{ApiError, ErrorCode},
+    caller::{AdminCaller, Need},
+    error::{ApiError, ApiErrorCode},
     events::{EventKind, EventLog},
     host::AdminHost,
-    node_call::{Action, MembersPart, NodeCall, SessionPart, SyncPart, from_value},
+    node_call::{MembersPart, NodeAction, NodeCall, SessionPart, SyncPart, from_value},
     paging::{page_of_rooms, page_of_sessions},
     requests::{
-        BanRequest, CloseRequest, KickRequest, LockRequest, MESSAGE_BYTES_MAX, MessageRequest,
-        RoomQuery, SessionQuery, Target, check_room, page_size, reason,
+        BanRequest, CloseRequest, KickRequest, KickTarget, LockRequest, MESSAGE_BYTES_MAX,
+        MessageRequest, RoomQuery, SessionQuery, check_room, page_size, reason,
     },
     types::{
         BanList, MemberInfo, NodeFailure, NodeInfo, NodeList, NodeState, Outcome, RoomDetail,
@@ -91,7 +91,7 @@ impl AdminService {
 
     /// Exchanges bans and locks with the other nodes until the server shuts down.
     pub async fn keep_in_sync(self) {
-        let caller = Caller::node();
+        let caller = AdminCaller::node();
         loop {
             let synced = self.sync(&caller).await;
             // A node that starts knows no other one before it has reached the store.
@@ -108,10 +108,10 @@ impl AdminService {
     }
 
     /// Takes over the bans and locks of the other nodes. Returns whether this node knows its cluster.
-    async fn sync(&self, caller: &Caller) -> bool {
+    async fn sync(&self, caller: &AdminCaller) -> bool {
         let nodes = self.context.host.nodes();
         let others = self.others(&nodes);
-        let action = Action::Sync {
+        let action = NodeAction::Sync {
             digest: self.context.digest(),
         };
         let asked = others
@@ -145,11 +145,11 @@ impl AdminService {
     async fn ask<'a>(
         &self,
         node: &'a NodeInfo,
-        caller: &Caller,
-        action: &Action,
+        caller: &AdminCaller,
+        action: &NodeAction,
     ) -> (&'a str, Result<Value, ApiError>) {
         let asked = async {
-            let unavailable = |text: String| ApiError::new(ErrorCode::Unavailable, text);
+            let unavailable = |text: String| ApiError::new(ApiErrorCode::Unavailable, text);
             let url = node.url.as_deref().filter(|url| !url.is_empty());
             let url = url.ok_or_else(|| unavailable("the node advertises no URL".to_owned()))?;
             let call = NodeCall {
@@ -161,7 +161,7 @@ impl AdminService {
             let wait = NODE_TIMEOUT + action.wait();
             let answer = timeout(wait, self.context.host.ask(url, body)).await;
             let answer = answer.map_err(|_| unavailable("no answer in time".to_owned()))?;
-            let answer = answer.map_err(unavailable)?;
+            let answer = answer.map_err(|error| unavailable(error.0))?;
             let answer = serde_json::from_slice::<Result<Value, ApiError>>(&answer);
             answer.unwrap_or_else(|_| Err(unavailable("the answer is unreadable".to_owned())))
         };
@@ -172,16 +172,16 @@ impl AdminService {
     pub(crate) async fn ask_node(
         &self,
         node: &NodeInfo,
-        caller: &Caller,
-        action: &Action,
+        caller: &AdminCaller,
+        action: &NodeAction,
     ) -> Result<Value, ApiError> {
         self.ask(node, caller, action).await.1
     }
 
     pub(crate) async fn here<T: DeserializeOwned>(
         &self,
-        caller: &Caller,
-        action: &Action,
+        caller: &AdminCaller,
+        action: &NodeAction,
     ) -> Result<T, ApiError> {
         let call = NodeCall {
             caller: caller.clone(),
@@ -196,8 +196,8 @@ impl AdminService {
     /// The error of this node, such as a missing grant. Then no other node is asked.
     async fn everywhere<T: DeserializeOwned>(
         &self,
-        caller: &Caller,
-        action: &Action,
+        caller: &AdminCaller,
+        action: &NodeAction,
     ) -> Result<Answers<T>, ApiError> {
         let here = self.here(caller, action).await?;
         let mut parts = vec![(self.context.host.this_node(), here)];
@@ -218,7 +218,7 @@ impl AdminService {
     }
 
     /// Carries out an order that counts what it affects on all nodes.
-    async fn order(&self, caller: &Caller, action: &Action) -> Result<Outcome, ApiError> {
+    async fn order(&self, caller: &AdminCaller, action: &NodeAction) -> Result<Outcome, ApiError> {
         let answers = self.everywhere::<usize>(caller, action).await?;
         Ok(Outcome {
             count: answers.parts.iter().map(|(_, count)| count).sum(),
@@ -227,7 +227,7 @@ impl AdminService {
         })
     }
 
-    fn record(&self, caller: &Caller, order: &str, target: impl Into<String>) {
+    fn record(&self, caller: &AdminCaller, order: &str, target: impl Into<String>) {
         let (by, target) = (caller.subject.clone(), target.into());
         tracing::info!(by, order, target, "admin order");
         self.context.record(EventKind::Ordered {
@@ -240,8 +240,10 @@ impl AdminService {
 
 /// The calls of the API, one function for each.
 impl AdminService {
-    pub(crate) async fn nodes(&self, caller: &Caller) -> Result<NodeList, ApiError> {
-        let answers = self.everywhere::<NodeState>(caller, &Action::State).await?;
+    pub(crate) async fn nodes(&self, caller: &AdminCaller) -> Result<NodeList, ApiError> {
+        let answers = self
+            .everywhere::<NodeState>(caller, &NodeAction::State)
+            .await?;
         let mut nodes = self.context.host.nodes();
         for (id, state) in answers.parts {
             if let Some(node) = nodes.iter_mut().find(|node| node.id == id) {
@@ -258,7 +260,7 @@ impl AdminService {
 
     pub(crate) async fn rooms(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         query: RoomQuery,
     ) -> Result<RoomPage, ApiError> {
         let limit = page_size(query.limit)?;
@@ -266,7 +268,7 @@ impl AdminService {
             limit: Some(limit),
             ..query
         };
-        let action = Action::Rooms(query.clone());
+        let action = NodeAction::Rooms(query.clone());
         let answers = self.everywhere::<Vec<RoomSummary>>(caller, &action).await?;
         let rooms = answers.parts.into_iter().flat_map(|(_, rooms)| rooms);
         let (rooms, next) = page_of_rooms(rooms.collect(), &query, limit)?;
@@ -279,11 +281,11 @@ impl AdminService {
 
     pub(crate) async fn room(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         room: RoomRef,
     ) -> Result<RoomDetail, ApiError> {
         check_room(&room)?;
-        let action = Action::Members(room.clone());
+        let action = NodeAction::Members(room.clone());
         let answers = self.everywhere::<MembersPart>(caller, &action).await?;
         let parts = answers.parts.into_iter().map(|(_, part)| part);
         let parts: Vec<MembersPart> = parts.collect();
@@ -306,7 +308,7 @@ impl AdminService {
 
     pub(crate) async fn sessions(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         query: SessionQuery,
     ) -> Result<SessionPage, ApiError> {
         let limit = page_size(query.limit)?;
@@ -314,7 +316,7 @@ impl AdminService {
             limit: Some(limit),
             ..query
         };
-        let action = Action::Sessions(query.clone());
+        let action = NodeAction::Sessions(query.clone());
         let answers = self.everywhere::<Vec<SessionSummary>>(caller, &action);
         let answers = answers.await?;
         let sessions = answers.parts.into_iter().flat_map(|(_, sessions)| sessions);
@@ -328,10 +330,10 @@ impl AdminService {
 
     pub(crate) async fn session(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         id: String,
     ) -> Result<SessionDetail, ApiError> {
-        let action = Action::Session(id);
+        let action = NodeAction::Session(id);
         let answers = self.everywhere::<SessionPart>(caller, &action).await?;
         let mut detail = SessionDetail {
             session: None,
@@ -349,8 +351,8 @@ impl AdminService {
         Ok(detail)
     }
 
-    pub(crate) async fn voice(&self, caller: &Caller) -> Result<VoiceOverview, ApiError> {
-        let answers = self.everywhere::<VoiceOverview>(caller, &Action::Voice);
+    pub(crate) async fn voice(&self, caller: &AdminCaller) -> Result<VoiceOverview, ApiError> {
+        let answers = self.everywhere::<VoiceOverview>(caller, &NodeAction::Voice);
         let answers = answers.await?;
         let mut all = VoiceOverview {
             failed_nodes: answers.failed,
@@ -366,7 +368,7 @@ impl AdminService {
 
     pub(crate) async fn kick(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         request: KickRequest,
     ) -> Result<Outcome, ApiError> {
         let target = request.target()?;
@@ -374,7 +376,7 @@ impl AdminService {
         let reason = reason(request.reason.as_deref(), "removed by an operator")?;
         let text = describe(&target, request.room.as_ref());
         let room = request.room;
-        let action = Action::Kick {
+        let action = NodeAction::Kick {
             target,
             room,
             reason,
@@ -386,7 +388,7 @@ impl AdminService {
 
     pub(crate) async fn ban(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         request: BanRequest,
     ) -> Result<Outcome, ApiError> {
         let (kick, ttl_ms) = (request.kick(), request.ttl_ms()?);
@@ -406,13 +408,13 @@ impl AdminService {
             expires_ms: now_ms.saturating_add(ttl_ms),
             removed: false,
         };
-        let added = self.order(caller, &Action::AddBan(ban.clone())).await?;
+        let added = self.order(caller, &NodeAction::AddBan(ban.clone())).await?;
         let target = match &ban.target {
-            BanTarget::Identity(name) => Target::Identity(name.clone()),
-            BanTarget::Network(net) => Target::Network(*net),
+            BanTarget::Identity(name) => KickTarget::Identity(name.clone()),
+            BanTarget::Network(net) => KickTarget::Network(*net),
         };
         let text = describe(&target, room.as_ref());
-        let action = Action::Kick {
+        let action = NodeAction::Kick {
             target,
             room,
             reason,
@@ -433,17 +435,17 @@ impl AdminService {
     /// The identity of a session or member, or its address if it has none.
     async fn ban_target(
         &self,
-        target: &Target,
+        target: &KickTarget,
         room: Option<&RoomRef>,
     ) -> Result<BanTarget, ApiError> {
         let known = match (target, room) {
-            (Target::Identity(_) | Target::Network(_), _) => {
+            (KickTarget::Identity(_) | KickTarget::Network(_), _) => {
                 return target.ban_target().ok_or_else(no_session);
             }
-            (Target::Session(id), _) => {
-                let action = Action::Session(id.clone());
+            (KickTarget::Session(id), _) => {
+                let action = NodeAction::Session(id.clone());
                 let answers = self
-                    .everywhere::<SessionPart>(&Caller::node(), &action)
+                    .everywhere::<SessionPart>(&AdminCaller::node(), &action)
                     .await?;
                 let mut parts = answers.parts.into_iter();
                 let session = parts.find_map(|(_, part)| part.session);
@@ -451,10 +453,10 @@ impl AdminService {
                 let session = session.filter(|it| room.is_none_or(|room| it.rooms.contains(room)));
                 session.map(|session| (session.identity, session.address))
             }
-            (Target::Member(address), Some(room)) => {
+            (KickTarget::Member(address), Some(room)) => {
                 let (room, address) = (room.clone(), address.clone());
-                let action = Action::Member { room, address };
-                let node = Caller::node();
+                let action = NodeAction::Member { room, address };
+                let node = AdminCaller::node();
                 let answers = self.everywhere::<Option<MemberInfo>>(&node, &action);
                 let parts = answers.await?.parts.into_iter();
                 let parts = parts.map(|(_, member)| member.into_iter().collect());
@@ -463,7 +465,7 @@ impl AdminService {
                     .next()
                     .map(|member| (member.identity, member.client_address))
             }
-            (Target::Member(_), None) => None,
+            (KickTarget::Member(_), None) => None,
         };
         let (identity, address) = known.ok_or_else(no_session)?;
         if let Some(name) = identity {
@@ -476,13 +478,17 @@ impl AdminService {
         Ok(BanTarget::Network(net))
     }
 
-    pub(crate) fn bans(&self, caller: &Caller) -> Result<BanList, ApiError> {
+    pub(crate) fn bans(&self, caller: &AdminCaller) -> Result<BanList, ApiError> {
         caller.check(Need::Admin)?;
         let bans = self.context.bans.list(self.context.host.now_ms());
         Ok(BanList { bans })
     }
 
-    pub(crate) async fn unban(&self, caller: &Caller, id: String) -> Result<Outcome, ApiError> {
+    pub(crate) async fn unban(
+        &self,
+        caller: &AdminCaller,
+        id: String,
+    ) -> Result<Outcome, ApiError> {
         let now = self.context.host.now_ms();
         let ban = self.context.bans.get(&id, now);
         let room = ban.as_ref().and_then(|ban| ban.room.clone());
@@ -491,7 +497,7 @@ impl AdminService {
         if ban.is_none() {
             return Err(ApiError::not_found("there is no such ban"));
         }
-        let action = Action::RemoveBan {
+        let action = NodeAction::RemoveBan {
             id: id.clone(),
             room,
         };
@@ -506,7 +512,7 @@ impl AdminService {
 
     pub(crate) async fn close(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         request: CloseRequest,
     ) -> Result<Outcome, ApiError> {
         let CloseRequest {
@@ -522,7 +528,7 @@ impl AdminService {
             failed = locked.failed_nodes;
         }
         let text = room.name.clone();
-        let action = Action::Close { room, reason };
+        let action = NodeAction::Close { room, reason };
         let mut outcome = self.order(caller, &action).await?;
         self.record(caller, "close", text);
         outcome.failed_nodes.extend(failed);
@@ -533,7 +539,7 @@ impl AdminService {
 
     pub(crate) async fn lock(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         request: LockRequest,
     ) -> Result<Outcome, ApiError> {
         let LockRequest { room, locked } = request;
@@ -550,7 +556,7 @@ impl AdminService {
 
     async fn set_lock(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         room: RoomRef,
         locked: Option<bool>,
     ) -> Result<Outcome, ApiError> {
@@ -560,7 +566,7 @@ impl AdminService {
             locked,
             changed_ms: self.context.host.now_ms(),
         };
-        let outcome = self.order(caller, &Action::Lock(lock)).await?;
+        let outcome = self.order(caller, &NodeAction::Lock(lock)).await?;
         Ok(Outcome {
             count: 1,
             ..outcome
@@ -569,7 +575,7 @@ impl AdminService {
 
     pub(crate) async fn message(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         request: MessageRequest,
     ) -> Result<Outcome, ApiError> {
         check_room(&request.room)?;
@@ -579,7 +585,7 @@ impl AdminService {
             return Err(ApiError::bad_request(text));
         }
         let name = request.room.name.clone();
-        let action = Action::Message {
+        let action = NodeAction::Message {
             room: request.room,
             text: request.text,
         };
@@ -589,7 +595,11 @@ impl AdminService {
     }
 
     /// Sends a message from one node with members in the room: it reaches the members of all nodes.
-    async fn send_once(&self, caller: &Caller, action: &Action) -> Result<Outcome, ApiError> {
+    async fn send_once(
+        &self,
+        caller: &AdminCaller,
+        action: &NodeAction,
+    ) -> Result<Outcome, ApiError> {
         let mut failed_nodes = Vec::new();
         let mut count: Option<usize> = self.here(caller, action).await?;
         let nodes = self.context.host.nodes();
@@ -621,12 +631,12 @@ impl AdminService {
 
     pub(crate) async fn drain(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         id: &str,
         is_draining: bool,
     ) -> Result<Outcome, ApiError> {
         caller.check(Need::Admin)?;
-        let action = Action::Drain(is_draining);
+        let action = NodeAction::Drain(is_draining);
         let this = self.context.host.this_node();
         if id == this || id == "self" {
             self.here::<usize>(caller, &action).await?;
@@ -644,7 +654,7 @@ impl AdminService {
         })
     }
 
-    pub(crate) fn settings(&self, caller: &Caller) -> Result<Settings, ApiError> {
+    pub(crate) fn settings(&self, caller: &AdminCaller) -> Result<Settings, ApiError> {
         caller.check(Need::Admin)?;
         Ok(self.context.host.settings())
     }
@@ -676,12 +686,12 @@ fn join_members(parts: impl Iterator<Item = Vec<MemberInfo>>) -> Vec<MemberInfo>
 }
 
 /// The target of an order, for the log.
-fn describe(target: &Target, room: Option<&RoomRef>) -> String {
+fn describe(target: &KickTarget, room: Option<&RoomRef>) -> String {
     let target = match target {
-        Target::Session(id) => format!("session {id}"),
-        Target::Identity(name) => format!("identity {name}"),
-        Target::Network(net) => format!("network {net}"),
-        Target::Member(address) => format!("member {address}"),
+        KickTarget::Session(id) => format!("session {id}"),
+        KickTarget::Identity(name) => format!("identity {name}"),
+        KickTarget::Network(net) => format!("network {net}"),
+        KickTarget::Member(address) => format!("member {address}"),
     };
     match room {
         Some(room) => format!("{target} in {}", room.name),

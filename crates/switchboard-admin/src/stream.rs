@@ -20,10 +20,10 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    caller::{Caller, Need},
-    error::{ApiError, ErrorCode},
+    caller::{AdminCaller, Need},
+    error::{ApiError, ApiErrorCode},
     events::{AdminEvent, EventBatch, EventKind, Positions},
-    node_call::{Action, EVENTS_WAIT_MS_MAX, from_value},
+    node_call::{EVENTS_WAIT_MS_MAX, NodeAction, from_value},
     service::AdminService,
     types::NodeInfo,
 };
@@ -44,7 +44,7 @@ impl AdminService {
     /// The response with the live events.
     pub(crate) fn stream(
         &self,
-        caller: &Caller,
+        caller: &AdminCaller,
         headers: &HeaderMap,
     ) -> Result<Response, ApiError> {
         caller.check(Need::Admin)?;
@@ -52,7 +52,7 @@ impl AdminService {
         let permit = self.streams.clone().try_acquire_owned();
         let permit = permit.map_err(|_| {
             ApiError::new(
-                ErrorCode::LimitReached,
+                ApiErrorCode::LimitReached,
                 "this node serves its limit of event streams",
             )
         })?;
@@ -96,7 +96,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Positions>, ApiError> {
 #[derive(Clone)]
 struct Follower {
     service: AdminService,
-    caller: Caller,
+    caller: AdminCaller,
     resumes: bool,
     positions: Positions,
     sender: mpsc::Sender<EventBatch>,
@@ -129,7 +129,7 @@ impl Follower {
     async fn follow(mut self, node: NodeInfo) {
         let mut has_failed = false;
         loop {
-            let action = Action::Events {
+            let action = NodeAction::Events {
                 positions: self.positions.clone(),
                 resumes: self.resumes,
                 wait_ms: EVENTS_WAIT_MS_MAX,
@@ -157,7 +157,7 @@ impl Follower {
         }
     }
 
-    async fn ask(&self, node: &NodeInfo, action: &Action) -> Result<EventBatch, ApiError> {
+    async fn ask(&self, node: &NodeInfo, action: &NodeAction) -> Result<EventBatch, ApiError> {
         let service = &self.service;
         if node.id == service.context.host.this_node() {
             return service.here(&self.caller, action).await;

@@ -1,4 +1,4 @@
-//! What the admin API answers: nodes, rooms, members, sessions, voice.
+//! The answers of the admin API: nodes, rooms, members, sessions, voice.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use switchboard_core::{RoomId, RoomName, RoomScope, SpaceName};
@@ -260,9 +260,9 @@ pub struct NodeList {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VoiceOverview {
     /// The calls, of at most 1,000.
-    pub calls: Vec<VoiceCall>,
+    pub calls: Vec<VoiceCallInfo>,
     /// The voice rooms, of at most 1,000.
-    pub rooms: Vec<VoiceRoom>,
+    pub rooms: Vec<VoiceRoomInfo>,
     /// Whether there are more calls or rooms.
     pub more: bool,
     /// The nodes that could not be asked.
@@ -272,7 +272,7 @@ pub struct VoiceOverview {
 
 /// A voice call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct VoiceCall {
+pub struct VoiceCallInfo {
     /// The calling user.
     pub caller: String,
     /// The called user.
@@ -283,19 +283,19 @@ pub struct VoiceCall {
 
 /// A voice room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct VoiceRoom {
+pub struct VoiceRoomInfo {
     /// The number of the room.
     pub id: u64,
-    /// The name.
+    /// The name of the room.
     pub name: String,
     /// The users in it.
-    pub users: Vec<VoiceUser>,
+    pub users: Vec<VoiceUserInfo>,
 }
 
 /// A user in a voice room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct VoiceUser {
-    /// The user.
+pub struct VoiceUserInfo {
+    /// The id of the user.
     pub user: String,
     /// Whether its microphone is connected.
     pub microphone: bool,
@@ -344,7 +344,7 @@ pub struct Settings {
 /// An order of an operator about the joins of a room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RoomLock {
-    /// The room.
+    /// The room of the order.
     pub room: RoomRef,
     /// True: no client may join. False: clients may join, whatever the settings say. Null: as the settings say.
     pub locked: Option<bool>,

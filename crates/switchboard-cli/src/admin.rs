@@ -20,7 +20,7 @@ use client::{AdminClient, query};
 const PAGE_MAX: usize = 1000;
 
 /// A request of a command, and how its answer is shown.
-struct Order {
+struct AdminRequest {
     method: Method,
     path: String,
     body: Option<Value>,
@@ -129,14 +129,14 @@ async fn pages(
 }
 
 /// The request of a command with one request.
-fn order(command: &AdminCommand) -> anyhow::Result<Order> {
-    let get = |path: &str, show| Order {
+fn order(command: &AdminCommand) -> anyhow::Result<AdminRequest> {
+    let get = |path: &str, show| AdminRequest {
         method: Method::GET,
         path: path.to_owned(),
         body: None,
         show,
     };
-    let post = |path: &str, body: Value| Order {
+    let post = |path: &str, body: Value| AdminRequest {
         method: Method::POST,
         body: Some(body),
         ..get(path, tables::outcome)
@@ -154,7 +154,7 @@ fn order(command: &AdminCommand) -> anyhow::Result<Order> {
             body["ttl_secs"] = seconds(ttl)?.into();
             post("/bans", body)
         }
-        AdminCommand::Unban { id } => Order {
+        AdminCommand::Unban { id } => AdminRequest {
             method: Method::DELETE,
             ..get(&format!("/bans/{}", segment(id)), tables::outcome)
         },
@@ -181,7 +181,7 @@ fn order(command: &AdminCommand) -> anyhow::Result<Order> {
             "/room/message",
             json!({ "room": room_body(room), "text": text }),
         ),
-        AdminCommand::Drain { node, off } => Order {
+        AdminCommand::Drain { node, off } => AdminRequest {
             method: if *off { Method::DELETE } else { Method::POST },
             ..get(&format!("/nodes/{}/drain", segment(node)), tables::outcome)
         },

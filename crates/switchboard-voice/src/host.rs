@@ -41,8 +41,11 @@ pub trait VoiceHost: fmt::Debug + Send + Sync + 'static {
     /// Starts the access check of the host program for a user that enters a voice room. `None` if every user may.
     fn check_join(&self, user: &User, room: RoomName) -> Option<JoinCheck>;
 
-    /// Whether an operator has banned this user. The error is the reason.
-    fn check_user(&self, user: &User) -> Result<(), String>;
+    /// Refuses a user that an operator has banned.
+    ///
+    /// # Errors
+    /// If the user is banned.
+    fn check_user(&self, user: &User) -> Result<(), UserBanned>;
 
     /// The address of the client of a request, if it is known.
     fn client_address(&self, request: &Parts) -> Option<IpAddr>;
@@ -56,6 +59,11 @@ pub trait VoiceHost: fmt::Debug + Send + Sync + 'static {
     /// The metrics of connections, which count voice requests too.
     fn counters(&self) -> &Counters;
 }
+
+/// An operator has banned the user, for this reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UserBanned(pub String);
 
 /// A request that the application has admitted.
 #[derive(Debug)]

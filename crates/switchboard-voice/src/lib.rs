@@ -55,7 +55,7 @@ mod users;
 pub use access::RequestAccess;
 pub use backend::VoiceBackend;
 pub use endpoint::{is_reserved_path, paths};
-pub use host::{AdmittedRequest, ClusterContext, NodeSecret, VoiceContext, VoiceHost};
+pub use host::{AdmittedRequest, ClusterContext, NodeSecret, UserBanned, VoiceContext, VoiceHost};
 pub use id::{CallId, User, VoiceRoomId};
 pub use keys::{PublicKey, SecretKey};
 pub use leader::{Leader, Term};

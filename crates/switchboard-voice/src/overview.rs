@@ -1,4 +1,4 @@
-//! What an operator sees of voice, and the end of a user's streams.
+//! The operator's view of voice, and the end of a user's streams.
 
 use crate::{
     backend::VoiceBackend,
@@ -31,9 +31,9 @@ pub struct CallReport {
 /// A voice room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomReport {
-    /// The id.
+    /// The id of the room.
     pub id: VoiceRoomId,
-    /// The name.
+    /// The name of the room.
     pub name: String,
     /// The users, each with the flags "microphone connected" and "headphones connected".
     pub users: Vec<(User, bool, bool)>,

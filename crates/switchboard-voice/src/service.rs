@@ -144,7 +144,7 @@ impl VoiceService {
     fn refuse_banned(&self, caller: Caller) -> Result<Caller, VoiceError> {
         match self.host.check_user(&caller.user) {
             Ok(()) => Ok(caller),
-            Err(reason) => Err(VoiceError::new(StatusCode::FORBIDDEN, &reason)),
+            Err(reason) => Err(VoiceError::new(StatusCode::FORBIDDEN, &reason.0)),
         }
     }
 

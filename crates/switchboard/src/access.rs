@@ -359,7 +359,7 @@ impl AccessHooks {
             .rules
             .check_join(identity.as_deref(), Some(peer.id()), room);
         if let Err(reason) = checked {
-            return Some(deny_join(&reason));
+            return Some(deny_join(&reason.0));
         }
         self.ask_join_hook(|| JoinRequest {
             peer: peer.id(),
@@ -376,7 +376,7 @@ impl AccessHooks {
     pub(crate) fn start_join_check(&self, request: JoinRequest) -> Option<JoinCheck> {
         let identity = request.identity.as_deref();
         if let Err(reason) = self.rules.check_join(identity, None, &request.room) {
-            return Some(deny_join(&reason));
+            return Some(deny_join(&reason.0));
         }
         self.ask_join_hook(|| request)
     }

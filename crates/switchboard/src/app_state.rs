@@ -23,7 +23,7 @@ use switchboard_transport::{
     AddressRates, ConnectionLimit, ConnectionPermit, Counters, JoinCheck, Live, Permit, PermitPool,
     RefusalReason, RefusedConnections, websocket,
 };
-use switchboard_voice::{AdmittedRequest, RequestAccess, User, VoiceHost};
+use switchboard_voice::{AdmittedRequest, RequestAccess, User, UserBanned, VoiceHost};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -304,8 +304,9 @@ impl VoiceHost for AppState {
         self.shards.policies().count(JoinRefusal::MaxMembers);
     }
 
-    fn check_user(&self, user: &User) -> Result<(), String> {
-        self.rules.check_connect(Some(user.as_str()), None)
+    fn check_user(&self, user: &User) -> Result<(), UserBanned> {
+        let checked = self.rules.check_connect(Some(user.as_str()), None);
+        checked.map_err(|refused| UserBanned(refused.0))
     }
 
     fn check_join(&self, user: &User, room: RoomName) -> Option<JoinCheck> {

@@ -9,6 +9,11 @@ use switchboard_transport::SessionRegistry;
 
 use crate::{app_state::unix_ms, room_locks::RoomLocks};
 
+/// The text for a client that an operator refuses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct RefusedByOperator(pub(crate) String);
+
 /// The bans and locks of this node.
 #[derive(Debug, Default)]
 pub(crate) struct OperatorRules {
@@ -26,12 +31,12 @@ impl OperatorRules {
         }
     }
 
-    /// Checks that a client may connect. The error is the reason of its ban.
+    /// Checks that a client may connect.
     pub(crate) fn check_connect(
         &self,
         identity: Option<&str>,
         address: Option<IpAddr>,
-    ) -> Result<(), String> {
+    ) -> Result<(), RefusedByOperator> {
         self.check_bans(BannedClient {
             identity,
             address,
@@ -39,15 +44,15 @@ impl OperatorRules {
         })
     }
 
-    /// Checks that a client may join a room. `peer` is its session, if it has one. The error is the reason.
+    /// Checks that a client may join a room. `peer` is its session, if it has one.
     pub(crate) fn check_join(
         &self,
         identity: Option<&str>,
         peer: Option<PeerId>,
         room: &RoomId,
-    ) -> Result<(), String> {
+    ) -> Result<(), RefusedByOperator> {
         if self.locks.state(room) == Some(true) {
-            return Err("the room is locked".to_owned());
+            return Err(RefusedByOperator("the room is locked".to_owned()));
         }
         if self.bans.is_empty() {
             return Ok(());
@@ -59,10 +64,10 @@ impl OperatorRules {
         })
     }
 
-    fn check_bans(&self, client: BannedClient<'_>) -> Result<(), String> {
+    fn check_bans(&self, client: BannedClient<'_>) -> Result<(), RefusedByOperator> {
         match self.bans.find(client, unix_ms()) {
             None => Ok(()),
-            Some(ban) => Err(ban.reason.clone()),
+            Some(ban) => Err(RefusedByOperator(ban.reason.clone())),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use switchboard_admin::{ApiError, ErrorCode, RoomLock, RoomRef};
+use switchboard_admin::{ApiError, ApiErrorCode, RoomLock, RoomRef};
 use switchboard_core::RoomId;
 
 /// The rooms with an order.
@@ -17,12 +17,12 @@ const LOCKS_MAX: usize = 10_000;
 pub(crate) struct RoomLocks {
     /// Whether there is an order, so that a server without one takes no lock.
     has_orders: AtomicBool,
-    orders: RwLock<BTreeMap<RoomId, Order>>,
+    orders: RwLock<BTreeMap<RoomId, LockOrder>>,
 }
 
 /// An order, and the time at which it was given.
 #[derive(Clone, Copy, Debug)]
-struct Order {
+struct LockOrder {
     /// `None`: the order before was withdrawn.
     locked: Option<bool>,
     changed_ms: u64,
@@ -40,7 +40,8 @@ impl RoomLocks {
     /// Takes an order over, unless there is a later one about the room.
     pub(crate) fn set(&self, lock: &RoomLock) -> Result<(), ApiError> {
         let room = lock.room.to_room_id();
-        let room = room.ok_or_else(|| ApiError::new(ErrorCode::BadRequest, "no such room name"))?;
+        let room =
+            room.ok_or_else(|| ApiError::new(ApiErrorCode::BadRequest, "no such room name"))?;
         let mut orders = self.orders.write();
         if orders
             .get(&room)
@@ -51,7 +52,7 @@ impl RoomLocks {
         if orders.len() >= LOCKS_MAX && !orders.contains_key(&room) {
             forget_oldest_withdrawn(&mut orders)?;
         }
-        let order = Order {
+        let order = LockOrder {
             locked: lock.locked,
             changed_ms: lock.changed_ms,
         };
@@ -73,13 +74,13 @@ impl RoomLocks {
 }
 
 /// Makes room for one order.
-fn forget_oldest_withdrawn(orders: &mut BTreeMap<RoomId, Order>) -> Result<(), ApiError> {
+fn forget_oldest_withdrawn(orders: &mut BTreeMap<RoomId, LockOrder>) -> Result<(), ApiError> {
     let withdrawn = orders.iter().filter(|(_, order)| order.locked.is_none());
     let oldest = withdrawn.min_by_key(|(_, order)| order.changed_ms);
     let oldest = oldest.map(|(room, _)| room.clone());
     let oldest = oldest.ok_or_else(|| {
         let text = format!("{LOCKS_MAX} rooms are locked or unlocked; withdraw some orders first");
-        ApiError::new(ErrorCode::LimitReached, text)
+        ApiError::new(ApiErrorCode::LimitReached, text)
     })?;
     orders.remove(&oldest);
     Ok(())

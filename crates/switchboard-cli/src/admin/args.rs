@@ -11,14 +11,14 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Args)]
 pub(crate) struct AdminArgs {
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) server: AdminServerArgs,
     #[command(subcommand)]
     pub(crate) command: AdminCommand,
 }
 
 /// The server and the token.
 #[derive(Debug, Args)]
-pub(crate) struct ServerArgs {
+pub(crate) struct AdminServerArgs {
     /// The internal listener of the server
     #[arg(
         long,
@@ -146,7 +146,7 @@ pub(crate) enum AdminCommand {
     Settings,
 }
 
-/// A room.
+/// The room of a command.
 #[derive(Debug, Args)]
 pub(crate) struct RoomArgs {
     /// The name of the room
@@ -160,7 +160,7 @@ pub(crate) struct RoomArgs {
     pub(crate) only: Option<String>,
 }
 
-/// Clients.
+/// The clients of a command.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
     /// The id of a session

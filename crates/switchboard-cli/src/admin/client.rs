@@ -16,7 +16,7 @@ use serde_json::Value;
 use switchboard::AdminKey;
 use tokio::time::timeout;
 
-use super::{args::ServerArgs, tables};
+use super::{args::AdminServerArgs, tables};
 use crate::{terminal, voice::Trust};
 
 /// Time that the server has to answer. It waits for other nodes itself, for five seconds.
@@ -36,7 +36,7 @@ pub(super) struct AdminClient {
 }
 
 impl AdminClient {
-    pub(super) fn new(args: &ServerArgs) -> anyhow::Result<Self> {
+    pub(super) fn new(args: &AdminServerArgs) -> anyhow::Result<Self> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_connect_timeout(Some(TIMEOUT));
@@ -137,7 +137,7 @@ async fn refusal(response: Response<Incoming>) -> anyhow::Error {
 }
 
 /// The token of the flags or the environment; without one, that of the file in the state folder.
-fn token(args: &ServerArgs) -> anyhow::Result<String> {
+fn token(args: &AdminServerArgs) -> anyhow::Result<String> {
     if let Some(token) = &args.token {
         return Ok(token.trim().to_owned());
     }

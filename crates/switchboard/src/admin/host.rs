@@ -1,12 +1,13 @@
-//! What the admin API sees of this node, and the orders that it carries out.
+//! This node as the admin API sees it, and the orders that it carries out.
 
 use std::{collections::BTreeMap, fmt, sync::atomic::Ordering};
 
 use axum::http::{HeaderMap, Request, header, request::Parts};
 use futures_util::future::BoxFuture;
 use switchboard_admin::{
-    AdminHost, ApiError, Caller, ErrorCode, MemberInfo, NodeInfo, NodeState, RoomLock, RoomRef,
-    SessionSummary, Settings, VoiceCall, VoiceOverview, VoiceRoom, VoiceUser, space_text,
+    AdminCaller, AdminHost, ApiError, ApiErrorCode, MemberInfo, NodeCallError, NodeInfo, NodeState,
+    RoomLock, RoomRef, SessionSummary, Settings, VoiceCallInfo, VoiceOverview, VoiceRoomInfo,
+    VoiceUserInfo, space_text,
 };
 use switchboard_auth::{AuthError, Principal};
 use switchboard_core::{Address, RoomId};
@@ -72,10 +73,10 @@ impl NodeAdmin {
     }
 
     /// The caller of a token.
-    async fn caller(&self, request: &Parts) -> Result<Caller, ApiError> {
+    async fn caller(&self, request: &Parts) -> Result<AdminCaller, ApiError> {
         let token = bearer(&request.headers)?;
         if self.key.as_ref().is_some_and(|key| key.is(token)) {
-            return Ok(Caller {
+            return Ok(AdminCaller {
                 subject: KEY_SUBJECT.to_owned(),
                 space: String::new(),
                 grants: vec!["admin".to_owned()],
@@ -122,8 +123,8 @@ fn only_token(request: &Parts) -> Parts {
     parts
 }
 
-fn caller_of(principal: &Principal) -> Caller {
-    Caller {
+fn caller_of(principal: &Principal) -> AdminCaller {
+    AdminCaller {
         subject: principal
             .subject
             .as_deref()
@@ -136,27 +137,30 @@ fn caller_of(principal: &Principal) -> Caller {
 
 fn too_many_attempts() -> ApiError {
     let text = "your address has sent too many wrong credentials; try again later";
-    ApiError::new(ErrorCode::TooManyAttempts, text)
+    ApiError::new(ApiErrorCode::TooManyAttempts, text)
 }
 
 fn unauthorized(text: &str) -> ApiError {
-    ApiError::new(ErrorCode::Unauthorized, text)
+    ApiError::new(ApiErrorCode::Unauthorized, text)
 }
 
 fn api_error(error: AccessError) -> ApiError {
     let code = match &error {
-        AccessError::Credential(_) => ErrorCode::BadRequest,
-        AccessError::Authentication(AuthError::Denied(_)) => ErrorCode::Forbidden,
-        AccessError::Authentication(AuthError::Unavailable) => ErrorCode::Unavailable,
+        AccessError::Credential(_) => ApiErrorCode::BadRequest,
+        AccessError::Authentication(AuthError::Denied(_)) => ApiErrorCode::Forbidden,
+        AccessError::Authentication(AuthError::Unavailable) => ApiErrorCode::Unavailable,
         AccessError::Authentication(
             AuthError::Missing | AuthError::Invalid(_) | AuthError::Expired,
-        ) => ErrorCode::Unauthorized,
+        ) => ApiErrorCode::Unauthorized,
     };
     ApiError::new(code, error.to_string())
 }
 
 impl AdminHost for NodeAdmin {
-    fn authenticate<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<Caller, ApiError>> {
+    fn authenticate<'a>(
+        &'a self,
+        request: &'a Parts,
+    ) -> BoxFuture<'a, Result<AdminCaller, ApiError>> {
         Box::pin(async {
             let refused = match self.caller(request).await {
                 Ok(caller) => return Ok(caller),
@@ -167,7 +171,7 @@ impl AdminHost for NodeAdmin {
             let client = address.map(tracing::field::display);
             tracing::debug!(client, error = %refused, "admin call refused");
             let has_token = request.headers.contains_key(header::AUTHORIZATION);
-            if refused.code == ErrorCode::Unauthorized && has_token {
+            if refused.code == ApiErrorCode::Unauthorized && has_token {
                 let delayed = self.app.delay_failed_auth(address).await;
                 delayed.map_err(|_| too_many_attempts())?;
             }
@@ -202,7 +206,11 @@ impl AdminHost for NodeAdmin {
         nodes
     }
 
-    fn ask<'a>(&'a self, url: &'a str, call: Vec<u8>) -> BoxFuture<'a, Result<Vec<u8>, String>> {
+    fn ask<'a>(
+        &'a self,
+        url: &'a str,
+        call: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Vec<u8>, NodeCallError>> {
         Box::pin(node_calls::send(&self.client, &self.secret, url, call))
     }
 
@@ -337,23 +345,23 @@ fn summary(session: &SessionInfo, node: &str) -> SessionSummary {
     }
 }
 
-fn voice_call(call: &CallReport) -> VoiceCall {
+fn voice_call(call: &CallReport) -> VoiceCallInfo {
     let phase = if call.is_accepted { "call" } else { "ringing" };
-    VoiceCall {
+    VoiceCallInfo {
         caller: call.caller.to_string(),
         callee: call.callee.to_string(),
         phase: phase.to_owned(),
     }
 }
 
-fn voice_room(room: RoomReport) -> VoiceRoom {
+fn voice_room(room: RoomReport) -> VoiceRoomInfo {
     let users = room.users.into_iter();
-    let users = users.map(|(user, microphone, headphones)| VoiceUser {
+    let users = users.map(|(user, microphone, headphones)| VoiceUserInfo {
         user: user.to_string(),
         microphone,
         headphones,
     });
-    VoiceRoom {
+    VoiceRoomInfo {
         id: room.id.get(),
         name: room.name,
         users: users.collect(),
@@ -402,7 +410,7 @@ mod tests {
             &["Bearer a", "Bearer a"],
         ] {
             let error = bearer(&headers(bad)).expect_err("no token");
-            assert_eq!(error.code, ErrorCode::Unauthorized);
+            assert_eq!(error.code, ApiErrorCode::Unauthorized);
         }
         let (parts, ()) = Request::get("/?access_token=abc")
             .header("cookie", "a=b")

@@ -47,7 +47,7 @@ pub enum AdminKeyError {
     /// The file cannot be read or written.
     #[error("{path}: {source}")]
     File {
-        /// The file.
+        /// The path of the file.
         path: String,
         /// The reason.
         source: io::Error,

@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use switchboard_admin::AdminService;
+use switchboard_admin::{AdminService, NodeCallError};
 use switchboard_core::error_chain;
 use switchboard_transport::HttpClient;
 use switchboard_voice::is_from_node;
@@ -79,27 +79,33 @@ async fn answer(service: &AdminService, body: Body) -> Response {
     (headers, answer).into_response()
 }
 
-/// Sends a call to the node at this URL. The error is the reason.
+fn failed(reason: impl Into<String>) -> NodeCallError {
+    NodeCallError(reason.into())
+}
+
+/// Sends a call to the node at this URL.
 pub(super) async fn send(
     client: &HttpClient,
     secret: &Secret,
     url: &str,
     call: Vec<u8>,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, NodeCallError> {
     let request = request(secret, url, call)?;
     let response = client.send(request).await;
-    let response = response.map_err(|error| error_chain(&error))?;
+    let response = response.map_err(|error| failed(error_chain(&error)))?;
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::NOT_FOUND => return Err("the node has another node secret".to_owned()),
+        StatusCode::NOT_FOUND => return Err(failed("the node has another node secret")),
         StatusCode::HTTP_VERSION_NOT_SUPPORTED => {
-            return Err("the node runs a release with another format of admin calls".to_owned());
+            return Err(failed(
+                "the node runs a release with another format of admin calls",
+            ));
         }
-        status => return Err(format!("the node has answered {status}")),
+        status => return Err(failed(format!("the node has answered {status}"))),
     }
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
     let body = body.collect().await;
-    let body = body.map_err(|error| format!("the answer is incomplete: {error}"))?;
+    let body = body.map_err(|error| failed(format!("the answer is incomplete: {error}")))?;
     Ok(body.to_bytes().into())
 }
 
@@ -107,12 +113,15 @@ fn request(
     secret: &Secret,
     url: &str,
     call: Vec<u8>,
-) -> Result<axum::http::Request<Full<Bytes>>, String> {
-    let secret = (secret.0)().ok_or("this node does not know the node secret yet")?;
-    let mut secret = HeaderValue::try_from(secret).map_err(|_| "the node secret is no header")?;
+) -> Result<axum::http::Request<Full<Bytes>>, NodeCallError> {
+    let secret = (secret.0)();
+    let secret = secret.ok_or_else(|| failed("this node does not know the node secret yet"))?;
+    let secret = HeaderValue::try_from(secret);
+    let mut secret = secret.map_err(|_| failed("the node secret is no header"))?;
     secret.set_sensitive(true);
     let uri = format!("{}{PATH}", url.trim_end_matches('/')).parse::<Uri>();
-    let uri = uri.map_err(|error| format!("the node advertises an invalid URL: {error}"))?;
+    let uri =
+        uri.map_err(|error| failed(format!("the node advertises an invalid URL: {error}")))?;
     let mut request = axum::http::Request::new(Full::from(call));
     *request.method_mut() = axum::http::Method::POST;
     *request.uri_mut() = uri;

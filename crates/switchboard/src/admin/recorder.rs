@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn record(app: Arc<AppState>, service: AdminService) -> impl Future<Output = ()> {
     let events = app.shards.events().subscribe();
     let drain = app.context.drain.clone();
-    let recorder = Recorder {
+    let recorder = EventRecorder {
         app,
         service,
         members: HashMap::new(),
@@ -25,7 +25,7 @@ pub(super) fn record(app: Arc<AppState>, service: AdminService) -> impl Future<O
     }
 }
 
-struct Recorder {
+struct EventRecorder {
     app: Arc<AppState>,
     service: AdminService,
     /// The clients of this node that are members, with the number of their rooms. A room has members of other nodes
@@ -33,7 +33,7 @@ struct Recorder {
     members: HashMap<PeerId, usize>,
 }
 
-impl Recorder {
+impl EventRecorder {
     async fn run(mut self, mut events: Events) {
         while let Some(event) = events.recv().await {
             if let Some(kind) = self.convert(event) {
