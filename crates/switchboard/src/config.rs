@@ -222,6 +222,8 @@ impl Config {
     pub fn can_grant_admin(&self) -> bool {
         self.access.authenticators.iter().any(|kind| match kind {
             AuthenticatorKind::None | AuthenticatorKind::Gostream => false,
+            // A token or the web service may name any grant.
+            AuthenticatorKind::Jwt | AuthenticatorKind::Webhook => true,
             AuthenticatorKind::Keys => {
                 let mut keys = self.access.keys.iter();
                 keys.any(|key| key.grants.has(Power::Admin))
