@@ -92,7 +92,9 @@ impl NodeAdmin {
             .access
             .authenticate(&token_only, address, OwnPlaces::default())
             .await;
-        authenticated.map(|it| caller_of(&it)).map_err(api_error)
+        authenticated
+            .map(|it| caller_of(&it.principal))
+            .map_err(api_error)
     }
 }
 
