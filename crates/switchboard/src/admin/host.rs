@@ -82,16 +82,14 @@ impl NodeAdmin {
                 grants: vec!["admin".to_owned()],
             });
         }
-        if self.app.config.access.is_open() {
+        if self.app.effective.get().access.is_open() {
             return Err(unauthorized("the access token is not valid"));
         }
         let address = self.app.client_address(request);
         let token_only = only_token(request);
-        let authenticated = self
-            .app
-            .access
-            .authenticate(&token_only, address, OwnPlaces::default())
-            .await;
+        let access = self.app.access.get();
+        let places = OwnPlaces::default();
+        let authenticated = access.authenticate(&token_only, address, places).await;
         authenticated
             .map(|it| caller_of(&it.principal))
             .map_err(api_error)
@@ -313,7 +311,7 @@ impl AdminHost for NodeAdmin {
     }
 
     fn settings(&self) -> Settings {
-        let toml = self.app.config.to_toml();
+        let toml = self.app.effective.get().to_toml();
         let default = values(&Config::default().to_toml());
         let changed = values(&toml).into_iter();
         let changed = changed.filter(|(key, value)| default.get(key) != Some(value));
