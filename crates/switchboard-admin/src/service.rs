@@ -58,7 +58,7 @@ pub struct AdminService {
 }
 
 /// The answers of all nodes, and those that have not answered.
-pub(crate) struct Answers<T> {
+pub(crate) struct NodeAnswers<T> {
     /// The answers, with the node's id.
     pub(crate) parts: Vec<(String, T)>,
     pub(crate) failed: Vec<NodeFailure>,
@@ -198,7 +198,7 @@ impl AdminService {
         &self,
         caller: &AdminCaller,
         action: &NodeAction,
-    ) -> Result<Answers<T>, ApiError> {
+    ) -> Result<NodeAnswers<T>, ApiError> {
         let here = self.here(caller, action).await?;
         let mut parts = vec![(self.context.host.this_node(), here)];
         let mut failed = Vec::new();
@@ -214,7 +214,7 @@ impl AdminService {
                 }),
             }
         }
-        Ok(Answers { parts, failed })
+        Ok(NodeAnswers { parts, failed })
     }
 
     /// Carries out an order that counts what it affects on all nodes.

@@ -49,7 +49,6 @@ mod router;
 mod server;
 mod sessions;
 mod shards;
-mod state_folder;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;

@@ -24,4 +24,5 @@ pub use config::{CertificateFiles, TlsConfig, TlsVersion};
 pub use error::CertificateError;
 use error::Problem;
 pub use manager::CertificateManager;
+pub(crate) use state::folder as state_folder;
 pub use switchboard_transport::TlsSetup;

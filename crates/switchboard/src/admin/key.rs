@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
-use crate::state_folder;
+use crate::tls::state_folder;
 
 /// The name of the file in the state folder.
 const FILE: &str = "admin-token";
@@ -74,7 +74,7 @@ impl AdminKey {
     /// # Errors
     /// If no state folder is known.
     pub fn default_file() -> Result<PathBuf, AdminKeyError> {
-        let folder = state_folder::of_process().ok_or(AdminKeyError::NoFolder)?;
+        let folder = state_folder().ok_or(AdminKeyError::NoFolder)?;
         Ok(folder.join(FILE))
     }
 

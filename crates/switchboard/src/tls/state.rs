@@ -1,4 +1,4 @@
-//! The folder in which the server keeps its self-signed certificate and its ACME account.
+//! The folder in which the server keeps its self-signed certificate, its ACME account and its admin key.
 
 use std::{
     env, fs,
@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The state folder of the systemd service; without one, that of the user. `None` if neither is known.
-pub(super) fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     folder_in(|name| env::var_os(name).map(PathBuf::from))
 }
 
