@@ -34,7 +34,7 @@ pub(super) fn rows() -> [SettingDef; 8] {
         row(
             SECTION,
             "keys_file",
-            "A file of public keys or certificates as PEM, or of a JSON Web Key Set. It is read at the start.",
+            "A file of public keys or certificates as PEM, or of a JSON Web Key Set. It is read at the start and at each reload of the settings.",
             |config, raw| {
                 config.access.jwt.keys_file = keys_file(raw)?;
                 Ok(())
