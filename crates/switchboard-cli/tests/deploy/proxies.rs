@@ -55,7 +55,7 @@ fn caddy_accepts_its_configurations() {
     }
 }
 
-/// `/metrics`, the admin API and the console are on the internal listener, to which no proxy passes requests.
+/// `/metrics` and the admin API are on the internal listener, to which no proxy passes requests.
 #[test]
 fn no_proxy_passes_requests_to_the_internal_listener() {
     for name in [
