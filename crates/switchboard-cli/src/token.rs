@@ -31,7 +31,7 @@ pub(crate) struct TokenCommand {
 #[derive(Debug, Subcommand)]
 enum TokenAction {
     /// Sign a JSON Web Token with the secret of the settings, or with another key
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Verify a token as the server does, with the authenticators of the settings, and print its principal
     Verify(VerifyArgs),
     /// Print a random key for access.keys or access.jwt.secret
