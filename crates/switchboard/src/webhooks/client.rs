@@ -151,7 +151,11 @@ impl SignedWebhook {
         http: Arc<HttpFetcher>,
         metrics: WebhookMetrics,
     ) -> Self {
+        // All of them exist from the start, so that the first failure is an increase.
         metrics.open.with_label_values(&[target.name]).set(0);
+        for counters in [&metrics.requests, &metrics.failures] {
+            counters.with_label_values(&[target.name]).inc_by(0);
+        }
         Self {
             name: target.name,
             http,

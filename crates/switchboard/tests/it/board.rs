@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use switchboard::Server;
 
 use crate::{
-    client::{Client, rejected_status, request},
+    client::{Client, config, rejected_status, request},
     nodes::SharedEngine,
 };
 
@@ -25,7 +25,9 @@ fn names_in(text: &str) -> BTreeSet<&str> {
 
 #[tokio::test]
 async fn every_metric_of_the_board_and_the_alerts_exists() {
-    let node = SharedEngine::new().serve(Server::builder());
+    let webhook = "[access.webhook]\nurl = \"http://127.0.0.1:1/\"\nsecret = \"secret-of-the-webhooks\"\nevents = [\"connect\"]\n";
+    let builder = Server::builder().config(config(webhook));
+    let node = SharedEngine::new().serve(builder);
     // A metric with labels exists when it has been counted.
     let refused = request(node.address, "/ws?dialect=klingon");
     assert_eq!(rejected_status(refused).await, 400);
