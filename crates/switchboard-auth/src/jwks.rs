@@ -1,13 +1,13 @@
 //! The keys of an issuer at a URL: a JSON Web Key Set (RFC 7517) that is cached and fetched again in time.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
-use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header, uri::Authority};
 use parking_lot::Mutex;
 use switchboard_core::error_chain;
 
@@ -46,13 +46,27 @@ mod tests;
 type VerificationKeys = Vec<Arc<VerificationKey>>;
 
 /// The keys of an issuer at a URL.
-#[derive(Debug)]
 pub(crate) struct RemoteKeys {
     url: Uri,
     /// The issuer, for log lines.
     issuer: String,
     fetch: Arc<dyn HttpFetch>,
     state: Mutex<State>,
+}
+
+impl fmt::Debug for RemoteKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteKeys")
+            .field("host", &host_of(&self.url))
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The host and port of a URL, for log lines. User name, path and query may be secret.
+fn host_of(url: &Uri) -> &str {
+    let authority = url.authority().map_or("", Authority::as_str);
+    authority.rsplit('@').next().unwrap_or_default()
 }
 
 #[derive(Debug, Default)]
@@ -156,17 +170,17 @@ impl RemoteKeys {
     }
 
     fn finish_fetch(&self, fetched: Result<FetchedKeys, JwksError>, begun: u64) {
-        let (url, issuer) = (self.url.to_string(), &*self.issuer);
+        let (host, issuer) = (host_of(&self.url), &*self.issuer);
         let mut state = self.state.lock();
         state.fetching = None;
         let was_failing = state.cache.is_failing;
         match (&fetched, was_failing) {
-            (Ok(_), true) => tracing::info!(url, issuer, "keys of the token issuer fetched again"),
-            (Ok(_), false) => tracing::debug!(url, issuer, "keys of the token issuer fetched"),
+            (Ok(_), true) => tracing::info!(host, issuer, "keys of the token issuer fetched again"),
+            (Ok(_), false) => tracing::debug!(host, issuer, "keys of the token issuer fetched"),
             (Err(error), true) => {
                 let error = error_chain(error);
                 tracing::debug!(
-                    url,
+                    host,
                     issuer,
                     error,
                     "cannot fetch the keys of the token issuer"
@@ -175,7 +189,7 @@ impl RemoteKeys {
             (Err(error), false) => {
                 let error = error_chain(error);
                 tracing::warn!(
-                    url,
+                    host,
                     issuer,
                     error,
                     "cannot fetch the keys of the token issuer"

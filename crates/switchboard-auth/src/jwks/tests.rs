@@ -305,3 +305,16 @@ fn clock_that_is_set_back_neither_keeps_old_keys_nor_delays_a_fetch() {
     assert_eq!(find(&keys, "b", NOW - 100), FOUND);
     assert_eq!(find(&keys, "b", NOW), FOUND);
 }
+
+#[test]
+fn only_the_host_of_the_url_is_shown() {
+    let url = Uri::from_static("https://ada:key@issuer.example:8443/keys?secret=1");
+    assert_eq!(host_of(&url), "issuer.example:8443");
+    let keys = RemoteKeys::new(url, "issuer".to_owned(), Arc::<WebServer>::default());
+    let shown = format!("{keys:?}");
+    assert!(shown.contains("issuer.example:8443"), "{shown}");
+    assert!(
+        !shown.contains("secret") && !shown.contains("key@"),
+        "{shown}"
+    );
+}
