@@ -130,6 +130,7 @@ impl Config {
         check.disclosures();
         check.room_identities();
         check.webhooks_without_tls();
+        check.authenticators_after_webhook();
         check.certificate_dates();
         check.unused_jwt();
         check.finish()

@@ -688,3 +688,21 @@ fn an_old_name_of_a_setting_works_with_a_warning() {
     let both = "[limits]\nqueued_bytes = 7000000\nmemory_max = 8000000\n";
     assert_eq!(Config::default().read_toml("f.toml", both).len(), 1);
 }
+
+#[test]
+fn authenticators_after_the_webhook_are_a_warning() {
+    let is_warned = |authenticators: &str| {
+        let mut config = Config::default();
+        let text = format!(
+            "[access]\nauthenticators = [{authenticators}]\n[access.webhook]\nurl = \"https://a.example/\"\nsecret = \"0123456789abcdef\"\n"
+        );
+        assert_eq!(config.read_toml("f.toml", &text), []);
+        let warnings = config.warnings();
+        let mut warnings = warnings.iter().map(ToString::to_string);
+        warnings.any(|text| {
+            text.starts_with("f.toml:2: access.authenticators: ") && text.contains("never asked")
+        })
+    };
+    assert!(is_warned("\"webhook\", \"none\""));
+    assert!(!is_warned("\"none\", \"webhook\""));
+}

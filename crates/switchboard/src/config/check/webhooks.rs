@@ -31,6 +31,17 @@ impl Validator<'_> {
         }
     }
 
+    /// Reports authenticators behind the webhook, which decides about every client.
+    pub(super) fn authenticators_after_webhook(&mut self) {
+        let authenticators = &self.config.access.authenticators;
+        let webhook = AuthenticatorKind::Webhook;
+        let position = authenticators.iter().position(|kind| *kind == webhook);
+        if position.is_some_and(|position| position + 1 < authenticators.len()) {
+            let problem = "the authenticators after \"webhook\" are never asked: it decides about every client";
+            self.report_together(&["access.authenticators"], problem);
+        }
+    }
+
     /// Reports webhooks to which other machines can read and change the requests and decisions.
     pub(super) fn webhooks_without_tls(&mut self) {
         if is_plain_and_remote(&self.config.access.webhook.url) {
