@@ -28,11 +28,14 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// Whether the client has presented a credential that is wrong: such attempts are delayed.
+    /// Whether the client has presented a credential that is wrong: such attempts are delayed. `credentials` are those
+    /// that the error is about.
     #[must_use]
-    pub fn is_wrong_credential(&self) -> bool {
+    pub fn is_wrong_credential(&self, credentials: &Credentials) -> bool {
         match self {
-            Self::Invalid(_) | Self::Denied(_) => true,
+            Self::Invalid(_) => true,
+            // A web service may refuse a client without a token, which has guessed nothing.
+            Self::Denied(_) => credentials.token.is_some(),
             Self::Missing | Self::Expired | Self::Unavailable => false,
         }
     }
@@ -107,5 +110,20 @@ impl AuthenticatorChain {
             Some(at) if at <= unix_secs => Err(AuthError::Expired),
             Some(_) | None => Ok(principal),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denial_without_a_token_is_no_wrong_credential() {
+        let mut credentials = Credentials::default();
+        let denied = AuthError::Denied(None);
+        assert!(!denied.is_wrong_credential(&credentials));
+        credentials.add_of_dialect("guess").expect("short");
+        assert!(denied.is_wrong_credential(&credentials));
+        assert!(!AuthError::Expired.is_wrong_credential(&credentials));
     }
 }

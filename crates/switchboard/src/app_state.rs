@@ -110,10 +110,10 @@ impl AppState {
         let access = self.access.get();
         let authenticated = match access.authenticate(request, address, places).await {
             Ok(authenticated) => authenticated,
-            Err(error) => {
+            Err(refused) => {
                 // The permit is free while the answer is delayed.
                 drop(permit);
-                return Err(self.refuse_unauthenticated(address, error).await);
+                return Err(self.refuse_unauthenticated(address, refused).await);
             }
         };
         let Authenticated { principal, frames } = authenticated;

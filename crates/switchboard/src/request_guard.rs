@@ -28,7 +28,7 @@ use switchboard_transport::{
 use switchboard_voice::is_from_node;
 
 use crate::{
-    access::control::AccessError,
+    access::control::UnauthenticatedRequest,
     app_state::{AppState, connection_limit_response, retry_after_seconds},
     config::Config,
     origins::{InvalidPattern, NotAllowed, OriginRules, RequestTarget},
@@ -259,15 +259,15 @@ impl AppState {
     pub(crate) async fn refuse_unauthenticated(
         &self,
         address: Option<IpAddr>,
-        error: AccessError,
+        refused: UnauthenticatedRequest,
     ) -> Response {
         self.refused.log(address, RefusalReason::Unauthenticated);
-        if error.is_wrong_credential()
+        if refused.is_wrong_credential
             && let Err(too_many) = self.delay_failed_auth(address).await
         {
             return *too_many;
         }
-        error.into_response()
+        refused.error.into_response()
     }
 
     /// Delays the answer to a wrong credential of this address.

@@ -43,12 +43,29 @@ pub(crate) enum AccessError {
     Authentication(#[from] AuthError),
 }
 
-impl AccessError {
+/// A request whose client is not authenticated.
+#[derive(Debug)]
+pub(crate) struct UnauthenticatedRequest {
+    pub(crate) error: AccessError,
     /// Whether the client has presented a wrong credential.
-    pub(crate) fn is_wrong_credential(&self) -> bool {
-        match self {
-            Self::Credential(_) => false,
-            Self::Authentication(error) => error.is_wrong_credential(),
+    pub(crate) is_wrong_credential: bool,
+}
+
+impl UnauthenticatedRequest {
+    /// The refusal of these credentials.
+    pub(crate) fn new(error: AuthError, credentials: &Credentials) -> Self {
+        Self {
+            is_wrong_credential: error.is_wrong_credential(credentials),
+            error: error.into(),
+        }
+    }
+}
+
+impl From<CredentialError> for UnauthenticatedRequest {
+    fn from(error: CredentialError) -> Self {
+        Self {
+            error: error.into(),
+            is_wrong_credential: false,
         }
     }
 }
@@ -76,7 +93,7 @@ impl AccessControl {
         request: &Parts,
         address: Option<IpAddr>,
         places: OwnPlaces<'_>,
-    ) -> Result<Authenticated, AccessError> {
+    ) -> Result<Authenticated, UnauthenticatedRequest> {
         let mut credentials = self.credentials(request, address)?;
         if let Some(text) = places.credential.filter(|_| !self.is_open) {
             credentials.add_of_dialect(text)?;
@@ -93,11 +110,12 @@ impl AccessControl {
                 principal: Principal::anonymous(Grants::none()),
                 frames: CredentialFrames::RequiredFirstFrame,
             }),
-            Err(AuthError::Missing) if places.is_public => Ok(Authenticated {
+            // The answer needs no authentication, whatever a webhook says about a client without a token.
+            Err(_) if places.is_public && credentials.token.is_none() => Ok(Authenticated {
                 principal: Principal::anonymous(Grants::none()),
                 frames,
             }),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(UnauthenticatedRequest::new(error, &credentials)),
         }
     }
 

@@ -147,16 +147,16 @@ impl AppState {
         let decided = timeout(HOOK_TIMEOUT, access.check(credentials)).await;
         let error = match decided {
             Ok(Ok(principal)) => return Ok(principal),
-            Ok(Err(error)) => AccessError::from(error),
-            Err(_) => AuthError::Unavailable.into(),
+            Ok(Err(error)) => error,
+            Err(_) => AuthError::Unavailable,
         };
         let address = credentials.address;
         self.refused.log(address, RefusalReason::Unauthenticated);
-        if error.is_wrong_credential() {
+        if error.is_wrong_credential(credentials) {
             // With too many delayed refusals this one comes at once.
             drop(self.delay_failed_auth(address).await);
         }
-        Err(refusal(&error))
+        Err(refusal(&error.into()))
     }
 
     /// Asks the connect hook of the host program about a client that a credential in a frame has authenticated.

@@ -92,7 +92,7 @@ impl NodeAdmin {
         let authenticated = access.authenticate(&token_only, address, places).await;
         authenticated
             .map(|it| caller_of(&it.principal))
-            .map_err(api_error)
+            .map_err(|refused| api_error(&refused.error))
     }
 }
 
@@ -144,8 +144,8 @@ fn unauthorized(text: &str) -> ApiError {
     ApiError::new(ApiErrorCode::Unauthorized, text)
 }
 
-fn api_error(error: AccessError) -> ApiError {
-    let code = match &error {
+fn api_error(error: &AccessError) -> ApiError {
+    let code = match error {
         AccessError::Credential(_) => ApiErrorCode::BadRequest,
         AccessError::Authentication(AuthError::Denied(_)) => ApiErrorCode::Forbidden,
         AccessError::Authentication(AuthError::Unavailable) => ApiErrorCode::Unavailable,

@@ -86,6 +86,25 @@ async fn webhook_authenticates_clients() {
 }
 
 #[tokio::test]
+async fn denial_without_a_token_is_no_guess_and_closes_no_public_path() {
+    let hook = HookServer::start(|_| text(&json!({ "allowed": false }))).await;
+    let (_server, address) = start(&authenticating(&hook, "events = [\"connect\"]"));
+    for path in ["/peerjs/id", "/.ok"] {
+        let response = get(address, path).await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{path}: {response}");
+        let response = get(address, &format!("{path}?access_token=guess")).await;
+        assert!(response.starts_with("HTTP/1.1 403 "), "{path}: {response}");
+    }
+    assert_eq!(refusal(address, "/ws?dialect=mesh").await.0, 403);
+    let metrics = metrics(address).await;
+    let count = "switchboard_failed_auth_total 2\n";
+    assert!(
+        metrics.contains(count),
+        "the requests with a token: {metrics}"
+    );
+}
+
+#[tokio::test]
 async fn client_is_refused_without_a_usable_decision() {
     let huge = format!("{{\"allowed\":true,\"reason\":\"{}\"}}", "x".repeat(70_000));
     let answer = move |body: &Value| match body["query"]["case"].as_str().unwrap_or_default() {
