@@ -71,6 +71,8 @@ pub struct Credentials {
     pub headers: HeaderMap,
     /// Whether it is a voice request.
     pub is_voice: bool,
+    /// The query parameters, besides that of every dialect, in which the dialect of the client or voice has credentials.
+    pub own_parameters: Vec<&'static str>,
 }
 
 impl Credentials {
@@ -91,6 +93,7 @@ impl Credentials {
             uri: uri.clone(),
             headers: headers.clone(),
             is_voice: false,
+            own_parameters: Vec::new(),
         };
         for (text, place) in general_tokens(uri, headers, cookie) {
             credentials.add(&text, place)?;
@@ -107,6 +110,13 @@ impl Credentials {
             Some(_) => Ok(()),
             None => self.add(text, CredentialPlace::Dialect),
         }
+    }
+
+    /// Whether the query parameter of this name carries a credential. Voice ignores the case of names.
+    #[must_use]
+    pub fn is_credential_parameter(&self, name: &str) -> bool {
+        let mut own = self.own_parameters.iter();
+        name == QUERY_PARAMETER || own.any(|own| name.eq_ignore_ascii_case(own))
     }
 
     fn add(&mut self, text: &str, place: CredentialPlace) -> Result<(), CredentialError> {

@@ -106,9 +106,9 @@ pub trait Dialect: Sync + fmt::Debug {
         false
     }
 
-    /// The credential in the dialect's own place of a request: a parameter of its path or query. With access control it
-    /// is read if the request has no credential in a place that all dialects have.
-    fn credential<'h>(&self, _handshake: &'h Handshake) -> Option<&'h str> {
+    /// The query parameter in which the dialect has a credential of its own. With access control it is read if the
+    /// request has no credential in a place that all dialects have.
+    fn credential_parameter(&self, _settings: &DialectSettings) -> Option<&'static str> {
         None
     }
 

@@ -45,8 +45,8 @@ use switchboard_core::{
 };
 
 use crate::{
-    Accepts, Candidate, ClientFrame, CloseReason, Content, CorsPolicy, Dialect, Endpoint,
-    FirstFrameTimeout, Handshake, HttpAnswer, HttpReply, Session, SessionOutput,
+    Accepts, Candidate, ClientFrame, CloseReason, Content, CorsPolicy, Dialect, DialectSettings,
+    Endpoint, FirstFrameTimeout, Handshake, HttpAnswer, HttpReply, Session, SessionOutput,
     content::relayed_message,
     json::{JsonObject, JsonWriter, Keys, RawJson},
 };
@@ -110,8 +110,8 @@ impl Dialect for Matchbox {
         endpoint == HEALTH
     }
 
-    fn credential<'h>(&self, handshake: &'h Handshake) -> Option<&'h str> {
-        handshake.query.get("token")
+    fn credential_parameter(&self, _settings: &DialectSettings) -> Option<&'static str> {
+        Some("token")
     }
 
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {

@@ -138,8 +138,8 @@ impl Dialect for Mesh {
         true
     }
 
-    fn credential<'h>(&self, handshake: &'h Handshake) -> Option<&'h str> {
-        handshake.query.get("token")
+    fn credential_parameter(&self, _settings: &DialectSettings) -> Option<&'static str> {
+        Some("token")
     }
 
     fn type_key(&self) -> &'static str {

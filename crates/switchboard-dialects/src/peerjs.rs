@@ -243,10 +243,9 @@ impl Dialect for PeerJs {
         [INFO, ID].contains(&endpoint)
     }
 
-    fn credential<'h>(&self, handshake: &'h Handshake) -> Option<&'h str> {
-        let settings = &handshake.settings;
-        let token = handshake.query.get("token");
-        token.filter(|_| settings.flag(TRAITS.name, TOKEN_IS_CREDENTIAL))
+    fn credential_parameter(&self, settings: &DialectSettings) -> Option<&'static str> {
+        let is_credential = settings.flag(TRAITS.name, TOKEN_IS_CREDENTIAL);
+        is_credential.then_some("token")
     }
 
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {

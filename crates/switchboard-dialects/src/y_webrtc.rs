@@ -54,8 +54,8 @@ use switchboard_core::{
 };
 
 use crate::{
-    Accepts, ClientFrame, CloseReason, Content, Dialect, Endpoint, FirstFrameTimeout, Handshake,
-    HttpAnswer, HttpReply, Session, SessionOutput,
+    Accepts, ClientFrame, CloseReason, Content, Dialect, DialectSettings, Endpoint,
+    FirstFrameTimeout, Handshake, HttpAnswer, HttpReply, Session, SessionOutput,
     content::relayed_message,
     json::{FoundKey, JsonObject, JsonWriter, Keys, RawJson},
 };
@@ -119,8 +119,8 @@ impl Dialect for YWebrtc {
         true
     }
 
-    fn credential<'h>(&self, handshake: &'h Handshake) -> Option<&'h str> {
-        handshake.query.get("token")
+    fn credential_parameter(&self, _settings: &DialectSettings) -> Option<&'static str> {
+        Some("token")
     }
 
     fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {

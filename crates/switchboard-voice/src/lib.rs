@@ -62,6 +62,7 @@ pub use leader::{Leader, Term};
 pub use metrics::VoiceMetrics;
 pub use node_headers::is_from_node;
 pub use overview::{CallReport, RoomReport, VoiceReport};
+pub use parameters::TOKEN_PARAMETERS;
 pub use signaling::{
     Audience, CallError, CallLimits, Calls, Direction, RingOrigin, RoomKey, RoomListing,
     VoiceEvent, VoiceRoomError, VoiceRoomLimits, VoiceRooms,

@@ -23,6 +23,9 @@ const PAIRS_MAX: usize = 64;
 /// Timeout for receiving a form body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The names of the parameter that carries the token of a website's user. Their case does not matter.
+pub const TOKEN_PARAMETERS: [&str; 2] = ["token", "CSRFToken"];
+
 const DESTINATION: &[&str] = &["Destination", "From", "otherID"];
 const ROOM: &[&str] = &["RoomID"];
 const CHALLENGE: &[&str] = &["challenge", "challenge1", "challenge2", "challenge3"];
@@ -33,7 +36,6 @@ const SIGNATURE: &[&str] = &[
     "challenge2signed",
     "challenge3signed",
 ];
-const TOKEN: &[&str] = &["token", "CSRFToken"];
 const KEY: &[&str] = &["PKey"];
 const FORMAT: &[&str] = &["format"];
 
@@ -170,7 +172,7 @@ impl RequestParameters {
 
     /// The caller's session token of the website: `token` or `CSRFToken`.
     pub(crate) fn token(&self) -> Option<&str> {
-        self.first(TOKEN)
+        self.first(&TOKEN_PARAMETERS)
     }
 
     /// The caller's public key: `PKey`.

@@ -45,7 +45,9 @@ pub fn connect_question(id: &str, dialect: &str, credentials: &Credentials) -> S
         dialect,
         path: credentials.uri.path(),
         // Of repeated parameters the last one is passed on. The token is a field of its own.
-        query: query.filter(|(key, _)| key != "access_token").collect(),
+        query: query
+            .filter(|(name, _)| !credentials.is_credential_parameter(name))
+            .collect(),
         token: token.map(|token| &*token.text),
         token_place: token.map(|token| place_name(token.place)),
         address: credentials.address.map(|address| address.to_string()),
@@ -159,6 +161,25 @@ mod tests {
             "origin": "https://a.example",
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn query_has_no_parameter_with_a_credential() {
+        let uri = "/ws?room=own&token=own&access_token=general&to%6ben=b&Token=c&tokens=d";
+        let uri = uri.parse().expect("a URI");
+        let credentials = Credentials::of_request(&uri, &http::HeaderMap::new(), None, "");
+        let mut credentials = credentials.expect("one token");
+        let query = |credentials: &Credentials| {
+            let question = connect_question("e1", "mesh", credentials);
+            let body: Value = serde_json::from_str(&question).expect("JSON");
+            body["query"].clone()
+        };
+        let of_no_dialect = json!({ "room": "own", "token": "b", "Token": "c", "tokens": "d" });
+        assert_eq!(query(&credentials), of_no_dialect);
+        credentials.own_parameters = vec!["token"];
+        credentials.add_of_dialect("own").expect("short");
+        let expected = json!({ "room": "own", "tokens": "d" });
+        assert_eq!(query(&credentials), expected, "no token that was not used");
     }
 
     #[test]

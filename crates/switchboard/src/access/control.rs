@@ -95,6 +95,7 @@ impl AccessControl {
         places: OwnPlaces<'_>,
     ) -> Result<Authenticated, UnauthenticatedRequest> {
         let mut credentials = self.credentials(request, address)?;
+        credentials.own_parameters.extend(places.parameter);
         if let Some(text) = places.credential.filter(|_| !self.is_open) {
             credentials.add_of_dialect(text)?;
         }
@@ -139,6 +140,11 @@ impl AccessControl {
         let headers = &request.headers;
         let mut credentials = Credentials::of_request(uri, headers, address, &self.cookie)?;
         credentials.is_voice = switchboard_voice::is_reserved_path(request.uri.path());
+        if credentials.is_voice {
+            credentials
+                .own_parameters
+                .extend(switchboard_voice::TOKEN_PARAMETERS);
+        }
         Ok(credentials)
     }
 }

@@ -5,7 +5,9 @@ use switchboard_dialects::{Dialect, Handshake};
 /// The credentials of a request besides those in the places that all dialects have.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OwnPlaces<'h> {
-    /// The credential in the dialect's own parameter of the path or query.
+    /// The dialect's own query parameter for a credential.
+    pub(crate) parameter: Option<&'static str>,
+    /// The credential in that parameter.
     pub(crate) credential: Option<&'h str>,
     /// Whether the first frame of the connection may carry a credential.
     pub(crate) in_first_frame: bool,
@@ -19,8 +21,11 @@ impl<'h> OwnPlaces<'h> {
         dialect: Option<&'static dyn Dialect>,
         handshake: &'h Handshake,
     ) -> Self {
+        let settings = &handshake.settings;
+        let parameter = dialect.and_then(|dialect| dialect.credential_parameter(settings));
         Self {
-            credential: dialect.and_then(|dialect| dialect.credential(handshake)),
+            parameter,
+            credential: parameter.and_then(|name| handshake.query.get(name)),
             in_first_frame: match dialect {
                 Some(dialect) => dialect.has_credential_in_first_frame(),
                 None => may_show_such_a_dialect(handshake),
@@ -31,8 +36,10 @@ impl<'h> OwnPlaces<'h> {
 
     /// The places of a plain request at an endpoint of this dialect.
     pub(crate) fn of_request(dialect: &'static dyn Dialect, handshake: &'h Handshake) -> Self {
+        let parameter = dialect.credential_parameter(&handshake.settings);
         Self {
-            credential: dialect.credential(handshake),
+            parameter,
+            credential: parameter.and_then(|name| handshake.query.get(name)),
             in_first_frame: false,
             is_public: dialect.is_public(handshake.endpoint),
         }

@@ -105,6 +105,27 @@ async fn denial_without_a_token_is_no_guess_and_closes_no_public_path() {
 }
 
 #[tokio::test]
+async fn question_has_no_token_of_a_dialect_or_of_voice_in_its_query() {
+    let hook = HookServer::start(|_| text(&json!({ "allowed": false }))).await;
+    let (_server, address) = start(&authenticating(&hook, "events = [\"connect\"]"));
+    assert_eq!(
+        refusal(address, "/signalingserver?room=r&token=t").await.0,
+        403
+    );
+    let question = hook.next().await;
+    assert_eq!(
+        (&question["query"], &question["token"]),
+        (&json!({ "room": "r" }), &json!("t"))
+    );
+    get(address, "/listRoom?CSRFToken=t&TOKEN=t&x=1").await;
+    let question = hook.next().await;
+    assert_eq!(
+        (&question["query"], &question["dialect"]),
+        (&json!({ "x": "1" }), &json!("gostream"))
+    );
+}
+
+#[tokio::test]
 async fn client_is_refused_without_a_usable_decision() {
     let huge = format!("{{\"allowed\":true,\"reason\":\"{}\"}}", "x".repeat(70_000));
     let answer = move |body: &Value| match body["query"]["case"].as_str().unwrap_or_default() {
