@@ -43,6 +43,8 @@ fn main() {
     }
     let python = Path::new("../../target/pyjwt/bin/python");
     set("has_pyjwt", is_ci || python.is_file());
+    let schemathesis = Path::new("../../target/schemathesis/bin/schemathesis");
+    set("has_schemathesis", is_ci || schemathesis.is_file());
     set("has_ipv6", is_ci || TcpListener::bind("[::1]:0").is_ok());
     set("has_network_namespaces", is_ci || has_network_namespaces());
 }

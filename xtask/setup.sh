@@ -13,6 +13,7 @@ export DEBIAN_FRONTEND=noninteractive
 CARGO_DENY=0.20.2
 CARGO_DEB=3.8.0
 PYJWT=2.15.1
+SCHEMATHESIS=4.32.5
 NODE_MAJOR_MIN=20
 
 # Lines of `PROGRAM[|ANOTHER] PACKAGE`.
@@ -89,6 +90,7 @@ setup_test() {
     setup_npm_packages
     setup_cargo_deb
     setup_pyjwt
+    setup_schemathesis
 }
 
 # Tokens are exchanged with this library. The folder is a virtual environment of Python.
@@ -97,6 +99,14 @@ setup_pyjwt() {
     "$folder/bin/python" -c 'import jwt, cryptography' 2>/dev/null && return
     { python3 -m venv "$folder" && "$folder/bin/pip" install --quiet --disable-pip-version-check "pyjwt[crypto]==$PYJWT"; } ||
         report "the Python package pyjwt (python3 -m venv, pip install pyjwt[crypto])"
+}
+
+# The admin API is called as its OpenAPI description says.
+setup_schemathesis() {
+    local folder=target/schemathesis
+    "$folder/bin/schemathesis" --version >/dev/null 2>&1 && return
+    { python3 -m venv "$folder" && "$folder/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$SCHEMATHESIS"; } ||
+        report "the Python package schemathesis (python3 -m venv, pip install schemathesis)"
 }
 
 # A debug build takes 20 seconds. It compresses with the program `xz`.

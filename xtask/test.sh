@@ -78,6 +78,8 @@ matchbox() {
 }
 
 long_tests() {
+    ADMIN_API_EXAMPLES=200 test_stage 15 "admin API examples" \
+        cargo test --package switchboard-cli --test admin -- description
     SWITCHBOARD_CHAOS_ROUNDS=40 test_stage 60 "long chaos" \
         cargo test --package switchboard-cli --test cluster -- in_a_cluster
     # The number of cases depends on the profile.

@@ -26,8 +26,8 @@ pub use events::{AdminEvent, EVENTS_MAX, EventBatch, EventKind, EventLog, Positi
 pub use host::{AdminHost, NodeCallError};
 pub use openapi::description;
 pub use requests::{
-    BanRequest, CloseRequest, KickRequest, LockRequest, MESSAGE_BYTES_MAX, MessageRequest,
-    PAGE_MAX, REASON_BYTES_MAX, RoomQuery, SessionQuery,
+    BanRequest, CloseRequest, KickRequest, LockRequest, MESSAGE_LENGTH_MAX, MessageRequest,
+    PAGE_MAX, REASON_LENGTH_MAX, RoomQuery, SessionQuery,
 };
 pub use router::{PATH, routes};
 pub use service::{AdminContext, AdminService};

@@ -116,7 +116,7 @@ const fn order(
     Operation {
         method: HttpMethod::Post,
         body: Some(body),
-        errors: &["400", "404", "409", "413", "503"],
+        errors: &["400", "404", "409", "503"],
         ..read(path, id, summary, "Outcome")
     }
 }
@@ -259,11 +259,13 @@ fn describe(operation: &Operation) -> openapi::path::Operation {
         .parameters(Some((operation.parameters)()))
         .security(SecurityRequirement::new(TOKEN, no_scopes))
         .response("200", answer(operation.answer));
-    for status in ["401", "403", "429"].iter().chain(operation.errors) {
+    for status in ["401", "403", "413", "429"].iter().chain(operation.errors) {
         let error = content("ApiError");
         let response = ResponseBuilder::new().description("An error");
         described = described.response(*status, response.content("application/json", error));
     }
+    let too_long = ResponseBuilder::new().description("The head of the request is too long");
+    described = described.response("431", too_long);
     if let Some(body) = operation.body {
         let body = RequestBodyBuilder::new()
             .content("application/json", content(body))

@@ -12,11 +12,17 @@ use crate::{
     types::RoomRef,
 };
 
-/// The bytes of a reason. A close frame has 123.
-pub const REASON_BYTES_MAX: usize = 512;
+/// The characters of a reason. A close frame has 123 bytes.
+pub const REASON_LENGTH_MAX: usize = 512;
 
-/// The bytes of a message to a room.
-pub const MESSAGE_BYTES_MAX: usize = 8192;
+/// The characters of a name: of a room, a namespace, an identity or a member.
+pub(crate) const NAME_LENGTH_MAX: usize = 512;
+
+/// The characters of an id, an address or the name of a dialect.
+const ID_LENGTH_MAX: usize = 64;
+
+/// The characters of a message to a room.
+pub const MESSAGE_LENGTH_MAX: usize = 4096;
 
 /// The entries of a page.
 pub const PAGE_MAX: usize = 1000;
@@ -24,8 +30,8 @@ pub const PAGE_MAX: usize = 1000;
 /// The entries of a page without `limit`.
 const PAGE_DEFAULT: usize = 100;
 
-/// The bytes of a filter or a cursor.
-const FILTER_BYTES_MAX: usize = 8192;
+/// The characters of a cursor.
+const CURSOR_LENGTH_MAX: usize = 8192;
 
 /// Which rooms to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
@@ -33,7 +39,7 @@ const FILTER_BYTES_MAX: usize = 8192;
 #[into_params(parameter_in = Query)]
 pub struct RoomQuery {
     /// Only rooms whose names begin with this text.
-    #[param(max_length = 2048)]
+    #[param(max_length = 512)]
     pub prefix: Option<String>,
     /// The rooms of a page.
     #[param(minimum = 1, maximum = 1000)]
@@ -49,7 +55,7 @@ pub struct RoomQuery {
 #[into_params(parameter_in = Query)]
 pub struct SessionQuery {
     /// Only sessions with this authenticated identity.
-    #[param(max_length = 2048)]
+    #[param(max_length = 512)]
     pub identity: Option<String>,
     /// Only sessions from this address or network.
     #[param(max_length = 64, example = "192.0.2.7")]
@@ -75,7 +81,7 @@ pub struct KickRequest {
     pub session: Option<String>,
     /// An authenticated identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 2048)]
+    #[schema(max_length = 512)]
     pub identity: Option<String>,
     /// An IP address or a network, as `192.0.2.7` or `2001:db8::/64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,7 +89,7 @@ pub struct KickRequest {
     pub address: Option<String>,
     /// The address of a member of `room`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 2048)]
+    #[schema(max_length = 512)]
     pub member: Option<String>,
     /// Only clients in this room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,7 +110,7 @@ pub struct BanRequest {
     pub session: Option<String>,
     /// An authenticated identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 2048)]
+    #[schema(max_length = 512)]
     pub identity: Option<String>,
     /// An IP address or a network, as `192.0.2.7` or `2001:db8::/64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,7 +118,7 @@ pub struct BanRequest {
     pub address: Option<String>,
     /// The address of a member of `room`: its identity is banned, or its IP address if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 2048)]
+    #[schema(max_length = 512)]
     pub member: Option<String>,
     /// Bans from this room only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,7 +164,7 @@ pub struct MessageRequest {
     /// The room of the order.
     pub room: RoomRef,
     /// The text of the message.
-    #[schema(min_length = 1, max_length = 8192)]
+    #[schema(min_length = 1, max_length = 4096)]
     pub text: String,
 }
 
@@ -213,15 +219,9 @@ impl KickRequest {
         if let (KickTarget::Member(_), None) = (&target, &self.room) {
             return Err(ApiError::bad_request("`member` needs `room`"));
         }
-        let bytes = match &target {
-            KickTarget::Session(text) | KickTarget::Identity(text) | KickTarget::Member(text) => {
-                text.len()
-            }
-            KickTarget::Network(_) => 1,
-        };
-        if bytes == 0 || bytes > FILTER_BYTES_MAX {
-            return Err(ApiError::bad_request("the name is empty or too long"));
-        }
+        check_length("session", self.session.as_deref(), ID_LENGTH_MAX)?;
+        check_length("identity", self.identity.as_deref(), NAME_LENGTH_MAX)?;
+        check_length("member", self.member.as_deref(), NAME_LENGTH_MAX)?;
         Ok(target)
     }
 }
@@ -271,11 +271,8 @@ pub(crate) fn network(text: &str) -> Result<IpNet, ApiError> {
 /// The reason of an order, or its default.
 pub(crate) fn reason(given: Option<&str>, default: &str) -> Result<String, ApiError> {
     let reason = given.filter(|text| !text.is_empty()).unwrap_or(default);
-    if reason.len() > REASON_BYTES_MAX {
-        let text = format!(
-            "`reason` has {} bytes; {REASON_BYTES_MAX} are allowed",
-            reason.len()
-        );
+    if reason.chars().count() > REASON_LENGTH_MAX {
+        let text = format!("`reason` has more than {REASON_LENGTH_MAX} characters");
         return Err(ApiError::bad_request(text));
     }
     // A close frame and a log line hold no control characters.
@@ -296,10 +293,49 @@ pub(crate) fn page_size(limit: Option<usize>) -> Result<usize, ApiError> {
 
 /// Checks the name of a room.
 pub(crate) fn check_room(room: &RoomRef) -> Result<(), ApiError> {
-    let id = room.to_room_id();
-    id.map(drop).ok_or_else(|| {
-        ApiError::bad_request("the name of the room or its space is empty or too long")
-    })
+    check_length("name", Some(&room.name), NAME_LENGTH_MAX)?;
+    check_length("dialect", room.dialect.as_deref(), ID_LENGTH_MAX)?;
+    let space = Some(&*room.space).filter(|space| !space.is_empty());
+    check_length("space", space, NAME_LENGTH_MAX)?;
+    let no_name = || ApiError::bad_request("the name of the room or its space is not valid");
+    room.to_room_id().map(drop).ok_or_else(no_name)
+}
+
+/// Checks the length of a text, which must not be empty.
+fn check_length(field: &str, text: Option<&str>, length_max: usize) -> Result<(), ApiError> {
+    let length = text.map(|text| text.chars().count());
+    match length {
+        Some(length) if length == 0 || length > length_max => {
+            let text = format!("`{field}` has {length} characters; 1 to {length_max} are allowed");
+            Err(ApiError::bad_request(text))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Checks the length of a filter, which may be empty.
+fn check_filter(field: &str, text: Option<&str>, length_max: usize) -> Result<(), ApiError> {
+    check_length(field, text.filter(|text| !text.is_empty()), length_max)
+}
+
+impl RoomQuery {
+    /// Checks the lengths of the filters. Returns the entries of a page.
+    pub(crate) fn check(&self) -> Result<usize, ApiError> {
+        check_filter("prefix", self.prefix.as_deref(), NAME_LENGTH_MAX)?;
+        check_filter("cursor", self.cursor.as_deref(), CURSOR_LENGTH_MAX)?;
+        page_size(self.limit)
+    }
+}
+
+impl SessionQuery {
+    /// Checks the lengths of the filters. Returns the entries of a page.
+    pub(crate) fn check(&self) -> Result<usize, ApiError> {
+        check_filter("identity", self.identity.as_deref(), NAME_LENGTH_MAX)?;
+        check_filter("address", self.address.as_deref(), ID_LENGTH_MAX)?;
+        check_filter("dialect", self.dialect.as_deref(), ID_LENGTH_MAX)?;
+        check_filter("cursor", self.cursor.as_deref(), ID_LENGTH_MAX)?;
+        page_size(self.limit)
+    }
 }
 
 #[cfg(test)]
@@ -327,6 +363,7 @@ mod tests {
             r#"{"session":"a","identity":"b"}"#,
             r#"{"member":"a"}"#,
             r#"{"session":""}"#,
+            r#"{"identity":""}"#,
             r#"{"address":"x"}"#,
             r#"{"address":"0.0.0.0/0"}"#,
             r#"{"address":"::/8"}"#,

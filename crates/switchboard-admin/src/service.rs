@@ -18,8 +18,8 @@ use crate::{
     node_call::{MembersPart, NodeAction, NodeCall, SessionPart, SyncPart, from_value},
     paging::{page_of_rooms, page_of_sessions},
     requests::{
-        BanRequest, CloseRequest, KickRequest, KickTarget, LockRequest, MESSAGE_BYTES_MAX,
-        MessageRequest, RoomQuery, SessionQuery, check_room, page_size, reason,
+        BanRequest, CloseRequest, KickRequest, KickTarget, LockRequest, MESSAGE_LENGTH_MAX,
+        MessageRequest, RoomQuery, SessionQuery, check_room, reason,
     },
     types::{
         BanList, MemberInfo, NodeFailure, NodeInfo, NodeList, NodeState, Outcome, RoomDetail,
@@ -263,7 +263,7 @@ impl AdminService {
         caller: &AdminCaller,
         query: RoomQuery,
     ) -> Result<RoomPage, ApiError> {
-        let limit = page_size(query.limit)?;
+        let limit = query.check()?;
         let query = RoomQuery {
             limit: Some(limit),
             ..query
@@ -311,7 +311,7 @@ impl AdminService {
         caller: &AdminCaller,
         query: SessionQuery,
     ) -> Result<SessionPage, ApiError> {
-        let limit = page_size(query.limit)?;
+        let limit = query.check()?;
         let query = SessionQuery {
             limit: Some(limit),
             ..query
@@ -579,9 +579,10 @@ impl AdminService {
         request: MessageRequest,
     ) -> Result<Outcome, ApiError> {
         check_room(&request.room)?;
-        let bytes = request.text.len();
-        if bytes == 0 || bytes > MESSAGE_BYTES_MAX {
-            let text = format!("`text` has {bytes} bytes; 1 to {MESSAGE_BYTES_MAX} are allowed");
+        let length = request.text.chars().count();
+        if length == 0 || length > MESSAGE_LENGTH_MAX {
+            let text =
+                format!("`text` has {length} characters; 1 to {MESSAGE_LENGTH_MAX} are allowed");
             return Err(ApiError::bad_request(text));
         }
         let name = request.room.name.clone();

@@ -20,12 +20,12 @@ pub struct RoomRef {
         skip_serializing_if = "String::is_empty",
         deserialize_with = "space"
     )]
-    #[schema(max_length = 2048)]
-    #[param(max_length = 2048)]
+    #[schema(max_length = 512)]
+    #[param(max_length = 512)]
     pub space: String,
     /// The name within the namespace.
-    #[schema(min_length = 1, max_length = 2048)]
-    #[param(min_length = 1, max_length = 2048)]
+    #[schema(min_length = 1, max_length = 512)]
+    #[param(min_length = 1, max_length = 512)]
     pub name: String,
     /// The only dialect that can enter the room; absent for a room of all dialects.
     #[serde(

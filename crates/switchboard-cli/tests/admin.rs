@@ -131,3 +131,31 @@ fn errors_have_exit_codes_and_a_next_step() {
         assert!(error.contains(text), "{args:?}: {error}");
     }
 }
+
+/// Calls every path with valid and invalid values, and compares the answers with the description.
+#[test]
+#[cfg_attr(
+    not(has_schemathesis),
+    ignore = "needs the Python package schemathesis (xtask/setup.sh test installs it)"
+)]
+fn answers_are_as_the_description_says() {
+    let server = Tested::start(&["--log-level", "error"]);
+    let internal = server.0.internal.expect("an internal listener");
+    let key = std::fs::read_to_string(state_folder().join("switchboard/admin-token"));
+    let key = key.expect("the key of the server");
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let examples = std::env::var("ADMIN_API_EXAMPLES").unwrap_or_else(|_| "10".to_owned());
+    let output = Command::new(format!("{folder}/../../target/schemathesis/bin/schemathesis"))
+        .args(["--config-file", &format!("{folder}/tests/schemathesis.toml"), "run"])
+        .arg(format!("http://{internal}/admin/v1/openapi.json"))
+        .args(["--header", &format!("Authorization: Bearer {}", key.trim())])
+        // A stream of events has no end.
+        .args(["--exclude-path-regex", "/events$", "--max-examples", &examples, "--seed", "1"])
+        .args(["--request-timeout", "20", "--no-color"])
+        .current_dir(state_folder())
+        .stdin(Stdio::null())
+        .output()
+        .expect("schemathesis runs (xtask/setup.sh test)");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{report}");
+}

@@ -106,7 +106,8 @@ impl AppState {
             self.log_refused(request, RefusalReason::Limit(full));
             connection_limit_response(full)
         })?;
-        self.refuse_banned(request, None, address)?;
+        self.refuse_banned(request, None, address)
+            .map_err(|refusal| *refusal)?;
         let access = self.access.get();
         let authenticated = match access.authenticate(request, address, places).await {
             Ok(authenticated) => authenticated,
@@ -138,7 +139,9 @@ impl AppState {
         };
         match admission {
             Ok(admission) => {
-                self.refuse_banned(request, admission.identity.as_deref(), address)?;
+                let identity = admission.identity.as_deref();
+                self.refuse_banned(request, identity, address)
+                    .map_err(|refusal| *refusal)?;
                 Ok((permit, admission.reading(frames)))
             }
             Err(denial) => {
@@ -167,11 +170,11 @@ impl AppState {
         request: &Parts,
         identity: Option<&str>,
         address: Option<IpAddr>,
-    ) -> Result<(), Response> {
+    ) -> Result<(), Box<Response>> {
         let checked = self.rules.check_connect(identity, address);
         checked.map_err(|reason| {
             self.log_refused(request, RefusalReason::Banned);
-            (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response()
+            Box::new((StatusCode::FORBIDDEN, format!("{reason}\n")).into_response())
         })
     }
 
