@@ -50,38 +50,39 @@ fn execute(args: &AdminArgs) -> anyhow::Result<usize> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let result = runtime.block_on(async {
-        match &args.command {
-            AdminCommand::Events => client.follow(args.server.json).await.map(|()| 0),
-            AdminCommand::Rooms { prefix, limit } => {
-                let filter = [("prefix", prefix.as_deref())];
-                let rooms = pages(&client, "/rooms", "rooms", &filter, *limit).await?;
-                Ok(print(args, &rooms, tables::rooms))
-            }
-            AdminCommand::Sessions {
-                identity,
-                address,
-                dialect,
-                limit,
-            } => {
-                let filter = [
-                    ("identity", identity.as_deref()),
-                    ("address", address.as_deref()),
-                    ("dialect", dialect.as_deref()),
-                ];
-                let sessions = pages(&client, "/sessions", "sessions", &filter, *limit).await?;
-                Ok(print(args, &sessions, tables::sessions))
-            }
-            command => {
-                let order = order(command)?;
-                let answer = client.call(&order.method, &order.path, order.body).await?;
-                Ok(print(args, &answer, order.show))
-            }
-        }
-    });
+    let result = runtime.block_on(execute_with(args, &client));
     // Does not wait for the thread of a DNS lookup that is still running.
     runtime.shutdown_background();
     result
+}
+
+async fn execute_with(args: &AdminArgs, client: &AdminClient) -> anyhow::Result<usize> {
+    if let AdminCommand::Events = &args.command {
+        return client.follow(args.server.json).await.map(|()| 0);
+    }
+    if let AdminCommand::Rooms { prefix, limit } = &args.command {
+        let filter = [("prefix", prefix.as_deref())];
+        let rooms = pages(client, "/rooms", "rooms", &filter, *limit).await?;
+        return Ok(print(args, &rooms, tables::rooms));
+    }
+    if let AdminCommand::Sessions {
+        identity,
+        address,
+        dialect,
+        limit,
+    } = &args.command
+    {
+        let filter = [
+            ("identity", identity.as_deref()),
+            ("address", address.as_deref()),
+            ("dialect", dialect.as_deref()),
+        ];
+        let sessions = pages(client, "/sessions", "sessions", &filter, *limit).await?;
+        return Ok(print(args, &sessions, tables::sessions));
+    }
+    let order = order(&args.command)?;
+    let answer = client.call(&order.method, &order.path, order.body).await?;
+    Ok(print(args, &answer, order.show))
 }
 
 /// Prints an answer. Returns the number of nodes that did not answer.

@@ -187,10 +187,9 @@ pub(super) fn voice(answer: &Value) -> String {
 
 pub(super) fn bans(answer: &Value) -> String {
     let rows = list(answer, "bans").map(|ban| {
-        let target = match &ban["identity"] {
-            Value::String(name) => format!("identity {}", plain(name)),
-            _ => format!("address {}", cell(&ban["network"])),
-        };
+        let identity = ban["identity"].as_str();
+        let identity = identity.map(|name| format!("identity {}", plain(name)));
+        let target = identity.unwrap_or_else(|| format!("address {}", cell(&ban["network"])));
         let room = Some(&ban["room"]).filter(|room| room.is_object());
         [
             cell(&ban["id"]),
