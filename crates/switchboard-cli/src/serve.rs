@@ -27,7 +27,7 @@ pub(crate) fn check(options: &Options) -> ExitCode {
     let (config, errors) = settings::read(options);
     terminal::print(&config.to_toml());
     if config.allows_every_origin() {
-        terminal::print(&format!("# {}\n", banner::ORIGINS_HINT));
+        terminal::print_error(&format!("note: {}", banner::ORIGINS_HINT));
     }
     for error in &errors {
         terminal::print_error(&report::chain(error));

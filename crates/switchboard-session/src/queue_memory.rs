@@ -33,7 +33,7 @@ pub trait QueueOwner: fmt::Debug + Send + Sync {
 pub struct QueueMemory {
     used: AtomicUsize,
     /// 0: no limit.
-    bytes_max: usize,
+    bytes_max: AtomicUsize,
     /// The queues that are or were longer than [`UNCOUNTED_BYTES`], by their numbers.
     long: Mutex<BTreeMap<u64, Arc<LongQueue>>>,
     next_number: AtomicU64,
@@ -55,11 +55,16 @@ struct LongQueue {
 pub struct QueueUsage(Option<Arc<LongQueue>>);
 
 impl QueueMemory {
+    /// Replaces the bound, as in [`QueueMemory::new`]. It holds when the next long queue grows.
+    pub fn set_bytes_max(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
     /// A bound of `bytes_max` bytes (0: no limit).
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
-            bytes_max,
+            bytes_max: AtomicUsize::new(bytes_max),
             ..Self::default()
         }
     }
@@ -140,7 +145,8 @@ impl QueueUsage {
         let more = after - before;
         memory.used.fetch_add(more, Ordering::Relaxed);
         // Each pass ends a queue that frees at least as much as is needed.
-        while memory.bytes_max != 0 && memory.used() > memory.bytes_max {
+        let bytes_max = memory.bytes_max.load(Ordering::Relaxed);
+        while bytes_max != 0 && memory.used() > bytes_max {
             if !memory.end_one(queue, after) {
                 memory.used.fetch_sub(more, Ordering::Relaxed);
                 return false;

@@ -102,6 +102,7 @@ impl AppState {
         self.permits.set_limits(all, per_address);
         let plain_max = [all, per_address].map(with_plain_connections);
         self.plain_permits.set_limits(plain_max[0], plain_max[1]);
+        self.context.queue_memory.set_bytes_max(limits.memory_max);
         self.rates.set_rate(
             limits.expensive_requests_per_second,
             limits.expensive_requests_burst,
