@@ -57,6 +57,8 @@ pub struct Peer {
     identity: Identity,
     space: SpaceName,
     grants: Arc<Grants>,
+    /// Whether the grants have the power `relay`. It is kept, because each step of a session reads it.
+    may_relay: bool,
     /// The policy that the client's credential carries.
     policy: Option<Arc<RoomPolicy>>,
     /// Sorted by room.
@@ -81,6 +83,7 @@ impl Peer {
             identity,
             space,
             grants: Grants::participant(),
+            may_relay: true,
             policy: None,
             rooms: Vec::new(),
             names: Vec::new(),
@@ -134,7 +137,14 @@ impl Peer {
         for joined in &mut self.rooms {
             joined.powers = grants.in_room(&joined.room);
         }
+        self.may_relay = grants.has(Power::Relay);
         self.grants = grants;
+    }
+
+    /// Whether the peer may get STUN and TURN servers with credentials.
+    #[must_use]
+    pub fn may_relay(&self) -> bool {
+        self.may_relay
     }
 
     /// The rooms of the peer that it may not join any more: for each the request to leave it, and the error that

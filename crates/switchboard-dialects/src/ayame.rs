@@ -39,7 +39,7 @@
 //! * A frame with two keys that match `type` and differ is rejected, because the receiver may read the other one.
 //! * The other client may use another dialect.
 //! * `iceServers` are those of `[ice]`, with TURN credentials that are valid from the time of the `accept`, unless the
-//!   web service sends others.
+//!   web service sends others. A client without the grant `relay` gets none of `[ice]`.
 //!
 //! # Migration from the original server
 //!
@@ -470,9 +470,8 @@ impl AyameSession {
         let other = others.iter().find(|(other, _)| other.dialect.signals);
         let sends_offer = other.is_some_and(|(_, role)| *role == OfferRole::Offerer);
         self.state = AyameState::InRoom(other.map(|(other, _)| other.peer));
-        output
-            .frames
-            .push(self.accept(sends_offer, output.unix_secs));
+        let accept = self.accept(sends_offer, output);
+        output.frames.push(accept);
     }
 
     /// Handles the join of another member. In a cluster a third member can appear for a moment, until its
@@ -483,7 +482,8 @@ impl AyameSession {
         }
         self.state = AyameState::InRoom(Some(peer.peer));
         if role == OfferRole::Offerer {
-            output.frames.push(self.accept(true, output.unix_secs));
+            let accept = self.accept(true, output);
+            output.frames.push(accept);
         }
     }
 
@@ -541,7 +541,7 @@ impl AyameSession {
 
     /// The frame `accept`, which tells the client whether to send the offer. A client that joins first and sends the
     /// offer to a later member gets it twice, the second time with new TURN credentials.
-    fn accept(&self, sends_offer: bool, unix_secs: u64) -> ByteString {
+    fn accept(&self, sends_offer: bool, output: &SessionOutput) -> ByteString {
         let sends_offer = if sends_offer { "true" } else { "false" };
         let writer = JsonWriter::default()
             .text("type", "accept")
@@ -554,7 +554,8 @@ impl AyameSession {
             self.grant.authz_metadata.as_deref(),
         );
         let ice_servers = self.grant.ice_servers.clone();
-        let ice_servers = ice_servers.or_else(|| ice_servers_of(&self.ice, unix_secs));
+        let configured = || ice_servers_of(&self.ice, output.unix_secs);
+        let ice_servers = ice_servers.or_else(|| output.may_relay.then(configured).flatten());
         maybe_raw(writer, "iceServers", ice_servers.as_deref()).finish()
     }
 
@@ -721,11 +722,16 @@ mod tests {
         };
         let mut output = SessionOutput {
             unix_secs: 5_000,
+            may_relay: true,
             ..SessionOutput::default()
         };
         session.on_event(&joined, &mut output);
         let accept = &output.frames[0];
         assert!(accept.contains(r#""username":"5060:"#), "{accept}");
+        output.may_relay = false;
+        session.on_event(&joined, &mut output);
+        let accept = &output.frames[1];
+        assert!(!accept.contains("iceServers"), "{accept}");
     }
 
     #[test]

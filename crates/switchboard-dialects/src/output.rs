@@ -113,6 +113,8 @@ pub struct SessionOutput {
     pub unix_secs: u64,
     /// The dialects of the server, set by the caller. They read the frames of members of other dialects.
     pub dialects: DialectTable,
+    /// Whether the client may get STUN and TURN servers with credentials, set by the caller.
+    pub may_relay: bool,
 }
 
 /// The capacity up to which the vectors of an output keep their memory for the next step.
@@ -167,6 +169,7 @@ impl SessionOutput {
         let rest = Self {
             unix_secs: self.unix_secs,
             dialects: self.dialects,
+            may_relay: self.may_relay,
             ..Self::default()
         };
         std::mem::replace(self, rest)

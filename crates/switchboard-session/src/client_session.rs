@@ -300,6 +300,7 @@ impl ClientSession {
     /// Sets the part of `output` that a session reads. Every step of a session begins with this.
     fn begin_step(&self, output: &mut SessionOutput) {
         output.dialects = self.dialects;
+        output.may_relay = self.peer.may_relay();
     }
 
     /// Detects the dialect by the first frame, opens its session, and passes the frame to it.

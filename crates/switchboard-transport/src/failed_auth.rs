@@ -115,7 +115,7 @@ impl FailedAuth {
     }
 
     /// Counts a wrong credential of this address. Returns the delay of its answer: none for the first failure, then
-    /// 1 s, 2 s, 4 s and so on up to [`DELAY_MAX`]. An address is one failure better off after each minute without one.
+    /// 1 s, 2 s, 4 s and so on up to 25 s. An address is one failure better off after each minute without one.
     #[must_use = "the answer must wait"]
     pub fn on_failure(self: &Arc<Self>, address: Option<IpAddr>, now: Instant) -> Delay {
         let address = address.filter(|address| !is_exempt(address, &self.exempt));

@@ -65,7 +65,13 @@ impl Server {
             reloaded,
             needs_restart,
         } = before.changes(&config);
-        self.state.apply(before.with_reloaded(config));
+        // New values that need a restart stay out, so the settings that remain are checked too.
+        let merged = before.with_reloaded(config);
+        let errors = merged.validate();
+        if !errors.is_empty() {
+            return Err(ReloadError::Invalid(errors));
+        }
+        self.state.apply(merged);
         Ok(ReloadReport {
             changed: reloaded,
             needs_restart,

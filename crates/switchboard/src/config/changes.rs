@@ -9,7 +9,12 @@ const RELOADED_SECTIONS: [&str; 5] = ["access", "access.jwt", "limits", "ice", "
 const RELOADED_KEYS: [&str; 2] = ["log.level", "rooms"];
 
 /// Settings of these sections that need a restart after all.
-const NOT_RELOADED: [&str; 1] = ["limits.handshake_secs"];
+const NOT_RELOADED: [&str; 4] = [
+    "limits.handshake_secs",
+    "limits.keep_alive_secs",
+    "access.cookie",
+    "access.unauthenticated_per_address",
+];
 
 /// The settings that differ between two sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,15 +46,18 @@ impl Config {
     /// These settings with those of `new` that a running server can change.
     pub(crate) fn with_reloaded(&self, new: Self) -> Self {
         let mut merged = self.clone();
-        let webhook = merged.access.webhook;
         merged.access = new.access;
-        merged.access.webhook = webhook;
+        merged.access.webhook = self.access.webhook.clone();
+        merged.access.cookie.clone_from(&self.access.cookie);
+        merged.access.unauthenticated_per_address = self.access.unauthenticated_per_address;
         merged.rooms = new.rooms;
         merged.ice = new.ice;
         merged.log.level = new.log.level;
         merged.limits = new.limits;
         merged.limits.handshake_secs = self.limits.handshake_secs;
+        merged.limits.keep_alive_secs = self.limits.keep_alive_secs;
         merged.dialects.replace_values(new.dialects);
+        merged.origins = new.origins;
         merged
     }
 
@@ -78,14 +86,26 @@ mod tests {
         config
     }
 
-    const TOML: &str = "[server]\nport = 9\n[limits]\nroom_members = 7\n[log]\nlevel = \"debug\"\nformat = \"json\"\n[peerjs]\nmixed = true\n[[rooms]]\npattern = \"a\"\nlocked = true\n";
+    const TOML: &str = "[server]\nport = 9\n[limits]\nroom_members = 7\n[log]\nlevel = \"debug\"\nformat = \"json\"\n[access]\ncookie = \"a\"\nallowed_origins = [\"https://a.example\"]\n[access.webhook]\nurl = \"http://127.0.0.1/\"\n[peerjs]\nmixed = true\n[[rooms]]\npattern = \"a\"\nlocked = true\n";
 
     #[test]
     fn changes_are_told_apart_by_whether_they_need_a_restart() {
         let before = Config::default();
         let changes = before.changes(&config(TOML));
-        assert_eq!(changes.needs_restart, ["server.port", "log.format"]);
-        let reloaded = ["rooms", "limits.room_members", "log.level", "peerjs.mixed"];
+        let restart = [
+            "server.port",
+            "access.cookie",
+            "access.webhook.url",
+            "log.format",
+        ];
+        assert_eq!(changes.needs_restart, restart);
+        let reloaded = [
+            "access.allowed_origins",
+            "rooms",
+            "limits.room_members",
+            "log.level",
+            "peerjs.mixed",
+        ];
         let listed: BTreeSet<_> = changes.reloaded.iter().map(String::as_str).collect();
         assert_eq!(listed, BTreeSet::from(reloaded));
         assert_eq!(before.changes(&before), SettingChanges::default());
