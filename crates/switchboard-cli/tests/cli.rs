@@ -268,7 +268,8 @@ fn with_json_every_line_of_a_server_is_json() {
         let line = lines.next().expect("a line").expect("text");
         serde_json::from_str(&line).expect("JSON")
     };
-    let (main, singo, engine, ice) = (next(), next(), next(), next());
+    let (main, singo, engine) = (next(), next(), next());
+    let (origins, ice) = (next(), next());
     let stop = Command::new("kill")
         .args(["-TERM", &child.id().to_string()])
         .status();
@@ -281,6 +282,7 @@ fn with_json_every_line_of_a_server_is_json() {
 
     let address = main["address"].as_str().expect("an address");
     assert_eq!(main["message"], "listening");
+    assert_eq!(origins["origins"], "all");
     assert_eq!(main["level"], "INFO");
     assert!(
         main["timestamp"]
