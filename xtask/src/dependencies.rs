@@ -14,7 +14,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("switchboard-cluster", &["switchboard-core"]),
     ("switchboard-redis", &["switchboard-cluster", "switchboard-core"]),
     ("switchboard-session", &["switchboard-dialects", "switchboard-core"]),
-    ("switchboard-transport", &["switchboard-session", "switchboard-dialects", "switchboard-core"]),
+    ("switchboard-transport", &["switchboard-auth", "switchboard-session", "switchboard-dialects", "switchboard-core"]),
     ("switchboard-voice", &["switchboard-transport", "switchboard-dialects", "switchboard-core", "switchboard-audio"]),
     ("switchboard-testkit", &["switchboard-core", "switchboard-dialects", "switchboard-session", "switchboard-cluster"]),
     ("switchboard", &["switchboard-admin", "switchboard-auth", "switchboard-transport", "switchboard-session", "switchboard-dialects", "switchboard-redis", "switchboard-cluster", "switchboard-core", "switchboard-voice"]),

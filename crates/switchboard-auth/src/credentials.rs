@@ -58,7 +58,7 @@ pub enum CredentialError {
 }
 
 /// The credentials that a client presents when it connects or sends a request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Credentials {
     /// The token, if there is one.
@@ -73,6 +73,16 @@ pub struct Credentials {
     pub is_voice: bool,
     /// The query parameters, besides that of every dialect, in which the dialect of the client or voice has credentials.
     pub own_parameters: Vec<&'static str>,
+}
+
+impl fmt::Debug for Credentials {
+    /// Leaves out the URI and the headers, which may contain the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("token", &self.token)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Credentials {

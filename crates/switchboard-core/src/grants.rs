@@ -13,6 +13,9 @@ use crate::{id::RoomName, message::MessageKind};
 /// The grants that one client can have.
 const GRANTS_MAX: usize = 64;
 
+/// The bytes of all grants of a client together. Nodes send them to each other in a header.
+const GRANTS_BYTES_MAX: usize = 4 * 1024;
+
 /// The bytes of a room pattern.
 const PATTERN_BYTES_MAX: usize = 512;
 
@@ -264,6 +267,9 @@ pub enum GrantError {
     /// The pattern is too long.
     #[error("a room pattern has {0} bytes; at most {PATTERN_BYTES_MAX} are allowed")]
     LongPattern(usize),
+    /// The grants are too long together.
+    #[error("the grants have {0} bytes; at most {GRANTS_BYTES_MAX} are allowed")]
+    TooLong(usize),
     /// The client has too many grants.
     #[error("{0} grants; at most {GRANTS_MAX} are allowed")]
     TooMany(usize),
@@ -302,6 +308,10 @@ impl Grants {
     pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, GrantError> {
         if texts.len() > GRANTS_MAX {
             return Err(GrantError::TooMany(texts.len()));
+        }
+        let bytes = texts.iter().map(|text| text.as_ref().len()).sum();
+        if bytes > GRANTS_BYTES_MAX {
+            return Err(GrantError::TooLong(bytes));
         }
         let grants = texts.iter().map(|text| text.as_ref().parse());
         grants.collect::<Result<_, _>>().map(Self)
@@ -388,6 +398,8 @@ mod tests {
         }
         let long = format!("join:{}", "a".repeat(513));
         assert_eq!(error(&long), GrantError::LongPattern(513));
+        let long = ["join:".to_owned() + &"a".repeat(500); 9];
+        assert_eq!(Grants::parse(&long), Err(GrantError::TooLong(9 * 505)));
         let many = vec!["join"; 65];
         assert_eq!(Grants::parse(&many), Err(GrantError::TooMany(65)));
     }

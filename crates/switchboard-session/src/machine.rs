@@ -167,6 +167,10 @@ impl SessionMachine {
 
     /// Handles a text or binary frame from the client.
     pub fn on_frame(&mut self, frame: ClientFrame<'_>, now: Instant, output: &mut SessionOutput) {
+        // A client can send frames faster than the timer of its expiry is polled.
+        if self.has_expired(now) {
+            return self.expire(now, output);
+        }
         self.budgets.charge_frame(now);
         self.first_frame = None;
         self.on_sign_of_life(now, output);
@@ -316,6 +320,10 @@ impl SessionMachine {
                 (resumed.authorized, resumed.rejected) = revoked.into_iter().unzip();
                 self.update_expiry(output.unix_secs, now);
                 self.apply_output(output, now);
+                // The access may have ended while a renewal was decided that is refused now.
+                if self.has_expired(now) {
+                    self.expire(now, output);
+                }
             }
         }
         Some(resumed)
@@ -369,7 +377,7 @@ impl SessionMachine {
     /// pause and that of the client's access: the session gets no frames then, so it cannot miss its other deadlines,
     /// and a decision has a time limit of its own.
     pub fn handle_timeout(&mut self, now: Instant, output: &mut SessionOutput) {
-        if self.expires.is_some_and(|at| now >= at) && !self.awaits_authentication() {
+        if self.has_expired(now) && !self.awaits_authentication() {
             return self.expire(now, output);
         }
         if self.is_suspended() {
@@ -395,6 +403,10 @@ impl SessionMachine {
             self.apply_output(output, now);
         }
         self.ping_if_due(now, output);
+    }
+
+    fn has_expired(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|at| now >= at)
     }
 
     /// Ends the session of a client whose access has ended. The client is told so, unless its session waits for the

@@ -15,6 +15,8 @@ use hyper::upgrade::OnUpgrade;
 use sha1::{Digest as _, Sha1};
 use thiserror::Error;
 
+use switchboard_auth::TOKEN_SUBPROTOCOL;
+
 use crate::{Socket, upgraded_stream::UpgradedStream};
 
 /// The constant that is hashed after the client's key (section 1.3).
@@ -68,17 +70,11 @@ impl Upgrade {
         })
     }
 
-    /// The subprotocols that the client offers, in its order.
+    /// The subprotocols that the client offers, in its order. An offer that carries a token is left out, so that no
+    /// response repeats it.
     #[must_use]
     pub fn offers(&self) -> &[String] {
         &self.offers
-    }
-
-    /// Removes the offers with this prefix: they carry data and are never chosen.
-    #[must_use]
-    pub fn ignore_offers(mut self, prefix: &str) -> Self {
-        self.offers.retain(|offer| !offer.starts_with(prefix));
-        self
     }
 
     /// Chooses one of the subprotocols that the client offers. A browser that has offered some fails
@@ -260,7 +256,8 @@ fn is_key(key: &[u8]) -> bool {
 fn offers(headers: &HeaderMap) -> Vec<String> {
     let elements = elements(headers, &header::SEC_WEBSOCKET_PROTOCOL);
     let offers = elements.filter(|offer| offer.bytes().all(is_token_byte));
-    offers.map(str::to_owned).collect()
+    let chosen = offers.filter(|offer| !offer.starts_with(TOKEN_SUBPROTOCOL));
+    chosen.map(str::to_owned).collect()
 }
 
 /// The value of a header that occurs exactly once.

@@ -12,7 +12,7 @@ use axum::{
     response::Response,
 };
 use futures_util::StreamExt as _;
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use switchboard_core::{Grants, Power, RoomName};
 use tokio::time::sleep_until;
 
@@ -25,6 +25,9 @@ use crate::{
     service::VoiceService,
     signaling::RoomKey,
 };
+
+/// The characters of grants that are encoded in the header, besides those that are not ASCII.
+const ENCODED: &AsciiSet = &CONTROLS.add(b',').add(b'%').add(b' ');
 
 /// The access of the client that sends a request.
 #[derive(Clone, Debug)]
@@ -47,12 +50,12 @@ impl RequestAccess {
     pub(crate) fn to_header(&self) -> HeaderValue {
         let expiry = self.expires_at.map(|at| at.to_string());
         let grants = self.grants.to_texts().into_iter();
-        let encoded = grants.map(|grant| utf8_percent_encode(&grant, NON_ALPHANUMERIC).to_string());
+        let encoded = grants.map(|grant| utf8_percent_encode(&grant, ENCODED).to_string());
         let parts: Vec<_> = [expiry.unwrap_or_default()]
             .into_iter()
             .chain(encoded)
             .collect();
-        HeaderValue::try_from(parts.join(",")).expect("digits, letters, % and commas")
+        HeaderValue::try_from(parts.join(",")).expect("no control characters")
     }
 
     /// Reads the header of a forwarded request. A header that cannot be read grants nothing.

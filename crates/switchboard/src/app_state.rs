@@ -31,7 +31,7 @@ use crate::{
         AccessControl, Admission, ConnectRequest, FrameAuthenticator, HOOK_TIMEOUT, HostContext,
         JoinRequest, OwnPlaces, control::Authenticated,
     },
-    config::{Config, VOICE_DIALECT},
+    config::{Config, VOICE_DIALECT, VoiceIdentity},
     operator_rules::OperatorRules,
     proxy,
     reload::ReloadHook,
@@ -261,6 +261,16 @@ impl AppState {
     }
 }
 
+impl AppState {
+    /// The identity of a voice user in room policies. Everybody can make a key, so a key proves no identity there.
+    fn voice_identity(&self, user: &User) -> Identity {
+        match self.config.voice.gostream.identity {
+            VoiceIdentity::Site => Identity::Proven(user.as_str().into()),
+            VoiceIdentity::Keys | VoiceIdentity::Off => Identity::Claimed,
+        }
+    }
+}
+
 impl VoiceHost for AppState {
     fn admit<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<AdmittedRequest, Response>> {
         Box::pin(async {
@@ -293,7 +303,7 @@ impl VoiceHost for AppState {
         let client = JoiningClient {
             dialect: VOICE_DIALECT,
             reveals_members: true,
-            identity: &Identity::Proven(user.as_str().into()),
+            identity: &self.voice_identity(user),
             policy: None,
             is_grouped: false,
             is_returning: is_member,

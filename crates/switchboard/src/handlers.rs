@@ -10,7 +10,6 @@ use axum::{
     routing::{any, get},
 };
 use futures_util::future::{Either, FutureExt as _, OptionFuture};
-use switchboard_auth::TOKEN_SUBPROTOCOL;
 use switchboard_core::{DialectName, JoiningClient, Power, RoomId, error_chain};
 use switchboard_dialects::{
     Accepts, CorsPolicy, Dialect, DialectTable, Handshake, HttpAnswer, HttpReply, Query,
@@ -345,7 +344,6 @@ fn choose(
     let find = |name: &str| table.find(name).filter(|_| is_served(name));
     let unknown = |name: &str| error_response(unknown_dialect(name, table, is_served));
     let named = |name: &str| find(name).ok_or_else(|| unknown(name));
-    let upgrade = upgrade.ignore_offers(TOKEN_SUBPROTOCOL);
     let offers = upgrade.offers().iter();
     let offered: Vec<_> = offers
         .filter_map(|offer| offer.strip_prefix(SUBPROTOCOL))

@@ -72,6 +72,24 @@ fn access_ends_while_the_session_waits_for_a_decision() {
     assert!(output.frames.is_empty(), "the session handles nothing");
 }
 
+/// A client may send frames faster than the timer is polled, and hide the end of its access behind renewals.
+#[test]
+fn frames_after_the_end_of_the_access_are_not_handled() {
+    let start = Instant::now();
+    let end = start + Duration::from_secs(10);
+    let mut state = expiring("lightstream", start);
+    let output = frame(&mut state, JOIN, end);
+    assert_eq!(output.close, Some(CloseReason::TOKEN_EXPIRED));
+    assert!(output.requests.is_empty(), "{output:?}");
+
+    let mut state = expiring("lightstream", start);
+    state.suspend(Awaited::Authentication, SessionOutput::default());
+    let refused = Decision::Authentication(Err(crate::AccessRefusal::unavailable()));
+    let mut output = SessionOutput::at(1_011);
+    drop(state.on_decision(&refused, end, &mut output));
+    assert_eq!(output.close, Some(CloseReason::TOKEN_EXPIRED));
+}
+
 #[test]
 fn every_dialect_closes_with_the_code_of_an_expired_token() {
     let start = Instant::now();
