@@ -398,7 +398,7 @@ mod tests {
         }
         let long = format!("join:{}", "a".repeat(513));
         assert_eq!(error(&long), GrantError::LongPattern(513));
-        let long = ["join:".to_owned() + &"a".repeat(500); 9];
+        let long = vec![format!("join:{}", "a".repeat(500)); 9];
         assert_eq!(Grants::parse(&long), Err(GrantError::TooLong(9 * 505)));
         let many = vec!["join"; 65];
         assert_eq!(Grants::parse(&many), Err(GrantError::TooMany(65)));

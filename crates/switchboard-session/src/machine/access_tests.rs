@@ -84,7 +84,7 @@ fn frames_after_the_end_of_the_access_are_not_handled() {
 
     let mut state = expiring("lightstream", start);
     state.suspend(Awaited::Authentication, SessionOutput::default());
-    let refused = Decision::Authentication(Err(crate::AccessRefusal::unavailable()));
+    let refused = Decision::Authentication(Err(AccessRefusal::unavailable()));
     let mut output = SessionOutput::at(1_011);
     drop(state.on_decision(&refused, end, &mut output));
     assert_eq!(output.close, Some(CloseReason::TOKEN_EXPIRED));
