@@ -202,6 +202,8 @@ fn check_warns_if_the_system_allows_fewer_open_files_than_connections() {
         let output = Command::new("sh")
             .args(["-c", &script])
             .env("SWITCHBOARD_LIMITS_CONNECTIONS", connections)
+            // Without a list of origins there is a note on them.
+            .env("SWITCHBOARD_ACCESS_ALLOWED_ORIGINS", "https://a.example")
             .env_remove("PORT")
             .output();
         let output = output.expect("a shell");

@@ -694,8 +694,8 @@ mod tests {
         assert_eq!(ulid(u64::MAX, &[0xff; 32]), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
     }
 
-    #[test]
-    fn the_validity_of_turn_credentials_starts_when_the_client_is_accepted() {
+    /// The frame `accept` for a client with or without the grant `relay`.
+    fn accept_with(may_relay: bool) -> ByteString {
         let mut settings = DialectSettings::default();
         settings.set_ice_servers(IceServers {
             turn: TurnServer {
@@ -722,15 +722,22 @@ mod tests {
         };
         let mut output = SessionOutput {
             unix_secs: 5_000,
-            may_relay: true,
+            may_relay,
             ..SessionOutput::default()
         };
         session.on_event(&joined, &mut output);
-        let accept = &output.frames[0];
+        output.frames.remove(0)
+    }
+
+    #[test]
+    fn the_validity_of_turn_credentials_starts_when_the_client_is_accepted() {
+        let accept = accept_with(true);
         assert!(accept.contains(r#""username":"5060:"#), "{accept}");
-        output.may_relay = false;
-        session.on_event(&joined, &mut output);
-        let accept = &output.frames[1];
+    }
+
+    #[test]
+    fn client_without_the_grant_relay_gets_no_servers() {
+        let accept = accept_with(false);
         assert!(!accept.contains("iceServers"), "{accept}");
     }
 
