@@ -9,7 +9,7 @@ OWN_DIALECT=(cargo test --locked --manifest-path examples/own-dialect/Cargo.toml
 
 # Names of tests that are left out when the tests of the server run against two nodes: tests of one connection or one HTTP
 # request, and tests that start their nodes themselves. A test is left out if its name contains one of these.
-SAME_ON_TWO_NODES=(dialect_endpoints:: http:: rates:: switched_off:: tls:: voice::away:: websocket::)
+SAME_ON_TWO_NODES=(dialect_endpoints:: http:: jwt:: rates:: switched_off:: tls:: voice::away:: websocket::)
 
 # `setup.sh` installs cargo-deb there.
 PATH=$TARGET/tools/bin:$PATH
