@@ -62,6 +62,8 @@ missing() {
     while read -r programs package; do
         [ -z "$programs" ] || has ${programs//|/ } || echo "$package"
     done <<<"$1"
+    # Debian's python3 makes virtual environments only with this package.
+    [[ "$1" != *python3* ]] || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     # Without a font, the text in screenshots is rendered as boxes.
     [ "$with_browser" = no ] || [ -d /usr/share/fonts/truetype ] || echo fonts-dejavu-core
 }
