@@ -126,7 +126,10 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    #[allow(clippy::disallowed_methods)]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test needs any instant to count from"
+    )]
     fn start() -> Instant {
         Instant::now()
     }
