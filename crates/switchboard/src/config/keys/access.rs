@@ -38,7 +38,7 @@ pub(super) fn rows() -> [SettingDef; 8] {
         row(
             "access",
             "anonymous_grants",
-            "What clients without a token may do, as \"POWER\" or \"POWER:ROOMS\", with ROOMS a name or the beginning of names like team-*. Powers: join, signal, message, list, publish_audio, listen_audio, call, relay, moderate, admin; \"*\" for all but the last two.",
+            "Grants of clients without a token, as \"POWER\" or \"POWER:ROOMS\", with ROOMS a name or the beginning of names like team-*. Powers: join, signal, message, list, publish_audio, listen_audio, call, relay, moderate, admin; \"*\" for all but the last two.",
             |config, raw| grants(raw).map(|grants| config.access.anonymous_grants = grants),
             |config| list(&config.access.anonymous_grants.to_texts()),
         ),
@@ -93,7 +93,7 @@ pub(super) fn rows() -> [SettingDef; 8] {
         row(
             "access",
             "duplicate_identity",
-            "What happens if a client joins a room in which another session has its identity: \"replace\" (the new session replaces an older one with the same address or name; sessions with different addresses stay), \"refuse\" (the new session is refused), \"challenge\" (the older session is pinged; if it answers, the new one is refused, else the older one ends).",
+            "The rule if a client joins a room in which another session has its identity: \"replace\" (the new session replaces an older one with the same address or name; sessions with different addresses stay), \"refuse\" (the new session is refused), \"challenge\" (the older session is pinged; if it answers, the new one is refused, else the older one ends).",
             |config, raw| {
                 one_of(raw, &DUPLICATE_RULES).map(|rule| config.access.duplicate_identity = rule)
             },

@@ -107,7 +107,7 @@ pub(super) fn rows() -> [SettingDef; 8] {
         row(
             SECTION,
             "default_grants",
-            "What clients may do whose token has no claim grants; empty for nothing.",
+            "Grants of clients whose token has no claim grants; empty for none.",
             |config, raw| {
                 config.access.jwt.default_grants = grants(raw)?;
                 Ok(())

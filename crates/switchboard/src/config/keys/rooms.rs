@@ -20,7 +20,7 @@ pub(super) fn rows() -> [SettingDef; 1] {
     [row(
         "",
         "rooms",
-        "What the rooms of a pattern allow, each as a table [[rooms]] with pattern = \"team-*\" and any of max_members = 10, dialects = [\"p2p\", \"gostream\"], presence = false (only peerjs and y-webrtc may join), locked = true (no joins), who_may_join = [\"anyone\", \"authenticated\", \"ada\", \"bot-*\"]. For each key, the most specific pattern that has it applies. In the environment the list is JSON.",
+        "Policies of the rooms of a pattern, each as a table [[rooms]] with pattern = \"team-*\" and any of max_members = 10, dialects = [\"p2p\", \"gostream\"], presence = false (only peerjs and y-webrtc may join), locked = true (no joins), who_may_join = [\"anyone\", \"authenticated\", \"ada\", \"bot-*\"]. For each key, the most specific pattern that has it applies. In the environment the list is JSON.",
         |config, raw| rules(raw).map(|rules| config.rooms = rules),
         |config| shown(&config.rooms),
     )]
